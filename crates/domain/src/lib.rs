@@ -1,0 +1,26 @@
+//! The vocabulary of Forecare: ids, readings, alarms, prognoses, tickets, parts and time.
+//!
+//! No I/O, no clock, no randomness. Every other crate speaks in these types. Values derive `serde`
+//! because decisions, explanations and detector checkpoints are stored as JSON; the HTTP API and the
+//! MQTT payloads have types of their own at the edge.
+
+mod alarm;
+mod asset;
+mod care;
+mod id;
+mod reading;
+mod time;
+
+pub use alarm::{Alarm, AlarmChange, AlarmSource, Contribution, Prognosis, Rul, Severity};
+pub use asset::{Asset, AssetHealth, DeviceStatus};
+pub use care::{
+    Actor, CareTask, Channel, CloseReason, Decision, Hold, IllegalTransition, Label, Priority,
+    Reservation, ReservationState, Supply, Ticket, TicketChange, TicketState, UnknownTicketState,
+    Verdict,
+};
+pub use id::{
+    AlarmId, AssetId, ClassName, ComponentName, DepotName, DeviceId, InvalidName, MetricName,
+    ModeName, PartNumber, ReservationId, TaskId, TicketId,
+};
+pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejection, Row};
+pub use time::{Clock, InvalidTimestamp, ManualClock, Timestamp};

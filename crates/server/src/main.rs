@@ -1,0 +1,2 @@
+//! The `forecare` command.
+fn main() {}
