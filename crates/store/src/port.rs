@@ -1,0 +1,510 @@
+//! The port: values in, values out, one transaction per call.
+
+use async_trait::async_trait;
+use forecare_care::NewTicket;
+use forecare_domain::{
+    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DepotName, DeviceEvent,
+    DeviceId, DeviceStatus, Label, MetricName, PartNumber, RejectReason, Rejection, Reservation, ReservationId,
+    ReservationState, Row, TaskId, Ticket, TicketId, Timestamp,
+};
+
+/// What can go wrong, in the port's language. The adapter's own error is kept as source.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached or is busy; nothing was changed as far as is known: try again later.
+    #[error("the store is unavailable: {what}")]
+    Unavailable {
+        /// What was tried.
+        what: String,
+        /// The adapter's error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The state of things forbids it: a version that moved on, too little stock.
+    #[error("{0}")]
+    Conflict(String),
+    /// There is no such thing.
+    #[error("{0} was not found")]
+    NotFound(String),
+    /// What is stored cannot be read: damaged, or written by a newer version.
+    #[error("the stored data cannot be used: {what}")]
+    Corrupt {
+        /// What was read, and what to do.
+        what: String,
+        /// The adapter's error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+/// A row with what the detectors made of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredRow {
+    /// The readings.
+    pub row: Row,
+    /// Health 0 to 100 after this row; `None` where it was not scored (late, or no detector).
+    pub health: Option<f64>,
+}
+
+/// The detector's state of one device, to restart from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The device.
+    pub device: DeviceId,
+    /// The newest row the state has seen; rows after it are replayed on start.
+    pub watermark: Timestamp,
+    /// The state, opaque to the store.
+    pub state: Vec<u8>,
+}
+
+/// A task for the care desk, queued with the readings that caused it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewTask(
+    /// The task.
+    pub CareTask,
+);
+
+/// Everything one batch of messages changes: stored whole or not at all.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CommitBatch {
+    /// Readings, in arrival order. Rows of the same device and time merge, metric by metric.
+    pub rows: Vec<ScoredRow>,
+    /// Events of devices. The same (device, time, code, component) twice is one event.
+    pub events: Vec<DeviceEvent>,
+    /// Connection states; the newest per device is kept.
+    pub statuses: Vec<DeviceStatus>,
+    /// Refused messages.
+    pub rejections: Vec<Rejection>,
+    /// New devices under auto-registration; already known ids are left as they are.
+    pub assets: Vec<Asset>,
+    /// Detector states; the newest per device is kept.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Changes of alarm episodes, in order. `acknowledged` in the store survives changes.
+    pub alarms: Vec<AlarmChange>,
+    /// State of health per device; the newest per device is kept.
+    pub health: Vec<AssetHealth>,
+    /// Tasks for the care desk, in order.
+    pub tasks: Vec<NewTask>,
+}
+
+/// What became of a batch's readings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CommitReceipt {
+    /// Readings that are new.
+    pub inserted: u64,
+    /// Readings that were there already, with the same value.
+    pub duplicates: u64,
+    /// Readings that were there with another value: the first stays, the other is recorded as a conflict.
+    pub conflicts: u64,
+}
+
+/// The same device, metric and time with two values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conflict {
+    /// The device.
+    pub device: DeviceId,
+    /// The metric.
+    pub metric: MetricName,
+    /// The time of both readings.
+    pub ts: Timestamp,
+    /// The value that is stored.
+    pub stored: f64,
+    /// The value that came later; recorded once per distinct value.
+    pub refused: f64,
+}
+
+/// What happens to a ticket in a [`CareCommit`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum TicketWrite {
+    /// Nothing.
+    #[default]
+    None,
+    /// A new ticket with its parts reserved. Where one is open for the same asset and failure mode, nothing
+    /// is opened.
+    Open(Box<NewTicket>),
+    /// The ticket after a change; its `version` is the one it was read with. Reservations follow
+    /// `care::reservation_on_transition` with the parts used.
+    Update {
+        /// The ticket after the change, with the version it was read with.
+        ticket: Box<Ticket>,
+        /// Parts used, on resolution.
+        parts_used: Vec<(PartNumber, u32)>,
+    },
+}
+
+/// A change of a reservation's state or expiry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReservationWrite {
+    /// The reservation.
+    pub id: ReservationId,
+    /// The state it was read with; if it has changed since, this write is left out.
+    pub from: ReservationState,
+    /// The state after.
+    pub to: ReservationState,
+    /// When the soft hold ends from now on.
+    pub expires_at: Timestamp,
+}
+
+/// One step of the care desk, stored whole or not at all.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CareCommit {
+    /// The task it answers; removed with it. Where the task is gone, the step was done before and nothing
+    /// changes.
+    pub task: Option<TaskId>,
+    /// A key of the caller; a step with a key seen before changes nothing and returns the first outcome.
+    pub idempotency_key: Option<String>,
+    /// The decision to record.
+    pub decision: Option<Decision>,
+    /// What happens to a ticket.
+    pub ticket: TicketWrite,
+    /// What happens to reservations.
+    pub reservations: Vec<ReservationWrite>,
+    /// A verdict to learn from.
+    pub label: Option<Label>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What became of a [`CareCommit`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum CareOutcome {
+    /// Stored; no ticket was part of it.
+    Stored,
+    /// The ticket was opened, with these reservations.
+    Opened {
+        /// The ticket as stored.
+        ticket: Box<Ticket>,
+        /// Its reservations.
+        reservations: Vec<Reservation>,
+    },
+    /// The ticket was changed; as stored, with its new version.
+    Updated(Box<Ticket>),
+    /// One was open for the same asset and failure mode already.
+    AlreadyOpen(TicketId),
+    /// The task was done before.
+    AlreadyDone,
+}
+
+/// A movement of stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StockMove {
+    /// Parts arrive from a supplier. Back-orders of that part at that depot are served in order of priority,
+    /// then age.
+    Receipt,
+    /// Parts are thrown away.
+    Scrap,
+}
+
+/// A command on stock. Idempotent by its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockCommand {
+    /// The caller's key; the same key again changes nothing.
+    pub idempotency_key: String,
+    /// What kind of movement.
+    pub kind: StockMove,
+    /// The part.
+    pub part: PartNumber,
+    /// The depot.
+    pub depot: DepotName,
+    /// How many. At least 1.
+    pub quantity: u32,
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Stock of one part at one depot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockItem {
+    /// The part.
+    pub part: PartNumber,
+    /// The depot.
+    pub depot: DepotName,
+    /// On the shelf.
+    pub on_hand: u32,
+    /// Of these, held softly.
+    pub soft: u32,
+    /// Of these, held for good.
+    pub hard: u32,
+    /// Waiting for the supplier.
+    pub back_ordered: u32,
+}
+
+/// One line of the append-only stock ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// When.
+    pub at: Timestamp,
+    /// `receipt`, `consumed`, `scrap`, `transfer_out`, `transfer_in`.
+    pub kind: String,
+    /// The part.
+    pub part: PartNumber,
+    /// The depot.
+    pub depot: DepotName,
+    /// Change of stock on hand: negative when parts leave.
+    pub delta: i64,
+    /// The ticket it was for.
+    pub ticket: Option<TicketId>,
+    /// Who.
+    pub by: Actor,
+}
+
+/// A span in which an asset is worked on: nothing is raised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaintenanceWindow {
+    /// The device.
+    pub device: DeviceId,
+    /// Begin.
+    pub from: Timestamp,
+    /// End.
+    pub to: Timestamp,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// What a credential opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialRole {
+    /// One device's own topics; the user name is the device.
+    Device,
+    /// The topics of every device: a gateway.
+    Gateway,
+    /// API and console.
+    Api,
+}
+
+/// A credential: the secret is random, only its hash is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The user name; unique.
+    pub username: String,
+    /// What it opens.
+    pub role: CredentialRole,
+    /// SHA-256 of the secret, in hex.
+    pub secret_sha256: String,
+}
+
+/// A page to read, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Only entries older than this position; `None`: from the newest.
+    pub before: Option<i64>,
+    /// How many at most. 1 to 1,000.
+    pub limit: usize,
+}
+
+/// An entry of a page with its position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Paged<T> {
+    /// Position, for [`PageRequest::before`].
+    pub position: i64,
+    /// The entry.
+    pub item: T,
+}
+
+/// Which alarms.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AlarmFilter {
+    /// Only of this device.
+    pub device: Option<DeviceId>,
+    /// Only active, or only ended ones.
+    pub active: Option<bool>,
+}
+
+/// Which tickets.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TicketFilter {
+    /// Only of this asset.
+    pub asset: Option<AssetId>,
+    /// Only open, or only ended ones.
+    pub open: Option<bool>,
+}
+
+/// Which reservations.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ReservationFilter {
+    /// Only of this ticket.
+    pub ticket: Option<TicketId>,
+    /// Only live ones.
+    pub live: bool,
+}
+
+/// A range of telemetry, down-sampled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TelemetryQuery {
+    /// The device.
+    pub device: DeviceId,
+    /// The metrics; `health` is one of them. Empty: all of the class, and health.
+    pub metrics: Vec<MetricName>,
+    /// From, inclusive.
+    pub from: Timestamp,
+    /// To, exclusive.
+    pub to: Timestamp,
+    /// At most so many buckets of equal length. 1 to 5,000.
+    pub points: usize,
+}
+
+/// One metric's points.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// The metric.
+    pub metric: MetricName,
+    /// Buckets with readings, in time order.
+    pub buckets: Vec<Bucket>,
+}
+
+/// A bucket of readings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bucket {
+    /// Begin of the bucket.
+    pub ts: Timestamp,
+    /// Mean of the readings.
+    pub mean: f64,
+    /// Least reading.
+    pub min: f64,
+    /// Greatest reading.
+    pub max: f64,
+    /// Number of readings.
+    pub n: u64,
+}
+
+/// Order-free fingerprint of stored readings: equal sets have equal fingerprints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fingerprint {
+    /// Number of readings.
+    pub n_readings: u64,
+    /// Wrapping sum of [`reading_hash`] over all readings.
+    pub checksum: u64,
+}
+
+impl Fingerprint {
+    /// Adds one reading.
+    pub fn add(&mut self, device: &DeviceId, metric: &MetricName, ts: Timestamp, value: f64) {
+        self.n_readings += 1;
+        self.checksum = self.checksum.wrapping_add(reading_hash(device, metric, ts, value));
+    }
+}
+
+/// 64-bit hash of one reading: FNV-1a over device, metric, time and the value's bits, finished with the
+/// mixing step of SplitMix64 so that sums of hashes stay telling.
+#[must_use]
+pub fn reading_hash(device: &DeviceId, metric: &MetricName, ts: Timestamp, value: f64) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let parts: [&[u8]; 5] = [
+        device.as_str().as_bytes(),
+        &[0],
+        metric.as_str().as_bytes(),
+        &ts.as_millis().to_le_bytes(),
+        &value.to_bits().to_le_bytes(),
+    ];
+    for byte in parts.into_iter().flatten() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// A dead letter with its position.
+pub type DeadLetter = Paged<Rejection>;
+/// A device event with its position.
+pub type EventRecord = Paged<DeviceEvent>;
+
+/// The port. Every call is one transaction: done whole when it returns `Ok`, not at all otherwise (a lost
+/// connection excepted, where the outcome is unknown and the call may be repeated: all are idempotent).
+#[async_trait]
+pub trait Store: Send + Sync {
+    // The pipeline's side.
+
+    /// Stores a batch.
+    async fn commit_batch(&self, batch: CommitBatch) -> Result<CommitReceipt, StoreError>;
+    /// Every device's newest checkpoint.
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError>;
+    /// Rows of `device` later than `after` (all when `None`), oldest first, at most `limit`.
+    async fn rows_after(
+        &self,
+        device: &DeviceId,
+        after: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError>;
+
+    // Registry.
+
+    /// Adds assets; those with a known id are replaced (except `registered_at`).
+    async fn register_assets(&self, assets: Vec<Asset>) -> Result<(), StoreError>;
+    /// All assets, by id.
+    async fn assets(&self) -> Result<Vec<Asset>, StoreError>;
+    /// Newest connection state of every device.
+    async fn statuses(&self) -> Result<Vec<DeviceStatus>, StoreError>;
+    /// Adds or replaces a credential.
+    async fn put_credential(&self, credential: Credential) -> Result<(), StoreError>;
+    /// All credentials.
+    async fn credentials(&self) -> Result<Vec<Credential>, StoreError>;
+    /// A setting kept with the data.
+    async fn setting(&self, key: &str) -> Result<Option<String>, StoreError>;
+    /// Writes a setting.
+    async fn put_setting(&self, key: &str, value: &str) -> Result<(), StoreError>;
+    /// Adds a maintenance window; the same one twice is one.
+    async fn put_maintenance_window(&self, window: MaintenanceWindow) -> Result<(), StoreError>;
+    /// Windows that end after `after`.
+    async fn maintenance_windows(&self, after: Timestamp) -> Result<Vec<MaintenanceWindow>, StoreError>;
+
+    // The care desk's side.
+
+    /// The oldest tasks, in order.
+    async fn next_tasks(&self, limit: usize) -> Result<Vec<(TaskId, CareTask)>, StoreError>;
+    /// Stores one step of the care desk.
+    async fn commit_care(&self, commit: CareCommit) -> Result<CareOutcome, StoreError>;
+    /// Moves stock; returns the item after it.
+    async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError>;
+    /// Every part at every depot of the catalogue.
+    async fn stock(&self) -> Result<Vec<StockItem>, StoreError>;
+    /// The stock ledger, newest first.
+    async fn ledger(&self, page: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError>;
+    /// Tickets, newest first.
+    async fn tickets(&self, filter: &TicketFilter, page: PageRequest) -> Result<Vec<Paged<Ticket>>, StoreError>;
+    /// One ticket.
+    async fn ticket(&self, id: TicketId) -> Result<Ticket, StoreError>;
+    /// Reservations, newest first.
+    async fn reservations(
+        &self,
+        filter: &ReservationFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Reservation>>, StoreError>;
+    /// Verdicts, newest first.
+    async fn labels(&self, page: PageRequest) -> Result<Vec<Paged<Label>>, StoreError>;
+    /// Decisions, of one device or all, newest first.
+    async fn decisions(
+        &self,
+        device: Option<&DeviceId>,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Decision>>, StoreError>;
+
+    // What people ask.
+
+    /// Alarm episodes, newest first.
+    async fn alarms(&self, filter: &AlarmFilter, page: PageRequest) -> Result<Vec<Paged<Alarm>>, StoreError>;
+    /// Marks an episode as seen; returns it.
+    async fn acknowledge_alarm(&self, id: &AlarmId, by: &Actor, at: Timestamp) -> Result<Alarm, StoreError>;
+    /// State of health of every device that was scored.
+    async fn health(&self) -> Result<Vec<AssetHealth>, StoreError>;
+    /// Telemetry, down-sampled.
+    async fn telemetry(&self, query: &TelemetryQuery) -> Result<Vec<Series>, StoreError>;
+    /// Time of the newest reading of `device`.
+    async fn newest_reading(&self, device: &DeviceId) -> Result<Option<Timestamp>, StoreError>;
+    /// Events of one device or all, newest first.
+    async fn events(&self, device: Option<&DeviceId>, page: PageRequest) -> Result<Vec<EventRecord>, StoreError>;
+    /// Refused messages, of one reason or all, newest first.
+    async fn dead_letters(
+        &self,
+        reason: Option<RejectReason>,
+        page: PageRequest,
+    ) -> Result<Vec<DeadLetter>, StoreError>;
+    /// Number of refused messages ever, by reason.
+    async fn rejection_counts(&self) -> Result<Vec<(RejectReason, u64)>, StoreError>;
+    /// Conflicting readings, newest first.
+    async fn conflicts(&self, page: PageRequest) -> Result<Vec<Paged<Conflict>>, StoreError>;
+    /// Fingerprint of the stored readings of `device`.
+    async fn fingerprint(&self, device: &DeviceId) -> Result<Fingerprint, StoreError>;
+}
