@@ -1,0 +1,86 @@
+//! How often a failure mode's alarms prove right.
+
+use forecare_catalogue::FailureMode;
+use forecare_domain::Verdict;
+
+use crate::beta;
+
+/// How many verdicts the catalogue's prior is worth: few, so that experience soon outweighs it.
+const PRIOR_VERDICTS: f64 = 4.0;
+
+/// Precision of a mode's alarms: the Beta posterior of a Bernoulli rate, from the catalogue's prior
+/// (`alarm_precision`, worth four verdicts) and the verdicts so far.
+///
+/// A prior of 0 is a decision, not a guess: alarms of that mode never act by themselves, whatever the
+/// verdicts say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Precision {
+    hits: f64,
+    misses: f64,
+    switched_off: bool,
+}
+
+impl Precision {
+    /// What is known of `mode` before any verdict.
+    #[must_use]
+    pub fn prior(mode: &FailureMode) -> Self {
+        let share = if mode.alarm_precision.is_finite() {
+            mode.alarm_precision.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        Self {
+            hits: share * PRIOR_VERDICTS,
+            misses: (1.0 - share) * PRIOR_VERDICTS,
+            switched_off: share == 0.0,
+        }
+    }
+
+    /// The prior of `mode` with all `verdicts` taken in; their order does not matter.
+    #[must_use]
+    pub fn after<'a>(mode: &FailureMode, verdicts: impl IntoIterator<Item = &'a Verdict>) -> Self {
+        let mut precision = Self::prior(mode);
+        for verdict in verdicts {
+            precision.observe(verdict);
+        }
+        precision
+    }
+
+    /// Takes a verdict in. A confirmation is a hit; another fault, no fault and bad data are misses; a
+    /// part with much of its life left is half a miss: the mode was right, the moment was not.
+    pub fn observe(&mut self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Confirmed { .. } => self.hits += 1.0,
+            Verdict::WrongMode { .. } | Verdict::NoFaultFound | Verdict::DataFault => {
+                self.misses += 1.0;
+            }
+            Verdict::TooEarly => self.misses += 0.5,
+        }
+    }
+
+    /// Expected share of alarms that prove right, 0 to 1.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        if self.switched_off {
+            0.0
+        } else {
+            self.hits / (self.hits + self.misses)
+        }
+    }
+
+    /// The central credible interval that holds the precision with probability `mass` (such as 0.9).
+    #[must_use]
+    pub fn interval(&self, mass: f64) -> (f64, f64) {
+        if self.switched_off || self.hits <= 0.0 {
+            return (0.0, 0.0);
+        }
+        if self.misses <= 0.0 {
+            return (1.0, 1.0);
+        }
+        let tail = (1.0 - mass.clamp(0.0, 1.0)) / 2.0;
+        (
+            beta::quantile(self.hits, self.misses, tail),
+            beta::quantile(self.hits, self.misses, 1.0 - tail),
+        )
+    }
+}
