@@ -1,1 +1,17 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod decode;
+mod event;
+mod findings;
+mod json;
+mod message;
+mod non_finite;
+mod senml;
+mod shown;
+mod stamp;
+mod status;
+mod telemetry;
+mod topic;
+
+pub use decode::decode;
+pub use message::{Decoded, Envelope, Inbound, Limits, Sample, Telemetry};
