@@ -1,1 +1,15 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod boost;
+mod calibration;
+mod features;
+mod model;
+mod rows;
+mod train;
+mod trend;
+
+pub use features::{FeatureSpec, FeatureState, WINDOWS_H};
+pub use model::{ModeScores, Model, ModelCard, ModelError, ReliabilityBin};
+pub use rows::{History, HistoryItem};
+pub use train::{CardData, TrainError, TrainParams, train};
+pub use trend::{FAILURE_HEALTH, TrendState};

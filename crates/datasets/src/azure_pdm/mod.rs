@@ -1,0 +1,15 @@
+//! Microsoft Azure Predictive Maintenance: simulated machines, hourly telemetry of one year.
+
+mod load;
+mod range;
+mod report;
+
+pub use load::{
+    AzurePdm, Event, EventKind, Failure, LoadError, METRICS, Reading, Replacement, ReportedError,
+    Telemetry, UnknownTelemetry,
+};
+pub use range::{MachineRange, MachineRangeError};
+pub use report::{
+    AlarmRecord, CAUGHT_EARLY_H, ComponentReport, LeadHours, RIGHT_WITHIN_H, Report, TicketRecord,
+    report,
+};

@@ -1,0 +1,347 @@
+//! Gradient boosted trees on histograms, logistic loss.
+//!
+//! After Friedman, "Greedy function approximation: a gradient boosting machine" (2001), with the second-order
+//! gain of Chen and Guestrin, "XGBoost" (2016), and no randomness at all.
+
+use serde::{Deserialize, Serialize};
+
+/// Most bins of a feature; a bin fits a byte.
+const BINS_MAX: usize = 64;
+const LEAF: u16 = u16::MAX;
+
+/// Shape and pace of the trees.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct BoostParams {
+    pub(crate) rounds: usize,
+    pub(crate) depth: usize,
+    pub(crate) learning_rate: f64,
+    pub(crate) leaf_weight_min: f64,
+    pub(crate) l2: f64,
+}
+
+/// A node; the left child stands right behind its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(u16, f64, u32, f64)", into = "(u16, f64, u32, f64)")]
+struct Node {
+    /// Feature compared, or [`LEAF`].
+    feature: u16,
+    /// Left when the feature is at most this.
+    threshold: f64,
+    /// Place of the right child.
+    right: u32,
+    /// Log-odds that the tree adds here; of an inner node: what it would add if it were a leaf.
+    value: f64,
+}
+
+impl From<(u16, f64, u32, f64)> for Node {
+    fn from((feature, threshold, right, value): (u16, f64, u32, f64)) -> Self {
+        Self {
+            feature,
+            threshold,
+            right,
+            value,
+        }
+    }
+}
+
+impl From<Node> for (u16, f64, u32, f64) {
+    fn from(n: Node) -> Self {
+        (n.feature, n.threshold, n.right, n.value)
+    }
+}
+
+/// Trees whose sum is a log-odds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Forest {
+    base: f64,
+    trees: Vec<Vec<Node>>,
+}
+
+pub(crate) fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+impl Forest {
+    /// The log-odds of a row. `x` has a finite value for every feature.
+    pub(crate) fn margin(&self, x: &[f64]) -> f64 {
+        let mut sum = self.base;
+        for tree in &self.trees {
+            let mut i = 0;
+            while tree[i].feature != LEAF {
+                i = next(&tree[i], i, x);
+            }
+            sum += tree[i].value;
+        }
+        sum
+    }
+
+    /// Adds to `out` how far each feature moved the log-odds: at every step down a tree the change of the
+    /// node's value is credited to the feature that was asked (Saabas, "Interpreting random forests", 2014).
+    pub(crate) fn contributions(&self, x: &[f64], out: &mut [f64]) {
+        for tree in &self.trees {
+            let mut i = 0;
+            while tree[i].feature != LEAF {
+                let j = next(&tree[i], i, x);
+                out[usize::from(tree[i].feature)] += tree[j].value - tree[i].value;
+                i = j;
+            }
+        }
+    }
+
+    /// True when every walk ends at a leaf and asks only for features below `n_features`.
+    pub(crate) fn is_sound(&self, n_features: usize) -> bool {
+        self.base.is_finite()
+            && self.trees.iter().all(|tree| {
+                !tree.is_empty()
+                    && tree.iter().enumerate().all(|(i, node)| {
+                        let right = usize::try_from(node.right).unwrap_or(usize::MAX);
+                        node.value.is_finite()
+                            && (node.feature == LEAF
+                                || usize::from(node.feature) < n_features
+                                    && right > i + 1
+                                    && right < tree.len())
+                    })
+            })
+    }
+}
+
+fn next(node: &Node, i: usize, x: &[f64]) -> usize {
+    if x[usize::from(node.feature)] <= node.threshold {
+        i + 1
+    } else {
+        // Checked by `is_sound`: a place in the tree.
+        node.right as usize
+    }
+}
+
+/// Rows cut into bins, once for all models on the same features.
+#[derive(Debug)]
+pub(crate) struct Binned {
+    n_features: usize,
+    /// Row by row.
+    bins: Vec<u8>,
+    /// Upper bounds of the bins but the last, per feature, ascending.
+    cuts: Vec<Vec<f64>>,
+}
+
+impl Binned {
+    /// Cuts rows (`n_features` values each, finite) at quantiles.
+    pub(crate) fn new(rows: &[f64], n_features: usize) -> Self {
+        let mut cuts = Vec::with_capacity(n_features);
+        for feature in 0..n_features {
+            let mut column: Vec<f64> = rows
+                .iter()
+                .skip(feature)
+                .step_by(n_features)
+                .copied()
+                .collect();
+            column.sort_by(f64::total_cmp);
+            cuts.push(cuts_of(&column));
+        }
+        let bins = rows
+            .chunks_exact(n_features)
+            .flat_map(|row| row.iter().zip(&cuts).map(|(v, cuts)| bin_of(*v, cuts)))
+            .collect();
+        Self {
+            n_features,
+            bins,
+            cuts,
+        }
+    }
+
+    fn row(&self, row: usize) -> &[u8] {
+        &self.bins[row * self.n_features..(row + 1) * self.n_features]
+    }
+}
+
+fn bin_of(value: f64, cuts: &[f64]) -> u8 {
+    u8::try_from(cuts.partition_point(|c| *c < value)).unwrap_or(u8::MAX)
+}
+
+/// Midpoints between neighbours, at most one for each quantile.
+fn cuts_of(sorted: &[f64]) -> Vec<f64> {
+    let mut cuts: Vec<f64> = Vec::new();
+    let n = sorted.len();
+    let mut cut_between = |low: f64, high: f64| {
+        let cut = low + (high - low) / 2.0;
+        if cut < high && cuts.last().is_none_or(|last| *last < cut) {
+            cuts.push(cut);
+        }
+    };
+    let mut distinct = sorted.to_vec();
+    distinct.dedup();
+    if distinct.len() <= BINS_MAX {
+        for pair in distinct.windows(2) {
+            cut_between(pair[0], pair[1]);
+        }
+        return cuts;
+    }
+    for q in 1..BINS_MAX {
+        let at = q * n / BINS_MAX;
+        let low = sorted[at];
+        let above = sorted.partition_point(|v| *v <= low);
+        if above < n {
+            cut_between(low, sorted[above]);
+        }
+    }
+    cuts
+}
+
+/// Sums of gradients and Hessians per feature and bin.
+type Histogram = Vec<[f64; 2]>;
+
+struct Split {
+    gain: f64,
+    feature: usize,
+    bin: usize,
+}
+
+/// Learns trees on the rows `at` of `data`. `labels` and `weights` are of all rows.
+pub(crate) fn fit(
+    data: &Binned,
+    at: &[u32],
+    labels: &[bool],
+    weights: &[f64],
+    params: &BoostParams,
+) -> Forest {
+    let total: f64 = at.iter().map(|&r| weights[r as usize]).sum();
+    let positive: f64 = at
+        .iter()
+        .filter(|&&r| labels[r as usize])
+        .map(|&r| weights[r as usize])
+        .sum();
+    let share = (positive / total.max(1e-9)).clamp(1e-6, 1.0 - 1e-6);
+    let base = (share / (1.0 - share)).ln();
+    let mut margins = vec![base; labels.len()];
+    let mut gradients = vec![[0.0; 2]; labels.len()];
+    let mut trees = Vec::with_capacity(params.rounds);
+    for _ in 0..params.rounds {
+        for &r in at {
+            let r = r as usize;
+            let p = sigmoid(margins[r]);
+            let y = f64::from(u8::from(labels[r]));
+            gradients[r] = [weights[r] * (p - y), weights[r] * p * (1.0 - p)];
+        }
+        let mut grower = Grower {
+            data,
+            gradients: &gradients,
+            params,
+            nodes: Vec::new(),
+        };
+        let mut rows = at.to_vec();
+        let histogram = grower.histogram(&rows);
+        grower.grow(&mut rows, histogram, params.depth, &mut margins);
+        trees.push(grower.nodes);
+    }
+    Forest { base, trees }
+}
+
+struct Grower<'a> {
+    data: &'a Binned,
+    gradients: &'a [[f64; 2]],
+    params: &'a BoostParams,
+    nodes: Vec<Node>,
+}
+
+impl Grower<'_> {
+    fn histogram(&self, rows: &[u32]) -> Histogram {
+        let mut sums = vec![[0.0; 2]; self.data.n_features * BINS_MAX];
+        for &r in rows {
+            let [g, h] = self.gradients[r as usize];
+            for (place, &bin) in sums
+                .chunks_exact_mut(BINS_MAX)
+                .zip(self.data.row(r as usize))
+            {
+                let cell = &mut place[usize::from(bin)];
+                cell[0] += g;
+                cell[1] += h;
+            }
+        }
+        sums
+    }
+
+    /// Grows a node over `rows` and adds its leaves' values to `margins`.
+    fn grow(&mut self, rows: &mut [u32], sums: Histogram, depth: usize, margins: &mut [f64]) {
+        let (g, h) = sums[..BINS_MAX]
+            .iter()
+            .fold((0.0, 0.0), |(g, h), c| (g + c[0], h + c[1]));
+        let value = -self.params.learning_rate * g / (h + self.params.l2);
+        let here = self.nodes.len();
+        self.nodes.push(Node {
+            feature: LEAF,
+            threshold: 0.0,
+            right: 0,
+            value,
+        });
+        let split = if depth == 0 {
+            None
+        } else {
+            self.best_split(&sums, g, h)
+        };
+        let Some(split) = split else {
+            for &r in rows.iter() {
+                margins[r as usize] += value;
+            }
+            return;
+        };
+        let n_left = partition(rows, |r| {
+            usize::from(self.data.row(r as usize)[split.feature]) <= split.bin
+        });
+        let (left, right) = rows.split_at_mut(n_left);
+        let left_is_small = left.len() <= right.len();
+        let small = self.histogram(if left_is_small { left } else { right });
+        let mut large = sums;
+        for (all, part) in large.iter_mut().zip(&small) {
+            all[0] -= part[0];
+            all[1] -= part[1];
+        }
+        let (left_sums, right_sums) = if left_is_small {
+            (small, large)
+        } else {
+            (large, small)
+        };
+        self.grow(left, left_sums, depth - 1, margins);
+        let right_at = self.nodes.len();
+        self.grow(right, right_sums, depth - 1, margins);
+        let node = &mut self.nodes[here];
+        node.feature = u16::try_from(split.feature).unwrap_or(LEAF);
+        node.threshold = self.data.cuts[split.feature][split.bin];
+        node.right = u32::try_from(right_at).unwrap_or(u32::MAX);
+    }
+
+    fn best_split(&self, sums: &Histogram, g: f64, h: f64) -> Option<Split> {
+        let l2 = self.params.l2;
+        let whole = g * g / (h + l2);
+        let mut best: Option<Split> = None;
+        for (feature, cells) in sums.chunks_exact(BINS_MAX).enumerate() {
+            let (mut gl, mut hl) = (0.0, 0.0);
+            for (bin, cell) in cells[..self.data.cuts[feature].len()].iter().enumerate() {
+                gl += cell[0];
+                hl += cell[1];
+                let hr = h - hl;
+                if hl < self.params.leaf_weight_min {
+                    continue;
+                }
+                if hr < self.params.leaf_weight_min {
+                    break;
+                }
+                let gr = g - gl;
+                let gain = gl * gl / (hl + l2) + gr * gr / (hr + l2) - whole;
+                // The margin keeps rounding in the subtracted histograms from making splits.
+                if gain > 1e-6 && best.as_ref().is_none_or(|b| gain > b.gain) {
+                    best = Some(Split { gain, feature, bin });
+                }
+            }
+        }
+        best
+    }
+}
+
+/// Moves the rows that go left to the front, keeping the order on both sides; returns their number.
+fn partition(rows: &mut [u32], goes_left: impl Fn(u32) -> bool) -> usize {
+    let (left, right): (Vec<u32>, Vec<u32>) = rows.iter().partition(|&&r| goes_left(r));
+    rows[..left.len()].copy_from_slice(&left);
+    rows[left.len()..].copy_from_slice(&right);
+    left.len()
+}

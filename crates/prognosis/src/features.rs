@@ -1,0 +1,361 @@
+//! What a model sees of a device: windows of its metrics, its error codes, the age of its components.
+
+use std::collections::BTreeMap;
+
+use forecare_domain::{ComponentName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The windows of means and deviations, hours.
+pub const WINDOWS_H: [u32; 4] = [3, 6, 12, 24];
+
+/// Length of the ring, hours: the longest window.
+const RING_H: i64 = 24;
+const RING_SLOTS: usize = 24;
+const HOUR_MS: i64 = 3_600_000;
+/// Codes remembered per device; the one silent for longest gives way.
+const CODES_MAX: usize = 32;
+/// Times remembered per code: counts saturate here.
+const TIMES_MAX: usize = 8;
+/// Components remembered per device; the one replaced longest ago gives way.
+const COMPONENTS_MAX: usize = 32;
+/// Longest code kept, bytes; longer ones are no code of a model.
+const CODE_BYTES_MAX: usize = 128;
+/// "A long time ago, or never" for error codes, hours.
+const LONG_AGO_H: f64 = 720.0;
+/// Windows over which error codes are counted, hours.
+const COUNT_WINDOWS_H: [f64; 2] = [24.0, 48.0];
+/// A deviation needs so many values.
+const DEVIATION_VALUES_MIN: f64 = 3.0;
+/// A slope needs so many hours with values.
+const SLOPE_HOURS_MIN: f64 = 4.0;
+
+/// Number, mean and sum of squared departures; merged as in Chan, Golub, LeVeque (1979).
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(from = "(f64, f64, f64)", into = "(f64, f64, f64)")]
+struct Moments {
+    n: f64,
+    mean: f64,
+    m2: f64,
+}
+
+impl From<(f64, f64, f64)> for Moments {
+    fn from((n, mean, m2): (f64, f64, f64)) -> Self {
+        Self { n, mean, m2 }
+    }
+}
+
+impl From<Moments> for (f64, f64, f64) {
+    fn from(m: Moments) -> Self {
+        (m.n, m.mean, m.m2)
+    }
+}
+
+impl Moments {
+    fn merge(&mut self, other: Self) {
+        if other.n == 0.0 {
+            return;
+        }
+        let n = self.n + other.n;
+        let delta = other.mean - self.mean;
+        self.mean += delta * (other.n / n);
+        self.m2 += other.m2 + delta * delta * (self.n * other.n / n);
+        self.n = n;
+    }
+
+    fn deviation(self) -> f64 {
+        if self.n < DEVIATION_VALUES_MIN {
+            f64::NAN
+        } else {
+            (self.m2 / (self.n - 1.0)).max(0.0).sqrt()
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct CodeTimes {
+    code: String,
+    /// Epoch milliseconds, oldest first; never empty.
+    times: Vec<i64>,
+}
+
+/// Streaming features of one device. Bounded: about 600 bytes per metric, 32 codes of 8 times, 32
+/// components. The JSON round trip is bit exact.
+///
+/// Time is cut into hours of the epoch; a window of `w` hours at an instant is the hour of that
+/// instant and the `w - 1` before it. Readings of one hour are pooled, so that any sampling interval from
+/// seconds to days works.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeatureState {
+    n_metrics: usize,
+    /// Newest reading, epoch milliseconds.
+    last_ms: Option<i64>,
+    /// The hour of the newest reading, hours since the epoch.
+    head_hour: i64,
+    /// The last three distances between readings, hours, newest last: their median tells the sampling
+    /// interval, and a gap does not change it.
+    gaps_h: Vec<f64>,
+    /// Hour by hour: `slot * n_metrics + metric`, slot = hour modulo 24.
+    ring: Vec<Moments>,
+    /// Newest value of each metric, with its time.
+    latest: Vec<Option<(i64, f64)>>,
+    codes: Vec<CodeTimes>,
+    replaced: BTreeMap<String, i64>,
+}
+
+fn hour_of(ms: i64) -> i64 {
+    ms.div_euclid(HOUR_MS)
+}
+
+fn slot_of(hour: i64) -> usize {
+    usize::try_from(hour.rem_euclid(RING_H)).unwrap_or(0)
+}
+
+fn hours_between(earlier_ms: i64, later_ms: i64) -> f64 {
+    (later_ms - earlier_ms) as f64 / HOUR_MS as f64
+}
+
+impl FeatureState {
+    /// The state of a device that has reported nothing yet, for rows of `n_metrics` places.
+    #[must_use]
+    pub fn new(n_metrics: usize) -> Self {
+        Self {
+            n_metrics,
+            last_ms: None,
+            head_hour: i64::MIN / 2,
+            gaps_h: Vec::new(),
+            ring: vec![Moments::default(); RING_SLOTS * n_metrics],
+            latest: vec![None; n_metrics],
+            codes: Vec::new(),
+            replaced: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a row: one place per metric in catalogue order, finite. Rows come in time order; one more than
+    /// 24 hours older than the newest changes nothing.
+    pub fn push(&mut self, ts: Timestamp, values: &[Option<f64>]) {
+        let ms = ts.as_millis();
+        let hour = hour_of(ms);
+        self.advance_to(hour);
+        if hour <= self.head_hour - RING_H {
+            return;
+        }
+        let slot = slot_of(hour) * self.n_metrics;
+        for (metric, value) in values.iter().take(self.n_metrics).enumerate() {
+            let Some(value) = value.filter(|v| v.is_finite()) else {
+                continue;
+            };
+            self.ring[slot + metric].merge(Moments {
+                n: 1.0,
+                mean: value,
+                m2: 0.0,
+            });
+            if self.latest[metric].is_none_or(|(at, _)| at <= ms) {
+                self.latest[metric] = Some((ms, value));
+            }
+        }
+        match self.last_ms {
+            Some(last) if ms > last => {
+                if self.gaps_h.len() == 3 {
+                    self.gaps_h.remove(0);
+                }
+                self.gaps_h.push(hours_between(last, ms));
+                self.last_ms = Some(ms);
+            }
+            None => self.last_ms = Some(ms),
+            Some(_) => {}
+        }
+    }
+
+    fn advance_to(&mut self, hour: i64) {
+        if hour <= self.head_hour {
+            return;
+        }
+        let first = (self.head_hour + 1).max(hour - RING_H + 1);
+        for h in first..=hour {
+            let slot = slot_of(h) * self.n_metrics;
+            self.ring[slot..slot + self.n_metrics].fill(Moments::default());
+        }
+        self.head_hour = hour;
+    }
+
+    /// Takes an error code that the device reported. Events come in time order.
+    pub fn event(&mut self, ts: Timestamp, code: &str) {
+        if code.len() > CODE_BYTES_MAX {
+            return;
+        }
+        let ms = ts.as_millis();
+        if let Some(known) = self.codes.iter_mut().find(|c| c.code == code) {
+            if known.times.len() == TIMES_MAX {
+                known.times.remove(0);
+            }
+            known.times.push(ms);
+            return;
+        }
+        if self.codes.len() == CODES_MAX {
+            let silent = self
+                .codes
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, c)| c.times.last().copied());
+            if let Some((index, _)) = silent {
+                self.codes.remove(index);
+            }
+        }
+        self.codes.push(CodeTimes {
+            code: code.to_owned(),
+            times: vec![ms],
+        });
+    }
+
+    /// Notes that a component was replaced; may come before any reading.
+    pub fn replaced(&mut self, ts: Timestamp, component: &ComponentName) {
+        let ms = ts.as_millis();
+        if !self.replaced.contains_key(component.as_str()) && self.replaced.len() == COMPONENTS_MAX
+        {
+            let oldest = self.replaced.iter().min_by_key(|(_, at)| **at);
+            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                self.replaced.remove(&name);
+            }
+        }
+        self.replaced.insert(component.as_str().to_owned(), ms);
+    }
+
+    /// Hours of the present that one reading stands for.
+    fn interval_h(&self) -> f64 {
+        let mut gaps = self.gaps_h.clone();
+        gaps.sort_by(f64::total_cmp);
+        gaps.get(gaps.len() / 2)
+            .copied()
+            .unwrap_or(1.0)
+            .clamp(1.0, RING_H as f64)
+    }
+
+    fn moments(&self, hour: i64, metric: usize) -> Moments {
+        if hour > self.head_hour || hour <= self.head_hour - RING_H || metric >= self.n_metrics {
+            return Moments::default();
+        }
+        self.ring[slot_of(hour) * self.n_metrics + metric]
+    }
+
+    /// Appends the features of one metric at `ms`; NaN where nothing can be said.
+    fn metric_features(&self, metric: usize, ms: i64, interval_h: f64, out: &mut Vec<f64>) {
+        let now = hour_of(ms);
+        let mut pooled = Moments::default();
+        let mut covered_h = 0.0;
+        let mut window = WINDOWS_H.iter().peekable();
+        // Weighted least squares of the hourly means over the age in hours.
+        let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        let mut hours = 0.0;
+        for age in 0..RING_H {
+            let bucket = self.moments(now - age, metric);
+            if bucket.n > 0.0 {
+                pooled.merge(bucket);
+                covered_h += interval_h;
+                let x = -(age as f64);
+                hours += 1.0;
+                w += bucket.n;
+                wx += bucket.n * x;
+                wy += bucket.n * bucket.mean;
+                wxx += bucket.n * x * x;
+                wxy += bucket.n * x * bucket.mean;
+            }
+            while let Some(&&window_h) = window.peek() {
+                if age + 1 < i64::from(window_h) {
+                    break;
+                }
+                if covered_h >= f64::from(window_h) / 2.0 {
+                    out.push(pooled.mean);
+                    out.push(pooled.deviation());
+                } else {
+                    out.extend([f64::NAN, f64::NAN]);
+                }
+                window.next();
+            }
+        }
+        let spread = w * wxx - wx * wx;
+        out.push(if hours >= SLOPE_HOURS_MIN && spread > 0.0 {
+            (w * wxy - wx * wy) / spread
+        } else {
+            f64::NAN
+        });
+        let latest = self.latest.get(metric).copied().flatten();
+        out.push(match latest {
+            Some((at, value)) if hours_between(at, ms) < RING_H as f64 => value,
+            _ => f64::NAN,
+        });
+    }
+
+    fn code_features(&self, code: &str, ms: i64, out: &mut Vec<f64>) {
+        let times: &[i64] = self
+            .codes
+            .iter()
+            .find(|c| c.code == code)
+            .map_or(&[], |c| &c.times);
+        for window_h in COUNT_WINDOWS_H {
+            let n = times
+                .iter()
+                .filter(|&&at| at <= ms && hours_between(at, ms) < window_h)
+                .count();
+            out.push(n as f64);
+        }
+        let since = times.iter().rev().find(|&&at| at <= ms);
+        out.push(since.map_or(LONG_AGO_H, |&at| hours_between(at, ms).min(LONG_AGO_H)));
+    }
+}
+
+/// Which features a model uses, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureSpec {
+    /// Metrics in catalogue order.
+    pub metrics: Vec<String>,
+    /// Error codes.
+    pub codes: Vec<String>,
+    /// Components whose age counts.
+    pub components: Vec<String>,
+}
+
+impl FeatureSpec {
+    /// Names of the features, as shown to people: `vibration mean 24 h`, `error1 in 24 h`,
+    /// `hours since comp1 replaced`.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for metric in &self.metrics {
+            for window_h in WINDOWS_H {
+                names.push(format!("{metric} mean {window_h} h"));
+                names.push(format!("{metric} deviation {window_h} h"));
+            }
+            names.push(format!("{metric} slope per hour"));
+            names.push(format!("{metric} latest"));
+        }
+        for code in &self.codes {
+            for window_h in COUNT_WINDOWS_H {
+                names.push(format!("{code} in {window_h} h"));
+            }
+            names.push(format!("hours since {code}"));
+        }
+        for component in &self.components {
+            names.push(format!("hours since {component} replaced"));
+        }
+        names
+    }
+
+    /// Replaces `out` by the features of `state` at `ts`, in the order of [`Self::names`]; NaN where nothing
+    /// can be said.
+    pub fn extract(&self, state: &FeatureState, ts: Timestamp, out: &mut Vec<f64>) {
+        out.clear();
+        let ms = ts.as_millis();
+        let interval_h = state.interval_h();
+        for metric in 0..self.metrics.len() {
+            state.metric_features(metric, ms, interval_h, out);
+        }
+        for code in &self.codes {
+            state.code_features(code, ms, out);
+        }
+        for component in &self.components {
+            let at = state.replaced.get(component);
+            out.push(at.map_or(f64::NAN, |&at| hours_between(at, ms).max(0.0)));
+        }
+    }
+}

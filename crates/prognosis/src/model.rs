@@ -1,0 +1,393 @@
+//! The model file: trees, calibration, card.
+
+use std::fmt::Write as _;
+
+use forecare_catalogue::AssetClass;
+use forecare_domain::{ClassName, Contribution, ModeName, Prognosis, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::boost::Forest;
+use crate::calibration::Platt;
+use crate::features::{FeatureSpec, FeatureState};
+
+/// Version of the file's layout and of the features; a change of either makes a new one.
+pub(crate) const VERSION: u32 = 1;
+/// From this probability on a prognosis says what moved it.
+const EXPLAINED_FROM: f64 = 0.05;
+/// Most features named in an explanation.
+const EXPLAINED_MAX: usize = 5;
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Not JSON, or not of a model file's shape.
+    #[error("not a model file; train again with `forecare train`")]
+    Shape(#[source] serde_json::Error),
+    /// Written by another version.
+    #[error(
+        "the model has layout version {found}, this program reads {VERSION}; train again with `forecare train`"
+    )]
+    Version {
+        /// The file's version.
+        found: u64,
+    },
+    /// The content does not belong to the hash on its card.
+    #[error(
+        "the model was changed after training: its card says sha256 {card}, its content has {content}; restore the file or train again"
+    )]
+    Changed {
+        /// Hash on the card.
+        card: String,
+        /// Hash of the content.
+        content: String,
+    },
+    /// The parts do not fit together.
+    #[error("the model is damaged: {0}; restore the file or train again")]
+    Damaged(&'static str),
+    /// Learnt for another class.
+    #[error(
+        "the model is for class \"{model}\", not \"{class}\"; load it for its own class, or train one for \"{class}\""
+    )]
+    Class {
+        /// Class of the model.
+        model: String,
+        /// Class asked for.
+        class: String,
+    },
+    /// The class measures something else.
+    #[error(
+        "the model was learnt on metrics [{model}], class {class} has [{catalogue}]; put these first and in this order in the catalogue, or train again"
+    )]
+    Metrics {
+        /// Metrics of the model, in order.
+        model: String,
+        /// The class.
+        class: String,
+        /// Metrics of the catalogue, in order.
+        catalogue: String,
+    },
+    /// The class does not know the failure mode.
+    #[error(
+        "the model knows failure mode \"{mode}\", class {class} does not; add it to the catalogue, or train again"
+    )]
+    Mode {
+        /// The mode.
+        mode: String,
+        /// The class.
+        class: String,
+    },
+    /// Learnt for another horizon.
+    #[error(
+        "the model looks {model} h ahead, class {class} wants {catalogue} h; set horizon_hours = {model} in the catalogue, or train again"
+    )]
+    Horizon {
+        /// Horizon of the model, hours.
+        model: f64,
+        /// The class.
+        class: String,
+        /// Horizon of the catalogue, hours.
+        catalogue: f64,
+    },
+}
+
+/// What a model was learnt from, and how good it was on machines it had not seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelCard {
+    /// The data, in words.
+    pub data: String,
+    /// When it was learnt.
+    pub trained_at: Timestamp,
+    /// First reading of the histories.
+    pub from: Timestamp,
+    /// Last reading of the histories.
+    pub to: Timestamp,
+    /// Machines in the histories.
+    pub n_machines: usize,
+    /// Readings in the histories.
+    pub n_rows: usize,
+    /// Horizon of the probabilities, hours.
+    pub horizon_hours: f64,
+    /// Settings of the training, in words.
+    pub settings: String,
+    /// Features, in order.
+    pub features: Vec<String>,
+    /// Per mode: cross-validated, grouped by machine.
+    pub scores: Vec<ModeScores>,
+    /// Modes of the class that never occurred in the histories: the model does not speak of them.
+    pub modes_left_out: Vec<String>,
+    /// SHA-256 of the file with this field empty, hexadecimal.
+    pub sha256: String,
+}
+
+/// How good the probabilities of one mode were on machines that the model had not seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModeScores {
+    /// The failure mode.
+    pub mode: String,
+    /// Failures in the histories.
+    pub n_failures: usize,
+    /// Rows judged.
+    pub n_rows: usize,
+    /// Of these within the horizon before a failure.
+    pub n_rows_before_failure: usize,
+    /// Area under the ROC curve, 0.5 (guessing) to 1.
+    pub auc: f64,
+    /// Average precision (area under precision over recall), 0 to 1.
+    pub average_precision: f64,
+    /// Mean logarithmic loss, nats; 0 is perfect.
+    pub log_loss: f64,
+    /// Mean squared difference of probability and outcome; 0 is perfect.
+    pub brier: f64,
+    /// How often what was predicted came true.
+    pub reliability: Vec<ReliabilityBin>,
+}
+
+/// A line of the reliability table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReliabilityBin {
+    /// Probabilities from here
+    pub from: f64,
+    /// to below here.
+    pub to: f64,
+    /// Rows in the bin.
+    pub n_rows: usize,
+    /// Mean probability predicted, 0 to 1.
+    pub predicted: f64,
+    /// Share that came true, 0 to 1.
+    pub observed: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ModeModel {
+    pub(crate) mode: ModeName,
+    pub(crate) platt: Platt,
+    pub(crate) forest: Forest,
+}
+
+/// A learnt model of one asset class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    version: u32,
+    class: ClassName,
+    card: ModelCard,
+    spec: FeatureSpec,
+    /// Median of every feature over healthy rows: what is expected, and what stands in for the unknown.
+    expected: Vec<f64>,
+    modes: Vec<ModeModel>,
+}
+
+/// Reads the version before the rest, so that an older layout is named as such.
+#[derive(Deserialize)]
+struct VersionOnly {
+    version: u64,
+}
+
+impl Model {
+    /// Puts a model together and signs its card.
+    pub(crate) fn seal(
+        class: ClassName,
+        card: ModelCard,
+        spec: FeatureSpec,
+        expected: Vec<f64>,
+        modes: Vec<ModeModel>,
+    ) -> Self {
+        let mut model = Self {
+            version: VERSION,
+            class,
+            card,
+            spec,
+            expected,
+            modes,
+        };
+        model.card.sha256 = model.content_hash();
+        model
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// [`ModelError`]: no model file, another version, changed or damaged.
+    pub fn from_json(text: &str) -> Result<Self, ModelError> {
+        let VersionOnly { version } = serde_json::from_str(text).map_err(ModelError::Shape)?;
+        if version != u64::from(VERSION) {
+            return Err(ModelError::Version { found: version });
+        }
+        let model: Self = serde_json::from_str(text).map_err(ModelError::Shape)?;
+        let content = model.content_hash();
+        if content != model.card.sha256 {
+            return Err(ModelError::Changed {
+                card: model.card.sha256,
+                content,
+            });
+        }
+        let n_features = model.spec.names().len();
+        if model.expected.len() != n_features || model.card.features != model.spec.names() {
+            return Err(ModelError::Damaged("its features do not match its card"));
+        }
+        if !model.modes.iter().all(|m| m.forest.is_sound(n_features)) {
+            return Err(ModelError::Damaged("a tree leads nowhere"));
+        }
+        Ok(model)
+    }
+
+    /// The model file.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // Maps with string keys and finite numbers: nothing in a model can fail to serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    fn content_hash(&self) -> String {
+        let mut unsigned = self.clone();
+        unsigned.card.sha256.clear();
+        let digest = Sha256::digest(unsigned.to_json().as_bytes());
+        digest.iter().fold(String::new(), |mut hex, byte| {
+            // Writing to a string does not fail.
+            write!(hex, "{byte:02x}").unwrap_or_default();
+            hex
+        })
+    }
+
+    /// Checks that the model was learnt for `class` as the catalogue has it now.
+    ///
+    /// # Errors
+    /// [`ModelError`] names what differs, and the fix.
+    pub fn check_fits(&self, class: &AssetClass) -> Result<(), ModelError> {
+        let name = class.name.as_str();
+        if self.class != class.name {
+            return Err(ModelError::Class {
+                model: self.class.as_str().to_owned(),
+                class: name.to_owned(),
+            });
+        }
+        let catalogue: Vec<&str> = class.metrics.iter().map(|m| m.name.as_str()).collect();
+        if !self
+            .spec
+            .metrics
+            .iter()
+            .map(String::as_str)
+            .eq(catalogue.iter().copied().take(self.spec.metrics.len()))
+        {
+            return Err(ModelError::Metrics {
+                model: self.spec.metrics.join(", "),
+                class: name.to_owned(),
+                catalogue: catalogue.join(", "),
+            });
+        }
+        if let Some(stranger) = self
+            .modes
+            .iter()
+            .find(|m| class.modes.iter().all(|known| known.name != m.mode))
+        {
+            return Err(ModelError::Mode {
+                mode: stranger.mode.as_str().to_owned(),
+                class: name.to_owned(),
+            });
+        }
+        if (self.card.horizon_hours - class.horizon_hours).abs() > 1e-9 {
+            return Err(ModelError::Horizon {
+                model: self.card.horizon_hours,
+                class: name.to_owned(),
+                catalogue: class.horizon_hours,
+            });
+        }
+        Ok(())
+    }
+
+    /// Where the model comes from and how good it is.
+    #[must_use]
+    pub fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// The asset class it was learnt for.
+    #[must_use]
+    pub fn class(&self) -> &ClassName {
+        &self.class
+    }
+
+    /// The features it asks for.
+    #[must_use]
+    pub fn spec(&self) -> &FeatureSpec {
+        &self.spec
+    }
+
+    /// The modes it speaks of, in the order of [`Self::predict`].
+    pub fn modes(&self) -> impl Iterator<Item = &ModeName> {
+        self.modes.iter().map(|m| &m.mode)
+    }
+
+    /// Probability of failure within the horizon after `ts`, per mode of the model; with the features that
+    /// raised it where it is 0.05 or more.
+    #[must_use]
+    pub fn predict(&self, features: &FeatureState, ts: Timestamp) -> Vec<Prognosis> {
+        let mut x = Vec::with_capacity(self.expected.len());
+        self.spec.extract(features, ts, &mut x);
+        fill_unknown(&mut x, &self.expected);
+        self.modes
+            .iter()
+            .map(|mode| {
+                let probability = mode.platt.probability(mode.forest.margin(&x));
+                Prognosis {
+                    mode: mode.mode.clone(),
+                    probability,
+                    horizon_hours: self.card.horizon_hours,
+                    contributions: if probability >= EXPLAINED_FROM {
+                        self.explain(mode, &x)
+                    } else {
+                        Vec::new()
+                    },
+                }
+            })
+            .collect()
+    }
+
+    /// The features that raised the probability most, largest first; their shares sum to 1.
+    fn explain(&self, mode: &ModeModel, x: &[f64]) -> Vec<Contribution> {
+        let mut moved = vec![0.0; x.len()];
+        mode.forest.contributions(x, &mut moved);
+        let mut raised: Vec<(usize, f64)> = moved
+            .into_iter()
+            .enumerate()
+            .filter(|(_, by)| *by > 0.0)
+            .collect();
+        raised.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        raised.truncate(EXPLAINED_MAX);
+        let whole: f64 = raised.iter().map(|(_, by)| by).sum();
+        raised
+            .into_iter()
+            .map(|(feature, by)| {
+                let (expected, seen) = (self.expected[feature], x[feature]);
+                let side = if seen > expected {
+                    "above"
+                } else if seen < expected {
+                    "below"
+                } else {
+                    "at"
+                };
+                Contribution {
+                    name: self.card.features[feature].clone(),
+                    share: by / whole,
+                    expected,
+                    seen,
+                    reason: format!("{side} the median of healthy machines"),
+                }
+            })
+            .collect()
+    }
+}
+
+/// Puts what is expected where nothing can be said.
+pub(crate) fn fill_unknown(x: &mut [f64], expected: &[f64]) {
+    for (value, expected) in x.iter_mut().zip(expected.iter().cycle()) {
+        if value.is_nan() {
+            *value = *expected;
+        }
+    }
+}
