@@ -65,7 +65,8 @@ pub fn allowed(from: TicketState) -> &'static [TicketState] {
     }
 }
 
-/// `ticket` after the step to `to`, with the step in its history and its version raised by one.
+/// `ticket` after the step to `to`, with the step in its history. The version stays the one it was read
+/// with: the store compares and raises it.
 ///
 /// Resolving takes the verdict; reopening forgets it (its label is stored already, and the next
 /// resolution needs its own). Whoever accepts an unassigned ticket becomes its technician.
@@ -110,7 +111,6 @@ pub fn transition(
         after.technician = Some(by.name.clone());
     }
     record(&mut after, to, by, why, now);
-    after.version += 1;
     Ok(after)
 }
 

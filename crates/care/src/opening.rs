@@ -199,7 +199,7 @@ pub fn outstanding(needs: &[Need], reservations: &[Reservation]) -> Vec<Need> {
 
 /// An open `ticket` after evidence came again: `evidence_at` is renewed. Where the new `decision` acts and
 /// calls for a higher priority, priority and due date tighten (never the reverse), with an entry in the
-/// history. `None`: the ticket is not open, or nothing changes.
+/// history. The version stays the one it was read with. `None`: the ticket is not open, or nothing changes.
 #[must_use]
 pub fn evidence_again(
     ticket: &Ticket,
@@ -235,6 +235,5 @@ pub fn evidence_again(
     if after == *ticket {
         return None;
     }
-    after.version += 1;
     Some(after)
 }

@@ -5,20 +5,17 @@ use forecare_domain::{
     TicketState, Timestamp, Verdict,
 };
 
+use crate::CarePolicy;
 use crate::lifecycle::close_reason;
 
-/// When a soft hold ends: its `expires_at`, or as long after the ticket's last evidence as it first had
-/// from being made. Derived, so that evidence renews every hold of its ticket without another write;
-/// leave `expires_at` as it was made.
+/// When a soft hold really ends: [`CarePolicy::soft_hold_hours`] after its ticket's last evidence, and not
+/// before its own `expires_at`. Derived, so that evidence renews every hold of its ticket without another
+/// write; writing the result back as `expires_at` changes nothing.
 #[must_use]
-pub fn hold_ends_at(reservation: &Reservation, ticket: &Ticket) -> Timestamp {
-    let hold_hours = reservation
-        .expires_at
-        .hours_since(reservation.reserved_at)
-        .max(0.0);
+pub fn hold_ends_at(reservation: &Reservation, ticket: &Ticket, policy: &CarePolicy) -> Timestamp {
     reservation
         .expires_at
-        .max(ticket.evidence_at.plus_hours(hold_hours))
+        .max(ticket.evidence_at.plus_hours(policy.soft_hold_hours))
 }
 
 /// What time and its ticket make of a reservation; `None`: nothing to do.
@@ -32,6 +29,7 @@ pub fn reservation_due(
     reservation: &Reservation,
     ticket: &Ticket,
     lead_time_hours: f64,
+    policy: &CarePolicy,
     now: Timestamp,
 ) -> Option<ReservationState> {
     if !reservation.state.is_live() {
@@ -54,7 +52,7 @@ pub fn reservation_due(
         | TicketState::OnHold(_)
         | TicketState::Reopened => Some(ReservationState::Hard),
         TicketState::New | TicketState::Triaged => {
-            (now >= hold_ends_at(reservation, ticket)).then_some(ReservationState::Expired)
+            (now >= hold_ends_at(reservation, ticket, policy)).then_some(ReservationState::Expired)
         }
         TicketState::Dispatched
         | TicketState::Resolved
