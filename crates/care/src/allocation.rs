@@ -1,5 +1,7 @@
 //! Which shelf serves a need.
 
+use std::cmp::Reverse;
+
 use forecare_catalogue::Depot;
 use forecare_domain::{DepotName, Reservation, ReservationId, ReservationState, Supply, Timestamp};
 
@@ -49,7 +51,7 @@ pub struct AllocationPlan {
     /// What to reserve: at most one from stock, one per other depot, one back-order.
     pub allocations: Vec<Allocation>,
     /// Soft holds to release first, in the order they were chosen. Their tickets lose them: allocate for
-    /// those anew ([`outstanding`](crate::outstanding)).
+    /// those anew, see [`outstanding`](crate::outstanding).
     pub preempted: Vec<ReservationId>,
 }
 
@@ -143,8 +145,8 @@ fn hard_from(need: &Need) -> Timestamp {
     need.needed_at.plus_hours(-need.lead_time_hours)
 }
 
-/// The fewest soft holds, least deserving first, that free `missing` parts, or all there are; `soft` is
-/// what the balance knows to be held soft, and bounds what can be gained.
+/// Soft holds that free `missing` parts, least deserving first and none without need; or all there are.
+/// `soft` is what the balance knows to be held soft, and bounds what can be gained.
 fn bump<'a>(
     need: &Need,
     soft: u32,
@@ -161,8 +163,7 @@ fn bump<'a>(
                 && matches!(&r.supply, Supply::Stock { depot } if *depot == need.depot)
         })
         .collect();
-    candidates
-        .sort_by(|a, b| (b.priority, b.needed_at, b.id).cmp(&(a.priority, a.needed_at, a.id)));
+    candidates.sort_by_key(|r| Reverse((r.priority, r.needed_at, r.id)));
     let mut chosen: Vec<&Reservation> = Vec::new();
     let mut gained = 0_u32;
     for r in candidates {

@@ -162,31 +162,40 @@ pub fn needs_of(
         .collect()
 }
 
-/// What of `needs` the ticket's `reservations` do not cover: to be allocated anew after a hold was
-/// pre-empted or ran out, when evidence comes again or the ticket is reopened. What is consumed counts as
-/// covered; what is released or expired does not.
+/// What of `needs` ([`needs_of`] the ticket) its `reservations` do not cover: to be allocated anew after a
+/// hold was pre-empted or ran out, when evidence comes again, or on reopening. Parts that are used cover
+/// their need, unless the ticket has been reopened since they were reserved: the fault is back.
 #[must_use]
-pub fn outstanding(needs: &[Need], reservations: &[Reservation]) -> Vec<Need> {
+pub fn outstanding(ticket: &Ticket, needs: &[Need], reservations: &[Reservation]) -> Vec<Need> {
+    let reopened_at = ticket
+        .history
+        .iter()
+        .rev()
+        .find(|change| change.to == TicketState::Reopened)
+        .map(|change| change.at);
+    let covers = |r: &Reservation| {
+        if r.state.is_live() {
+            r.quantity
+        } else if reopened_at.is_none_or(|at| r.reserved_at >= at) {
+            r.used
+        } else {
+            0
+        }
+    };
     let mut open = Vec::new();
-    for (at, need) in needs.iter().enumerate() {
+    for (line, need) in needs.iter().enumerate() {
         // Two lines of the bill may name the same part: the earlier one takes its share first.
-        let before: u32 = needs[..at]
+        let before: u32 = needs[..line]
             .iter()
             .filter(|n| n.part == need.part)
             .map(|n| n.quantity)
             .sum();
-        let held: u32 = reservations
+        let covered: u32 = reservations
             .iter()
             .filter(|r| r.part == need.part)
-            .map(|r| {
-                if r.state.is_live() {
-                    r.quantity
-                } else {
-                    r.used
-                }
-            })
+            .map(covers)
             .sum();
-        let missing = need.quantity.saturating_sub(held.saturating_sub(before));
+        let missing = need.quantity.saturating_sub(covered.saturating_sub(before));
         if missing > 0 {
             open.push(Need {
                 quantity: missing,
@@ -236,4 +245,14 @@ pub fn evidence_again(
         return None;
     }
     Some(after)
+}
+
+/// An open `ticket` after its episode ended at `at`: until then there was evidence, however long ago it was
+/// last assessed; the time to withdrawal starts here. `None`: nothing changes.
+#[must_use]
+pub fn evidence_ended(ticket: &Ticket, at: Timestamp) -> Option<Ticket> {
+    (ticket.state.is_open() && at > ticket.evidence_at).then(|| Ticket {
+        evidence_at: at,
+        ..ticket.clone()
+    })
 }

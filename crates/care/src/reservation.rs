@@ -22,12 +22,14 @@ pub fn hold_ends_at(reservation: &Reservation, ticket: &Ticket, policy: &CarePol
 ///
 /// Soft becomes hard once a technician has accepted (or the ticket was reopened), or when the date the
 /// parts are needed minus their lead time has passed. A soft hold of a new or triaged ticket expires when
-/// evidence has stayed away ([`hold_ends_at`]); once the ticket is sent out it does not, so that nobody
-/// arrives without the part. A hold whose ticket was cancelled is released.
+/// the episode is not active and evidence has stayed away ([`hold_ends_at`]); once the ticket is sent out
+/// it does not, so that nobody arrives without the part. A hold whose ticket has ended goes the way of
+/// [`reservation_on_transition`].
 #[must_use]
 pub fn reservation_due(
     reservation: &Reservation,
     ticket: &Ticket,
+    evidence_active: bool,
     lead_time_hours: f64,
     policy: &CarePolicy,
     now: Timestamp,
@@ -51,9 +53,9 @@ pub fn reservation_due(
         | TicketState::InProgress
         | TicketState::OnHold(_)
         | TicketState::Reopened => Some(ReservationState::Hard),
-        TicketState::New | TicketState::Triaged => {
-            (now >= hold_ends_at(reservation, ticket, policy)).then_some(ReservationState::Expired)
-        }
+        TicketState::New | TicketState::Triaged => (!evidence_active
+            && now >= hold_ends_at(reservation, ticket, policy))
+        .then_some(ReservationState::Expired),
         TicketState::Dispatched
         | TicketState::Resolved
         | TicketState::Confirmed
