@@ -1,1 +1,14 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod embedded;
+mod error;
+mod external;
+mod gather;
+mod source;
+mod stats;
+
+pub use embedded::{EmbeddedBroker, EmbeddedConfig, EmbeddedSource};
+pub use error::IngestError;
+pub use external::{ExternalBroker, ExternalConfig, ExternalSource};
+pub use source::{Authorizer, Batch, BatchLimit, Message, Position, Source};
+pub use stats::IngestStats;

@@ -1,0 +1,186 @@
+//! The receiving end of an external broker.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use rumqttc::v5::mqttbytes::v5::Publish;
+use tokio::sync::{mpsc, watch};
+
+use super::view::{Verdict, View};
+use crate::gather::Gather;
+use crate::stats::count;
+use crate::{Batch, BatchLimit, IngestStats, Message, Position, Source};
+
+/// A message as it came, and what acknowledges it.
+pub(super) struct Received {
+    pub(super) message: Message,
+    pub(super) epoch: u64,
+    /// The packet without its content; `None` for QoS 0.
+    pub(super) ack: Option<Publish>,
+}
+
+struct Outstanding {
+    number: u64,
+    acks: Vec<(u64, Option<Publish>)>,
+    committed: bool,
+}
+
+/// Messages of an external broker. Dropping it disconnects; the broker keeps what is not acknowledged.
+pub struct ExternalSource {
+    gather: Gather<Received>,
+    outstanding: VecDeque<Outstanding>,
+    batches: u64,
+    view: Arc<watch::Sender<View>>,
+    changes: watch::Receiver<View>,
+    stats: Arc<IngestStats>,
+}
+
+impl ExternalSource {
+    pub(super) fn new(
+        queue: mpsc::Receiver<Received>,
+        view: Arc<watch::Sender<View>>,
+        stats: Arc<IngestStats>,
+    ) -> Self {
+        Self {
+            gather: Gather::new(queue),
+            outstanding: VecDeque::new(),
+            batches: 0,
+            changes: view.subscribe(),
+            view,
+            stats,
+        }
+    }
+
+    fn settled(&self, n: usize) {
+        self.stats.in_flight.fetch_sub(n, Ordering::Relaxed);
+        // Wakes a session that waits for the last commit.
+        self.view.send_modify(|_view| {});
+    }
+
+    /// Drops what comes again; waits while the next connection has to tell.
+    async fn sort_out(&mut self) {
+        loop {
+            let mut waiting = false;
+            let dropped = {
+                let view = self.changes.borrow_and_update();
+                let filling = self.gather.filling();
+                let before = filling.len();
+                filling.retain(|received| match view.verdict(received.epoch) {
+                    Verdict::Keep => true,
+                    // QoS 0 never comes again.
+                    Verdict::Drop => received.ack.is_none(),
+                    Verdict::Wait => {
+                        waiting |= received.ack.is_some();
+                        true
+                    }
+                });
+                before - filling.len()
+            };
+            if dropped > 0 {
+                count(&self.stats.stale_events_dropped, dropped);
+                self.settled(dropped);
+            }
+            if !waiting || self.changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn acknowledge(&self, acks: Vec<(u64, Option<Publish>)>) {
+        let n = acks.len();
+        count(&self.stats.acked, n);
+        for (epoch, ack) in acks {
+            let Some(publish) = ack else { continue };
+            let client = {
+                let view = self.view.borrow();
+                (view.epoch == epoch).then(|| view.client.clone()).flatten()
+            };
+            // The client's queue holds a whole window, and the connection never waits for us.
+            let sent = match client {
+                Some(client) => client.ack(&publish).await.is_ok(),
+                None => false,
+            };
+            if !sent {
+                count(&self.stats.stale_acks_dropped, 1);
+            }
+        }
+        self.settled(n);
+    }
+
+    async fn acknowledge_committed(&mut self) {
+        while let Some(batch) = self.outstanding.pop_front_if(|batch| batch.committed) {
+            self.acknowledge(batch.acks).await;
+        }
+    }
+}
+
+impl Drop for ExternalSource {
+    fn drop(&mut self) {
+        self.view.send_modify(|view| view.abandoned = true);
+    }
+}
+
+#[async_trait]
+impl Source for ExternalSource {
+    async fn next_batch(&mut self, limit: BatchLimit) -> Option<Batch> {
+        loop {
+            self.gather.fill(limit).await;
+            if self.gather.filling().is_empty() {
+                return None;
+            }
+            self.sort_out().await;
+            let received = self.gather.take();
+            if received.is_empty() {
+                continue;
+            }
+            self.batches += 1;
+            let (messages, acks) = received
+                .into_iter()
+                .map(|r| (r.message, (r.epoch, r.ack)))
+                .unzip();
+            self.outstanding.push_back(Outstanding {
+                number: self.batches,
+                acks,
+                committed: false,
+            });
+            return Some(Batch {
+                messages,
+                position: Position::new(self.batches),
+            });
+        }
+    }
+
+    async fn commit(&mut self, position: Position) {
+        if let Some(batch) = self
+            .outstanding
+            .iter_mut()
+            .find(|batch| batch.number == position.number())
+        {
+            batch.committed = true;
+        }
+        self.acknowledge_committed().await;
+    }
+
+    async fn abandon(&mut self, position: Position) {
+        if let Some(index) = self
+            .outstanding
+            .iter()
+            .position(|batch| batch.number == position.number())
+            && let Some(batch) = self.outstanding.remove(index)
+        {
+            count(&self.stats.abandoned, batch.acks.len());
+            // From here on nothing of these connections is acknowledged, and the session reconnects.
+            self.view.send_modify(|view| {
+                for (epoch, ack) in &batch.acks {
+                    if ack.is_some() {
+                        view.end(*epoch);
+                    }
+                }
+            });
+            self.settled(batch.acks.len());
+        }
+        self.acknowledge_committed().await;
+    }
+}

@@ -1,0 +1,115 @@
+//! Gathers a batch from a queue; both sources use it.
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::BatchLimit;
+
+/// A queue and the batch that is being gathered from it. Gathering can be cancelled at any await.
+pub(crate) struct Gather<T> {
+    queue: mpsc::Receiver<T>,
+    filling: Vec<T>,
+    deadline: Option<Instant>,
+}
+
+impl<T> Gather<T> {
+    pub(crate) fn new(queue: mpsc::Receiver<T>) -> Self {
+        Self {
+            queue,
+            filling: Vec::new(),
+            deadline: None,
+        }
+    }
+
+    /// Waits until the batch is full, its linger is over, or the queue is closed. The batch is empty
+    /// only when the queue is closed and drained.
+    pub(crate) async fn fill(&mut self, limit: BatchLimit) {
+        let messages_max = limit.messages_max.max(1);
+        while self.filling.len() < messages_max {
+            let room = messages_max - self.filling.len();
+            let more = self.queue.recv_many(&mut self.filling, room);
+            let received = match self.deadline {
+                None => more.await,
+                Some(deadline) => match timeout_at(deadline, more).await {
+                    Ok(received) => received,
+                    Err(_elapsed) => break,
+                },
+            };
+            if received == 0 {
+                break;
+            }
+            self.deadline
+                .get_or_insert_with(|| Instant::now() + limit.linger);
+        }
+    }
+
+    /// What was gathered so far.
+    pub(crate) fn filling(&mut self) -> &mut Vec<T> {
+        &mut self.filling
+    }
+
+    /// Takes what was gathered; the next batch starts.
+    pub(crate) fn take(&mut self) -> Vec<T> {
+        self.deadline = None;
+        std::mem::take(&mut self.filling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn limit(messages_max: usize, linger_ms: u64) -> BatchLimit {
+        BatchLimit {
+            messages_max,
+            linger: Duration::from_millis(linger_ms),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_closes_when_full_or_when_its_linger_is_over() {
+        let (tx, rx) = mpsc::channel(10);
+        let mut gather = Gather::new(rx);
+        for n in 0..5 {
+            tx.send(n).await.unwrap();
+        }
+        gather.fill(limit(3, 1_000)).await;
+        assert_eq!(gather.take(), [0, 1, 2]);
+
+        let started = Instant::now();
+        gather.fill(limit(3, 1_000)).await;
+        assert_eq!(gather.take(), [3, 4]);
+        assert_eq!(started.elapsed().as_secs(), 1);
+
+        drop(tx);
+        gather.fill(limit(3, 1_000)).await;
+        assert!(gather.take().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn zero_linger_takes_what_is_there_and_zero_size_counts_as_one() {
+        let (tx, rx) = mpsc::channel(10);
+        let mut gather = Gather::new(rx);
+        tx.send('a').await.unwrap();
+        tx.send('b').await.unwrap();
+        gather.fill(limit(0, 0)).await;
+        assert_eq!(gather.take(), ['a']);
+        gather.fill(limit(5, 0)).await;
+        assert_eq!(gather.take(), ['b']);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelling_loses_nothing() {
+        let (tx, rx) = mpsc::channel(10);
+        let mut gather = Gather::new(rx);
+        tx.send(1).await.unwrap();
+        let cancelled =
+            tokio::time::timeout(Duration::from_millis(10), gather.fill(limit(2, 1_000))).await;
+        assert!(cancelled.is_err());
+        tx.send(2).await.unwrap();
+        gather.fill(limit(2, 1_000)).await;
+        assert_eq!(gather.take(), [1, 2]);
+    }
+}
