@@ -1,7 +1,7 @@
 //! The port: values in, values out, one transaction per call.
 
 use async_trait::async_trait;
-use forecare_care::NewTicket;
+use forecare_care::{Need, NewTicket};
 use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DepotName, DeviceEvent,
     DeviceId, DeviceStatus, Label, MetricName, PartNumber, RejectReason, Rejection, Reservation, ReservationId,
@@ -123,7 +123,7 @@ pub enum TicketWrite {
     /// is opened.
     Open(Box<NewTicket>),
     /// The ticket after a change; its `version` is the one it was read with. Reservations follow
-    /// `care::reservation_on_transition` with the parts used.
+    /// `care::settle` with the parts used.
     Update {
         /// The ticket after the change, with the version it was read with.
         ticket: Box<Ticket>,
@@ -159,6 +159,9 @@ pub struct CareCommit {
     pub ticket: TicketWrite,
     /// What happens to reservations.
     pub reservations: Vec<ReservationWrite>,
+    /// Parts to reserve for tickets that are open already (after a hold ran out, or on reopening); left out
+    /// where the ticket is not open after this step.
+    pub needs: Vec<(TicketId, Need)>,
     /// A verdict to learn from.
     pub label: Option<Label>,
     /// When.
@@ -330,6 +333,9 @@ pub struct ReservationFilter {
     pub live: bool,
 }
 
+/// Name under which a [`TelemetryQuery`] asks for the health of an asset.
+pub const HEALTH_METRIC: &str = "health";
+
 /// A range of telemetry, down-sampled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TelemetryQuery {
@@ -343,6 +349,17 @@ pub struct TelemetryQuery {
     pub to: Timestamp,
     /// At most so many buckets of equal length. 1 to 5,000.
     pub points: usize,
+}
+
+impl TelemetryQuery {
+    /// Length of a bucket, ms, at least 1: the least with which the range needs no more than `points`. The
+    /// first bucket begins at `from`.
+    #[must_use]
+    pub fn bucket_ms(&self) -> i64 {
+        let span_ms = (self.to.as_millis() - self.from.as_millis()).max(1);
+        let points = i64::try_from(self.points.clamp(1, crate::POINTS_MAX)).unwrap_or(1);
+        span_ms / points + i64::from(span_ms % points > 0)
+    }
 }
 
 /// One metric's points.
@@ -378,6 +395,14 @@ pub struct Fingerprint {
     pub checksum: u64,
 }
 
+impl StockItem {
+    /// Held by nobody.
+    #[must_use]
+    pub fn free(&self) -> u32 {
+        self.on_hand.saturating_sub(self.soft).saturating_sub(self.hard)
+    }
+}
+
 impl Fingerprint {
     /// Adds one reading.
     pub fn add(&mut self, device: &DeviceId, metric: &MetricName, ts: Timestamp, value: f64) {
@@ -387,7 +412,7 @@ impl Fingerprint {
 }
 
 /// 64-bit hash of one reading: FNV-1a over device, metric, time and the value's bits, finished with the
-/// mixing step of SplitMix64 so that sums of hashes stay telling.
+/// mixing step of SplitMix64 so that sums of hashes stay telling. -0 counts as 0.
 #[must_use]
 pub fn reading_hash(device: &DeviceId, metric: &MetricName, ts: Timestamp, value: f64) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -396,7 +421,8 @@ pub fn reading_hash(device: &DeviceId, metric: &MetricName, ts: Timestamp, value
         &[0],
         metric.as_str().as_bytes(),
         &ts.as_millis().to_le_bytes(),
-        &value.to_bits().to_le_bytes(),
+        // Adding 0 turns -0 into 0: databases do not keep them apart.
+        &(value + 0.0).to_bits().to_le_bytes(),
     ];
     for byte in parts.into_iter().flatten() {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);

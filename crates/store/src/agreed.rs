@@ -1,0 +1,172 @@
+//! What every adapter must agree on beside the types: the bounds, what is refused and in which words.
+
+use forecare_care::Need;
+use forecare_catalogue::Catalogue;
+use forecare_domain::{
+    Actor, Channel, RejectReason, Rejection, Reservation, ReservationId, ReservationState, Row,
+    TicketId, Timestamp,
+};
+
+use crate::{StockCommand, StockItem, StockMove, StoreError};
+
+/// Most entries of a page; a larger [`PageRequest::limit`](crate::PageRequest) is cut to it.
+pub const PAGE_ENTRIES_MAX: usize = 1_000;
+/// Most rows that one call of [`Store::rows_after`](crate::Store::rows_after) returns.
+pub const ROWS_MAX: usize = 100_000;
+/// Most buckets of one series.
+pub const POINTS_MAX: usize = 5_000;
+/// Dead letters kept; the oldest go first, the counts by reason stay.
+pub const DEAD_LETTERS_KEPT: usize = 100_000;
+/// Conflicts kept; the oldest go first.
+pub const CONFLICTS_KEPT: usize = 100_000;
+/// Outcomes of idempotency keys kept; the oldest go first. A key older than these counts as new.
+pub const OUTCOMES_KEPT: usize = 100_000;
+/// Bytes of a refused row kept as the dead letter's payload.
+const PAYLOAD_BYTES_MAX: usize = 1_024;
+
+/// Why `row` cannot be stored, `None` where it can. `n_metrics` is the number of metrics of its class;
+/// `None`: the device is not registered, or its class is not in the catalogue.
+#[must_use]
+pub fn refusal(row: &Row, n_metrics: Option<usize>) -> Option<String> {
+    let Some(n_metrics) = n_metrics else {
+        return Some("the device is not registered with a class of the catalogue".to_owned());
+    };
+    if row.values.len() != n_metrics {
+        return Some(format!(
+            "{} values for a class of {n_metrics} metrics",
+            row.values.len()
+        ));
+    }
+    let mut values = row.values.iter().flatten().chain(row.extra.iter().map(|(_, v)| v));
+    values
+        .any(|v| !v.is_finite())
+        .then(|| "a value is not finite".to_owned())
+}
+
+/// The dead letter of a row that the store refused. It carries the row's own time, as the store has no
+/// clock.
+#[must_use]
+pub fn refused(row: &Row, detail: String) -> Rejection {
+    let mut payload = format!("{} {:?} {:?}", row.ts, row.values, row.extra).into_bytes();
+    let payload_bytes = payload.len() as u64;
+    payload.truncate(PAYLOAD_BYTES_MAX);
+    Rejection {
+        received_at: row.ts,
+        topic: format!("devices/{}/telemetry", row.device),
+        reason: RejectReason::StoreRefused,
+        detail,
+        payload,
+        payload_bytes,
+    }
+}
+
+/// Forecare itself, as the one who did something.
+#[must_use]
+pub fn forecare() -> Actor {
+    Actor {
+        name: "forecare".to_owned(),
+        channel: Channel::System,
+    }
+}
+
+/// The catalogue's stock as receipts of a new store, keyed `initial:<depot>:<part>`. Two lines for the same
+/// depot and part are one receipt.
+#[must_use]
+pub fn initial_stock(catalogue: &Catalogue, now: Timestamp) -> Vec<StockCommand> {
+    let mut commands: Vec<StockCommand> = Vec::new();
+    for level in catalogue.stock.iter().filter(|level| level.on_hand > 0) {
+        let same = |c: &&mut StockCommand| c.part == level.part && c.depot == level.depot;
+        if let Some(command) = commands.iter_mut().find(same) {
+            command.quantity = command.quantity.saturating_add(level.on_hand);
+            continue;
+        }
+        commands.push(StockCommand {
+            idempotency_key: format!("initial:{}:{}", level.depot, level.part),
+            kind: StockMove::Receipt,
+            part: level.part.clone(),
+            depot: level.depot.clone(),
+            quantity: level.on_hand,
+            by: forecare(),
+            at: now,
+        });
+    }
+    commands
+}
+
+/// What the ticket that lost the hold `victim` to `need` needs again, from the same depot.
+#[must_use]
+pub fn need_of_victim(victim: &Reservation, need: &Need) -> Need {
+    Need {
+        part: victim.part.clone(),
+        quantity: victim.quantity.saturating_sub(victim.used),
+        depot: need.depot.clone(),
+        needed_at: victim.needed_at,
+        lead_time_hours: need.lead_time_hours,
+        priority: victim.priority,
+        soft_until: victim.expires_at,
+    }
+}
+
+impl StockItem {
+    /// The change of stock on hand that a command means, where the catalogue has the item and the stock
+    /// allows it: held parts are not scrapped.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a part or depot that the catalogue does not have,
+    /// [`StoreError::Conflict`] for too few, or too many, parts.
+    pub fn checked_move(
+        &self,
+        catalogue: &Catalogue,
+        kind: StockMove,
+        quantity: u32,
+    ) -> Result<i64, StoreError> {
+        let Self { part, depot, .. } = self;
+        if catalogue.part(part).is_none() {
+            return Err(StoreError::NotFound(format!("part {part} in the catalogue")));
+        }
+        if catalogue.depots.iter().all(|d| d.name != *depot) {
+            return Err(StoreError::NotFound(format!("depot {depot} in the catalogue")));
+        }
+        if quantity == 0 {
+            return Err(StoreError::Conflict("the quantity must be at least 1".to_owned()));
+        }
+        match kind {
+            StockMove::Receipt if self.on_hand.checked_add(quantity).is_none() => {
+                Err(StoreError::Conflict(format!(
+                    "{} of {part} at {depot} and {quantity} more are too many to count",
+                    self.on_hand
+                )))
+            }
+            StockMove::Receipt => Ok(i64::from(quantity)),
+            StockMove::Scrap if self.free() < quantity => Err(StoreError::Conflict(format!(
+                "only {} of {part} at {depot} are free, {quantity} cannot be scrapped; release a reservation first",
+                self.free()
+            ))),
+            StockMove::Scrap => Ok(-i64::from(quantity)),
+        }
+    }
+}
+
+impl StoreError {
+    /// A ticket was changed on the basis of a version that has moved on.
+    #[must_use]
+    pub fn stale_ticket(id: TicketId, stored: i64, read: i64) -> Self {
+        Self::Conflict(format!(
+            "ticket {id} is at version {stored}, the change was made on version {read}; read it again"
+        ))
+    }
+
+    /// A ticket would be open beside another one of the same asset and failure mode.
+    #[must_use]
+    pub fn second_open_ticket(id: TicketId, other: TicketId) -> Self {
+        Self::Conflict(format!(
+            "ticket {id} cannot be open: {other} is, for the same asset and failure mode"
+        ))
+    }
+
+    /// A reservation that is over was to be changed.
+    #[must_use]
+    pub fn reservation_over(id: ReservationId, state: ReservationState) -> Self {
+        Self::Conflict(format!("reservation {id} is {} and stays so", state.label()))
+    }
+}

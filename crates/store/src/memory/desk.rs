@@ -1,0 +1,306 @@
+//! Tickets, reservations and stock.
+
+use std::collections::BTreeMap;
+
+use forecare_care::{Balance, Need, NewTicket, allocate, settle};
+use forecare_catalogue::Catalogue;
+use forecare_domain::{
+    Actor, CareTask, Decision, DepotName, Label, PartNumber, Reservation, ReservationId,
+    ReservationState, Supply, TaskId, Ticket, TicketId, Timestamp,
+};
+
+use crate::agreed::{forecare, initial_stock, need_of_victim};
+use crate::{
+    CareCommit, CareOutcome, LedgerEntry, NewTask, ReservationWrite, StockCommand, StockItem,
+    StockMove, StoreError, TicketWrite,
+};
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Desk {
+    pub(super) tasks: BTreeMap<TaskId, CareTask>,
+    n_tasks: i64,
+    outcomes: BTreeMap<String, CareOutcome>,
+    pub(super) tickets: Vec<Ticket>,
+    pub(super) reservations: Vec<Reservation>,
+    on_hand: BTreeMap<(PartNumber, DepotName), u32>,
+    pub(super) ledger: Vec<LedgerEntry>,
+    commands_seen: Vec<String>,
+    pub(super) labels: Vec<Label>,
+    pub(super) decisions: Vec<Decision>,
+}
+
+/// Who a movement of stock is for, and by whom.
+struct Cause {
+    ticket: Option<TicketId>,
+    by: Actor,
+    at: Timestamp,
+}
+
+impl Desk {
+    pub(super) fn book_initial_stock(&mut self, catalogue: &Catalogue, now: Timestamp) {
+        for command in initial_stock(catalogue, now) {
+            let cause = Cause { ticket: None, by: command.by, at: now };
+            self.book("receipt", &command.part, &command.depot, i64::from(command.quantity), &cause);
+            self.commands_seen.push(command.idempotency_key);
+        }
+    }
+
+    pub(super) fn queue(&mut self, tasks: Vec<NewTask>) {
+        for NewTask(task) in tasks {
+            self.n_tasks += 1;
+            self.tasks.insert(TaskId(self.n_tasks), task);
+        }
+    }
+
+    pub(super) fn ticket(&self, id: TicketId) -> Result<&Ticket, StoreError> {
+        let ticket = self.tickets.iter().find(|t| t.id == id);
+        ticket.ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))
+    }
+
+    pub(super) fn commit(&mut self, catalogue: &Catalogue, commit: CareCommit) -> Result<CareOutcome, StoreError> {
+        if let Some(outcome) = commit.idempotency_key.as_ref().and_then(|k| self.outcomes.get(k)) {
+            return Ok(outcome.clone());
+        }
+        if let Some(task) = commit.task
+            && self.tasks.remove(&task).is_none()
+        {
+            return Ok(CareOutcome::AlreadyDone);
+        }
+        let outcome = match commit.ticket {
+            TicketWrite::None => CareOutcome::Stored,
+            TicketWrite::Open(new) => self.open(catalogue, *new, commit.at),
+            TicketWrite::Update { ticket, parts_used } => self.update(*ticket, &parts_used, commit.at)?,
+        };
+        for write in commit.reservations {
+            self.write_reservation(&write, commit.at)?;
+        }
+        for (id, need) in commit.needs {
+            if self.ticket(id)?.state.is_open() {
+                self.reserve(catalogue, id, &need, true, commit.at);
+            }
+        }
+        self.decisions.extend(commit.decision);
+        self.labels.extend(commit.label);
+        if let Some(key) = commit.idempotency_key {
+            self.outcomes.insert(key, outcome.clone());
+        }
+        Ok(outcome)
+    }
+
+    fn open_for(&self, ticket: &Ticket) -> Option<TicketId> {
+        let same = |t: &&Ticket| t.state.is_open() && t.asset == ticket.asset && t.mode == ticket.mode;
+        self.tickets.iter().find(same).map(|t| t.id)
+    }
+
+    fn open(&mut self, catalogue: &Catalogue, new: NewTicket, at: Timestamp) -> CareOutcome {
+        if let Some(id) = self.open_for(&new.ticket) {
+            return CareOutcome::AlreadyOpen(id);
+        }
+        let id = TicketId(next_number(self.tickets.len()));
+        let ticket = Ticket { id, version: 1, ..new.ticket };
+        self.tickets.push(ticket.clone());
+        for need in &new.needs {
+            self.reserve(catalogue, id, need, true, at);
+        }
+        let reservations = self.reservations.iter().filter(|r| r.ticket == id).cloned().collect();
+        CareOutcome::Opened { ticket: Box::new(ticket), reservations }
+    }
+
+    fn update(
+        &mut self,
+        ticket: Ticket,
+        parts_used: &[(PartNumber, u32)],
+        at: Timestamp,
+    ) -> Result<CareOutcome, StoreError> {
+        let stored = self.ticket(ticket.id)?;
+        if stored.version != ticket.version {
+            return Err(StoreError::stale_ticket(ticket.id, stored.version, ticket.version));
+        }
+        if let Some(other) = self.open_for(&ticket).filter(|other| ticket.state.is_open() && *other != ticket.id) {
+            return Err(StoreError::second_open_ticket(ticket.id, other));
+        }
+        let ticket = Ticket { version: ticket.version + 1, ..ticket };
+        for kept in self.tickets.iter_mut().filter(|t| t.id == ticket.id) {
+            *kept = ticket.clone();
+        }
+        let its: Vec<Reservation> =
+            self.reservations.iter().filter(|r| r.ticket == ticket.id).cloned().collect();
+        let by = ticket.history.last().map_or_else(forecare, |change| change.by.clone());
+        for (id, state, used) in settle(&its, &ticket, parts_used) {
+            self.turn(id, state, used, &Cause { ticket: Some(ticket.id), by: by.clone(), at });
+        }
+        Ok(CareOutcome::Updated(Box::new(ticket)))
+    }
+
+    fn write_reservation(&mut self, write: &ReservationWrite, at: Timestamp) -> Result<(), StoreError> {
+        let found = self.reservations.iter_mut().find(|r| r.id == write.id);
+        let r = found.ok_or_else(|| StoreError::NotFound(format!("reservation {}", write.id)))?;
+        if r.state != write.from {
+            return Ok(());
+        }
+        if !r.state.is_live() {
+            return Err(StoreError::reservation_over(r.id, r.state));
+        }
+        r.expires_at = write.expires_at;
+        let used = if write.to == ReservationState::Consumed { r.quantity } else { r.used };
+        let cause = Cause { ticket: Some(r.ticket), by: forecare(), at };
+        self.turn(write.id, write.to, used, &cause);
+        Ok(())
+    }
+
+    /// Brings a reservation into `state` with `used` parts used in all, and books what that means.
+    fn turn(&mut self, id: ReservationId, state: ReservationState, used: u32, cause: &Cause) {
+        let Some(r) = self.reservations.iter_mut().find(|r| r.id == id) else {
+            return;
+        };
+        let newly_used = i64::from(used) - i64::from(r.used);
+        r.state = state;
+        r.used = used;
+        let (part, supply) = (r.part.clone(), r.supply.clone());
+        if newly_used > 0 {
+            match &supply {
+                Supply::Stock { depot } => self.book("consumed", &part, depot, -newly_used, cause),
+                Supply::Transfer { from, to } => {
+                    self.book("transfer_out", &part, from, -newly_used, cause);
+                    self.book("transfer_in", &part, to, newly_used, cause);
+                    self.book("consumed", &part, to, -newly_used, cause);
+                }
+                // Used before the store heard of its arrival: the supplier delivered to the site.
+                Supply::BackOrder { to } => {
+                    self.book("receipt", &part, to, newly_used, cause);
+                    self.book("consumed", &part, to, -newly_used, cause);
+                }
+            }
+        }
+        if let (false, Supply::Stock { depot } | Supply::Transfer { from: depot, .. }) = (state.is_live(), &supply) {
+            self.serve_back_orders(&part, depot, cause.at);
+        }
+    }
+
+    /// Reserves for `ticket`. Holds that are pre-empted are released, and their tickets served anew.
+    fn reserve(&mut self, catalogue: &Catalogue, ticket: TicketId, need: &Need, may_preempt: bool, at: Timestamp) {
+        let balance = |depot: &DepotName| {
+            let item = self.item(&need.part, depot);
+            Balance { depot: item.depot, on_hand: item.on_hand, soft: item.soft, hard: item.hard }
+        };
+        let balances: Vec<Balance> = catalogue.depots.iter().map(|d| balance(&d.name)).collect();
+        let preemptible = if may_preempt { self.reservations.clone() } else { Vec::new() };
+        let plan = allocate(need, &balances, &catalogue.depots, &preemptible, at);
+        let mut victims = Vec::new();
+        for r in self.reservations.iter_mut().filter(|r| plan.preempted.contains(&r.id)) {
+            r.state = ReservationState::Released;
+            victims.push(r.clone());
+        }
+        for a in plan.allocations {
+            self.reservations.push(Reservation {
+                id: ReservationId(next_number(self.reservations.len())),
+                ticket,
+                priority: need.priority,
+                part: need.part.clone(),
+                quantity: a.quantity,
+                used: 0,
+                supply: a.supply,
+                state: a.state,
+                reserved_at: at,
+                needed_at: need.needed_at,
+                available_at: a.available_at,
+                expires_at: a.expires_at,
+            });
+        }
+        for victim in &victims {
+            let again = need_of_victim(victim, need);
+            self.reserve(catalogue, victim.ticket, &again, false, at);
+        }
+        if !victims.is_empty() {
+            self.serve_back_orders(&need.part, &need.depot, at);
+        }
+    }
+
+    /// Gives free stock to those who wait for it at that depot, by priority, then age. One that the stock
+    /// does not suffice for is passed over.
+    fn serve_back_orders(&mut self, part: &PartNumber, depot: &DepotName, at: Timestamp) {
+        let mut free = self.item(part, depot).free();
+        let here = Supply::BackOrder { to: depot.clone() };
+        let mut waiting: Vec<&mut Reservation> = self
+            .reservations
+            .iter_mut()
+            .filter(|r| r.state.is_live() && r.part == *part && r.supply == here)
+            .collect();
+        waiting.sort_by_key(|r| (r.priority, r.reserved_at, r.id));
+        for r in waiting {
+            let wanted = r.quantity - r.used;
+            if wanted <= free {
+                free -= wanted;
+                r.supply = Supply::Stock { depot: depot.clone() };
+                r.available_at = at;
+            }
+        }
+    }
+
+    /// Stock of `part` at `depot`, counted from the reservations.
+    pub(super) fn item(&self, part: &PartNumber, depot: &DepotName) -> StockItem {
+        let mut item = StockItem {
+            part: part.clone(),
+            depot: depot.clone(),
+            on_hand: self.on_hand.get(&(part.clone(), depot.clone())).copied().unwrap_or(0),
+            soft: 0,
+            hard: 0,
+            back_ordered: 0,
+        };
+        for r in self.reservations.iter().filter(|r| r.state.is_live() && r.part == *part) {
+            let held = r.quantity - r.used;
+            match &r.supply {
+                Supply::Stock { depot: at } | Supply::Transfer { from: at, .. } if at == depot => {
+                    if r.state == ReservationState::Soft {
+                        item.soft += held;
+                    } else {
+                        item.hard += held;
+                    }
+                }
+                Supply::BackOrder { to } if to == depot => item.back_ordered += held,
+                Supply::Stock { .. } | Supply::Transfer { .. } | Supply::BackOrder { .. } => {}
+            }
+        }
+        item
+    }
+
+    pub(super) fn move_stock(&mut self, catalogue: &Catalogue, command: StockCommand) -> Result<StockItem, StoreError> {
+        let StockCommand { idempotency_key, kind, part, depot, quantity, by, at } = command;
+        if self.commands_seen.contains(&idempotency_key) {
+            return Ok(self.item(&part, &depot));
+        }
+        let item = self.item(&part, &depot);
+        let delta = item.checked_move(catalogue, kind, quantity)?;
+        let cause = Cause { ticket: None, by, at };
+        self.commands_seen.push(idempotency_key);
+        match kind {
+            StockMove::Receipt => {
+                self.book("receipt", &part, &depot, delta, &cause);
+                self.serve_back_orders(&part, &depot, at);
+            }
+            StockMove::Scrap => self.book("scrap", &part, &depot, delta, &cause),
+        }
+        Ok(self.item(&part, &depot))
+    }
+
+    fn book(&mut self, kind: &str, part: &PartNumber, depot: &DepotName, delta: i64, cause: &Cause) {
+        let on_hand = self.on_hand.entry((part.clone(), depot.clone())).or_insert(0);
+        let after = u32::try_from(i64::from(*on_hand) + delta);
+        assert!(after.is_ok(), "{part} at {depot}: {on_hand} on hand cannot change by {delta}");
+        *on_hand = after.unwrap_or(*on_hand);
+        self.ledger.push(LedgerEntry {
+            at: cause.at,
+            kind: kind.to_owned(),
+            part: part.clone(),
+            depot: depot.clone(),
+            delta,
+            ticket: cause.ticket,
+            by: cause.by.clone(),
+        });
+    }
+}
+
+/// Tickets and reservations are numbered 1, 2, ...
+fn next_number(taken: usize) -> i64 {
+    i64::try_from(taken).unwrap_or(i64::MAX - 1) + 1
+}

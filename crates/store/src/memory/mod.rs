@@ -1,0 +1,300 @@
+//! The port in memory: plain collections behind one lock. Simple enough to be read as the definition of
+//! what the adapters do; used as their oracle, and by tests that need a store but no disk.
+
+mod desk;
+mod telemetry;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use forecare_catalogue::Catalogue;
+use forecare_domain::{
+    Actor, Alarm, AlarmId, Asset, AssetHealth, CareTask, Decision, DeviceId, DeviceStatus, Label,
+    RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+};
+
+use crate::{
+    AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
+    Credential, DeadLetter, EventRecord, Fingerprint, LedgerEntry, MaintenanceWindow,
+    PAGE_ENTRIES_MAX, PageRequest, Paged, ReservationFilter, Series, StockCommand, StockItem,
+    Store, StoreError, TelemetryQuery, TicketFilter,
+};
+use desk::Desk;
+use telemetry::Telemetry;
+
+/// The port in memory. Nothing is bounded but pages: for tests.
+#[derive(Debug)]
+pub struct MemoryStore {
+    catalogue: Catalogue,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    telemetry: Telemetry,
+    desk: Desk,
+    credentials: BTreeMap<String, Credential>,
+    settings: BTreeMap<String, String>,
+    windows: Vec<MaintenanceWindow>,
+}
+
+impl MemoryStore {
+    /// An empty store with the catalogue's stock, booked at `now`.
+    #[must_use]
+    pub fn new(catalogue: &Catalogue, now: Timestamp) -> Self {
+        let mut state = State::default();
+        state.desk.book_initial_stock(catalogue, now);
+        Self {
+            catalogue: catalogue.clone(),
+            state: Mutex::new(state),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The page of `entries` (position, item), given oldest first.
+fn page<'a, T: Clone + 'a>(
+    entries: impl DoubleEndedIterator<Item = (i64, &'a T)>,
+    request: PageRequest,
+) -> Vec<Paged<T>> {
+    entries
+        .rev()
+        .filter(|(position, _)| request.before.is_none_or(|before| *position < before))
+        .take(request.limit.clamp(1, PAGE_ENTRIES_MAX))
+        .map(|(position, item)| Paged { position, item: item.clone() })
+        .collect()
+}
+
+/// `entries` with their positions: 1, 2, ...
+fn numbered<T>(entries: &[T]) -> impl DoubleEndedIterator<Item = (i64, &T)> + ExactSizeIterator {
+    entries
+        .iter()
+        .enumerate()
+        .map(|(i, item)| (i64::try_from(i).unwrap_or(i64::MAX - 1) + 1, item))
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn commit_batch(&self, batch: CommitBatch) -> Result<CommitReceipt, StoreError> {
+        let state = &mut *self.state();
+        let tasks = batch.tasks.clone();
+        let receipt = state.telemetry.commit(&self.catalogue, batch);
+        state.desk.queue(tasks);
+        Ok(receipt)
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        Ok(self.state().telemetry.checkpoints.values().cloned().collect())
+    }
+
+    async fn rows_after(
+        &self,
+        device: &DeviceId,
+        after: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        Ok(self.state().telemetry.rows_after(&self.catalogue, device, after, limit))
+    }
+
+    async fn register_assets(&self, assets: Vec<Asset>) -> Result<(), StoreError> {
+        self.state().telemetry.register(&self.catalogue, assets)
+    }
+
+    async fn assets(&self) -> Result<Vec<Asset>, StoreError> {
+        Ok(self.state().telemetry.assets.values().cloned().collect())
+    }
+
+    async fn statuses(&self) -> Result<Vec<DeviceStatus>, StoreError> {
+        Ok(self.state().telemetry.statuses.values().cloned().collect())
+    }
+
+    async fn put_credential(&self, credential: Credential) -> Result<(), StoreError> {
+        self.state().credentials.insert(credential.username.clone(), credential);
+        Ok(())
+    }
+
+    async fn credentials(&self) -> Result<Vec<Credential>, StoreError> {
+        Ok(self.state().credentials.values().cloned().collect())
+    }
+
+    async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.state().settings.get(key).cloned())
+    }
+
+    async fn put_setting(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        self.state().settings.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    async fn put_maintenance_window(&self, window: MaintenanceWindow) -> Result<(), StoreError> {
+        let windows = &mut self.state().windows;
+        if !windows.contains(&window) {
+            windows.push(window);
+            windows.sort_by(|a, b| (a.to, a.from, &a.device, &a.why).cmp(&(b.to, b.from, &b.device, &b.why)));
+        }
+        Ok(())
+    }
+
+    async fn maintenance_windows(
+        &self,
+        after: Timestamp,
+    ) -> Result<Vec<MaintenanceWindow>, StoreError> {
+        Ok(self.state().windows.iter().filter(|w| w.to > after).cloned().collect())
+    }
+
+    async fn next_tasks(&self, limit: usize) -> Result<Vec<(TaskId, CareTask)>, StoreError> {
+        let state = self.state();
+        let tasks = state.desk.tasks.iter().take(limit.clamp(1, PAGE_ENTRIES_MAX));
+        Ok(tasks.map(|(id, task)| (*id, task.clone())).collect())
+    }
+
+    async fn commit_care(&self, commit: CareCommit) -> Result<CareOutcome, StoreError> {
+        let state = &mut *self.state();
+        // Worked out on a copy, so that an error leaves nothing behind.
+        let mut after = state.desk.clone();
+        let outcome = after.commit(&self.catalogue, commit)?;
+        state.desk = after;
+        Ok(outcome)
+    }
+
+    async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError> {
+        self.state().desk.move_stock(&self.catalogue, command)
+    }
+
+    async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {
+        let state = self.state();
+        let depots = || self.catalogue.depots.iter();
+        let items = self.catalogue.parts.iter().flat_map(|part| {
+            depots().map(|depot| state.desk.item(&part.number, &depot.name))
+        });
+        Ok(items.collect())
+    }
+
+    async fn ledger(&self, request: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError> {
+        Ok(page(numbered(&self.state().desk.ledger), request))
+    }
+
+    async fn tickets(
+        &self,
+        filter: &TicketFilter,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<Ticket>>, StoreError> {
+        let state = self.state();
+        let chosen = state.desk.tickets.iter().filter(|t| {
+            filter.asset.as_ref().is_none_or(|a| *a == t.asset)
+                && filter.open.is_none_or(|open| open == t.state.is_open())
+        });
+        Ok(page(chosen.map(|t| (t.id.0, t)), request))
+    }
+
+    async fn ticket(&self, id: TicketId) -> Result<Ticket, StoreError> {
+        self.state().desk.ticket(id).cloned()
+    }
+
+    async fn reservations(
+        &self,
+        filter: &ReservationFilter,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<Reservation>>, StoreError> {
+        let state = self.state();
+        let chosen = state.desk.reservations.iter().filter(|r| {
+            filter.ticket.is_none_or(|t| t == r.ticket) && (!filter.live || r.state.is_live())
+        });
+        Ok(page(chosen.map(|r| (r.id.0, r)), request))
+    }
+
+    async fn labels(&self, request: PageRequest) -> Result<Vec<Paged<Label>>, StoreError> {
+        Ok(page(numbered(&self.state().desk.labels), request))
+    }
+
+    async fn decisions(
+        &self,
+        device: Option<&DeviceId>,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<Decision>>, StoreError> {
+        let state = self.state();
+        let chosen = numbered(&state.desk.decisions)
+            .filter(|(_, d)| device.is_none_or(|device| *device == d.device));
+        Ok(page(chosen, request))
+    }
+
+    async fn alarms(
+        &self,
+        filter: &AlarmFilter,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<Alarm>>, StoreError> {
+        let state = self.state();
+        let chosen = numbered(&state.telemetry.alarms).filter(|(_, a)| {
+            filter.device.as_ref().is_none_or(|d| *d == a.device)
+                && filter.active.is_none_or(|active| active == a.active)
+        });
+        Ok(page(chosen, request))
+    }
+
+    async fn acknowledge_alarm(
+        &self,
+        id: &AlarmId,
+        _by: &Actor,
+        _at: Timestamp,
+    ) -> Result<Alarm, StoreError> {
+        let mut state = self.state();
+        let alarm = state.telemetry.alarms.iter_mut().find(|a| a.id == *id);
+        let alarm = alarm.ok_or_else(|| StoreError::NotFound(format!("alarm {id}")))?;
+        alarm.acknowledged = true;
+        Ok(alarm.clone())
+    }
+
+    async fn health(&self) -> Result<Vec<AssetHealth>, StoreError> {
+        Ok(self.state().telemetry.health.values().cloned().collect())
+    }
+
+    async fn telemetry(&self, query: &TelemetryQuery) -> Result<Vec<Series>, StoreError> {
+        self.state().telemetry.series(&self.catalogue, query)
+    }
+
+    async fn newest_reading(&self, device: &DeviceId) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.state().telemetry.newest(device))
+    }
+
+    async fn events(
+        &self,
+        device: Option<&DeviceId>,
+        request: PageRequest,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let state = self.state();
+        let chosen = numbered(&state.telemetry.events)
+            .filter(|(_, e)| device.is_none_or(|device| *device == e.device));
+        Ok(page(chosen, request))
+    }
+
+    async fn dead_letters(
+        &self,
+        reason: Option<RejectReason>,
+        request: PageRequest,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let state = self.state();
+        let chosen = numbered(&state.telemetry.rejections)
+            .filter(|(_, r)| reason.is_none_or(|reason| reason == r.reason));
+        Ok(page(chosen, request))
+    }
+
+    async fn rejection_counts(&self) -> Result<Vec<(RejectReason, u64)>, StoreError> {
+        let mut counts = BTreeMap::new();
+        for rejection in &self.state().telemetry.rejections {
+            *counts.entry(rejection.reason).or_insert(0) += 1;
+        }
+        Ok(counts.into_iter().collect())
+    }
+
+    async fn conflicts(&self, request: PageRequest) -> Result<Vec<Paged<Conflict>>, StoreError> {
+        Ok(page(numbered(&self.state().telemetry.conflicts), request))
+    }
+
+    async fn fingerprint(&self, device: &DeviceId) -> Result<Fingerprint, StoreError> {
+        Ok(self.state().telemetry.fingerprint(device))
+    }
+}
