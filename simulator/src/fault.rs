@@ -3,6 +3,7 @@
 use forecare_domain::{DeviceId, ModeName, Timestamp};
 
 use crate::fleet::FleetConfig;
+use crate::machine::{Machine, demand_block};
 use crate::noise::{Noise, Purpose};
 
 /// A fault the fleet injects: the truth that alarms and tickets are compared with.
@@ -82,55 +83,69 @@ impl Fault {
     }
 }
 
-/// Hours from onset to failure.
-const LIFE_HOURS: (f64, f64) = (60.0, 160.0);
+/// Hours from onset until the machine is worn out; it then fails when next under load.
+const LIFE_HOURS: (f64, f64) = (60.0, 144.0);
+/// Longest that a worn-out machine goes on for want of load, hours.
+const GRACE_HOURS: f64 = 16.0;
 /// See [`Fault::sharpness`].
 const SHARPNESS: (f64, f64) = (4.0, 6.0);
 /// Share of faults that the controller reports before the end.
 const SPEAKING_SHARE: f64 = 0.7;
 
-/// When the samples of a device fall, so that onsets and failures can be put on them.
-pub(crate) struct Grid {
+/// A device as the plan sees it: when it samples, and when it is under load.
+pub(crate) struct Outlook<'a> {
     pub(crate) start: Timestamp,
     pub(crate) phase_ms: i64,
     pub(crate) interval_ms: i64,
+    pub(crate) machine: &'a Machine,
+    pub(crate) noise: &'a Noise,
+    pub(crate) device: usize,
 }
 
-impl Grid {
-    /// The first sample at or after `ts`.
-    fn first_at(&self, ts: Timestamp) -> Timestamp {
+impl Outlook<'_> {
+    fn works_at(&self, ts: Timestamp) -> bool {
+        let mut demand = self
+            .noise
+            .at(self.device, Purpose::Demand, demand_block(ts));
+        self.machine.works_at(ts, &mut demand)
+    }
+
+    /// The sample at which a machine that is worn out at `ts` fails.
+    fn failure_after(&self, ts: Timestamp) -> Timestamp {
         let first = self.start.as_millis() + self.phase_ms;
         let steps = ((ts.as_millis() - first).max(0) + self.interval_ms - 1) / self.interval_ms;
-        Timestamp::from_millis(first + steps * self.interval_ms)
+        let worn_out = Timestamp::from_millis(first + steps * self.interval_ms);
+        let latest = worn_out.plus_hours(GRACE_HOURS);
+        let mut at = worn_out;
+        while !self.works_at(at) {
+            at = Timestamp::from_millis(at.as_millis() + self.interval_ms);
+            if at > latest {
+                return worn_out;
+            }
+        }
+        at
     }
 }
 
-/// One fault of `device` beginning at `onset`.
-fn fault(
-    noise: &Noise,
-    grid: &Grid,
-    device: usize,
-    nth: u64,
-    mode: Mode,
-    onset: Timestamp,
-) -> Fault {
-    let mut draws = noise.at(device, Purpose::Plan, 1 + nth);
+/// The `nth` fault of a device, beginning at `onset`.
+fn fault(outlook: &Outlook<'_>, nth: u64, mode: Mode, onset: Timestamp) -> Fault {
+    let mut draws = outlook.noise.at(outlook.device, Purpose::Plan, 1 + nth);
     let life_hours = draws.between(LIFE_HOURS.0, LIFE_HOURS.1);
     Fault {
-        device,
+        device: outlook.device,
         mode,
         onset,
-        failure: grid.first_at(onset.plus_hours(life_hours)),
+        failure: outlook.failure_after(onset.plus_hours(life_hours)),
         sharpness: draws.between(SHARPNESS.0, SHARPNESS.1),
         speaks: draws.unit() < SPEAKING_SHARE,
     }
 }
 
 /// The faults of a demonstration: `n_faults` different machines, one after the other, over all modes.
-pub(crate) fn staggered(
+pub(crate) fn staggered<'a>(
     config: &FleetConfig,
     noise: &Noise,
-    grid: impl Fn(usize) -> Grid,
+    outlook: impl Fn(usize) -> Outlook<'a>,
 ) -> Vec<Fault> {
     // Fisher and Yates, as far as needed.
     let mut order: Vec<usize> = (0..config.n_devices).collect();
@@ -141,7 +156,7 @@ pub(crate) fn staggered(
         let pick = i + draws.index(order.len() - i);
         order.swap(i, pick);
         let device = order[i];
-        faults.push(fault(noise, &grid(device), device, 0, mode, onset));
+        faults.push(fault(&outlook(device), 0, mode, onset));
         onset = onset.plus_hours(config.onset_spacing_hours);
     }
     faults
@@ -153,23 +168,23 @@ const HEALTHY_HOURS: (f64, f64) = (96.0, 500.0);
 pub(crate) const REPAIR_HOURS: f64 = 6.0;
 
 /// Machines that run to failure again and again, until `end`.
-pub(crate) fn repeated(
+pub(crate) fn repeated<'a>(
     config: &FleetConfig,
     end: Timestamp,
     noise: &Noise,
-    grid: impl Fn(usize) -> Grid,
+    outlook: impl Fn(usize) -> Outlook<'a>,
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
     for device in 0..config.n_devices {
         let mut draws = noise.at(device, Purpose::Plan, 0);
-        let grid = grid(device);
+        let outlook = outlook(device);
         let mut onset = config
             .start
             .plus_hours(draws.between(HEALTHY_HOURS.0, HEALTHY_HOURS.1));
         let mut nth = 0;
         while onset < end {
             let mode = Mode::ALL[draws.index(Mode::ALL.len())];
-            let next = fault(noise, &grid, device, nth, mode, onset);
+            let next = fault(&outlook, nth, mode, onset);
             onset = next
                 .failure
                 .plus_hours(REPAIR_HOURS + draws.between(HEALTHY_HOURS.0, HEALTHY_HOURS.1));

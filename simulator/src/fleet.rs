@@ -6,7 +6,7 @@ use forecare_domain::{
     ModeName, REPLACED_CODE, Timestamp,
 };
 
-use crate::fault::{self, Fault, Grid, InjectedFault, Mode, REPAIR_HOURS};
+use crate::fault::{self, Fault, InjectedFault, Mode, Outlook, REPAIR_HOURS};
 use crate::machine::{METRICS, Machine, demand_block};
 use crate::noise::{Noise, Purpose};
 
@@ -144,8 +144,8 @@ impl Fleet {
                 )));
             }
         }
-        Self::with_plan(config, catalogue, |noise, grid| {
-            fault::staggered(config, noise, grid)
+        Self::with_plan(config, catalogue, |noise, outlook| {
+            fault::staggered(config, noise, outlook)
         })
     }
 
@@ -198,7 +198,7 @@ impl Fleet {
     pub(crate) fn with_plan(
         config: &FleetConfig,
         catalogue: &Catalogue,
-        plan: impl FnOnce(&Noise, &dyn Fn(usize) -> Grid) -> Vec<Fault>,
+        plan: impl for<'a> FnOnce(&'a Noise, &dyn Fn(usize) -> Outlook<'a>) -> Vec<Fault>,
     ) -> Result<Self, FleetError> {
         if !(1..=1_000_000).contains(&config.n_devices) {
             return Err(FleetError::Config(format!(
@@ -237,10 +237,13 @@ impl Fleet {
         let mut order: Vec<u32> = (0u32..).take(config.n_devices).collect();
         order.sort_by_key(|&d| units[d as usize].phase_ms);
 
-        let mut plan = plan(&noise, &|device| Grid {
+        let mut plan = plan(&noise, &|device| Outlook {
             start: config.start,
             phase_ms: units[device].phase_ms,
             interval_ms,
+            machine: &units[device].machine,
+            noise: &noise,
+            device,
         });
         plan.sort_by_key(|f| (f.device, f.onset));
         for (device, unit) in units.iter_mut().enumerate() {
@@ -377,8 +380,8 @@ pub fn histories(
         onset_spacing_hours: 0.0,
     };
     let end = config.start.plus_hours(hours);
-    Fleet::with_plan(&config, catalogue, |noise, grid| {
-        fault::repeated(&config, end, noise, grid)
+    Fleet::with_plan(&config, catalogue, |noise, outlook| {
+        fault::repeated(&config, end, noise, outlook)
     })
 }
 
@@ -414,4 +417,17 @@ fn components(catalogue: &Catalogue) -> Result<Vec<ComponentName>, FleetError> {
                 .ok_or_else(|| misfit(format!("no mode \"{}\" with a component", mode.name())))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_takes_at_most_300_bytes() {
+        // Name: a reference and its text with counters; the device's place in the order.
+        let name = size_of::<DeviceId>() + 2 * size_of::<usize>() + "compressor-10000".len();
+        let bytes = size_of::<Unit>() + name + size_of::<u32>();
+        assert!(bytes <= 300, "{bytes}");
+    }
 }

@@ -29,6 +29,8 @@ const HEAT_HOURS: f64 = 0.45;
 const LOAD_HOURS: f64 = 0.08;
 /// Correlation time of the weather, hours, and its standard deviation, K.
 const WEATHER: (f64, f64) = (30.0, 1.8);
+/// Load of a machine that runs without delivering air, %.
+const IDLE_LOAD: f64 = 12.0;
 /// Demand for air changes at most once per block.
 const BLOCK_MS: i64 = 2 * 3_600_000;
 
@@ -79,7 +81,7 @@ impl Machine {
         let mut spread = |relative: f64| 1.0 + relative * d.normal().clamp(-2.0, 2.0);
         let traits = Traits {
             shifts,
-            site_warmth: 2.0 * (spread(1.0) - 1.0) / 2.0,
+            site_warmth: spread(1.0) - 1.0,
             heat: spread(0.02),
             set_point_bar: 7.5 * spread(0.006),
             current: spread(0.02),
@@ -91,7 +93,7 @@ impl Machine {
         let cooler_hours = d.between(0.0, 3000.0);
         let mut machine = Self {
             traits,
-            load: 12.0,
+            load: IDLE_LOAD,
             oil_heat: 0.0,
             weather: WEATHER.1 * d.normal(),
             noise: std::array::from_fn(|_| d.normal()),
@@ -166,6 +168,11 @@ impl Machine {
         })
     }
 
+    /// Whether demand asks for more than idling.
+    pub(crate) fn works_at(&self, ts: Timestamp, demand: &mut Draws) -> bool {
+        self.target_load(ts, demand) > IDLE_LOAD
+    }
+
     /// Rise of the discharge temperature above ambient in the steady state, K.
     fn heat_target(&self, fouling: f64) -> f64 {
         let benign = 0.04 * self.cooler_hours / 6000.0;
@@ -197,7 +204,7 @@ impl Machine {
         } else if which < loaded + part {
             48.0 + 22.0 * level
         } else {
-            12.0
+            IDLE_LOAD
         }
     }
 }
