@@ -1,1 +1,68 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod app;
+mod auth;
+mod console;
+mod dto;
+mod extract;
+mod idempotency;
+mod openapi;
+mod page;
+mod problem;
+mod routes;
+mod state;
+mod stream;
+mod web;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio::sync::watch;
+
+pub use openapi::openapi_json;
+pub use state::{ApiState, Auth, Desk, DeskError, StreamEvent, TransitionRequest};
+
+use crate::app::App;
+
+/// The API and the console as one router.
+///
+/// Event streams of this router end when their readers go; use [`serve`] where they must end with the
+/// process.
+pub fn router(state: ApiState) -> Router {
+    let (_, closing) = watch::channel(false);
+    with_closing(state, closing)
+}
+
+fn with_closing(state: ApiState, closing: watch::Receiver<bool>) -> Router {
+    let app = App::new(state, closing);
+    let (api, _) = openapi::api();
+    api.merge(console::routes())
+        .fallback(web::not_found)
+        .method_not_allowed_fallback(web::method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), idempotency::replay))
+        .layer(from_fn_with_state(app.clone(), auth::guard))
+        .layer(DefaultBodyLimit::max(auth::BODY_BYTES_MAX))
+        .layer(from_fn(web::shape))
+        .layer(from_fn(web::secure))
+        .with_state(app)
+}
+
+/// Answers on `listener` until `shutdown` completes; then no new connection is taken, streams end, and
+/// requests under way are finished.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    state: ApiState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let (close, closing) = watch::channel(false);
+    let router = with_closing(state, closing);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move {
+            shutdown.await;
+            close.send_replace(true);
+        })
+        .await
+}

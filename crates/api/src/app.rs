@@ -1,0 +1,127 @@
+//! The state behind every handler.
+
+use std::sync::Arc;
+
+use forecare_domain::{Actor, Asset, AssetId, Channel, TicketId};
+use forecare_store::{AlarmFilter, PageRequest, Paged, StoreError, TicketFilter};
+use tokio::sync::{Semaphore, watch};
+
+use crate::idempotency::Replays;
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::stream::READERS_MAX;
+
+/// Entries read from the store in one call when a whole list is needed.
+const CHUNK: usize = 1_000;
+/// Entries of a list that is needed whole, at most: beyond, the newest count.
+const WHOLE_MAX: usize = 10_000;
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) state: ApiState,
+    pub(crate) replays: Arc<Replays>,
+    pub(crate) stream_places: Arc<Semaphore>,
+    /// True once the process shuts down: streams end, so that connections can.
+    pub(crate) closing: watch::Receiver<bool>,
+}
+
+impl App {
+    pub(crate) fn new(state: ApiState, closing: watch::Receiver<bool>) -> Self {
+        Self {
+            state,
+            replays: Arc::default(),
+            stream_places: Arc::new(Semaphore::new(READERS_MAX)),
+            closing,
+        }
+    }
+
+    /// The asset of that id.
+    pub(crate) async fn asset(&self, id: &str) -> Result<Asset, Problem> {
+        let missing = || Problem::not_found(format_args!("asset \"{}\"", cut(id, 128)));
+        let id = AssetId::new(id).or_else(|_| Err(missing()))?;
+        let assets = self.state.store.assets().await?;
+        assets.into_iter().find(|a| a.id == id).ok_or_else(missing)
+    }
+
+    /// Every open ticket.
+    pub(crate) async fn open_tickets(&self) -> Result<Vec<forecare_domain::Ticket>, StoreError> {
+        let filter = TicketFilter {
+            asset: None,
+            open: Some(true),
+        };
+        whole(|page| self.state.store.tickets(&filter, page)).await
+    }
+
+    /// Every active alarm.
+    pub(crate) async fn active_alarms(&self) -> Result<Vec<forecare_domain::Alarm>, StoreError> {
+        let filter = AlarmFilter {
+            device: None,
+            active: Some(true),
+        };
+        whole(|page| self.state.store.alarms(&filter, page)).await
+    }
+}
+
+/// Reads a list to its end, or to [`WHOLE_MAX`].
+async fn whole<T, F, R>(read: F) -> Result<Vec<T>, StoreError>
+where
+    F: Fn(PageRequest) -> R,
+    R: Future<Output = Result<Vec<Paged<T>>, StoreError>>,
+{
+    let mut all = Vec::new();
+    let mut before = None;
+    while all.len() < WHOLE_MAX {
+        let page = read(PageRequest {
+            before,
+            limit: CHUNK,
+        })
+        .await?;
+        let full = page.len() == CHUNK;
+        before = page.last().map(|p| p.position);
+        all.extend(page.into_iter().map(|p| p.item));
+        if !full {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// A ticket's number from `7` or `T-7`.
+pub(crate) fn ticket_id(text: &str) -> Result<TicketId, Problem> {
+    text.strip_prefix("T-")
+        .unwrap_or(text)
+        .parse()
+        .map(TicketId)
+        .or_else(|_| {
+            Err(Problem::not_found(format_args!(
+                "ticket \"{}\"",
+                cut(text, 128)
+            )))
+        })
+}
+
+/// The first `n` characters, for echoing what someone sent.
+pub(crate) fn cut(text: &str, n: usize) -> String {
+    text.chars().take(n).collect()
+}
+
+/// Who is behind a request, once let in.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// Name of the token's owner.
+    pub(crate) name: String,
+    /// Bearer token: the API; cookie: the console.
+    pub(crate) channel: Channel,
+    /// What a form of the console must carry to be believed.
+    pub(crate) csrf: String,
+}
+
+impl Caller {
+    pub(crate) fn actor(&self) -> Actor {
+        Actor {
+            name: self.name.clone(),
+            channel: self.channel,
+        }
+    }
+}

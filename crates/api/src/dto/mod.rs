@@ -1,0 +1,18 @@
+//! What crosses the wire. Own types, so that the vocabulary inside can change without breaking callers.
+
+mod alarm;
+mod asset;
+mod part;
+mod record;
+mod telemetry;
+mod ticket;
+
+pub(crate) use alarm::{AlarmChangeDto, AlarmDto, ContributionDto};
+pub(crate) use asset::{
+    AssetDto, DeviceDto, HealthDto, MaintenanceWindowDto, NewAssetDto, NewAssetsDto,
+    NewMaintenanceWindowDto, RegisteredDto, RulDto,
+};
+pub(crate) use part::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
+pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};
+pub(crate) use telemetry::TelemetryDto;
+pub(crate) use ticket::{DecisionDto, TicketDetailDto, TicketDto, TransitionDto};

@@ -1,0 +1,239 @@
+//! Parts, stock, reservations, ledger.
+
+use forecare_domain::{Channel, Reservation, ReservationState, Supply, Timestamp};
+use forecare_store::{LedgerEntry, StockItem};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Stock of one part at one depot.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct StockDto {
+    /// The depot.
+    pub(crate) depot: String,
+    /// On the shelf.
+    pub(crate) on_hand: u32,
+    /// Of these, held softly: can expire or be pre-empted.
+    pub(crate) held_soft: u32,
+    /// Of these, held for good.
+    pub(crate) held_hard: u32,
+    /// On hand less what is held for good.
+    pub(crate) available: u32,
+    /// Waiting for the supplier.
+    pub(crate) back_ordered: u32,
+}
+
+impl From<StockItem> for StockDto {
+    fn from(s: StockItem) -> Self {
+        Self {
+            depot: s.depot.into(),
+            on_hand: s.on_hand,
+            held_soft: s.soft,
+            held_hard: s.hard,
+            available: s.on_hand.saturating_sub(s.hard),
+            back_ordered: s.back_ordered,
+        }
+    }
+}
+
+/// A spare part and its stock.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PartDto {
+    /// Part number.
+    pub(crate) number: String,
+    /// What people call it.
+    pub(crate) title: String,
+    /// Supplier's lead time, hours.
+    pub(crate) lead_time_hours: f64,
+    /// Price of one, in `currency`.
+    pub(crate) unit_cost: f64,
+    /// Currency of the price.
+    pub(crate) currency: String,
+    /// Stock by depot.
+    pub(crate) stock: Vec<StockDto>,
+}
+
+/// Parts that arrived.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReceiptDto {
+    /// Where.
+    pub(crate) depot: String,
+    /// How many, 1 to 1,000,000.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub(crate) quantity: u32,
+}
+
+/// Where a reserved part comes from.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum SupplyDto {
+    /// The shelf of the depot that serves the asset.
+    Stock {
+        /// That depot.
+        depot: String,
+    },
+    /// The shelf of another depot.
+    Transfer {
+        /// Where it lies.
+        from: String,
+        /// Where it is needed.
+        to: String,
+    },
+    /// The supplier.
+    BackOrder {
+        /// Where it is to arrive.
+        to: String,
+    },
+}
+
+impl From<Supply> for SupplyDto {
+    fn from(supply: Supply) -> Self {
+        match supply {
+            Supply::Stock { depot } => Self::Stock {
+                depot: depot.into(),
+            },
+            Supply::Transfer { from, to } => Self::Transfer {
+                from: from.into(),
+                to: to.into(),
+            },
+            Supply::BackOrder { to } => Self::BackOrder { to: to.into() },
+        }
+    }
+}
+
+/// Life of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ReservationStateDto {
+    /// Can expire or be pre-empted.
+    Soft,
+    /// Held for good.
+    Hard,
+    PartlyUsed,
+    Consumed,
+    Released,
+    Expired,
+}
+
+impl From<ReservationState> for ReservationStateDto {
+    fn from(state: ReservationState) -> Self {
+        match state {
+            ReservationState::Soft => Self::Soft,
+            ReservationState::Hard => Self::Hard,
+            ReservationState::PartlyUsed => Self::PartlyUsed,
+            ReservationState::Consumed => Self::Consumed,
+            ReservationState::Released => Self::Released,
+            ReservationState::Expired => Self::Expired,
+        }
+    }
+}
+
+/// A number of parts held for a ticket.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ReservationDto {
+    /// The reservation's number.
+    pub(crate) id: i64,
+    /// The ticket's number.
+    pub(crate) ticket_id: i64,
+    /// The ticket's priority when it was made: `P1` to `P4`.
+    pub(crate) priority: String,
+    /// The part.
+    pub(crate) part: String,
+    /// How many are held.
+    pub(crate) quantity: u32,
+    /// How many of them are used already.
+    pub(crate) used: u32,
+    /// Where they come from.
+    pub(crate) supply: SupplyDto,
+    /// Where in its life it is.
+    pub(crate) state: ReservationStateDto,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) reserved_at: Timestamp,
+    /// When the parts are needed.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) needed_at: Timestamp,
+    /// When they can be there.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) available_at: Timestamp,
+    /// When the soft hold ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) expires_at: Timestamp,
+}
+
+impl From<Reservation> for ReservationDto {
+    fn from(r: Reservation) -> Self {
+        Self {
+            id: r.id.0,
+            ticket_id: r.ticket.0,
+            priority: format!("{:?}", r.priority),
+            part: r.part.into(),
+            quantity: r.quantity,
+            used: r.used,
+            supply: r.supply.into(),
+            state: r.state.into(),
+            reserved_at: r.reserved_at,
+            needed_at: r.needed_at,
+            available_at: r.available_at,
+            expires_at: r.expires_at,
+        }
+    }
+}
+
+/// From where a change came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ChannelDto {
+    System,
+    Device,
+    Api,
+    Console,
+}
+
+impl From<Channel> for ChannelDto {
+    fn from(channel: Channel) -> Self {
+        match channel {
+            Channel::System => Self::System,
+            Channel::Device => Self::Device,
+            Channel::Api => Self::Api,
+            Channel::Console => Self::Console,
+        }
+    }
+}
+
+/// One line of the append-only stock ledger.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LedgerEntryDto {
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) at: Timestamp,
+    /// `receipt`, `consumed`, `scrap`, `transfer_out`, `transfer_in`.
+    pub(crate) kind: String,
+    /// The part.
+    pub(crate) part: String,
+    /// The depot.
+    pub(crate) depot: String,
+    /// Change of stock on hand: negative when parts leave.
+    pub(crate) delta: i64,
+    /// The ticket it was for.
+    pub(crate) ticket_id: Option<i64>,
+    /// Who.
+    pub(crate) by: String,
+    /// From where.
+    pub(crate) channel: ChannelDto,
+}
+
+impl From<LedgerEntry> for LedgerEntryDto {
+    fn from(e: LedgerEntry) -> Self {
+        Self {
+            at: e.at,
+            kind: e.kind,
+            part: e.part.into(),
+            depot: e.depot.into(),
+            delta: e.delta,
+            ticket_id: e.ticket.map(|t| t.0),
+            by: e.by.name,
+            channel: e.by.channel.into(),
+        }
+    }
+}

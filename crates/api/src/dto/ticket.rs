@@ -1,0 +1,214 @@
+//! Tickets.
+
+use std::collections::BTreeMap;
+
+use forecare_domain::{Decision, Ticket, TicketChange, TicketState, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::part::ChannelDto;
+use super::{ContributionDto, ReservationDto, RulDto, VerdictDto};
+
+/// The numbers behind acting or waiting.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct DecisionDto {
+    /// When it was weighed.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) at: Timestamp,
+    /// The alarm episode behind it.
+    pub(crate) alarm_id: String,
+    /// Probability of failure used, 0 to 1.
+    pub(crate) probability: f64,
+    /// Where it comes from: `model` or `alarm precision`.
+    pub(crate) probability_source: String,
+    /// Horizon of the probability, hours.
+    pub(crate) horizon_hours: f64,
+    /// Currency of the costs.
+    pub(crate) currency: String,
+    /// Cost of an unplanned failure.
+    pub(crate) cost_of_failure: f64,
+    /// Cost of a planned visit with its parts.
+    pub(crate) cost_of_acting: f64,
+    /// Probability x cost of failure.
+    pub(crate) expected_cost_of_waiting: f64,
+    /// Longest lead time of the parts needed, hours.
+    pub(crate) part_lead_hours: f64,
+    /// True: a ticket is due.
+    pub(crate) act: bool,
+    /// The reasoning in a sentence.
+    pub(crate) why: String,
+}
+
+impl DecisionDto {
+    pub(crate) fn new(d: Decision, currency: &str) -> Self {
+        Self {
+            at: d.at,
+            alarm_id: d.alarm.0,
+            probability: d.probability,
+            probability_source: d.probability_source,
+            horizon_hours: d.horizon_hours,
+            currency: currency.to_owned(),
+            cost_of_failure: d.cost_of_failure,
+            cost_of_acting: d.cost_of_acting,
+            expected_cost_of_waiting: d.expected_cost_of_waiting,
+            part_lead_hours: d.part_lead_hours,
+            act: d.act,
+            why: d.why,
+        }
+    }
+}
+
+/// One entry of a ticket's history.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct TicketChangeDto {
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) at: Timestamp,
+    /// Who.
+    pub(crate) by: String,
+    /// From where.
+    pub(crate) channel: ChannelDto,
+    /// State before; null on opening.
+    pub(crate) from: Option<&'static str>,
+    /// State after.
+    pub(crate) to: &'static str,
+    /// Why, in words.
+    pub(crate) why: String,
+}
+
+impl From<TicketChange> for TicketChangeDto {
+    fn from(c: TicketChange) -> Self {
+        Self {
+            at: c.at,
+            by: c.by.name,
+            channel: c.by.channel.into(),
+            from: c.from.map(TicketState::label),
+            to: c.to.label(),
+            why: c.why,
+        }
+    }
+}
+
+/// A maintenance ticket, as in lists and on the stream.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct TicketDto {
+    /// The ticket's number.
+    pub(crate) id: i64,
+    /// Rises by one with every change: the ETag.
+    pub(crate) version: i64,
+    /// The asset.
+    pub(crate) asset_id: String,
+    /// Its device.
+    pub(crate) device_id: String,
+    /// The failure mode expected.
+    pub(crate) mode: String,
+    /// `new`, `triaged`, `dispatched`, `accepted`, `in_progress`, `on_hold:customer`, `on_hold:vendor`,
+    /// `on_hold:part`, `resolved`, `confirmed`, `closed`, `cancelled` or `reopened`.
+    pub(crate) state: &'static str,
+    /// True until it is resolved or cancelled.
+    pub(crate) open: bool,
+    /// `P1` (now) to `P4` (when convenient).
+    pub(crate) priority: String,
+    /// One line for people.
+    pub(crate) title: String,
+    /// Identifier of the standard procedure.
+    pub(crate) procedure: String,
+    /// Skills the technician must have.
+    pub(crate) skills: Vec<String>,
+    /// Who is to do it.
+    pub(crate) technician: Option<String>,
+    /// Time of the reading that raised the alarm.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) detected_at: Timestamp,
+    /// When it was opened.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) opened_at: Timestamp,
+    /// When the work must be done at the latest.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) due_at: Timestamp,
+    /// The technician's finding, once resolved.
+    pub(crate) finding: Option<VerdictDto>,
+}
+
+impl From<&Ticket> for TicketDto {
+    fn from(t: &Ticket) -> Self {
+        Self {
+            id: t.id.0,
+            version: t.version,
+            asset_id: t.asset.to_string(),
+            device_id: t.device.to_string(),
+            mode: t.mode.to_string(),
+            state: t.state.label(),
+            open: t.state.is_open(),
+            priority: format!("{:?}", t.priority),
+            title: t.title.clone(),
+            procedure: t.procedure.clone(),
+            skills: t.skills.clone(),
+            technician: t.technician.clone(),
+            detected_at: t.detected_at,
+            opened_at: t.opened_at,
+            due_at: t.due_at,
+            finding: t.verdict.clone().map(Into::into),
+        }
+    }
+}
+
+/// A ticket with everything that explains it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TicketDetailDto {
+    /// The ticket.
+    #[serde(flatten)]
+    pub(crate) ticket: TicketDto,
+    /// Evidence last seen.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) evidence_at: Timestamp,
+    /// The decision that opened it.
+    pub(crate) decision: DecisionDto,
+    /// The reasons of the alarm, largest share first.
+    pub(crate) contributions: Vec<ContributionDto>,
+    /// Remaining useful life at opening.
+    pub(crate) rul: RulDto,
+    /// What happened to it, oldest first.
+    pub(crate) history: Vec<TicketChangeDto>,
+    /// States it can take from here.
+    pub(crate) can_become: Vec<&'static str>,
+    /// Its reservations, newest first.
+    pub(crate) reservations: Vec<ReservationDto>,
+}
+
+impl TicketDetailDto {
+    pub(crate) fn new(t: Ticket, currency: &str, reservations: Vec<ReservationDto>) -> Self {
+        Self {
+            ticket: TicketDto::from(&t),
+            evidence_at: t.evidence_at,
+            decision: DecisionDto::new(t.decision, currency),
+            contributions: t.contributions.into_iter().map(Into::into).collect(),
+            rul: t.rul.into(),
+            history: t.history.into_iter().map(Into::into).collect(),
+            can_become: forecare_care::allowed(t.state)
+                .iter()
+                .map(|s| s.label())
+                .collect(),
+            reservations,
+        }
+    }
+}
+
+/// A step in a ticket's life.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TransitionDto {
+    /// The state to take; see `can_become` of the ticket.
+    #[schema(example = "triaged")]
+    pub(crate) to: String,
+    /// Why, in words, at most 500 characters.
+    #[serde(default)]
+    pub(crate) why: String,
+    /// The finding; mandatory when `to` is `resolved`.
+    pub(crate) finding: Option<VerdictDto>,
+    /// Who is to do the work, where that changes.
+    pub(crate) technician: Option<String>,
+    /// Parts used, by part number, on resolution.
+    #[serde(default)]
+    pub(crate) parts_used: BTreeMap<String, u32>,
+}

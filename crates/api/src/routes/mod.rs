@@ -1,0 +1,9 @@
+//! The handlers of the API.
+
+pub(crate) mod alarms;
+pub(crate) mod assets;
+pub(crate) mod devices;
+pub(crate) mod ops;
+pub(crate) mod parts;
+pub(crate) mod records;
+pub(crate) mod tickets;

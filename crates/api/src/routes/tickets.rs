@@ -1,0 +1,171 @@
+//! Tickets and their transitions.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use forecare_domain::{AssetId, PartNumber, Reservation, Ticket, TicketId, TicketState, Verdict};
+use forecare_store::{PageRequest, ReservationFilter, TicketFilter};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::assets::WHY_CHARS_MAX;
+use crate::app::{App, Caller, ticket_id};
+use crate::dto::{TicketDetailDto, TicketDto, TransitionDto};
+use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key, if_match};
+use crate::page::{List, Page, PageParams};
+use crate::problem::Problem;
+use crate::state::TransitionRequest;
+
+/// Reservations shown with a ticket at most.
+const RESERVATIONS_MAX: usize = 200;
+
+/// Which tickets.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TicketParams {
+    /// Only open ones (true), or only ended ones (false).
+    open: Option<bool>,
+    /// Only of this asset.
+    asset: Option<String>,
+    /// `next_cursor` of the page before; without it, the first page.
+    cursor: Option<String>,
+    /// Entries of a page, 1 to 500; 50 where not given.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    limit: Option<u16>,
+}
+
+/// Tickets, newest first
+#[utoipa::path(get, path = "/api/v1/tickets", tag = "tickets", params(TicketParams),
+    responses((status = 200, description = "a page of tickets", body = Page<TicketDto>)))]
+pub(crate) async fn tickets(
+    State(app): State<App>,
+    ApiQuery(params): ApiQuery<TicketParams>,
+) -> Result<Json<Page<TicketDto>>, Problem> {
+    let asset = params
+        .asset
+        .map(AssetId::new)
+        .transpose()
+        .map_err(|e| Problem::bad_parameter("asset", e.to_string()))?;
+    let filter = TicketFilter {
+        asset,
+        open: params.open,
+    };
+    let request = PageParams::new(params.cursor, params.limit).request(List::Tickets)?;
+    let found = app.state.store.tickets(&filter, request).await?;
+    Ok(Json(Page::of(List::Tickets, request, found, |t| {
+        TicketDto::from(&t)
+    })))
+}
+
+pub(crate) async fn reservations_of(
+    app: &App,
+    ticket: TicketId,
+) -> Result<Vec<Reservation>, Problem> {
+    let filter = ReservationFilter {
+        ticket: Some(ticket),
+        live: false,
+    };
+    let page = PageRequest {
+        before: None,
+        limit: RESERVATIONS_MAX,
+    };
+    let found = app.state.store.reservations(&filter, page).await?;
+    Ok(found.into_iter().map(|paged| paged.item).collect())
+}
+
+async fn detail(app: &App, ticket: Ticket) -> Result<Response, Problem> {
+    let reservations = reservations_of(app, ticket.id).await?;
+    let etag = format!("\"{}\"", ticket.version);
+    let body = TicketDetailDto::new(
+        ticket,
+        &app.state.catalogue.currency,
+        reservations.into_iter().map(Into::into).collect(),
+    );
+    let mut response = Json(body).into_response();
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    Ok(response)
+}
+
+/// One ticket with its decision, reasons, history and reservations
+#[utoipa::path(get, path = "/api/v1/tickets/{id}", tag = "tickets",
+    params(("id" = String, Path, description = "the ticket's number: 7 or T-7")),
+    responses((status = 200, description = "the ticket", body = TicketDetailDto,
+        headers(("ETag" = String, description = "the version, for If-Match")))))]
+pub(crate) async fn ticket(
+    State(app): State<App>,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Response, Problem> {
+    let ticket = app.state.store.ticket(ticket_id(&id)?).await?;
+    detail(&app, ticket).await
+}
+
+/// Moves a ticket to another state
+///
+/// Resolving takes the finding. With `If-Match`, only where the ticket has not changed since it was read.
+#[utoipa::path(post, path = "/api/v1/tickets/{id}/transitions", tag = "tickets", request_body = TransitionDto,
+    params(
+        ("id" = String, Path, description = "the ticket's number: 7 or T-7"),
+        ("If-Match" = Option<String>, Header, description = "the ETag of the ticket as it was read"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key again changes nothing")
+    ),
+    responses((status = 200, description = "the ticket after it", body = TicketDetailDto,
+        headers(("ETag" = String, description = "the version, for If-Match")))))]
+pub(crate) async fn transition(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiPath(id): ApiPath<String>,
+    headers: HeaderMap,
+    ApiJson(body): ApiJson<TransitionDto>,
+) -> Result<Response, Problem> {
+    let id = ticket_id(&id)?;
+    let mut request = checked(body)?;
+    request.if_version = if_match(&headers)?;
+    request.idempotency_key = idempotency_key(&headers)?;
+    let ticket = app
+        .state
+        .desk
+        .transition(id, request, caller.actor())
+        .await?;
+    detail(&app, ticket).await
+}
+
+/// A transition from the outside, with its names checked.
+pub(crate) fn checked(body: TransitionDto) -> Result<TransitionRequest, Problem> {
+    let to: TicketState = body
+        .to
+        .parse()
+        .map_err(|e: forecare_domain::UnknownTicketState| Problem::invalid("to", e.to_string()))?;
+    if body.why.chars().count() > WHY_CHARS_MAX {
+        return Err(Problem::invalid(
+            "why",
+            format!("use at most {WHY_CHARS_MAX} characters"),
+        ));
+    }
+    let verdict = body
+        .finding
+        .map(Verdict::try_from)
+        .transpose()
+        .map_err(|e| Problem::invalid("finding.actual", e.to_string()))?;
+    let parts_used = body
+        .parts_used
+        .into_iter()
+        .map(|(part, n)| {
+            PartNumber::new(&part)
+                .map(|part| (part, n))
+                .map_err(|e| Problem::invalid("parts_used", e.to_string()))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(TransitionRequest {
+        to,
+        why: body.why,
+        verdict,
+        technician: body.technician,
+        parts_used,
+        if_version: None,
+        idempotency_key: None,
+    })
+}

@@ -1,0 +1,113 @@
+//! What the API works with, given by the process that starts it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forecare_catalogue::Catalogue;
+use forecare_domain::{
+    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, Clock, PartNumber, Reservation, Ticket,
+    TicketId, TicketState, Verdict,
+};
+use forecare_store::{MaintenanceWindow, Store};
+
+/// Everything the API needs. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    /// What is stored.
+    pub store: Arc<dyn Store>,
+    /// Asset classes, parts, depots, technicians.
+    pub catalogue: Arc<Catalogue>,
+    /// The service's time.
+    pub clock: Arc<dyn Clock>,
+    /// Actions that touch more than the store.
+    pub desk: Arc<dyn Desk>,
+    /// Where live events come from; its capacity bounds how far a reader may fall behind.
+    pub stream: tokio::sync::broadcast::Sender<StreamEvent>,
+    /// What `/metrics` shows.
+    pub metrics: prometheus::Registry,
+    /// Who may come in.
+    pub auth: Arc<dyn Auth>,
+    /// What `/readyz` answers: the text says what is missing.
+    pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// A banner on every page, such as `Simulated time: 1 s = 1 h`.
+    pub notice: Option<String>,
+}
+
+/// Actions that touch more than the store: detectors, timers, notifications.
+#[async_trait]
+pub trait Desk: Send + Sync {
+    /// Moves a ticket to another state; returns it as stored.
+    async fn transition(
+        &self,
+        id: TicketId,
+        request: TransitionRequest,
+        by: Actor,
+    ) -> Result<Ticket, DeskError>;
+    /// Marks an alarm episode as seen; again is no error.
+    async fn acknowledge_alarm(&self, id: &AlarmId, by: Actor) -> Result<Alarm, DeskError>;
+    /// Adds assets, or replaces those with the same id.
+    async fn register_assets(&self, assets: Vec<Asset>) -> Result<(), DeskError>;
+    /// Sets a span in which nothing is raised; the same one twice is one.
+    async fn set_maintenance(&self, window: MaintenanceWindow) -> Result<(), DeskError>;
+}
+
+/// A step in a ticket's life.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TransitionRequest {
+    /// The state to take.
+    pub to: TicketState,
+    /// Why, in words; may be empty.
+    pub why: String,
+    /// The finding; mandatory when `to` is resolved.
+    pub verdict: Option<Verdict>,
+    /// Who is to do the work, where that changes.
+    pub technician: Option<String>,
+    /// Parts used, on resolution.
+    pub parts_used: Vec<(PartNumber, u32)>,
+    /// Only if the ticket still has this version.
+    pub if_version: Option<i64>,
+    /// The caller's key: the same one again changes nothing.
+    pub idempotency_key: Option<String>,
+}
+
+/// Why the desk refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// There is no such thing. HTTP 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// The state of things forbids it. HTTP 409.
+    #[error("{0}")]
+    Conflict(String),
+    /// Someone else was faster. HTTP 412.
+    #[error("it has changed meanwhile and now has version {current}: read it again")]
+    PreconditionFailed {
+        /// The version it has now.
+        current: i64,
+    },
+    /// It makes no sense. HTTP 422.
+    #[error("{0}")]
+    Invalid(String),
+    /// Try again later. HTTP 503.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Who may come in.
+pub trait Auth: Send + Sync {
+    /// Name of the token's owner; `None`: the token opens nothing. Compares in constant time.
+    fn check_token(&self, token: &str) -> Option<String>;
+}
+
+/// Something that happened, for those who watch.
+#[derive(Debug, Clone)]
+pub enum StreamEvent {
+    /// An alarm episode changed.
+    Alarm(AlarmChange),
+    /// A ticket was opened or changed.
+    Ticket(Box<Ticket>),
+    /// A reservation was made or changed.
+    Reservation(Reservation),
+    /// Health of an asset; throttled by the sender.
+    Health(AssetHealth),
+}
