@@ -33,7 +33,7 @@ impl Finding {
             InvalidName::Empty => "is empty".to_owned(),
             InvalidName::TooLong => "is longer than 128 characters".to_owned(),
             InvalidName::Character(c) => {
-                format!("contains {}", shown(c.encode_utf8(&mut [0; 4])))
+                format!("contains `{}`", shown(c.encode_utf8(&mut [0; 4])))
             }
         };
         let text = format!("{kind} name `{}` {why}", shown(name));
@@ -122,7 +122,9 @@ fn advice(reason: RejectReason) -> &'static str {
         RejectReason::InvalidName => {
             ": use 1 to 128 letters, digits and - _ . : (no spaces, / + # or control characters)"
         }
-        RejectReason::DeviceMismatch => ": leave `device` out, or publish to that device's topic",
+        RejectReason::DeviceMismatch => {
+            ": leave `device` out, or publish to the topic of that device"
+        }
         RejectReason::EmptyPayload | RejectReason::UnknownShape => ": see the documented dialects",
         RejectReason::PayloadTooLarge | RejectReason::TooMany => {
             ": split the message, or raise the limit"
@@ -139,7 +141,7 @@ fn advice(reason: RejectReason) -> &'static str {
             ": send whole milliseconds since 1970 or RFC 3339 with a zone, or leave `ts` out"
         }
         RejectReason::TimestampTooOld | RejectReason::TimestampInFuture => {
-            ": set the device's clock, or leave `ts` out to have it stamped on arrival"
+            ": set the clock of the device, or leave `ts` out to have it stamped on arrival"
         }
         RejectReason::UnknownTopic
         | RejectReason::UnknownDevice
