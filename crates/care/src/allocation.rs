@@ -186,3 +186,198 @@ fn bump<'a>(
     }
     chosen
 }
+
+#[cfg(test)]
+mod tests {
+    use forecare_domain::Priority;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{at, catalogue, depot, part, soft_hold};
+
+    fn need(quantity: u32) -> Need {
+        Need {
+            part: part("BRG-1"),
+            quantity,
+            depot: depot("north"),
+            needed_at: at(44.0),
+            lead_time_hours: 30.0,
+            priority: Priority::P2,
+            soft_until: at(72.0),
+        }
+    }
+
+    fn balances(north: [u32; 3], south: [u32; 3]) -> Vec<Balance> {
+        [("north", north), ("south", south)]
+            .into_iter()
+            .map(|(name, [on_hand, soft, hard])| Balance {
+                depot: depot(name),
+                on_hand,
+                soft,
+                hard,
+            })
+            .collect()
+    }
+
+    fn plan(need: &Need, balances: &[Balance], preemptible: &[Reservation]) -> AllocationPlan {
+        allocate(need, balances, &catalogue().depots, preemptible, at(0.0))
+    }
+
+    /// The plan in short: where from, how many, available at which hour.
+    fn lines(plan: &AllocationPlan) -> Vec<(&'static str, u32, f64)> {
+        plan.allocations
+            .iter()
+            .map(|a| {
+                let from = match a.supply {
+                    Supply::Stock { .. } => "stock",
+                    Supply::Transfer { .. } => "transfer",
+                    Supply::BackOrder { .. } => "back-order",
+                };
+                (from, a.quantity, a.available_at.hours_since(at(0.0)))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_own_shelf_comes_first_then_the_nearest_depot_then_the_supplier() {
+        let plan = plan(&need(6), &balances([5, 2, 1], [3, 0, 0]), &[]);
+        assert_eq!(
+            lines(&plan),
+            [
+                ("stock", 2, 0.0),
+                ("transfer", 3, 12.0),
+                ("back-order", 1, 30.0)
+            ]
+        );
+        assert_eq!(plan.preempted, []);
+    }
+
+    #[test]
+    fn the_supplier_comes_before_a_slower_transfer() {
+        let quick = Need {
+            lead_time_hours: 11.0,
+            ..need(2)
+        };
+        let stock = balances([0, 0, 0], [3, 0, 0]);
+        assert_eq!(lines(&plan(&quick, &stock, &[])), [("back-order", 2, 11.0)]);
+        let equal = Need {
+            lead_time_hours: 12.0,
+            ..need(2)
+        };
+        assert_eq!(lines(&plan(&equal, &stock, &[])), [("transfer", 2, 12.0)]);
+    }
+
+    #[test]
+    fn a_hold_is_hard_from_the_last_moment_to_order() {
+        let stock = balances([9, 0, 0], [0, 0, 0]);
+        // Needed at hour 44 with 30 hours of lead: hour 14.
+        for (hours, state) in [
+            (13.9, ReservationState::Soft),
+            (14.0, ReservationState::Hard),
+        ] {
+            let plan = allocate(&need(1), &stock, &catalogue().depots, &[], at(hours));
+            assert_eq!(plan.allocations[0].state, state);
+            assert_eq!(plan.allocations[0].expires_at, at(72.0));
+        }
+    }
+
+    #[test]
+    fn only_soft_holds_of_lower_priority_on_this_shelf_are_bumped() {
+        let stock = balances([5, 5, 0], [0, 0, 0]);
+        let mut hard = soft_hold(2, 1, Priority::P4);
+        hard.state = ReservationState::Hard;
+        let mut elsewhere = soft_hold(3, 1, Priority::P4);
+        elsewhere.supply = Supply::Stock {
+            depot: depot("south"),
+        };
+        let mut other = soft_hold(4, 1, Priority::P4);
+        other.part = part("SEAL-1");
+        let spared = [soft_hold(1, 1, Priority::P2), hard, elsewhere, other];
+        let plan_without = plan(&need(1), &stock, &spared);
+        assert_eq!(plan_without.preempted, []);
+        assert_eq!(lines(&plan_without), [("back-order", 1, 30.0)]);
+        let mut all = spared.to_vec();
+        all.push(soft_hold(5, 1, Priority::P3));
+        let plan_with = plan(&need(1), &stock, &all);
+        assert_eq!(plan_with.preempted, [ReservationId(5)]);
+        assert_eq!(lines(&plan_with), [("stock", 1, 0.0)]);
+    }
+
+    #[test]
+    fn the_least_deserving_are_bumped_and_no_more_than_needed() {
+        let mut later = soft_hold(4, 1, Priority::P4);
+        later.needed_at = at(99.0);
+        let holds = [
+            soft_hold(1, 1, Priority::P3),
+            soft_hold(2, 1, Priority::P4),
+            soft_hold(3, 1, Priority::P4),
+            later,
+        ];
+        let stock = balances([4, 4, 0], [0, 0, 0]);
+        let bumped = |n| plan(&need(n), &stock, &holds).preempted;
+        assert_eq!(bumped(1), [ReservationId(4)]);
+        assert_eq!(bumped(2), [ReservationId(4), ReservationId(3)]);
+        assert_eq!(bumped(4), [4, 3, 2, 1].map(ReservationId));
+        // A large hold makes the small one before it needless.
+        let holds = [soft_hold(1, 3, Priority::P3), soft_hold(2, 1, Priority::P4)];
+        assert_eq!(plan(&need(3), &stock, &holds).preempted, [ReservationId(1)]);
+    }
+
+    #[test]
+    fn nobody_is_bumped_while_the_shelf_has_enough() {
+        let stock = balances([5, 3, 0], [0, 0, 0]);
+        let plan = plan(&need(2), &stock, &[soft_hold(1, 3, Priority::P4)]);
+        assert_eq!(plan.preempted, []);
+        assert_eq!(lines(&plan), [("stock", 2, 0.0)]);
+    }
+
+    #[test]
+    fn a_depot_without_a_balance_orders() {
+        assert_eq!(lines(&plan(&need(2), &[], &[])), [("back-order", 2, 30.0)]);
+        assert_eq!(plan(&need(0), &[], &[]), AllocationPlan::default());
+    }
+
+    fn any_priority() -> impl Strategy<Value = Priority> {
+        prop::sample::select(vec![Priority::P1, Priority::P2, Priority::P3, Priority::P4])
+    }
+
+    proptest! {
+        #[test]
+        fn the_need_is_covered_exactly_and_no_shelf_is_oversold(
+            quantity in 0..12_u32,
+            north in prop::array::uniform3(0..8_u32),
+            south in prop::array::uniform3(0..8_u32),
+            lead in 0.0..40.0_f64,
+            priority in any_priority(),
+            holds in prop::collection::vec((1..4_u32, any_priority(), 0..50_u32), 0..8),
+        ) {
+            let need = Need { priority, lead_time_hours: lead, ..need(quantity) };
+            let holds: Vec<Reservation> = (1..).zip(holds).map(|(id, (quantity, priority, needed))| {
+                let mut hold = soft_hold(id, quantity, priority);
+                hold.needed_at = at(f64::from(needed));
+                hold
+            }).collect();
+            let balances = balances(north, south);
+            let plan = plan(&need, &balances, &holds);
+
+            prop_assert!(plan.allocations.iter().all(|a| a.quantity > 0));
+            prop_assert_eq!(plan.allocations.iter().map(|a| a.quantity).sum::<u32>(), quantity);
+
+            let bumped: Vec<&Reservation> = holds.iter().filter(|h| plan.preempted.contains(&h.id)).collect();
+            prop_assert_eq!(bumped.len(), plan.preempted.len());
+            prop_assert!(bumped.iter().all(|h| h.priority > priority));
+            let gained: u32 = bumped.iter().map(|h| h.quantity).sum();
+            prop_assert!(gained <= north[1]);
+            let from = |wanted: &str| lines(&plan).iter().filter(|(from, ..)| *from == wanted).map(|(_, n, _)| *n).sum::<u32>();
+            prop_assert!(from("stock") <= balances[0].free() + gained);
+            prop_assert!(from("transfer") <= balances[1].free());
+            // Every bump was necessary.
+            for hold in &bumped {
+                prop_assert!(from("stock") > balances[0].free() + gained - hold.quantity);
+            }
+            // The order in which the store lists the holds does not matter.
+            let reversed: Vec<Reservation> = holds.iter().rev().cloned().collect();
+            prop_assert_eq!(super::allocate(&need, &balances, &catalogue().depots, &reversed, at(0.0)), plan);
+        }
+    }
+}

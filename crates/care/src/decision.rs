@@ -189,3 +189,144 @@ fn share_failed_by(rul: &Rul, hours: f64) -> Option<f64> {
     };
     Some(unit(share))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{self, at};
+
+    fn weigh(
+        mode: &FailureMode,
+        severity: Severity,
+        p: Option<f64>,
+        rul: Rul,
+        margin: f64,
+    ) -> Decision {
+        let catalogue = fixtures::catalogue();
+        let policy = CarePolicy {
+            margin,
+            ..CarePolicy::default()
+        };
+        decide(
+            fixtures::class(&catalogue),
+            mode,
+            &catalogue,
+            &Assessment::of(&fixtures::task(severity, p, rul)).unwrap(),
+            &Precision::prior(mode),
+            &policy,
+            at(1.0),
+        )
+    }
+
+    fn bearing() -> FailureMode {
+        fixtures::mode(&fixtures::catalogue()).clone()
+    }
+
+    #[test]
+    fn it_acts_above_break_even_only() {
+        // 10,000 CHF against 1,000 CHF: break-even at 0.1.
+        let act = |p| weigh(&bearing(), Severity::Warning, Some(p), Rul::NoTrend, 0.0).act;
+        assert!(!act(0.1));
+        assert!(act(0.101));
+    }
+
+    #[test]
+    fn the_reasoning_carries_its_numbers_and_units() {
+        let decision = weigh(&bearing(), Severity::Warning, Some(0.4), Rul::NoTrend, 0.5);
+        assert_eq!(decision.at, at(1.0));
+        assert_eq!(decision.probability_source, "model");
+        assert_eq!(decision.expected_cost_of_waiting, 4000.0);
+        assert_eq!(decision.part_lead_hours, 30.0);
+        assert_eq!(
+            decision.why,
+            "Bearing wear: a failure within 48 h has probability 0.400 (model) and would cost 10000 CHF, so waiting \
+             is expected to cost 4000 CHF; acting now costs 1000 CHF (1500 CHF with the margin): act."
+        );
+    }
+
+    #[test]
+    fn without_a_model_the_alarms_precision_speaks() {
+        let critical = weigh(&bearing(), Severity::Critical, None, Rul::NoTrend, 0.0);
+        assert_eq!(critical.probability, 0.5);
+        assert_eq!(critical.probability_source, "alarm precision");
+        let warning = weigh(&bearing(), Severity::Warning, None, Rul::NoTrend, 0.0);
+        assert_eq!(warning.probability, 0.25);
+    }
+
+    #[test]
+    fn a_trend_tells_how_near_a_warned_failure_is() {
+        let p = |p10_hours, p50_hours, p90_hours| {
+            let rul = Rul::Trend {
+                p10_hours,
+                p50_hours,
+                p90_hours,
+            };
+            weigh(&bearing(), Severity::Warning, None, rul, 0.0).probability
+        };
+        assert!(p(500.0, 800.0, 1000.0) < 0.01);
+        assert!((p(24.0, 48.0, 72.0) - 0.25).abs() < 1e-12);
+        assert!((p(1.0, 2.0, 3.0) - 0.5).abs() < 1e-12);
+        // Not a trend: quantiles out of order are not believed.
+        assert_eq!(p(9.0, 2.0, 3.0), 0.25);
+    }
+
+    #[test]
+    fn the_unknown_mode_of_precision_zero_never_acts() {
+        let catalogue = fixtures::catalogue();
+        let mut unknown = fixtures::class(&catalogue).unknown_mode.clone();
+        unknown.cost_of_failure = 1e12;
+        assert!(!weigh(&unknown, Severity::Critical, None, Rul::NoTrend, 0.0).act);
+    }
+
+    #[test]
+    fn what_is_no_probability_is_no_evidence() {
+        let p = |p| weigh(&bearing(), Severity::Critical, Some(p), Rul::NoTrend, 0.0).probability;
+        assert_eq!(p(f64::NAN), 0.0);
+        assert_eq!(p(-1.0), 0.0);
+        assert_eq!(p(7.0), 1.0);
+    }
+
+    #[test]
+    fn other_tasks_are_no_assessments() {
+        let task = CareTask::Cleared {
+            device: fixtures::asset().device,
+            mode: bearing().name,
+            alarm: AlarmId("a".to_owned()),
+            at: at(0.0),
+        };
+        assert!(Assessment::of(&task).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn more_probability_or_damage_never_stops_and_more_effort_never_starts_an_action(
+            p in 0.0..1.0_f64, more_p in 0.0..1.0_f64,
+            failure in 1.0..1e6_f64, acting in 1.0..1e6_f64, more in 0.0..1e6_f64, margin in 0.0..2.0_f64,
+        ) {
+            let act = |p: f64, cost_of_failure, cost_of_acting, margin| {
+                let mode = FailureMode { cost_of_failure, cost_of_acting, ..bearing() };
+                weigh(&mode, Severity::Warning, Some(p), Rul::NoTrend, margin).act
+            };
+            if act(p, failure, acting, margin) {
+                prop_assert!(act(p.max(more_p), failure, acting, margin));
+                prop_assert!(act(p, failure + more, acting, margin));
+                prop_assert!(act(p, failure, acting, 0.0));
+            } else {
+                prop_assert!(!act(p.min(more_p), failure, acting, margin));
+                prop_assert!(!act(p, failure, acting + more, margin));
+            }
+        }
+
+        #[test]
+        fn a_nearer_failure_is_never_less_likely(
+            p10 in 0.0..200.0_f64, to50 in 0.0..200.0_f64, to90 in 0.0..200.0_f64, hours in 0.0..500.0_f64, more in 0.0..100.0_f64,
+        ) {
+            let rul = Rul::Trend { p10_hours: p10, p50_hours: p10 + to50, p90_hours: p10 + to50 + to90 };
+            let share = share_failed_by(&rul, hours).unwrap();
+            prop_assert!((0.0..=1.0).contains(&share));
+            prop_assert!(share_failed_by(&rul, hours + more).unwrap() >= share - 1e-12);
+        }
+    }
+}

@@ -48,3 +48,42 @@ pub fn candidates<'a>(
     found.sort_by_key(|c| c.score);
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    fn names(skills: &[&str], load: &[(&str, u32)]) -> Vec<String> {
+        let catalogue = fixtures::catalogue();
+        let skills: Vec<String> = skills.iter().map(|s| (*s).to_owned()).collect();
+        let load: Vec<(String, u32)> = load.iter().map(|(n, l)| ((*n).to_owned(), *l)).collect();
+        let depot = fixtures::depot("north");
+        candidates(&catalogue.technicians, &skills, Some(&depot), &load, 3)
+            .iter()
+            .map(|c| c.technician.name.clone())
+            .collect()
+    }
+
+    #[test]
+    fn nobody_without_every_skill_is_proposed() {
+        assert_eq!(names(&["mechanics", "alignment"], &[]), ["Cy", "Di", "Ben"]);
+        assert_eq!(names(&["electrics"], &[]), ["Cy"]);
+        assert!(names(&["diving"], &[]).is_empty());
+    }
+
+    #[test]
+    fn the_home_depot_comes_first_until_it_is_swamped() {
+        let skills = ["mechanics", "alignment"];
+        assert_eq!(names(&skills, &[("Cy", 1)]), ["Di", "Cy", "Ben"]);
+        assert_eq!(names(&skills, &[("Cy", 4), ("Di", 5)]), ["Ben", "Cy", "Di"]);
+    }
+
+    #[test]
+    fn equal_scores_stay_in_catalogue_order() {
+        assert_eq!(
+            names(&["alignment"], &[("Cy", 3), ("Di", 3)]),
+            ["Ben", "Cy", "Di"]
+        );
+    }
+}

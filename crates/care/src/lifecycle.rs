@@ -195,3 +195,206 @@ pub fn label_of(ticket: &Ticket) -> Option<Label> {
         probability: ticket.decision.probability,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{TO_WORK, at, confirmed, person, resolved, ticket, walked};
+
+    fn step(
+        ticket: &Ticket,
+        to: TicketState,
+        verdict: Option<Verdict>,
+    ) -> Result<Ticket, TransitionError> {
+        transition(ticket, to, person(), "because", verdict, at(9.0))
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_possible() {
+        let error = step(&ticket(), TicketState::Accepted, None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a ticket that is new cannot become accepted; from here it can become: triaged, cancelled"
+        );
+        let cancelled = walked(&[TicketState::Cancelled], &confirmed());
+        let error = step(&cancelled, TicketState::New, None).unwrap_err();
+        assert!(error.to_string().ends_with("nothing, this is final"));
+    }
+
+    #[test]
+    fn a_step_is_recorded_and_leaves_the_version_to_the_store() {
+        let after = step(&ticket(), TicketState::Triaged, None).unwrap();
+        let last = after.history.last().unwrap();
+        assert_eq!(last.from, Some(TicketState::New));
+        assert_eq!(last.to, TicketState::Triaged);
+        assert_eq!((last.at, last.by.clone()), (at(9.0), person()));
+        assert_eq!(last.why, "because");
+        assert_eq!(after.version, ticket().version);
+    }
+
+    #[test]
+    fn nothing_is_resolved_without_a_verdict() {
+        let working = walked(&TO_WORK, &confirmed());
+        let resolve = |verdict| step(&working, TicketState::Resolved, verdict);
+        assert_eq!(resolve(None), Err(TransitionError::VerdictMissing));
+        assert_eq!(
+            resolve(Some(confirmed())).unwrap().verdict,
+            Some(confirmed())
+        );
+        let blank = Verdict::Confirmed {
+            failure_code: "  ".to_owned(),
+        };
+        assert_eq!(
+            resolve(Some(blank)),
+            Err(TransitionError::FailureCodeMissing)
+        );
+        let same = Verdict::WrongMode {
+            actual: working.mode.clone(),
+        };
+        assert!(matches!(
+            resolve(Some(same)),
+            Err(TransitionError::ActualIsPredicted(_))
+        ));
+    }
+
+    #[test]
+    fn a_verdict_belongs_to_the_resolution_only() {
+        assert_eq!(
+            step(&ticket(), TicketState::Triaged, Some(confirmed())),
+            Err(TransitionError::VerdictUnexpected(TicketState::Triaged))
+        );
+    }
+
+    #[test]
+    fn reopening_asks_for_a_verdict_of_its_own() {
+        let again = step(&resolved(&confirmed()), TicketState::Reopened, None).unwrap();
+        assert_eq!(again.verdict, None);
+        assert_eq!(label_of(&again), None);
+    }
+
+    #[test]
+    fn who_accepts_an_unassigned_ticket_does_it() {
+        let mut sent = walked(&TO_WORK[..2], &confirmed());
+        let accepted = |t: &Ticket| step(t, TicketState::Accepted, None).unwrap().technician;
+        assert_eq!(accepted(&sent), sent.technician);
+        sent.technician = None;
+        assert_eq!(accepted(&sent), Some("Eve".to_owned()));
+    }
+
+    #[test]
+    fn the_label_is_the_verdict_with_its_circumstances() {
+        assert_eq!(label_of(&ticket()), None);
+        let label = label_of(&resolved(&Verdict::NoFaultFound)).unwrap();
+        assert_eq!(label.verdict, Verdict::NoFaultFound);
+        assert_eq!(label.at, at(5.0));
+        assert_eq!(label.detected_at, ticket().detected_at);
+        assert_eq!(label.probability, 0.9);
+    }
+
+    #[test]
+    fn a_full_history_keeps_the_opening_and_the_newest() {
+        let mut t = walked(&TO_WORK, &confirmed());
+        let opening = t.history[0].clone();
+        for _ in 0..HISTORY_MAX {
+            t = step(&t, TicketState::OnHold(Hold::Vendor), None).unwrap();
+            t = step(&t, TicketState::InProgress, None).unwrap();
+        }
+        assert_eq!(t.history.len(), HISTORY_MAX);
+        assert_eq!(t.history[0], opening);
+        assert_eq!(t.history.last().unwrap().to, TicketState::InProgress);
+    }
+
+    #[test]
+    fn long_reasons_are_cut() {
+        let why = "ü".repeat(TEXT_CHARS_MAX + 5);
+        let after = transition(
+            &ticket(),
+            TicketState::Triaged,
+            person(),
+            &why,
+            None,
+            at(1.0),
+        )
+        .unwrap();
+        let kept = &after.history.last().unwrap().why;
+        assert_eq!(kept.chars().count(), TEXT_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_person_cancelling_is_no_reason_of_the_care_desk() {
+        let why = "risk passed: says Eve";
+        let t = transition(
+            &ticket(),
+            TicketState::Cancelled,
+            person(),
+            why,
+            None,
+            at(1.0),
+        );
+        assert_eq!(close_reason(&t.unwrap()), None);
+    }
+
+    #[test]
+    fn every_state_is_reachable_and_can_end() {
+        let reach = |from: TicketState| {
+            let mut seen = vec![from];
+            let mut i = 0;
+            while i < seen.len() {
+                for next in allowed(seen[i]) {
+                    if !seen.contains(next) {
+                        seen.push(*next);
+                    }
+                }
+                i += 1;
+            }
+            seen
+        };
+        assert_eq!(reach(TicketState::New).len(), TicketState::ALL.len());
+        for state in TicketState::ALL {
+            let ends = reach(state);
+            assert!(
+                ends.contains(&TicketState::Closed) || ends.contains(&TicketState::Cancelled),
+                "{state:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_contracts_road_is_open() {
+        // `new -> triaged -> ... -> in_progress <-> on_hold -> resolved -> confirmed -> closed`
+        for hold in [Hold::Customer, Hold::Vendor, Hold::Part] {
+            let mut path = TO_WORK.to_vec();
+            path.extend([
+                TicketState::OnHold(hold),
+                TicketState::InProgress,
+                TicketState::Resolved,
+                TicketState::Confirmed,
+                TicketState::Closed,
+            ]);
+            assert_eq!(walked(&path, &confirmed()).state, TicketState::Closed);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_requests_never_leave_the_machine(requests in prop::collection::vec((0..13_usize, any::<bool>()), 0..60)) {
+            let mut t = ticket();
+            for (index, with_verdict) in requests {
+                let to = TicketState::ALL[index];
+                let result = step(&t, to, with_verdict.then(confirmed));
+                let legal = allowed(t.state).contains(&to) && with_verdict == (to == TicketState::Resolved);
+                prop_assert_eq!(result.is_ok(), legal);
+                if let Ok(after) = result {
+                    prop_assert!(!matches!(t.state, TicketState::Closed | TicketState::Cancelled));
+                    prop_assert_eq!(after.state, to);
+                    prop_assert_eq!(after.history.len(), t.history.len() + 1);
+                    let finished = matches!(to, TicketState::Resolved | TicketState::Confirmed | TicketState::Closed);
+                    prop_assert_eq!(label_of(&after).is_some(), finished);
+                    t = after;
+                }
+            }
+        }
+    }
+}

@@ -185,16 +185,14 @@ pub fn outstanding(ticket: &Ticket, needs: &[Need], reservations: &[Reservation]
     let mut open = Vec::new();
     for (line, need) in needs.iter().enumerate() {
         // Two lines of the bill may name the same part: the earlier one takes its share first.
-        let before: u32 = needs[..line]
+        let before = needs[..line]
             .iter()
             .filter(|n| n.part == need.part)
-            .map(|n| n.quantity)
-            .sum();
-        let covered: u32 = reservations
+            .fold(0_u32, |sum, n| sum.saturating_add(n.quantity));
+        let covered = reservations
             .iter()
             .filter(|r| r.part == need.part)
-            .map(covers)
-            .sum();
+            .fold(0_u32, |sum, r| sum.saturating_add(covers(r)));
         let missing = need.quantity.saturating_sub(covered.saturating_sub(before));
         if missing > 0 {
             open.push(Need {
@@ -255,4 +253,214 @@ pub fn evidence_ended(ticket: &Ticket, at: Timestamp) -> Option<Ticket> {
         evidence_at: at,
         ..ticket.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use forecare_domain::{CareTask, ReservationState, Rul, Severity};
+
+    use super::*;
+    use crate::fixtures::{
+        asset, at, catalogue, confirmed, decision, depot, mode, opened_by, part, resolved,
+        soft_hold, task, ticket, walked,
+    };
+    use crate::transition;
+
+    fn certain() -> CareTask {
+        task(Severity::Warning, Some(0.9), Rul::NoTrend)
+    }
+
+    #[test]
+    fn a_ticket_carries_its_decision_reasons_procedure_and_date() {
+        let new = opened_by(&certain(), &[]).ticket;
+        assert_eq!((new.id, new.version), (TicketId(0), 0));
+        assert_eq!(new.title, "Pump 1: Bearing wear (VIB) expected within 48 h");
+        assert_eq!(new.state, TicketState::New);
+        assert_eq!(new.decision, decision(&certain(), at(0.0)));
+        assert_eq!(new.contributions[0].name, "vibration");
+        assert_eq!(new.procedure, "P-1");
+        // A failure costs ten visits (high impact), and is expected in two days (medium urgency).
+        assert_eq!(new.priority, Priority::P2);
+        assert_eq!(new.due_at, at(48.0));
+        assert_eq!((new.opened_at, new.evidence_at), (at(0.0), at(0.0)));
+    }
+
+    #[test]
+    fn the_proposed_technician_has_the_skills_and_the_history_says_why() {
+        let load = [("Cy".to_owned(), 2), ("Di".to_owned(), 1)];
+        let new = opened_by(&certain(), &load).ticket;
+        assert_eq!(new.technician.as_deref(), Some("Di"));
+        let why = &new.history[0].why;
+        assert!(
+            why.starts_with("Bearing wear: a failure within 48 h"),
+            "{why}"
+        );
+        assert!(
+            why.ends_with(
+                "best first: Di (depot north, 1 open tickets, score 1), Cy (depot north, 2 open tickets, \
+                 score 2), Ben (depot south, 0 open tickets, score 3)."
+            ),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn nobody_is_proposed_where_nobody_can() {
+        let mut catalogue = catalogue();
+        catalogue.technicians.clear();
+        let task = certain();
+        let new = open_ticket(
+            &catalogue,
+            &asset(),
+            mode(&catalogue),
+            &Assessment::of(&task).unwrap(),
+            &decision(&task, at(0.0)),
+            &[],
+            &CarePolicy::default(),
+        );
+        assert_eq!(new.ticket.technician, None);
+        assert!(new.ticket.history[0].why.contains("No technician"));
+    }
+
+    #[test]
+    fn the_whole_bill_is_needed_before_the_work_starts() {
+        let needs = opened_by(&certain(), &[]).needs;
+        let lines: Vec<(&str, u32, f64)> = needs
+            .iter()
+            .map(|n| (n.part.as_str(), n.quantity, n.lead_time_hours))
+            .collect();
+        assert_eq!(lines, [("BRG-1", 2, 30.0), ("SEAL-1", 1, 10.0)]);
+        for need in needs {
+            assert_eq!(need.depot, depot("north"));
+            assert_eq!(need.needed_at, at(44.0));
+            assert_eq!(need.soft_until, at(72.0));
+            assert_eq!(need.priority, Priority::P2);
+        }
+    }
+
+    fn depot_for(name: &str) -> DepotName {
+        let catalogue = catalogue();
+        let mut asset = asset();
+        asset.depot = Some(depot(name));
+        let needs = needs_of(
+            &catalogue,
+            &asset,
+            mode(&catalogue),
+            &ticket(),
+            &CarePolicy::default(),
+            at(0.0),
+        );
+        needs[0].depot.clone()
+    }
+
+    #[test]
+    fn the_assets_depot_serves_it_and_an_unknown_one_falls_back_to_the_first() {
+        assert_eq!(depot_for("south"), depot("south"));
+        assert_eq!(depot_for("gone"), depot("north"));
+    }
+
+    fn again(ticket: &Ticket, task: &CareTask, hours: f64) -> Option<Ticket> {
+        let catalogue = catalogue();
+        evidence_again(
+            ticket,
+            mode(&catalogue),
+            &Assessment::of(task).unwrap(),
+            &decision(task, at(hours)),
+            &CarePolicy::default(),
+            at(hours),
+        )
+    }
+
+    #[test]
+    fn evidence_again_renews_without_crowding_the_history() {
+        let after = again(&ticket(), &certain(), 7.0).unwrap();
+        assert_eq!(after.evidence_at, at(7.0));
+        assert_eq!(after.history, ticket().history);
+        assert_eq!(again(&after, &certain(), 7.0), None);
+        assert_eq!(again(&after, &certain(), 3.0), None);
+    }
+
+    #[test]
+    fn worse_evidence_raises_the_priority_and_better_never_lowers_it() {
+        let critical = task(Severity::Critical, Some(0.9), Rul::NoTrend);
+        let raised = again(&ticket(), &critical, 2.0).unwrap();
+        assert_eq!(raised.priority, Priority::P1);
+        assert_eq!(raised.due_at, at(26.0));
+        assert_eq!(raised.state, TicketState::New);
+        let why = &raised.history.last().unwrap().why;
+        assert!(why.starts_with("priority P2 to P1, due "), "{why}");
+        let calmer = again(&raised, &certain(), 3.0).unwrap();
+        assert_eq!((calmer.priority, calmer.due_at), (Priority::P1, at(26.0)));
+    }
+
+    #[test]
+    fn evidence_that_would_not_act_raises_nothing() {
+        let faint = task(Severity::Critical, Some(0.01), Rul::NoTrend);
+        let after = again(&ticket(), &faint, 2.0).unwrap();
+        assert_eq!(after.priority, Priority::P2);
+        assert_eq!(after.evidence_at, at(2.0));
+    }
+
+    #[test]
+    fn an_ended_ticket_takes_no_evidence() {
+        let ended = walked(&[TicketState::Cancelled], &confirmed());
+        assert_eq!(again(&ended, &certain(), 9.0), None);
+        assert_eq!(again(&resolved(&confirmed()), &certain(), 9.0), None);
+    }
+
+    fn still_open(ticket: &Ticket, reservations: &[Reservation]) -> Vec<(String, u32)> {
+        let needs = opened_by(&certain(), &[]).needs;
+        outstanding(ticket, &needs, reservations)
+            .iter()
+            .map(|n| (n.part.to_string(), n.quantity))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_lost_is_outstanding_and_what_is_held_or_used_is_not() {
+        let seal = ("SEAL-1".to_owned(), 1);
+        let bearing = |n| ("BRG-1".to_owned(), n);
+        let mut hold = soft_hold(1, 2, Priority::P2);
+        assert_eq!(still_open(&ticket(), &[]), [bearing(2), seal.clone()]);
+        assert_eq!(still_open(&ticket(), &[hold.clone()]), [seal.clone()]);
+        hold.quantity = 1;
+        assert_eq!(
+            still_open(&ticket(), &[hold.clone()]),
+            [bearing(1), seal.clone()]
+        );
+        hold.state = ReservationState::Released;
+        assert_eq!(
+            still_open(&ticket(), &[hold.clone()]),
+            [bearing(2), seal.clone()]
+        );
+        (hold.state, hold.used) = (ReservationState::Consumed, 1);
+        assert_eq!(still_open(&ticket(), &[hold]), [bearing(1), seal]);
+    }
+
+    #[test]
+    fn a_reopened_ticket_needs_its_parts_again() {
+        let mut used = soft_hold(1, 2, Priority::P2);
+        (used.state, used.used) = (ReservationState::Consumed, 2);
+        let reopened = transition(
+            &resolved(&confirmed()),
+            TicketState::Reopened,
+            crate::fixtures::person(),
+            "it is back",
+            None,
+            at(8.0),
+        )
+        .unwrap();
+        assert_eq!(still_open(&reopened, &[used.clone()]).len(), 2);
+        used.reserved_at = at(9.0);
+        assert_eq!(still_open(&reopened, &[used]).len(), 1);
+    }
+
+    #[test]
+    fn two_lines_of_one_part_are_covered_one_after_the_other() {
+        let mut needs = opened_by(&certain(), &[]).needs;
+        needs[1].part = part("BRG-1");
+        let open = outstanding(&ticket(), &needs, &[soft_hold(1, 2, Priority::P2)]);
+        assert_eq!(open.len(), 1);
+        assert_eq!((open[0].quantity, open[0].lead_time_hours), (1, 10.0));
+    }
 }

@@ -84,3 +84,95 @@ impl Precision {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use forecare_domain::ModeName;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures;
+
+    fn prior(alarm_precision: f64) -> Precision {
+        let catalogue = fixtures::catalogue();
+        Precision::prior(&FailureMode {
+            alarm_precision,
+            ..fixtures::mode(&catalogue).clone()
+        })
+    }
+
+    fn misses() -> [Verdict; 4] {
+        [
+            Verdict::WrongMode {
+                actual: ModeName::new("seal-leak").unwrap(),
+            },
+            Verdict::NoFaultFound,
+            Verdict::DataFault,
+            Verdict::TooEarly,
+        ]
+    }
+
+    #[test]
+    fn the_prior_is_the_catalogues_figure() {
+        assert!((prior(0.3).mean() - 0.3).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_confirmation_raises_and_anything_else_lowers() {
+        let before = prior(0.3);
+        let mut after = before;
+        after.observe(&fixtures::confirmed());
+        assert!(after.mean() > before.mean());
+        for verdict in misses() {
+            let mut after = before;
+            after.observe(&verdict);
+            assert!(after.mean() < before.mean(), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn twenty_verdicts_outweigh_the_prior() {
+        let catalogue = fixtures::catalogue();
+        let verdicts = vec![Verdict::NoFaultFound; 20];
+        let precision = Precision::after(fixtures::mode(&catalogue), &verdicts);
+        assert!(precision.mean() < 0.1);
+    }
+
+    #[test]
+    fn a_prior_of_zero_stays_zero() {
+        let mut precision = prior(0.0);
+        precision.observe(&fixtures::confirmed());
+        assert_eq!(precision.mean(), 0.0);
+        assert_eq!(precision.interval(0.9), (0.0, 0.0));
+    }
+
+    #[test]
+    fn the_interval_narrows_with_experience() {
+        let width = |n: usize| {
+            let catalogue = fixtures::catalogue();
+            let mut verdicts = vec![fixtures::confirmed(); n];
+            verdicts.extend(vec![Verdict::NoFaultFound; n]);
+            let (low, high) = Precision::after(fixtures::mode(&catalogue), &verdicts).interval(0.9);
+            high - low
+        };
+        assert!(width(0) > 0.6);
+        assert!(width(10) < 0.4);
+        assert!(width(100) < 0.15);
+    }
+
+    proptest! {
+        #[test]
+        fn the_interval_holds_the_mean(share in 0.05..0.95_f64, hits in 0..40_u32, misses in 0..40_u32) {
+            let mut precision = prior(share);
+            for _ in 0..hits {
+                precision.observe(&fixtures::confirmed());
+            }
+            for _ in 0..misses {
+                precision.observe(&Verdict::NoFaultFound);
+            }
+            let (low, high) = precision.interval(0.9);
+            let mean = precision.mean();
+            prop_assert!(0.0 <= low && low <= mean && mean <= high && high <= 1.0);
+        }
+    }
+}

@@ -179,3 +179,221 @@ fn take(left: &mut [(PartNumber, u32)], part: &PartNumber, wanted: u32) -> u32 {
     }
     taken
 }
+
+#[cfg(test)]
+mod tests {
+    use forecare_domain::{ModeName, Priority};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{
+        TO_WORK, at, confirmed, depot, part, resolved, soft_hold, ticket, walked,
+    };
+    use crate::{replaced_elsewhere, withdraw_due};
+
+    /// A hold of 2, made at hour 0, needed at hour 44 (the ticket is due at 48), held until 72.
+    fn hold() -> Reservation {
+        soft_hold(1, 2, Priority::P2)
+    }
+
+    fn due(ticket: &Ticket, active: bool, lead: f64, hours: f64) -> Option<ReservationState> {
+        reservation_due(
+            &hold(),
+            ticket,
+            active,
+            lead,
+            &CarePolicy::default(),
+            at(hours),
+        )
+    }
+
+    #[test]
+    fn a_hold_hardens_when_a_later_order_would_come_too_late() {
+        assert_eq!(due(&ticket(), true, 30.0, 13.9), None);
+        assert_eq!(
+            due(&ticket(), true, 30.0, 14.0),
+            Some(ReservationState::Hard)
+        );
+        let mut sooner = ticket();
+        sooner.due_at = at(40.0);
+        assert_eq!(due(&sooner, true, 30.0, 10.0), Some(ReservationState::Hard));
+    }
+
+    #[test]
+    fn acceptance_hardens() {
+        assert_eq!(
+            due(&walked(&TO_WORK[..2], &confirmed()), true, 0.0, 3.0),
+            None
+        );
+        for n in 3..=4 {
+            let t = walked(&TO_WORK[..n], &confirmed());
+            assert_eq!(due(&t, true, 0.0, 4.0), Some(ReservationState::Hard));
+        }
+    }
+
+    /// [`ticket`] with work that lies far ahead, so that nothing hardens by date.
+    fn distant(mut ticket: Ticket) -> (Reservation, Ticket) {
+        ticket.due_at = at(1e4);
+        let mut r = hold();
+        r.needed_at = at(1e4);
+        (r, ticket)
+    }
+
+    #[test]
+    fn a_hold_expires_only_when_evidence_has_stayed_away() {
+        let (r, mut t) = distant(ticket());
+        let policy = CarePolicy::default();
+        let due = |t: &Ticket, active, h| reservation_due(&r, t, active, 30.0, &policy, at(h));
+        assert_eq!(due(&t, false, 71.9), None);
+        assert_eq!(due(&t, false, 72.0), Some(ReservationState::Expired));
+        assert_eq!(due(&t, true, 500.0), None);
+        t.evidence_at = at(100.0);
+        assert_eq!(hold_ends_at(&r, &t, &policy), at(172.0));
+        assert_eq!(due(&t, false, 171.9), None);
+        assert_eq!(due(&t, false, 172.0), Some(ReservationState::Expired));
+    }
+
+    #[test]
+    fn nobody_is_sent_out_and_loses_the_part() {
+        let (r, sent) = distant(walked(&TO_WORK[..2], &confirmed()));
+        let policy = CarePolicy::default();
+        assert_eq!(
+            reservation_due(&r, &sent, false, 30.0, &policy, at(5e3)),
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_over_stays_over() {
+        for state in [
+            ReservationState::Consumed,
+            ReservationState::Released,
+            ReservationState::Expired,
+        ] {
+            let mut r = hold();
+            r.state = state;
+            let policy = CarePolicy::default();
+            assert_eq!(
+                reservation_due(&r, &ticket(), false, 30.0, &policy, at(1e4)),
+                None
+            );
+            let end = resolved(&confirmed());
+            assert_eq!(reservation_on_transition(&r, &end, &[]), None);
+        }
+    }
+
+    fn ended(verdict: Verdict) -> Option<(ReservationState, u32)> {
+        reservation_on_transition(&hold(), &resolved(&verdict), &[])
+    }
+
+    #[test]
+    fn without_a_report_the_verdict_decides() {
+        let consumed = Some((ReservationState::Consumed, 2));
+        let released = Some((ReservationState::Released, 0));
+        assert_eq!(ended(confirmed()), consumed);
+        assert_eq!(ended(Verdict::TooEarly), consumed);
+        assert_eq!(ended(Verdict::NoFaultFound), released);
+        assert_eq!(ended(Verdict::DataFault), released);
+        let actual = ModeName::new("seal-leak").unwrap();
+        assert_eq!(ended(Verdict::WrongMode { actual }), released);
+    }
+
+    #[test]
+    fn a_report_overrules_the_verdict() {
+        let report = |r: &Reservation, v: &Verdict, used| {
+            reservation_on_transition(r, &resolved(v), &[used])
+        };
+        let one = (part("BRG-1"), 1);
+        let consumed_one = Some((ReservationState::Consumed, 1));
+        assert_eq!(report(&hold(), &confirmed(), one.clone()), consumed_one);
+        assert_eq!(report(&hold(), &Verdict::NoFaultFound, one), consumed_one);
+        let others_only = (part("SEAL-1"), 1);
+        let released = Some((ReservationState::Released, 0));
+        assert_eq!(report(&hold(), &confirmed(), others_only), released);
+    }
+
+    #[test]
+    fn a_part_that_has_not_arrived_is_not_presumed_used() {
+        let mut ordered = hold();
+        ordered.supply = Supply::BackOrder { to: depot("north") };
+        let end = resolved(&confirmed());
+        ordered.available_at = at(5.0);
+        let on = |r: &Reservation| reservation_on_transition(r, &end, &[]).unwrap().0;
+        assert_eq!(on(&ordered), ReservationState::Consumed);
+        ordered.available_at = at(5.1);
+        assert_eq!(on(&ordered), ReservationState::Released);
+    }
+
+    #[test]
+    fn a_withdrawn_ticket_gives_back_and_a_replacement_elsewhere_consumes() {
+        let policy = CarePolicy::default();
+        let withdrawn = withdraw_due(&ticket(), false, &policy, at(72.0)).unwrap();
+        let replaced = replaced_elsewhere(&ticket(), at(9.0)).unwrap();
+        for (t, expected) in [
+            (withdrawn, (ReservationState::Released, 0)),
+            (replaced, (ReservationState::Consumed, 2)),
+        ] {
+            assert_eq!(reservation_on_transition(&hold(), &t, &[]), Some(expected));
+            // A step that was missed is made up for by the sweep.
+            let swept = reservation_due(&hold(), &t, false, 30.0, &policy, at(99.0));
+            assert_eq!(swept, Some(expected.0));
+        }
+    }
+
+    #[test]
+    fn use_during_the_work_is_booked_as_it_comes() {
+        let working = walked(&TO_WORK, &confirmed());
+        let on = |r: &Reservation, n| reservation_on_transition(r, &working, &[(part("BRG-1"), n)]);
+        assert_eq!(on(&hold(), 0), None);
+        assert_eq!(on(&hold(), 1), Some((ReservationState::PartlyUsed, 1)));
+        assert_eq!(on(&hold(), 2), Some((ReservationState::Consumed, 2)));
+        let mut partly = hold();
+        (partly.state, partly.used) = (ReservationState::PartlyUsed, 1);
+        assert_eq!(on(&partly, 1), None);
+        assert_eq!(reservation_on_transition(&partly, &working, &[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn reported_use_is_booked_once_over_a_split_part(
+            quantities in prop::collection::vec((1..5_u32, 0..5_u32), 0..5),
+            more in 0..25_u32,
+            ends in any::<bool>(),
+        ) {
+            let held: Vec<Reservation> = (1..).zip(&quantities).map(|(id, (quantity, used))| {
+                let mut r = soft_hold(id, *quantity, Priority::P2);
+                r.used = (*used).min(quantity - 1);
+                r.state = if r.used > 0 { ReservationState::PartlyUsed } else { ReservationState::Hard };
+                r
+            }).collect();
+            let total: u32 = held.iter().map(|r| r.quantity).sum();
+            let used_before: u32 = held.iter().map(|r| r.used).sum();
+            let reported = used_before + more;
+            let t = if ends { resolved(&confirmed()) } else { walked(&TO_WORK, &confirmed()) };
+            let changes = settle(&held, &t, &[(part("BRG-1"), reported)]);
+            let mut used_after = used_before;
+            for (id, state, used) in &changes {
+                let r = held.iter().find(|r| r.id == *id).unwrap();
+                prop_assert!(*used >= r.used && *used <= r.quantity);
+                prop_assert!(!ends || !state.is_live());
+                used_after += used - r.used;
+            }
+            prop_assert_eq!(used_after, reported.min(total));
+            if ends {
+                prop_assert_eq!(changes.len(), held.len());
+            }
+        }
+
+        #[test]
+        fn settling_without_a_report_follows_the_single_rule(ids in 0..5_i64) {
+            let held: Vec<Reservation> = (0..ids).map(|id| soft_hold(id, 2, Priority::P2)).collect();
+            for t in [ticket(), resolved(&confirmed()), resolved(&Verdict::NoFaultFound)] {
+                let expected: Vec<_> = held.iter().filter_map(|r| {
+                    let (state, used) = reservation_on_transition(r, &t, &[])?;
+                    Some((r.id, state, used))
+                }).collect();
+                prop_assert_eq!(settle(&held, &t, &[]), expected);
+            }
+        }
+    }
+}

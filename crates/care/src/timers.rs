@@ -73,3 +73,102 @@ fn cancelled(ticket: &Ticket, why: &str, now: Timestamp) -> Ticket {
     record(&mut after, TicketState::Cancelled, forecare(), why, now);
     after
 }
+
+#[cfg(test)]
+mod tests {
+    use forecare_domain::CloseReason;
+
+    use super::*;
+    use crate::fixtures::{TO_WORK, at, confirmed, resolved, ticket, walked};
+    use crate::{close_reason, evidence_ended};
+
+    fn policy() -> CarePolicy {
+        CarePolicy::default()
+    }
+
+    #[test]
+    fn a_risk_that_stays_away_for_72_hours_has_passed() {
+        assert_eq!(withdraw_due(&ticket(), false, &policy(), at(71.9)), None);
+        let after = withdraw_due(&ticket(), false, &policy(), at(72.0)).unwrap();
+        assert_eq!(after.state, TicketState::Cancelled);
+        assert_eq!(close_reason(&after), Some(CloseReason::RiskPassed));
+        let last = &after.history.last().unwrap().why;
+        assert_eq!(last, "risk passed: no evidence for 72 h");
+    }
+
+    #[test]
+    fn nothing_is_withdrawn_while_the_episode_is_active() {
+        assert_eq!(withdraw_due(&ticket(), true, &policy(), at(1e4)), None);
+    }
+
+    #[test]
+    fn the_time_to_withdrawal_starts_when_the_episode_ends() {
+        let quiet = evidence_ended(&ticket(), at(500.0)).unwrap();
+        assert_eq!(withdraw_due(&quiet, false, &policy(), at(571.0)), None);
+        assert!(withdraw_due(&quiet, false, &policy(), at(572.0)).is_some());
+        assert_eq!(evidence_ended(&quiet, at(400.0)), None);
+    }
+
+    #[test]
+    fn what_a_person_has_sent_out_or_reopened_is_not_withdrawn() {
+        let mut path = Vec::new();
+        for state in TO_WORK {
+            path.push(state);
+            let t = walked(&path, &confirmed());
+            let stays = state != TicketState::Triaged;
+            assert_eq!(withdraw_due(&t, false, &policy(), at(1e4)).is_none(), stays);
+            assert_eq!(replaced_elsewhere(&t, at(1e4)).is_none(), stays);
+        }
+        path.extend([
+            TicketState::Resolved,
+            TicketState::Reopened,
+            TicketState::Triaged,
+        ]);
+        let again = walked(&path, &confirmed());
+        assert_eq!(withdraw_due(&again, false, &policy(), at(1e4)), None);
+    }
+
+    #[test]
+    fn a_replacement_elsewhere_ends_the_ticket_with_that_reason() {
+        let after = replaced_elsewhere(&ticket(), at(3.0)).unwrap();
+        assert_eq!(after.state, TicketState::Cancelled);
+        assert_eq!(close_reason(&after), Some(CloseReason::ReplacedElsewhere));
+    }
+
+    #[test]
+    fn evidence_after_a_replacement_speaks_of_the_new_component() {
+        assert_eq!(replaced_elsewhere(&ticket(), at(-1.0)), None);
+    }
+
+    #[test]
+    fn silence_confirms_and_closes() {
+        let t = resolved(&confirmed());
+        assert_eq!(confirm_due(&t, &policy(), at(5.0 + 71.0)), None);
+        let after = confirm_due(&t, &policy(), at(5.0 + 72.0)).unwrap();
+        assert_eq!(after.state, TicketState::Closed);
+        let steps: Vec<TicketState> = after.history.iter().rev().take(2).map(|c| c.to).collect();
+        assert_eq!(steps, [TicketState::Closed, TicketState::Confirmed]);
+        assert_eq!(after.verdict, t.verdict);
+    }
+
+    #[test]
+    fn the_customers_word_closes_at_once() {
+        let mut path = TO_WORK.to_vec();
+        path.extend([TicketState::Resolved, TicketState::Confirmed]);
+        let t = walked(&path, &confirmed());
+        let after = confirm_due(&t, &policy(), at(6.0)).unwrap();
+        assert_eq!(after.state, TicketState::Closed);
+        assert_eq!(after.history.len(), t.history.len() + 1);
+    }
+
+    #[test]
+    fn only_finished_work_closes_by_itself() {
+        for t in [
+            ticket(),
+            walked(&TO_WORK, &confirmed()),
+            walked(&[TicketState::Cancelled], &confirmed()),
+        ] {
+            assert_eq!(confirm_due(&t, &policy(), at(1e4)), None);
+        }
+    }
+}

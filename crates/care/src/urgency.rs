@@ -86,3 +86,76 @@ fn hours_left(decision: &Decision, rul: &Rul) -> f64 {
         Rul::Trend { .. } | Rul::NoTrend => decision.horizon_hours,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{at, decision, task};
+
+    fn weighed(visits: f64, horizon_hours: f64) -> Decision {
+        let mut decision = decision(&task(Severity::Warning, Some(0.9), Rul::NoTrend), at(0.0));
+        decision.cost_of_failure = visits * decision.cost_of_acting;
+        decision.horizon_hours = horizon_hours;
+        decision
+    }
+
+    #[test]
+    fn priority_is_impact_times_urgency() {
+        let policy = CarePolicy::default();
+        let table = [
+            (20.0, [Priority::P1, Priority::P2, Priority::P3]),
+            (5.0, [Priority::P2, Priority::P3, Priority::P4]),
+            (1.5, [Priority::P3, Priority::P4, Priority::P4]),
+        ];
+        for (visits, expected) in table {
+            let by_horizon = [12.0, 100.0, 500.0].map(|h| {
+                priority(
+                    &weighed(visits, h),
+                    Severity::Warning,
+                    &Rul::NoTrend,
+                    &policy,
+                )
+            });
+            assert_eq!(by_horizon, expected);
+            let decision = weighed(visits, 500.0);
+            let critical = priority(&decision, Severity::Critical, &Rul::NoTrend, &policy);
+            assert_eq!(critical, expected[0]);
+        }
+    }
+
+    #[test]
+    fn a_trend_towards_an_early_failure_raises_urgency_and_brings_the_date_forward() {
+        let policy = CarePolicy::default();
+        let rul = Rul::Trend {
+            p10_hours: 20.0,
+            p50_hours: 60.0,
+            p90_hours: 90.0,
+        };
+        let decision = weighed(20.0, 100.0);
+        assert_eq!(
+            priority(&decision, Severity::Warning, &rul, &policy),
+            Priority::P1
+        );
+        let due = |rul| due_at(&decision, rul, Priority::P3, 4.0, &policy, at(0.0));
+        assert_eq!(due(&rul), at(20.0));
+        assert_eq!(due(&Rul::NoTrend), at(100.0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_date_leaves_time_for_the_work_and_is_never_later_for_a_higher_priority(
+            p10 in -5.0..300.0_f64, horizon in 1.0..500.0_f64, work in 0.5..40.0_f64,
+        ) {
+            let policy = CarePolicy::default();
+            let rul = Rul::Trend { p10_hours: p10, p50_hours: p10 + 1.0, p90_hours: p10 + 2.0 };
+            let decision = weighed(5.0, horizon);
+            let due = [Priority::P1, Priority::P2, Priority::P3, Priority::P4]
+                .map(|p| due_at(&decision, &rul, p, work, &policy, at(0.0)));
+            prop_assert!(due.windows(2).all(|w| w[0] <= w[1]));
+            prop_assert!(due[0] >= at(0.0).plus_hours(work));
+            prop_assert!(due[3] <= at(0.0).plus_hours(horizon.max(work)));
+        }
+    }
+}
