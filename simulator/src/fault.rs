@@ -83,10 +83,12 @@ impl Fault {
     }
 }
 
-/// Hours from onset until the machine is worn out; it then fails when next under load.
-const LIFE_HOURS: (f64, f64) = (60.0, 144.0);
+/// Hours from onset until the machine is worn out; it then fails in the next long stretch under load.
+const LIFE_HOURS: (f64, f64) = (60.0, 124.0);
 /// Longest that a worn-out machine goes on for want of load, hours.
-const GRACE_HOURS: f64 = 16.0;
+const GRACE_HOURS: f64 = 36.0;
+/// Time under load that brings a worn-out machine down, hours.
+const STRAIN_HOURS: f64 = 1.5;
 /// See [`Fault::sharpness`].
 const SHARPNESS: (f64, f64) = (4.0, 6.0);
 /// Share of faults that the controller reports before the end.
@@ -103,11 +105,13 @@ pub(crate) struct Outlook<'a> {
 }
 
 impl Outlook<'_> {
-    fn works_at(&self, ts: Timestamp) -> bool {
-        let mut demand = self
-            .noise
-            .at(self.device, Purpose::Demand, demand_block(ts));
-        self.machine.works_at(ts, &mut demand)
+    fn strained_at(&self, ts: Timestamp) -> bool {
+        [ts, ts.plus_hours(-STRAIN_HOURS)].into_iter().all(|ts| {
+            let mut demand = self
+                .noise
+                .at(self.device, Purpose::Demand, demand_block(ts));
+            self.machine.loaded_at(ts, &mut demand)
+        })
     }
 
     /// The sample at which a machine that is worn out at `ts` fails.
@@ -117,7 +121,7 @@ impl Outlook<'_> {
         let worn_out = Timestamp::from_millis(first + steps * self.interval_ms);
         let latest = worn_out.plus_hours(GRACE_HOURS);
         let mut at = worn_out;
-        while !self.works_at(at) {
+        while !self.strained_at(at) {
             at = Timestamp::from_millis(at.as_millis() + self.interval_ms);
             if at > latest {
                 return worn_out;

@@ -31,6 +31,8 @@ const LOAD_HOURS: f64 = 0.08;
 const WEATHER: (f64, f64) = (30.0, 1.8);
 /// Load of a machine that runs without delivering air, %.
 const IDLE_LOAD: f64 = 12.0;
+/// Least load of a machine that delivers all the time, %.
+const FULL_LOAD: f64 = 86.0;
 /// Demand for air changes at most once per block.
 const BLOCK_MS: i64 = 2 * 3_600_000;
 
@@ -168,15 +170,15 @@ impl Machine {
         })
     }
 
-    /// Whether demand asks for more than idling.
-    pub(crate) fn works_at(&self, ts: Timestamp, demand: &mut Draws) -> bool {
-        self.target_load(ts, demand) > IDLE_LOAD
+    /// Whether demand asks for all that the machine gives.
+    pub(crate) fn loaded_at(&self, ts: Timestamp, demand: &mut Draws) -> bool {
+        self.target_load(ts, demand) >= FULL_LOAD
     }
 
     /// Rise of the discharge temperature above ambient in the steady state, K.
     fn heat_target(&self, fouling: f64) -> f64 {
         let benign = 0.04 * self.cooler_hours / 6000.0;
-        self.traits.heat * (19.0 + 37.0 * self.load / 100.0) * (1.0 + benign + 0.62 * fouling)
+        self.traits.heat * (19.0 + 37.0 * self.load / 100.0) * (1.0 + benign + 0.72 * fouling)
     }
 
     /// Temperature in the compressor room, °C: warmest at 15 o'clock.
@@ -200,7 +202,7 @@ impl Machine {
         };
         let (which, level) = (demand.unit(), demand.unit());
         if which < loaded {
-            86.0 + 10.0 * level
+            FULL_LOAD + 10.0 * level
         } else if which < loaded + part {
             48.0 + 22.0 * level
         } else {

