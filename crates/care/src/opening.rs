@@ -418,19 +418,23 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_outstanding_and_what_is_held_or_used_is_not() {
-        let seal = ("SEAL-1".to_owned(), 1);
+        let seal_only = [("SEAL-1".to_owned(), 1)];
+        let [seal] = seal_only.clone();
         let bearing = |n| ("BRG-1".to_owned(), n);
         let mut hold = soft_hold(1, 2, Priority::P2);
         assert_eq!(still_open(&ticket(), &[]), [bearing(2), seal.clone()]);
-        assert_eq!(still_open(&ticket(), &[hold.clone()]), [seal.clone()]);
+        assert_eq!(
+            still_open(&ticket(), std::slice::from_ref(&hold)),
+            seal_only
+        );
         hold.quantity = 1;
         assert_eq!(
-            still_open(&ticket(), &[hold.clone()]),
+            still_open(&ticket(), std::slice::from_ref(&hold)),
             [bearing(1), seal.clone()]
         );
         hold.state = ReservationState::Released;
         assert_eq!(
-            still_open(&ticket(), &[hold.clone()]),
+            still_open(&ticket(), std::slice::from_ref(&hold)),
             [bearing(2), seal.clone()]
         );
         (hold.state, hold.used) = (ReservationState::Consumed, 1);
@@ -450,7 +454,7 @@ mod tests {
             at(8.0),
         )
         .unwrap();
-        assert_eq!(still_open(&reopened, &[used.clone()]).len(), 2);
+        assert_eq!(still_open(&reopened, std::slice::from_ref(&used)).len(), 2);
         used.reserved_at = at(9.0);
         assert_eq!(still_open(&reopened, &[used]).len(), 1);
     }

@@ -15,6 +15,9 @@ fn unstarted(ticket: &Ticket) -> bool {
 
 /// `ticket` cancelled because the risk has passed: nobody started on it, its episode is not active, and
 /// the last evidence is [`CarePolicy::withdraw_after_hours`] old. `None`: it stays.
+///
+/// `now` should not run ahead of the device's newest reading: a device that has fallen silent is no sign of
+/// health.
 #[must_use]
 pub fn withdraw_due(
     ticket: &Ticket,
