@@ -7,8 +7,8 @@ use forecare_domain::Timestamp;
 use forecare_wire::{Decoded, Envelope, Limits, decode};
 
 /// Short rounds, so that on a busy machine some are undisturbed.
-const N_MESSAGES: u32 = 10_000;
-const N_ROUNDS: usize = 101;
+const N_MESSAGES: u32 = 500;
+const N_ROUNDS: usize = 2_001;
 
 const METRICS: &str = r#"{"vibration":4.213,"temperature":71.43,"pressure":6.021,"current":48.77,"speed":1481.5,"flow":103.2,"oil_temp":55.1,"load":0.83}"#;
 

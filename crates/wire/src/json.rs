@@ -12,6 +12,8 @@ use crate::shown::shown;
 
 /// Keys an object may have beside its metrics: `ts`, `seq`, `device` and `values`.
 const RESERVED_MAX: usize = 4;
+/// Room made at first for the entries of an object: most have no more.
+const N_USUAL: usize = 12;
 
 /// A value as far as any dialect needs it.
 #[derive(Debug, Clone, PartialEq)]
@@ -300,6 +302,7 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, 'de> {
     visit_scalars!('de, Value<'de>);
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
+        self.object.entries.reserve(N_USUAL);
         while let Some(Key(key)) = map.next_key()? {
             if self.object.entries.len() >= self.metrics_max.saturating_add(RESERVED_MAX) {
                 return Err(refuse(self.fatal, too_many_metrics(self.metrics_max)));
@@ -353,6 +356,7 @@ impl<'de> Visitor<'de> for ValuesSeed<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
         self.object.has_values = true;
+        self.object.values.reserve(N_USUAL);
         while let Some(Key(key)) = map.next_key()? {
             if self.object.values.len() >= self.metrics_max {
                 return Err(refuse(self.fatal, too_many_metrics(self.metrics_max)));

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use forecare_domain::{DeviceId, RejectReason, Timestamp};
 
-use crate::Sample;
 use crate::findings::{Finding, Findings};
-use crate::json::{Entry, Object, Value, no_duplicates};
+use crate::json::{Entry, Object, Value, no_duplicates, too_many_metrics};
 use crate::shown::shown;
 use crate::stamp::StampRule;
 use crate::telemetry::{Place, metric, too_many_samples};
+use crate::{Limits, Sample};
 
 /// The version of SenML that RFC 8428 describes; packs of a later one are refused, as it demands.
 const VERSION_MAX: f64 = 10.0;
@@ -28,6 +28,7 @@ pub(crate) struct Pack<'a> {
     device: String,
     rule: StampRule,
     samples_max: usize,
+    metrics_max: usize,
     base_name: String,
     base_time_s: f64,
     base_value: f64,
@@ -45,11 +46,12 @@ struct Record<'a> {
 }
 
 impl<'a> Pack<'a> {
-    pub(crate) fn new(device: &DeviceId, rule: StampRule, samples_max: usize) -> Self {
+    pub(crate) fn new(device: &DeviceId, rule: StampRule, limits: &Limits) -> Self {
         Self {
             device: device.as_str().to_owned(),
             rule,
-            samples_max,
+            samples_max: limits.samples_max,
+            metrics_max: limits.metrics_max,
             base_name: String::new(),
             base_time_s: 0.0,
             base_value: 0.0,
@@ -214,7 +216,11 @@ impl<'a> Pack<'a> {
                 values: Vec::new(),
             });
         }
-        self.samples[place].values.push((name, value));
+        let values = &mut self.samples[place].values;
+        if values.len() >= self.metrics_max {
+            return Err(too_many_metrics(self.metrics_max));
+        }
+        values.push((name, value));
         Ok(())
     }
 }

@@ -216,7 +216,7 @@ impl<'a> Consumer<'a> for Reader<'a, '_> {
                 let text = "the content type says SenML, which is an array of records";
                 return Err(Finding::new(RejectReason::UnknownShape, text));
             } else if index.is_some() && (self.content_type_senml || senml::looks_like(object)) {
-                Dialect::Senml(Pack::new(self.device, self.rule, self.limits.samples_max))
+                Dialect::Senml(Pack::new(self.device, self.rule, self.limits))
             } else {
                 Dialect::Json
             };
@@ -290,10 +290,9 @@ fn text_for_number(name: &str, text: &str) -> Finding {
 }
 
 /// Checks a metric's name without building one.
-pub(crate) fn check_name(name: &str) -> Result<(), Finding> {
-    // The rule is the domain's; this only says yes early to what it is sure of.
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
-    if (1..=128).contains(&name.len()) && name.bytes().all(plain) {
+fn check_name(name: &str) -> Result<(), Finding> {
+    // The rule is the domain's; the table only says yes early to what it is sure of.
+    if (1..=128).contains(&name.len()) && name.bytes().all(|b| PLAIN[usize::from(b)]) {
         return Ok(());
     }
     match MetricName::new(name) {
@@ -301,6 +300,18 @@ pub(crate) fn check_name(name: &str) -> Result<(), Finding> {
         Err(e) => Err(Finding::name("metric", name, &e)),
     }
 }
+
+/// Whether a byte is an ASCII character that every name may contain.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+        byte += 1;
+    }
+    table
+};
 
 /// Where in an array: `[3] `, or nothing.
 pub(crate) struct Place(pub(crate) Option<usize>);

@@ -161,8 +161,13 @@ fn the_limits_of_samples_and_metrics_are_exact() {
         format!("{{{}}}", metrics.join(","))
     };
     let wrapped = |n: usize| format!("{{\"ts\":1767225599000,\"values\":{}}}", bare(n));
+    let together = |n: usize| {
+        let record = |i: usize| format!("{{\"n\":\"m{i}\",\"v\":1}}");
+        format!("[{}]", (0..n).map(record).collect::<Vec<_>>().join(","))
+    };
     for (payload, max) in [
-        (&samples as &dyn Fn(usize) -> String, 1_000),
+        (&together as &dyn Fn(usize) -> String, 256),
+        (&samples, 1_000),
         (&records, 1_000),
         (&bare, 256),
         (&wrapped, 256),

@@ -43,7 +43,8 @@ fn assert_sound(decoded: &Decoded<'_>, limits: &Limits) {
         assert!(!t.samples.is_empty() || t.seq.is_some());
         assert!(t.samples.len() <= limits.samples_max);
         for sample in &t.samples {
-            assert!(!sample.values.is_empty() && sample.ts >= limits.earliest);
+            assert!(!sample.values.is_empty() && sample.values.len() <= limits.metrics_max);
+            assert!(sample.ts >= limits.earliest);
             let names: BTreeMap<_, _> = sample.values.iter().cloned().collect();
             assert_eq!(names.len(), sample.values.len(), "a name twice");
             for (name, value) in &sample.values {
