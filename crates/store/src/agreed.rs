@@ -16,11 +16,11 @@ pub const ROWS_MAX: usize = 100_000;
 /// Most buckets of one series.
 pub const POINTS_MAX: usize = 5_000;
 /// Dead letters kept; the oldest go first, the counts by reason stay.
-pub const DEAD_LETTERS_KEPT: usize = 100_000;
+pub const DEAD_LETTERS_KEPT: i64 = 100_000;
 /// Conflicts kept; the oldest go first.
-pub const CONFLICTS_KEPT: usize = 100_000;
+pub const CONFLICTS_KEPT: i64 = 100_000;
 /// Outcomes of idempotency keys kept; the oldest go first. A key older than these counts as new.
-pub const OUTCOMES_KEPT: usize = 100_000;
+pub const OUTCOMES_KEPT: i64 = 100_000;
 /// Bytes of a refused row kept as the dead letter's payload.
 const PAYLOAD_BYTES_MAX: usize = 1_024;
 
@@ -37,7 +37,11 @@ pub fn refusal(row: &Row, n_metrics: Option<usize>) -> Option<String> {
             row.values.len()
         ));
     }
-    let mut values = row.values.iter().flatten().chain(row.extra.iter().map(|(_, v)| v));
+    let mut values = row
+        .values
+        .iter()
+        .flatten()
+        .chain(row.extra.iter().map(|(_, v)| v));
     values
         .any(|v| !v.is_finite())
         .then(|| "a value is not finite".to_owned())
@@ -122,13 +126,19 @@ impl StockItem {
     ) -> Result<i64, StoreError> {
         let Self { part, depot, .. } = self;
         if catalogue.part(part).is_none() {
-            return Err(StoreError::NotFound(format!("part {part} in the catalogue")));
+            return Err(StoreError::NotFound(format!(
+                "part {part} in the catalogue"
+            )));
         }
         if catalogue.depots.iter().all(|d| d.name != *depot) {
-            return Err(StoreError::NotFound(format!("depot {depot} in the catalogue")));
+            return Err(StoreError::NotFound(format!(
+                "depot {depot} in the catalogue"
+            )));
         }
         if quantity == 0 {
-            return Err(StoreError::Conflict("the quantity must be at least 1".to_owned()));
+            return Err(StoreError::Conflict(
+                "the quantity must be at least 1".to_owned(),
+            ));
         }
         match kind {
             StockMove::Receipt if self.on_hand.checked_add(quantity).is_none() => {
@@ -167,6 +177,9 @@ impl StoreError {
     /// A reservation that is over was to be changed.
     #[must_use]
     pub fn reservation_over(id: ReservationId, state: ReservationState) -> Self {
-        Self::Conflict(format!("reservation {id} is {} and stays so", state.label()))
+        Self::Conflict(format!(
+            "reservation {id} is {} and stays so",
+            state.label()
+        ))
     }
 }

@@ -7,13 +7,14 @@ mod memory;
 mod port;
 
 pub use agreed::{
-    CONFLICTS_KEPT, DEAD_LETTERS_KEPT, OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, ROWS_MAX, forecare,
-    initial_stock, need_of_victim, refusal, refused,
+    CONFLICTS_KEPT, DEAD_LETTERS_KEPT, OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, ROWS_MAX,
+    forecare, initial_stock, need_of_victim, refusal, refused,
 };
 pub use memory::MemoryStore;
 pub use port::{
-    AlarmFilter, Bucket, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict, Credential,
-    CredentialRole, DeadLetter, EventRecord, Fingerprint, HEALTH_METRIC, LedgerEntry, MaintenanceWindow, NewTask,
-    PageRequest, Paged, ReservationFilter, ReservationWrite, ScoredRow, Series, StockCommand, StockItem, StockMove,
-    Store, StoreError, TelemetryQuery, TicketFilter, TicketWrite, reading_hash,
+    AlarmFilter, Bucket, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
+    Credential, CredentialRole, DeadLetter, EventRecord, Fingerprint, HEALTH_METRIC, LedgerEntry,
+    MaintenanceWindow, NewTask, PageRequest, Paged, ReservationFilter, ReservationWrite, ScoredRow,
+    Series, StockCommand, StockItem, StockMove, Store, StoreError, TelemetryQuery, TicketFilter,
+    TicketWrite, reading_hash,
 };

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use forecare_care::{Need, NewTicket};
 use forecare_domain::{
-    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DepotName, DeviceEvent,
-    DeviceId, DeviceStatus, Label, MetricName, PartNumber, RejectReason, Rejection, Reservation, ReservationId,
-    ReservationState, Row, TaskId, Ticket, TicketId, Timestamp,
+    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DepotName,
+    DeviceEvent, DeviceId, DeviceStatus, Label, MetricName, PartNumber, RejectReason, Rejection,
+    Reservation, ReservationId, ReservationState, Row, TaskId, Ticket, TicketId, Timestamp,
 };
 
 /// What can go wrong, in the port's language. The adapter's own error is kept as source.
@@ -399,7 +399,9 @@ impl StockItem {
     /// Held by nobody.
     #[must_use]
     pub fn free(&self) -> u32 {
-        self.on_hand.saturating_sub(self.soft).saturating_sub(self.hard)
+        self.on_hand
+            .saturating_sub(self.soft)
+            .saturating_sub(self.hard)
     }
 }
 
@@ -407,7 +409,9 @@ impl Fingerprint {
     /// Adds one reading.
     pub fn add(&mut self, device: &DeviceId, metric: &MetricName, ts: Timestamp, value: f64) {
         self.n_readings += 1;
-        self.checksum = self.checksum.wrapping_add(reading_hash(device, metric, ts, value));
+        self.checksum = self
+            .checksum
+            .wrapping_add(reading_hash(device, metric, ts, value));
     }
 }
 
@@ -474,7 +478,10 @@ pub trait Store: Send + Sync {
     /// Adds a maintenance window; the same one twice is one.
     async fn put_maintenance_window(&self, window: MaintenanceWindow) -> Result<(), StoreError>;
     /// Windows that end after `after`.
-    async fn maintenance_windows(&self, after: Timestamp) -> Result<Vec<MaintenanceWindow>, StoreError>;
+    async fn maintenance_windows(
+        &self,
+        after: Timestamp,
+    ) -> Result<Vec<MaintenanceWindow>, StoreError>;
 
     // The care desk's side.
 
@@ -489,7 +496,11 @@ pub trait Store: Send + Sync {
     /// The stock ledger, newest first.
     async fn ledger(&self, page: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError>;
     /// Tickets, newest first.
-    async fn tickets(&self, filter: &TicketFilter, page: PageRequest) -> Result<Vec<Paged<Ticket>>, StoreError>;
+    async fn tickets(
+        &self,
+        filter: &TicketFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Ticket>>, StoreError>;
     /// One ticket.
     async fn ticket(&self, id: TicketId) -> Result<Ticket, StoreError>;
     /// Reservations, newest first.
@@ -510,9 +521,18 @@ pub trait Store: Send + Sync {
     // What people ask.
 
     /// Alarm episodes, newest first.
-    async fn alarms(&self, filter: &AlarmFilter, page: PageRequest) -> Result<Vec<Paged<Alarm>>, StoreError>;
+    async fn alarms(
+        &self,
+        filter: &AlarmFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Alarm>>, StoreError>;
     /// Marks an episode as seen; returns it.
-    async fn acknowledge_alarm(&self, id: &AlarmId, by: &Actor, at: Timestamp) -> Result<Alarm, StoreError>;
+    async fn acknowledge_alarm(
+        &self,
+        id: &AlarmId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Alarm, StoreError>;
     /// State of health of every device that was scored.
     async fn health(&self) -> Result<Vec<AssetHealth>, StoreError>;
     /// Telemetry, down-sampled.
@@ -520,7 +540,11 @@ pub trait Store: Send + Sync {
     /// Time of the newest reading of `device`.
     async fn newest_reading(&self, device: &DeviceId) -> Result<Option<Timestamp>, StoreError>;
     /// Events of one device or all, newest first.
-    async fn events(&self, device: Option<&DeviceId>, page: PageRequest) -> Result<Vec<EventRecord>, StoreError>;
+    async fn events(
+        &self,
+        device: Option<&DeviceId>,
+        page: PageRequest,
+    ) -> Result<Vec<EventRecord>, StoreError>;
     /// Refused messages, of one reason or all, newest first.
     async fn dead_letters(
         &self,

@@ -39,8 +39,18 @@ struct Cause {
 impl Desk {
     pub(super) fn book_initial_stock(&mut self, catalogue: &Catalogue, now: Timestamp) {
         for command in initial_stock(catalogue, now) {
-            let cause = Cause { ticket: None, by: command.by, at: now };
-            self.book("receipt", &command.part, &command.depot, i64::from(command.quantity), &cause);
+            let cause = Cause {
+                ticket: None,
+                by: command.by,
+                at: now,
+            };
+            self.book(
+                "receipt",
+                &command.part,
+                &command.depot,
+                i64::from(command.quantity),
+                &cause,
+            );
             self.commands_seen.push(command.idempotency_key);
         }
     }
@@ -57,8 +67,16 @@ impl Desk {
         ticket.ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))
     }
 
-    pub(super) fn commit(&mut self, catalogue: &Catalogue, commit: CareCommit) -> Result<CareOutcome, StoreError> {
-        if let Some(outcome) = commit.idempotency_key.as_ref().and_then(|k| self.outcomes.get(k)) {
+    pub(super) fn commit(
+        &mut self,
+        catalogue: &Catalogue,
+        commit: CareCommit,
+    ) -> Result<CareOutcome, StoreError> {
+        if let Some(outcome) = commit
+            .idempotency_key
+            .as_ref()
+            .and_then(|k| self.outcomes.get(k))
+        {
             return Ok(outcome.clone());
         }
         if let Some(task) = commit.task
@@ -69,7 +87,9 @@ impl Desk {
         let outcome = match commit.ticket {
             TicketWrite::None => CareOutcome::Stored,
             TicketWrite::Open(new) => self.open(catalogue, *new, commit.at),
-            TicketWrite::Update { ticket, parts_used } => self.update(*ticket, &parts_used, commit.at)?,
+            TicketWrite::Update { ticket, parts_used } => {
+                self.update(*ticket, &parts_used, commit.at)?
+            }
         };
         for write in commit.reservations {
             self.write_reservation(&write, commit.at)?;
@@ -88,7 +108,8 @@ impl Desk {
     }
 
     fn open_for(&self, ticket: &Ticket) -> Option<TicketId> {
-        let same = |t: &&Ticket| t.state.is_open() && t.asset == ticket.asset && t.mode == ticket.mode;
+        let same =
+            |t: &&Ticket| t.state.is_open() && t.asset == ticket.asset && t.mode == ticket.mode;
         self.tickets.iter().find(same).map(|t| t.id)
     }
 
@@ -97,13 +118,25 @@ impl Desk {
             return CareOutcome::AlreadyOpen(id);
         }
         let id = TicketId(next_number(self.tickets.len()));
-        let ticket = Ticket { id, version: 1, ..new.ticket };
+        let ticket = Ticket {
+            id,
+            version: 1,
+            ..new.ticket
+        };
         self.tickets.push(ticket.clone());
         for need in &new.needs {
             self.reserve(catalogue, id, need, true, at);
         }
-        let reservations = self.reservations.iter().filter(|r| r.ticket == id).cloned().collect();
-        CareOutcome::Opened { ticket: Box::new(ticket), reservations }
+        let reservations = self
+            .reservations
+            .iter()
+            .filter(|r| r.ticket == id)
+            .cloned()
+            .collect();
+        CareOutcome::Opened {
+            ticket: Box::new(ticket),
+            reservations,
+        }
     }
 
     fn update(
@@ -114,25 +147,55 @@ impl Desk {
     ) -> Result<CareOutcome, StoreError> {
         let stored = self.ticket(ticket.id)?;
         if stored.version != ticket.version {
-            return Err(StoreError::stale_ticket(ticket.id, stored.version, ticket.version));
+            return Err(StoreError::stale_ticket(
+                ticket.id,
+                stored.version,
+                ticket.version,
+            ));
         }
-        if let Some(other) = self.open_for(&ticket).filter(|other| ticket.state.is_open() && *other != ticket.id) {
+        if let Some(other) = self
+            .open_for(&ticket)
+            .filter(|other| ticket.state.is_open() && *other != ticket.id)
+        {
             return Err(StoreError::second_open_ticket(ticket.id, other));
         }
-        let ticket = Ticket { version: ticket.version + 1, ..ticket };
+        let ticket = Ticket {
+            version: ticket.version + 1,
+            ..ticket
+        };
         for kept in self.tickets.iter_mut().filter(|t| t.id == ticket.id) {
             *kept = ticket.clone();
         }
-        let its: Vec<Reservation> =
-            self.reservations.iter().filter(|r| r.ticket == ticket.id).cloned().collect();
-        let by = ticket.history.last().map_or_else(forecare, |change| change.by.clone());
+        let its: Vec<Reservation> = self
+            .reservations
+            .iter()
+            .filter(|r| r.ticket == ticket.id)
+            .cloned()
+            .collect();
+        let by = ticket
+            .history
+            .last()
+            .map_or_else(forecare, |change| change.by.clone());
         for (id, state, used) in settle(&its, &ticket, parts_used) {
-            self.turn(id, state, used, &Cause { ticket: Some(ticket.id), by: by.clone(), at });
+            self.turn(
+                id,
+                state,
+                used,
+                &Cause {
+                    ticket: Some(ticket.id),
+                    by: by.clone(),
+                    at,
+                },
+            );
         }
         Ok(CareOutcome::Updated(Box::new(ticket)))
     }
 
-    fn write_reservation(&mut self, write: &ReservationWrite, at: Timestamp) -> Result<(), StoreError> {
+    fn write_reservation(
+        &mut self,
+        write: &ReservationWrite,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let found = self.reservations.iter_mut().find(|r| r.id == write.id);
         let r = found.ok_or_else(|| StoreError::NotFound(format!("reservation {}", write.id)))?;
         if r.state != write.from {
@@ -142,8 +205,16 @@ impl Desk {
             return Err(StoreError::reservation_over(r.id, r.state));
         }
         r.expires_at = write.expires_at;
-        let used = if write.to == ReservationState::Consumed { r.quantity } else { r.used };
-        let cause = Cause { ticket: Some(r.ticket), by: forecare(), at };
+        let used = if write.to == ReservationState::Consumed {
+            r.quantity
+        } else {
+            r.used
+        };
+        let cause = Cause {
+            ticket: Some(r.ticket),
+            by: forecare(),
+            at,
+        };
         self.turn(write.id, write.to, used, &cause);
         Ok(())
     }
@@ -172,22 +243,44 @@ impl Desk {
                 }
             }
         }
-        if let (false, Supply::Stock { depot } | Supply::Transfer { from: depot, .. }) = (state.is_live(), &supply) {
+        if let (false, Supply::Stock { depot } | Supply::Transfer { from: depot, .. }) =
+            (state.is_live(), &supply)
+        {
             self.serve_back_orders(&part, depot, cause.at);
         }
     }
 
     /// Reserves for `ticket`. Holds that are pre-empted are released, and their tickets served anew.
-    fn reserve(&mut self, catalogue: &Catalogue, ticket: TicketId, need: &Need, may_preempt: bool, at: Timestamp) {
+    fn reserve(
+        &mut self,
+        catalogue: &Catalogue,
+        ticket: TicketId,
+        need: &Need,
+        may_preempt: bool,
+        at: Timestamp,
+    ) {
         let balance = |depot: &DepotName| {
             let item = self.item(&need.part, depot);
-            Balance { depot: item.depot, on_hand: item.on_hand, soft: item.soft, hard: item.hard }
+            Balance {
+                depot: item.depot,
+                on_hand: item.on_hand,
+                soft: item.soft,
+                hard: item.hard,
+            }
         };
         let balances: Vec<Balance> = catalogue.depots.iter().map(|d| balance(&d.name)).collect();
-        let preemptible = if may_preempt { self.reservations.clone() } else { Vec::new() };
+        let preemptible = if may_preempt {
+            self.reservations.clone()
+        } else {
+            Vec::new()
+        };
         let plan = allocate(need, &balances, &catalogue.depots, &preemptible, at);
         let mut victims = Vec::new();
-        for r in self.reservations.iter_mut().filter(|r| plan.preempted.contains(&r.id)) {
+        for r in self
+            .reservations
+            .iter_mut()
+            .filter(|r| plan.preempted.contains(&r.id))
+        {
             r.state = ReservationState::Released;
             victims.push(r.clone());
         }
@@ -231,7 +324,9 @@ impl Desk {
             let wanted = r.quantity - r.used;
             if wanted <= free {
                 free -= wanted;
-                r.supply = Supply::Stock { depot: depot.clone() };
+                r.supply = Supply::Stock {
+                    depot: depot.clone(),
+                };
                 r.available_at = at;
             }
         }
@@ -242,12 +337,20 @@ impl Desk {
         let mut item = StockItem {
             part: part.clone(),
             depot: depot.clone(),
-            on_hand: self.on_hand.get(&(part.clone(), depot.clone())).copied().unwrap_or(0),
+            on_hand: self
+                .on_hand
+                .get(&(part.clone(), depot.clone()))
+                .copied()
+                .unwrap_or(0),
             soft: 0,
             hard: 0,
             back_ordered: 0,
         };
-        for r in self.reservations.iter().filter(|r| r.state.is_live() && r.part == *part) {
+        for r in self
+            .reservations
+            .iter()
+            .filter(|r| r.state.is_live() && r.part == *part)
+        {
             let held = r.quantity - r.used;
             match &r.supply {
                 Supply::Stock { depot: at } | Supply::Transfer { from: at, .. } if at == depot => {
@@ -264,14 +367,30 @@ impl Desk {
         item
     }
 
-    pub(super) fn move_stock(&mut self, catalogue: &Catalogue, command: StockCommand) -> Result<StockItem, StoreError> {
-        let StockCommand { idempotency_key, kind, part, depot, quantity, by, at } = command;
+    pub(super) fn move_stock(
+        &mut self,
+        catalogue: &Catalogue,
+        command: StockCommand,
+    ) -> Result<StockItem, StoreError> {
+        let StockCommand {
+            idempotency_key,
+            kind,
+            part,
+            depot,
+            quantity,
+            by,
+            at,
+        } = command;
         if self.commands_seen.contains(&idempotency_key) {
             return Ok(self.item(&part, &depot));
         }
         let item = self.item(&part, &depot);
         let delta = item.checked_move(catalogue, kind, quantity)?;
-        let cause = Cause { ticket: None, by, at };
+        let cause = Cause {
+            ticket: None,
+            by,
+            at,
+        };
         self.commands_seen.push(idempotency_key);
         match kind {
             StockMove::Receipt => {
@@ -283,10 +402,23 @@ impl Desk {
         Ok(self.item(&part, &depot))
     }
 
-    fn book(&mut self, kind: &str, part: &PartNumber, depot: &DepotName, delta: i64, cause: &Cause) {
-        let on_hand = self.on_hand.entry((part.clone(), depot.clone())).or_insert(0);
+    fn book(
+        &mut self,
+        kind: &str,
+        part: &PartNumber,
+        depot: &DepotName,
+        delta: i64,
+        cause: &Cause,
+    ) {
+        let on_hand = self
+            .on_hand
+            .entry((part.clone(), depot.clone()))
+            .or_insert(0);
         let after = u32::try_from(i64::from(*on_hand) + delta);
-        assert!(after.is_ok(), "{part} at {depot}: {on_hand} on hand cannot change by {delta}");
+        assert!(
+            after.is_ok(),
+            "{part} at {depot}: {on_hand} on hand cannot change by {delta}"
+        );
         *on_hand = after.unwrap_or(*on_hand);
         self.ledger.push(LedgerEntry {
             at: cause.at,

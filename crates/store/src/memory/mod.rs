@@ -65,7 +65,10 @@ fn page<'a, T: Clone + 'a>(
         .rev()
         .filter(|(position, _)| request.before.is_none_or(|before| *position < before))
         .take(request.limit.clamp(1, PAGE_ENTRIES_MAX))
-        .map(|(position, item)| Paged { position, item: item.clone() })
+        .map(|(position, item)| Paged {
+            position,
+            item: item.clone(),
+        })
         .collect()
 }
 
@@ -88,7 +91,13 @@ impl Store for MemoryStore {
     }
 
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
-        Ok(self.state().telemetry.checkpoints.values().cloned().collect())
+        Ok(self
+            .state()
+            .telemetry
+            .checkpoints
+            .values()
+            .cloned()
+            .collect())
     }
 
     async fn rows_after(
@@ -97,7 +106,10 @@ impl Store for MemoryStore {
         after: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
-        Ok(self.state().telemetry.rows_after(&self.catalogue, device, after, limit))
+        Ok(self
+            .state()
+            .telemetry
+            .rows_after(&self.catalogue, device, after, limit))
     }
 
     async fn register_assets(&self, assets: Vec<Asset>) -> Result<(), StoreError> {
@@ -113,7 +125,9 @@ impl Store for MemoryStore {
     }
 
     async fn put_credential(&self, credential: Credential) -> Result<(), StoreError> {
-        self.state().credentials.insert(credential.username.clone(), credential);
+        self.state()
+            .credentials
+            .insert(credential.username.clone(), credential);
         Ok(())
     }
 
@@ -126,7 +140,9 @@ impl Store for MemoryStore {
     }
 
     async fn put_setting(&self, key: &str, value: &str) -> Result<(), StoreError> {
-        self.state().settings.insert(key.to_owned(), value.to_owned());
+        self.state()
+            .settings
+            .insert(key.to_owned(), value.to_owned());
         Ok(())
     }
 
@@ -134,7 +150,9 @@ impl Store for MemoryStore {
         let windows = &mut self.state().windows;
         if !windows.contains(&window) {
             windows.push(window);
-            windows.sort_by(|a, b| (a.to, a.from, &a.device, &a.why).cmp(&(b.to, b.from, &b.device, &b.why)));
+            windows.sort_by(|a, b| {
+                (a.to, a.from, &a.device, &a.why).cmp(&(b.to, b.from, &b.device, &b.why))
+            });
         }
         Ok(())
     }
@@ -143,12 +161,22 @@ impl Store for MemoryStore {
         &self,
         after: Timestamp,
     ) -> Result<Vec<MaintenanceWindow>, StoreError> {
-        Ok(self.state().windows.iter().filter(|w| w.to > after).cloned().collect())
+        Ok(self
+            .state()
+            .windows
+            .iter()
+            .filter(|w| w.to > after)
+            .cloned()
+            .collect())
     }
 
     async fn next_tasks(&self, limit: usize) -> Result<Vec<(TaskId, CareTask)>, StoreError> {
         let state = self.state();
-        let tasks = state.desk.tasks.iter().take(limit.clamp(1, PAGE_ENTRIES_MAX));
+        let tasks = state
+            .desk
+            .tasks
+            .iter()
+            .take(limit.clamp(1, PAGE_ENTRIES_MAX));
         Ok(tasks.map(|(id, task)| (*id, task.clone())).collect())
     }
 
@@ -168,9 +196,11 @@ impl Store for MemoryStore {
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {
         let state = self.state();
         let depots = || self.catalogue.depots.iter();
-        let items = self.catalogue.parts.iter().flat_map(|part| {
-            depots().map(|depot| state.desk.item(&part.number, &depot.name))
-        });
+        let items = self
+            .catalogue
+            .parts
+            .iter()
+            .flat_map(|part| depots().map(|depot| state.desk.item(&part.number, &depot.name)));
         Ok(items.collect())
     }
 

@@ -10,8 +10,8 @@ use forecare_domain::{
 
 use crate::agreed::{ROWS_MAX, refusal, refused};
 use crate::{
-    Bucket, Checkpoint, CommitBatch, CommitReceipt, Conflict, Fingerprint, HEALTH_METRIC, ScoredRow, Series,
-    StoreError, TelemetryQuery,
+    Bucket, Checkpoint, CommitBatch, CommitReceipt, Conflict, Fingerprint, HEALTH_METRIC,
+    ScoredRow, Series, StoreError, TelemetryQuery,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -64,27 +64,42 @@ impl Telemetry {
             }
         }
         for status in batch.statuses {
-            if self.statuses.get(&status.device).is_none_or(|s| s.at <= status.at) {
+            if self
+                .statuses
+                .get(&status.device)
+                .is_none_or(|s| s.at <= status.at)
+            {
                 self.statuses.insert(status.device.clone(), status);
             }
         }
         for checkpoint in batch.checkpoints {
             let kept = self.checkpoints.get(&checkpoint.device);
             if kept.is_none_or(|c| c.watermark <= checkpoint.watermark) {
-                self.checkpoints.insert(checkpoint.device.clone(), checkpoint);
+                self.checkpoints
+                    .insert(checkpoint.device.clone(), checkpoint);
             }
         }
         for health in batch.health {
-            if self.health.get(&health.device).is_none_or(|h| h.at <= health.at) {
+            if self
+                .health
+                .get(&health.device)
+                .is_none_or(|h| h.at <= health.at)
+            {
                 self.health.insert(health.device.clone(), health);
             }
         }
         for change in batch.alarms {
             let alarm = change.alarm().clone();
             match self.alarms.iter_mut().find(|a| a.id == alarm.id) {
-                None => self.alarms.push(Alarm { acknowledged: false, ..alarm }),
+                None => self.alarms.push(Alarm {
+                    acknowledged: false,
+                    ..alarm
+                }),
                 Some(kept) if kept.updated_at <= alarm.updated_at => {
-                    *kept = Alarm { acknowledged: kept.acknowledged, ..alarm };
+                    *kept = Alarm {
+                        acknowledged: kept.acknowledged,
+                        ..alarm
+                    };
                 }
                 Some(_) => {}
             }
@@ -92,7 +107,12 @@ impl Telemetry {
         receipt
     }
 
-    fn commit_row(&mut self, catalogue: &Catalogue, scored: ScoredRow, receipt: &mut CommitReceipt) {
+    fn commit_row(
+        &mut self,
+        catalogue: &Catalogue,
+        scored: ScoredRow,
+        receipt: &mut CommitReceipt,
+    ) {
         let ScoredRow { row, health } = scored;
         let class = self.class_of_registered(catalogue, &row.device);
         if let Some(why) = refusal(&row, class.map(|c| c.metrics.len())) {
@@ -136,17 +156,28 @@ impl Telemetry {
     }
 
     /// The class of a device that an asset stands behind.
-    fn class_of_registered<'a>(&self, catalogue: &'a Catalogue, device: &DeviceId) -> Option<&'a AssetClass> {
+    fn class_of_registered<'a>(
+        &self,
+        catalogue: &'a Catalogue,
+        device: &DeviceId,
+    ) -> Option<&'a AssetClass> {
         let asset = self.assets.values().find(|a| a.device == *device)?;
         catalogue.class(&asset.class)
     }
 
     fn check(&self, catalogue: &Catalogue, asset: &Asset) -> Result<(), StoreError> {
         if catalogue.class(&asset.class).is_none() {
-            let what = format!("class {} of asset {} in the catalogue", asset.class, asset.id);
+            let what = format!(
+                "class {} of asset {} in the catalogue",
+                asset.class, asset.id
+            );
             return Err(StoreError::NotFound(what));
         }
-        if let Some(other) = self.assets.values().find(|a| a.device == asset.device && a.id != asset.id) {
+        if let Some(other) = self
+            .assets
+            .values()
+            .find(|a| a.device == asset.device && a.id != asset.id)
+        {
             return Err(StoreError::Conflict(format!(
                 "device {} reports for asset {} already",
                 asset.device, other.id
@@ -164,16 +195,32 @@ impl Telemetry {
     }
 
     fn put(&mut self, asset: Asset) {
-        let registered_at = self.assets.get(&asset.id).map_or(asset.registered_at, |a| a.registered_at);
-        let device = self.devices.entry(asset.device.clone()).or_insert_with(|| Device {
-            class: asset.class.clone(),
-            rows: BTreeMap::new(),
-        });
+        let registered_at = self
+            .assets
+            .get(&asset.id)
+            .map_or(asset.registered_at, |a| a.registered_at);
+        let device = self
+            .devices
+            .entry(asset.device.clone())
+            .or_insert_with(|| Device {
+                class: asset.class.clone(),
+                rows: BTreeMap::new(),
+            });
         device.class = asset.class.clone();
-        self.assets.insert(asset.id.clone(), Asset { registered_at, ..asset });
+        self.assets.insert(
+            asset.id.clone(),
+            Asset {
+                registered_at,
+                ..asset
+            },
+        );
     }
 
-    pub(super) fn register(&mut self, catalogue: &Catalogue, assets: Vec<Asset>) -> Result<(), StoreError> {
+    pub(super) fn register(
+        &mut self,
+        catalogue: &Catalogue,
+        assets: Vec<Asset>,
+    ) -> Result<(), StoreError> {
         let before = self.assets.clone();
         for asset in assets {
             if let Err(e) = self.check(catalogue, &asset) {
@@ -196,13 +243,19 @@ impl Telemetry {
             return Vec::new();
         };
         let metrics = catalogue.class(&kept.class).map_or(&[][..], |c| &c.metrics);
-        let later = kept.rows.iter().filter(|(ts, _)| after.is_none_or(|after| **ts > after));
+        let later = kept
+            .rows
+            .iter()
+            .filter(|(ts, _)| after.is_none_or(|after| **ts > after));
         later
             .take(limit.clamp(1, ROWS_MAX))
             .map(|(ts, stored)| Row {
                 device: device.clone(),
                 ts: *ts,
-                values: metrics.iter().map(|m| stored.readings.get(&m.name).copied()).collect(),
+                values: metrics
+                    .iter()
+                    .map(|m| stored.readings.get(&m.name).copied())
+                    .collect(),
                 extra: stored
                     .readings
                     .iter()
@@ -228,7 +281,11 @@ impl Telemetry {
         sum
     }
 
-    pub(super) fn series(&self, catalogue: &Catalogue, query: &TelemetryQuery) -> Result<Vec<Series>, StoreError> {
+    pub(super) fn series(
+        &self,
+        catalogue: &Catalogue,
+        query: &TelemetryQuery,
+    ) -> Result<Vec<Series>, StoreError> {
         let device = self
             .devices
             .get(&query.device)
@@ -236,7 +293,12 @@ impl Telemetry {
         let mut metrics = query.metrics.clone();
         if metrics.is_empty() {
             let class = catalogue.class(&device.class);
-            metrics.extend(class.into_iter().flat_map(|c| &c.metrics).map(|m| m.name.clone()));
+            metrics.extend(
+                class
+                    .into_iter()
+                    .flat_map(|c| &c.metrics)
+                    .map(|m| m.name.clone()),
+            );
             metrics.extend(MetricName::new(HEALTH_METRIC));
         }
         let (from, to) = (query.from.as_millis(), query.to.as_millis());
@@ -251,7 +313,10 @@ impl Telemetry {
                 };
                 let ts = ts.as_millis();
                 if let Some(value) = value.filter(|_| from <= ts && ts < to) {
-                    values.entry((ts - from) / bucket_ms).or_default().push(value);
+                    values
+                        .entry((ts - from) / bucket_ms)
+                        .or_default()
+                        .push(value);
                 }
             }
             let buckets = values.into_iter().map(|(i, values)| Bucket {
@@ -261,7 +326,10 @@ impl Telemetry {
                 max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
                 n: values.len() as u64,
             });
-            Series { buckets: buckets.collect(), metric }
+            Series {
+                buckets: buckets.collect(),
+                metric,
+            }
         };
         Ok(metrics.into_iter().map(one).collect())
     }

@@ -1,0 +1,250 @@
+//! One step of the care desk.
+
+use forecare_care::{NewTicket, settle};
+use forecare_catalogue::Catalogue;
+use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
+use forecare_store::{
+    CareCommit, CareOutcome, OUTCOMES_KEPT, ReservationWrite, StoreError, TicketWrite, forecare,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Outcome;
+use crate::query;
+use crate::stock::{self, Cause};
+
+/// Stores a step; the caller holds the transaction.
+pub(crate) fn commit_care(
+    conn: &Connection,
+    catalogue: &Catalogue,
+    commit: &CareCommit,
+) -> Outcome<CareOutcome> {
+    if let Some(key) = &commit.idempotency_key
+        && let Some(outcome) = first_outcome(conn, key)?
+    {
+        return Ok(outcome);
+    }
+    if let Some(task) = commit.task
+        && conn
+            .prepare_cached("DELETE FROM care_tasks WHERE seq = ?1")?
+            .execute([task.0])?
+            == 0
+    {
+        return Ok(CareOutcome::AlreadyDone);
+    }
+    let outcome = match &commit.ticket {
+        TicketWrite::None => CareOutcome::Stored,
+        TicketWrite::Open(new) => open(conn, catalogue, new, commit.at)?,
+        TicketWrite::Update { ticket, parts_used } => update(conn, ticket, parts_used, commit.at)?,
+    };
+    for write in &commit.reservations {
+        write_reservation(conn, write, commit.at)?;
+    }
+    for (id, need) in &commit.needs {
+        if query::ticket(conn, *id)?.state.is_open() {
+            stock::reserve(conn, catalogue, *id, need, commit.at)?;
+        }
+    }
+    if let Some(decision) = &commit.decision {
+        conn.prepare_cached("INSERT INTO decisions (device, body) VALUES (?1, ?2)")?
+            .execute([decision.device.as_str(), &serde_json::to_string(decision)?])?;
+    }
+    if let Some(label) = &commit.label {
+        conn.prepare_cached("INSERT INTO labels (body) VALUES (?1)")?
+            .execute([serde_json::to_string(label)?])?;
+    }
+    if let Some(key) = &commit.idempotency_key {
+        keep_outcome(conn, key, &outcome)?;
+    }
+    Ok(outcome)
+}
+
+fn open_for(conn: &Connection, ticket: &Ticket) -> Outcome<Option<TicketId>> {
+    let mut same =
+        conn.prepare_cached("SELECT id FROM tickets WHERE asset = ?1 AND mode = ?2 AND open = 1")?;
+    let id = same
+        .query_row([ticket.asset.as_str(), ticket.mode.as_str()], |r| r.get(0))
+        .optional()?;
+    Ok(id.map(TicketId))
+}
+
+fn open(
+    conn: &Connection,
+    catalogue: &Catalogue,
+    new: &NewTicket,
+    at: Timestamp,
+) -> Outcome<CareOutcome> {
+    if let Some(id) = open_for(conn, &new.ticket)? {
+        return Ok(CareOutcome::AlreadyOpen(id));
+    }
+    let id = conn
+        .query_row("SELECT coalesce(max(id), 0) + 1 FROM tickets", [], |r| {
+            r.get(0)
+        })
+        .map(TicketId)?;
+    let ticket = Ticket {
+        id,
+        version: 1,
+        ..new.ticket.clone()
+    };
+    conn.prepare_cached("INSERT INTO tickets (id, version, asset, mode, open, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![
+            id.0,
+            ticket.version,
+            ticket.asset.as_str(),
+            ticket.mode.as_str(),
+            ticket.state.is_open(),
+            serde_json::to_string(&ticket)?
+        ])?;
+    for need in &new.needs {
+        stock::reserve(conn, catalogue, id, need, at)?;
+    }
+    let reservations = query::reservations_where(conn, "ticket = ?1", [id.0])?;
+    Ok(CareOutcome::Opened {
+        ticket: Box::new(ticket),
+        reservations,
+    })
+}
+
+fn update(
+    conn: &Connection,
+    ticket: &Ticket,
+    parts_used: &[(PartNumber, u32)],
+    at: Timestamp,
+) -> Outcome<CareOutcome> {
+    let stored = query::ticket(conn, ticket.id)?;
+    if stored.version != ticket.version {
+        return Err(StoreError::stale_ticket(ticket.id, stored.version, ticket.version).into());
+    }
+    if ticket.state.is_open()
+        && let Some(other) = open_for(conn, ticket)?.filter(|other| *other != ticket.id)
+    {
+        return Err(StoreError::second_open_ticket(ticket.id, other).into());
+    }
+    let ticket = Ticket {
+        version: ticket.version + 1,
+        ..ticket.clone()
+    };
+    conn.prepare_cached(
+        "UPDATE tickets SET version = ?2, asset = ?3, mode = ?4, open = ?5, body = ?6 WHERE id = ?1",
+    )?
+    .execute(params![
+        ticket.id.0,
+        ticket.version,
+        ticket.asset.as_str(),
+        ticket.mode.as_str(),
+        ticket.state.is_open(),
+        serde_json::to_string(&ticket)?
+    ])?;
+    let its: Vec<Reservation> = query::reservations_where(conn, "ticket = ?1", [ticket.id.0])?;
+    let by = ticket
+        .history
+        .last()
+        .map_or_else(forecare, |change| change.by.clone());
+    let cause = Cause {
+        ticket: Some(ticket.id),
+        by,
+        at,
+    };
+    for (id, state, used) in settle(&its, &ticket, parts_used) {
+        if let Some(r) = its.iter().find(|r| r.id == id) {
+            stock::turn(conn, r, state, used, &cause)?;
+        }
+    }
+    Ok(CareOutcome::Updated(Box::new(ticket)))
+}
+
+fn write_reservation(conn: &Connection, write: &ReservationWrite, at: Timestamp) -> Outcome<()> {
+    let found = query::reservations_where(conn, "id = ?1", [write.id.0])?;
+    let Some(r) = found.first() else {
+        return Err(StoreError::NotFound(format!("reservation {}", write.id)).into());
+    };
+    if r.state != write.from {
+        return Ok(());
+    }
+    if !r.state.is_live() {
+        return Err(StoreError::reservation_over(r.id, r.state).into());
+    }
+    conn.prepare_cached("UPDATE reservations SET expires_at = ?2 WHERE id = ?1")?
+        .execute([r.id.0, write.expires_at.as_millis()])?;
+    let used = if write.to == ReservationState::Consumed {
+        r.quantity
+    } else {
+        r.used
+    };
+    stock::turn(
+        conn,
+        r,
+        write.to,
+        used,
+        &Cause {
+            ticket: Some(r.ticket),
+            by: forecare(),
+            at,
+        },
+    )
+}
+
+/// A [`CareOutcome`] as kept for its key.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Kept {
+    Stored,
+    Opened {
+        ticket: Box<Ticket>,
+        reservations: Vec<Reservation>,
+    },
+    Updated {
+        ticket: Box<Ticket>,
+    },
+    AlreadyOpen {
+        ticket: TicketId,
+    },
+    AlreadyDone,
+}
+
+fn first_outcome(conn: &Connection, key: &str) -> Outcome<Option<CareOutcome>> {
+    let body: Option<String> = conn
+        .prepare_cached("SELECT body FROM care_outcomes WHERE idempotency_key = ?1")?
+        .query_row([key], |r| r.get(0))
+        .optional()?;
+    let Some(body) = body else {
+        return Ok(None);
+    };
+    Ok(Some(match serde_json::from_str(&body)? {
+        Kept::Stored => CareOutcome::Stored,
+        Kept::Opened {
+            ticket,
+            reservations,
+        } => CareOutcome::Opened {
+            ticket,
+            reservations,
+        },
+        Kept::Updated { ticket } => CareOutcome::Updated(ticket),
+        Kept::AlreadyOpen { ticket } => CareOutcome::AlreadyOpen(ticket),
+        Kept::AlreadyDone => CareOutcome::AlreadyDone,
+    }))
+}
+
+fn keep_outcome(conn: &Connection, key: &str, outcome: &CareOutcome) -> Outcome<()> {
+    let kept = match outcome.clone() {
+        CareOutcome::Stored => Kept::Stored,
+        CareOutcome::Opened {
+            ticket,
+            reservations,
+        } => Kept::Opened {
+            ticket,
+            reservations,
+        },
+        CareOutcome::Updated(ticket) => Kept::Updated { ticket },
+        CareOutcome::AlreadyOpen(ticket) => Kept::AlreadyOpen { ticket },
+        CareOutcome::AlreadyDone => Kept::AlreadyDone,
+    };
+    conn.prepare_cached("INSERT INTO care_outcomes (idempotency_key, body) VALUES (?1, ?2)")?
+        .execute([key, &serde_json::to_string(&kept)?])?;
+    conn.prepare_cached(
+        "DELETE FROM care_outcomes WHERE seq <= (SELECT max(seq) FROM care_outcomes) - ?1",
+    )?
+    .execute([OUTCOMES_KEPT])?;
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! Domain values as they stand in columns.
+
+use forecare_domain::{
+    EventSeverity, InvalidName, Priority, RejectReason, ReservationState, Timestamp,
+};
+use forecare_store::CredentialRole;
+use rusqlite::Row;
+
+use crate::fault::{Outcome, unreadable};
+
+pub(crate) fn event_severity(severity: EventSeverity) -> &'static str {
+    match severity {
+        EventSeverity::Info => "info",
+        EventSeverity::Warning => "warning",
+        EventSeverity::Error => "error",
+    }
+}
+
+pub(crate) fn role(role: CredentialRole) -> &'static str {
+    match role {
+        CredentialRole::Device => "device",
+        CredentialRole::Gateway => "gateway",
+        CredentialRole::Api => "api",
+    }
+}
+
+pub(crate) fn priority(priority: Priority) -> i64 {
+    match priority {
+        Priority::P1 => 1,
+        Priority::P2 => 2,
+        Priority::P3 => 3,
+        Priority::P4 => 4,
+    }
+}
+
+/// The one of `all` whose text is `text`.
+fn of<T: Copy>(text: &str, all: &[T], label: impl Fn(T) -> &'static str) -> Outcome<T> {
+    let found = all.iter().copied().find(|value| label(*value) == text);
+    found.ok_or_else(|| unreadable(format!("\"{text}\" is not known here")))
+}
+
+pub(crate) fn to_event_severity(text: &str) -> Outcome<EventSeverity> {
+    let all = [
+        EventSeverity::Info,
+        EventSeverity::Warning,
+        EventSeverity::Error,
+    ];
+    of(text, &all, event_severity)
+}
+
+pub(crate) fn to_role(text: &str) -> Outcome<CredentialRole> {
+    let all = [
+        CredentialRole::Device,
+        CredentialRole::Gateway,
+        CredentialRole::Api,
+    ];
+    of(text, &all, role)
+}
+
+pub(crate) fn to_reason(text: &str) -> Outcome<RejectReason> {
+    of(text, &RejectReason::ALL, RejectReason::label)
+}
+
+pub(crate) fn to_reservation_state(text: &str) -> Outcome<ReservationState> {
+    use ReservationState::{Consumed, Expired, Hard, PartlyUsed, Released, Soft};
+    let all = [Soft, Hard, PartlyUsed, Consumed, Released, Expired];
+    of(text, &all, ReservationState::label)
+}
+
+pub(crate) fn to_priority(number: i64) -> Outcome<Priority> {
+    let all = [Priority::P1, Priority::P2, Priority::P3, Priority::P4];
+    let found = all.into_iter().find(|p| priority(*p) == number);
+    found.ok_or_else(|| unreadable(format!("priority {number} is not known here")))
+}
+
+/// The name in column `column`.
+pub(crate) fn name<T: TryFrom<String, Error = InvalidName>>(
+    row: &Row<'_>,
+    column: usize,
+) -> Outcome<T> {
+    let text: String = row.get(column)?;
+    T::try_from(text).map_err(|e| unreadable(format!("a name cannot be used: {e}")))
+}
+
+pub(crate) fn optional_name<T: TryFrom<String, Error = InvalidName>>(
+    row: &Row<'_>,
+    column: usize,
+) -> Outcome<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| {
+        T::try_from(text).map_err(|e| unreadable(format!("a name cannot be used: {e}")))
+    })
+    .transpose()
+}
+
+pub(crate) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp::from_millis)
+}
+
+pub(crate) fn count<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Outcome<T> {
+    let n: i64 = row.get(column)?;
+    T::try_from(n).map_err(|_| unreadable(format!("the count {n} is out of range")))
+}
