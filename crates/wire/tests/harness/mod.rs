@@ -1,5 +1,10 @@
 //! One line of text for what became of a message, so that a test is a payload and a line.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part; writing to a String cannot fail"
+)]
 
 use std::fmt::Write;
 
