@@ -113,18 +113,14 @@ fn update(
     at: Timestamp,
 ) -> Outcome<CareOutcome> {
     let stored = query::ticket(conn, ticket.id)?;
-    if stored.version != ticket.version {
-        return Err(StoreError::stale_ticket(ticket.id, stored.version, ticket.version).into());
+    if ticket.version != stored.version + 1 {
+        return Err(StoreError::stale_ticket(ticket, stored.version).into());
     }
     if ticket.state.is_open()
         && let Some(other) = open_for(conn, ticket)?.filter(|other| *other != ticket.id)
     {
         return Err(StoreError::second_open_ticket(ticket.id, other).into());
     }
-    let ticket = Ticket {
-        version: ticket.version + 1,
-        ..ticket.clone()
-    };
     conn.prepare_cached(
         "UPDATE tickets SET version = ?2, asset = ?3, mode = ?4, open = ?5, body = ?6 WHERE id = ?1",
     )?
@@ -134,7 +130,7 @@ fn update(
         ticket.asset.as_str(),
         ticket.mode.as_str(),
         ticket.state.is_open(),
-        serde_json::to_string(&ticket)?
+        serde_json::to_string(ticket)?
     ])?;
     let its: Vec<Reservation> = query::reservations_where(conn, "ticket = ?1", [ticket.id.0])?;
     let by = ticket
@@ -146,12 +142,13 @@ fn update(
         by,
         at,
     };
-    for (id, state, used) in settle(&its, &ticket, parts_used) {
-        if let Some(r) = its.iter().find(|r| r.id == id) {
-            stock::turn(conn, r, state, used, &cause)?;
+    for (id, state, used) in settle(&its, ticket, parts_used) {
+        // Read again: an earlier one may have given this one its stock.
+        for r in query::reservations_where(conn, "id = ?1", [id.0])? {
+            stock::turn(conn, &r, state, used, &cause)?;
         }
     }
-    Ok(CareOutcome::Updated(Box::new(ticket)))
+    Ok(CareOutcome::Updated(Box::new(ticket.clone())))
 }
 
 fn write_reservation(conn: &Connection, write: &ReservationWrite, at: Timestamp) -> Outcome<()> {

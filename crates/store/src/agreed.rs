@@ -4,7 +4,7 @@ use forecare_care::Need;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Channel, RejectReason, Rejection, Reservation, ReservationId, ReservationState, Row,
-    TicketId, Timestamp,
+    Ticket, TicketId, Timestamp,
 };
 
 use crate::{StockCommand, StockItem, StockMove, StoreError};
@@ -160,7 +160,8 @@ impl StockItem {
 impl StoreError {
     /// A ticket was changed on the basis of a version that has moved on.
     #[must_use]
-    pub fn stale_ticket(id: TicketId, stored: i64, read: i64) -> Self {
+    pub fn stale_ticket(after: &Ticket, stored: i64) -> Self {
+        let (id, read) = (after.id, after.version - 1);
         Self::Conflict(format!(
             "ticket {id} is at version {stored}, the change was made on version {read}; read it again"
         ))

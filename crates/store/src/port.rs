@@ -122,10 +122,11 @@ pub enum TicketWrite {
     /// A new ticket with its parts reserved. Where one is open for the same asset and failure mode, nothing
     /// is opened.
     Open(Box<NewTicket>),
-    /// The ticket after a change; its `version` is the one it was read with. Reservations follow
+    /// The ticket after a change, as `care` returns it: its `version` is one above the one it was read with.
+    /// Where the stored one has moved on, nothing changes ([`StoreError::Conflict`]). Reservations follow
     /// `care::settle` with the parts used.
     Update {
-        /// The ticket after the change, with the version it was read with.
+        /// The ticket after the change, its version raised by one.
         ticket: Box<Ticket>,
         /// Parts used, on resolution.
         parts_used: Vec<(PartNumber, u32)>,

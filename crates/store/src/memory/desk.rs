@@ -146,12 +146,8 @@ impl Desk {
         at: Timestamp,
     ) -> Result<CareOutcome, StoreError> {
         let stored = self.ticket(ticket.id)?;
-        if stored.version != ticket.version {
-            return Err(StoreError::stale_ticket(
-                ticket.id,
-                stored.version,
-                ticket.version,
-            ));
+        if ticket.version != stored.version + 1 {
+            return Err(StoreError::stale_ticket(&ticket, stored.version));
         }
         if let Some(other) = self
             .open_for(&ticket)
@@ -159,10 +155,6 @@ impl Desk {
         {
             return Err(StoreError::second_open_ticket(ticket.id, other));
         }
-        let ticket = Ticket {
-            version: ticket.version + 1,
-            ..ticket
-        };
         for kept in self.tickets.iter_mut().filter(|t| t.id == ticket.id) {
             *kept = ticket.clone();
         }
