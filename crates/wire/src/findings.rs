@@ -49,6 +49,7 @@ pub(crate) struct Findings(Vec<Reasoned>);
 struct Reasoned {
     reason: RejectReason,
     list: String,
+    n_listed: usize,
     n_unlisted: usize,
 }
 
@@ -57,9 +58,9 @@ impl Findings {
         self.0.is_empty()
     }
 
+    /// How many there are, listed or only counted.
     pub(crate) fn n_findings(&self) -> usize {
-        let listed = |r: &Reasoned| usize::from(!r.list.is_empty());
-        self.0.iter().map(|r| listed(r) + r.n_unlisted).sum()
+        self.0.iter().map(|r| r.n_listed + r.n_unlisted).sum()
     }
 
     pub(crate) fn push(&mut self, finding: Finding) {
@@ -74,6 +75,7 @@ impl Findings {
             self.0.push(Reasoned {
                 reason,
                 list: text.to_string(),
+                n_listed: 1,
                 n_unlisted: 0,
             });
             return;
@@ -82,6 +84,7 @@ impl Findings {
             reasoned.n_unlisted += 1;
             return;
         }
+        reasoned.n_listed += 1;
         reasoned.list.push_str("; ");
         // Writing into a String cannot fail.
         reasoned.list.write_fmt(text).unwrap_or_default();

@@ -351,6 +351,20 @@ fn a_bad_sample_leaves_the_others() {
 }
 
 #[test]
+fn samples_without_a_good_value_are_reported_for_their_values_only() {
+    check(
+        TELEMETRY,
+        r#"[{"a":null},{"a":null},{"b":null}]"#,
+        "!not_a_number",
+    );
+    check(
+        TELEMETRY,
+        r#"[{"a":null},{}]"#,
+        "!not_a_number !unknown_shape",
+    );
+}
+
+#[test]
 fn a_stray_key_beside_values_is_named() {
     let decoded = decoded(TELEMETRY, br#"{"values":{"a":1},"b":2}"#);
     assert_eq!(render(&decoded), "@0 a=1 !unknown_shape");
