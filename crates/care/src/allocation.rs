@@ -253,6 +253,36 @@ mod tests {
     }
 
     #[test]
+    fn the_nearest_depot_sends_first_and_of_equals_the_first_in_the_catalogue() {
+        let mut depots = catalogue().depots;
+        for (name, transfer_hours) in [("east", 12.0), ("west", 7.0)] {
+            depots.push(Depot {
+                name: depot(name),
+                title: name.to_owned(),
+                transfer_hours,
+            });
+        }
+        let shelf = |name: &str| Balance {
+            depot: depot(name),
+            on_hand: 1,
+            soft: 0,
+            hard: 0,
+        };
+        // The last one is not in the catalogue: nobody knows how long it takes.
+        let balances = ["south", "east", "west", "gone"].map(shelf);
+        let plan = allocate(&need(4), &balances, &depots, &[], at(0.0));
+        let from: Vec<&str> = plan
+            .allocations
+            .iter()
+            .map(|a| match &a.supply {
+                Supply::Transfer { from, .. } => from.as_str(),
+                Supply::Stock { .. } | Supply::BackOrder { .. } => "supplier",
+            })
+            .collect();
+        assert_eq!(from, ["west", "south", "east", "supplier"]);
+    }
+
+    #[test]
     fn the_supplier_comes_before_a_slower_transfer() {
         let quick = Need {
             lead_time_hours: 11.0,

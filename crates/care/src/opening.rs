@@ -394,6 +394,14 @@ mod tests {
     }
 
     #[test]
+    fn a_risen_priority_never_puts_the_date_off() {
+        let critical = task(Severity::Critical, Some(0.9), Rul::NoTrend);
+        let raised = again(&ticket(), &critical, 40.0).unwrap();
+        assert_eq!(raised.priority, Priority::P1);
+        assert_eq!(raised.due_at, ticket().due_at);
+    }
+
+    #[test]
     fn evidence_that_would_not_act_raises_nothing() {
         let faint = task(Severity::Critical, Some(0.01), Rul::NoTrend);
         let after = again(&ticket(), &faint, 2.0).unwrap();

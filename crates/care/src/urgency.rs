@@ -81,7 +81,7 @@ fn hours_left(decision: &Decision, rul: &Rul) -> f64 {
     match *rul {
         // One in ten fails earlier: the cautious end of the interval.
         Rul::Trend { p10_hours, .. } if p10_hours.is_finite() => {
-            decision.horizon_hours.min(p10_hours.max(0.0))
+            decision.horizon_hours.min(p10_hours)
         }
         Rul::Trend { .. } | Rul::NoTrend => decision.horizon_hours,
     }
