@@ -1,8 +1,23 @@
 //! What all devices of a class share.
 
-use forecare_catalogue::{AssetClass, Direction};
+use forecare_catalogue::AssetClass;
 
+use crate::chart::normal_quantile;
+use crate::regimes::AXES_MAX;
+use crate::together::{TOGETHER_MAX, narrow};
 use crate::{DetectError, DetectSettings};
+
+/// Weight of the EWMA that finds a changed level.
+pub(crate) const LEVEL_WEIGHT: f32 = 0.2;
+/// Weight of the EWMA that finds a slow drift.
+pub(crate) const DRIFT_WEIGHT: f32 = 1.0 / 48.0;
+/// Weight of the EWMA that finds a changed spread.
+pub(crate) const SPREAD_WEIGHT: f32 = 1.0 / 24.0;
+/// Independent looks per sample of a chart, relative to its weight: an EWMA of small weight crosses its
+/// threshold upwards about so often as independent looks of that number would.
+const LOOKS: f64 = 5.0;
+/// Longest sampling interval at which a day still shows, hours.
+const DAY_INTERVAL_HOURS_MAX: f64 = 3.0;
 
 /// Shared by all devices of an asset class: settings, limits, signatures, thresholds. Immutable; share it
 /// by reference or `Arc`.
@@ -10,6 +25,41 @@ use crate::{DetectError, DetectSettings};
 pub struct ClassDetector {
     pub(crate) class: AssetClass,
     pub(crate) settings: DetectSettings,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) n_health: usize,
+    pub(crate) n_axes: usize,
+    pub(crate) thresholds: Thresholds,
+    /// Samples averaged over at most.
+    pub(crate) n_max: f32,
+    /// Samples of a metric before it is judged.
+    pub(crate) n_warm: f32,
+    /// Samples of a metric within a regime before it is judged there.
+    pub(crate) n_regime: f32,
+    /// Learning rate of the hourly offsets; `None`: too few samples a day.
+    pub(crate) hour_rate: Option<f32>,
+    pub(crate) interval_ms: f64,
+}
+
+/// What a metric is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Speaks of health; its place among the metrics judged together.
+    Health(Option<usize>),
+    /// Describes the operating point; its axis.
+    Axis(usize),
+    /// Only limits.
+    Limits,
+}
+
+/// Thresholds in deviations of each chart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Thresholds {
+    /// One sample on its own; scored, but no evidence.
+    pub(crate) single: f32,
+    pub(crate) level: f32,
+    pub(crate) drift: f32,
+    pub(crate) spread: f32,
+    pub(crate) joint: f32,
 }
 
 impl ClassDetector {
@@ -29,30 +79,76 @@ impl ClassDetector {
                 });
             }
         }
+        let n_axes = class
+            .metrics
+            .iter()
+            .filter(|m| m.operating_point)
+            .count()
+            .min(AXES_MAX);
+        let (mut axis, mut health) = (0..n_axes, 0..TOGETHER_MAX - n_axes);
+        let roles: Vec<Role> = class
+            .metrics
+            .iter()
+            .map(|m| {
+                if m.operating_point {
+                    axis.next().map_or(Role::Limits, Role::Axis)
+                } else {
+                    Role::Health(health.next())
+                }
+            })
+            .collect();
+        let n_judged = roles
+            .iter()
+            .filter(|r| matches!(r, Role::Health(_)))
+            .count();
+        let interval_hours = class.sample_interval_s / 3_600.0;
+        let n_warm = count(settings.warm_up_samples);
         Ok(Self {
             class: class.clone(),
             settings: settings.clone(),
+            n_health: roles
+                .iter()
+                .filter(|r| matches!(r, Role::Health(Some(_))))
+                .count(),
+            n_axes,
+            roles,
+            thresholds: Thresholds::of(settings, n_judged, interval_hours),
+            n_max: count(settings.baseline_samples),
+            n_warm,
+            n_regime: n_warm.min(60.0),
+            hour_rate: (interval_hours <= DAY_INTERVAL_HOURS_MAX
+                && settings.drift_after_hours > 0.0)
+                .then(|| narrow((interval_hours / 3.0).min(0.1))),
+            interval_ms: class.sample_interval_s * 1_000.0,
         })
     }
+}
 
-    /// The signature that a limit of `metric` passed upwards or downwards points to most: index of the
-    /// mode, or `None` where no mode names that metric and direction.
-    pub(crate) fn mode_of_limit(&self, metric: usize, above: bool) -> Option<usize> {
-        let mut best: Option<(usize, f64)> = None;
-        for (i, mode) in self.class.modes.iter().enumerate() {
-            let total: f64 = mode.signature.iter().map(|s| s.weight).sum();
-            for sign in mode.signature.iter().filter(|s| s.metric == metric) {
-                let fits = match sign.direction {
-                    Direction::Any => true,
-                    Direction::Up => above,
-                    Direction::Down => !above,
-                };
-                let share = sign.weight / total;
-                if fits && best.is_none_or(|(_, b)| share > b) {
-                    best = Some((i, share));
-                }
-            }
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "counts up to a million are exact in single precision"
+)]
+fn count(n: u32) -> f32 {
+    n as f32
+}
+
+impl Thresholds {
+    /// Shares the tolerated false alarms evenly over the charts: per chart and look the tail probability
+    /// is the rate divided by the number of charts and of independent looks in a month.
+    fn of(settings: &DetectSettings, n_judged: usize, interval_hours: f64) -> Self {
+        let n_charts = 3.0 * f64::from(u32::try_from(n_judged).unwrap_or(u32::MAX)) + 1.0;
+        let samples = (720.0 / interval_hours).max(1.0);
+        let per_chart = settings.false_alarms_per_device_month / n_charts;
+        let threshold = |looks_per_sample: f64, sides: f64| {
+            let tail = per_chart / (samples * looks_per_sample.min(1.0)) / sides;
+            narrow(normal_quantile(tail)).max(3.0)
+        };
+        Self {
+            single: threshold(1.0, 2.0),
+            level: threshold(LOOKS * f64::from(LEVEL_WEIGHT), 2.0),
+            drift: threshold(LOOKS * f64::from(DRIFT_WEIGHT), 2.0),
+            spread: threshold(LOOKS * f64::from(SPREAD_WEIGHT), 1.0),
+            joint: threshold(LOOKS * 0.1, 1.0),
         }
-        best.map(|(i, _)| i)
     }
 }

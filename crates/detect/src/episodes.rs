@@ -1,6 +1,6 @@
 //! Alarm episodes: one per failure mode, raised, escalated and cleared with hysteresis in time.
 
-use forecare_domain::{Alarm, AlarmChange, AlarmId, DeviceId, ModeName, Severity, Timestamp};
+use forecare_domain::{Alarm, AlarmChange, AlarmId, DeviceId, ModeName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{EpisodeSettings, Evidence};
@@ -194,7 +194,7 @@ fn raised(device: &DeviceId, ts: Timestamp, evidence: &Evidence) -> Alarm {
 
 #[cfg(test)]
 mod tests {
-    use forecare_domain::{AlarmSource, Contribution};
+    use forecare_domain::{AlarmSource, Contribution, Severity};
 
     use super::*;
 
@@ -386,10 +386,7 @@ mod tests {
             false,
         );
         let json = serde_json::to_string(&episodes).unwrap();
-        assert_eq!(
-            serde_json::from_str::<Episodes>(&json).unwrap(),
-            episodes
-        );
+        assert_eq!(serde_json::from_str::<Episodes>(&json).unwrap(), episodes);
     }
 
     #[test]

@@ -1,11 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+mod chart;
 mod class;
+mod codec;
 mod device;
 mod episodes;
 mod evidence;
+mod health;
+mod hours;
 mod limits;
+mod metric;
+mod regimes;
 mod settings;
+mod signature;
+mod together;
 
 pub use class::ClassDetector;
 pub use device::DeviceDetector;

@@ -121,7 +121,10 @@ mod tests {
     #[test]
     fn the_gravest_limit_speaks_and_low_limits_work_below() {
         let seen = severities(&[8.0, 8.0, 8.0, 5.0]);
-        assert_eq!(seen[2..], [Some(Severity::Critical), Some(Severity::Warning)]);
+        assert_eq!(
+            seen[2..],
+            [Some(Severity::Critical), Some(Severity::Warning)]
+        );
         let mut state = LimitState::default();
         let low = [0.5; 3].map(|v| state.step(&LIMITS, v));
         assert!(low[2].is_some_and(|p| !p.above && p.limit == 1.0));

@@ -52,6 +52,16 @@ impl Regimes {
         usize::from(self.current)
     }
 
+    /// True when a state read back has the shape that the code relies on.
+    pub(crate) fn sound(&self) -> bool {
+        self.centres.len() <= REGIMES_MAX && self.current() < REGIMES_MAX
+    }
+
+    /// Size on the heap, bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.centres.capacity() * size_of::<Centre>()
+    }
+
     /// Takes an operating point, axes in standard units.
     pub(crate) fn step(&mut self, point: [f32; AXES_MAX]) -> Move {
         let nearest = self

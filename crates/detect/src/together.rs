@@ -6,7 +6,7 @@
 //! expect of it: with precision matrix P, that is `z - (Pz)_i / P_ii`.
 
 use linfa_linalg::cholesky::InverseC;
-use ndarray::{Array2, s};
+use ndarray::{Array2, Axis};
 
 use crate::chart::{Moments, pull};
 use crate::codec::packed;
@@ -91,6 +91,15 @@ impl Together {
             && (self.fitted == 0 || self.precision.len() == n_health * (n_health + 1) / 2)
     }
 
+    /// Size on the heap, bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let n = self.cov.capacity()
+            + self.slopes.capacity()
+            + self.sds.capacity()
+            + self.precision.capacity();
+        n * size_of::<f32>()
+    }
+
     fn n_axes(&self) -> usize {
         self.slopes.len() / self.sds.len().max(1)
     }
@@ -123,10 +132,9 @@ impl Together {
         let rate = (2.0 * weight / (self.n + 2.0)).min(1.0);
         for i in 0..n_all {
             let x = all[i].clamp(-RESIDUAL_MAX, RESIDUAL_MAX);
-            for j in 0..=i {
-                let y = all[j].clamp(-RESIDUAL_MAX, RESIDUAL_MAX);
-                let c = &mut self.cov[triangle(i, j)];
-                *c += rate * (x * y - *c);
+            let row = &mut self.cov[triangle(i, 0)..=triangle(i, i)];
+            for (c, y) in row.iter_mut().zip(all) {
+                *c += rate * (x * y.clamp(-RESIDUAL_MAX, RESIDUAL_MAX) - *c);
             }
         }
         self.since_fit = self.since_fit.saturating_add(1);
@@ -155,9 +163,9 @@ impl Together {
                 f64::from(shrink * self.cov[triangle(i.max(j), i.min(j))])
             }
         });
-        let health = cov.slice(s![..n_health, ..n_health]);
-        let cross = cov.slice(s![..n_health, n_health..]);
-        let axes = cov.slice(s![n_health.., n_health..]).to_owned();
+        let (of_health, of_axes) = cov.view().split_at(Axis(0), n_health);
+        let (health, cross) = of_health.split_at(Axis(1), n_health);
+        let axes = of_axes.split_at(Axis(1), n_health).1.to_owned();
         let (slopes, rest) = if n_all > n_health {
             let Ok(inverse) = axes.invc() else { return };
             let slopes = cross.dot(&inverse);

@@ -1,0 +1,608 @@
+//! One metric of one device: its baseline, and the charts over its departures from it.
+//!
+//! Baseline: a level and a deviation per operating regime, plus an offset per hour of the day where that
+//! has proved to help. Both are learnt robustly (departures beyond three deviations count as three: Huber)
+//! and the slower the more is known. What departs is not learnt, so that a fault does not become normal.
+
+use forecare_catalogue::Limits;
+
+use crate::ClassDetector;
+use crate::chart::{Moments, pull};
+use crate::class::{DRIFT_WEIGHT, LEVEL_WEIGHT, SPREAD_WEIGHT};
+use crate::codec::packed;
+use crate::hours::{HOURS, TimeOfDay};
+use crate::limits::{LimitState, Passed};
+use crate::together::narrow;
+
+/// Values that set the first level and deviation: median and trimmed deviation of so many.
+const SEED_SAMPLES: usize = 24;
+/// Changes of value among them without which there is no deviation to speak of.
+const SEED_CHANGES_MIN: usize = 4;
+/// Farthest departure that is learnt in full, deviations.
+const HUBER: f64 = 3.0;
+/// Smallest lasting shift worth a word, deviations; smaller ones are real, but no fault.
+const DRIFT_MIN: f32 = 1.0;
+const LEVEL_MIN: f32 = 1.5;
+/// The spread chart has a heavier tail than a normal one; from simulated noise.
+const SPREAD_CAUTION: f32 = 1.15;
+/// Weight of the local level that stands in for the baseline until a day has been seen.
+/// Samples behind a level before the charts run.
+const CHART_SAMPLES_MIN: f32 = 16.0;
+const LOCAL_WEIGHT: f32 = 0.05;
+/// Repetitions of a varying metric that look like a stuck sensor, at least.
+const STUCK_SAMPLES_MIN: u32 = 30;
+/// Departures count no farther than this, deviations.
+const DEPARTURE_MAX: f64 = 1e6;
+
+/// State of one metric.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Metric {
+    /// First values, until they vary enough; then empty.
+    seed: Vec<f64>,
+    /// Where and in what unit (in the metric's unit) hours and axes count; unit 0: not seeded.
+    origin: f64,
+    unit: f64,
+    /// Deviations below this are the sensor's resolution.
+    sd_min: f64,
+    n: u32,
+    levels: Vec<Level>,
+    /// Offset per hour of day, in `unit`.
+    hours: Vec<f32>,
+    hours_seen: u32,
+    hours_used: u8,
+    /// Mean square departure with and without the hours.
+    error_with: f32,
+    error_without: f32,
+    departures: Moments,
+    level_ewma: f32,
+    drift_ewma: f32,
+    /// Mean square of the drift chart in quiet times.
+    drift_var: f32,
+    drift_n: f32,
+    spread: Moments,
+    spread_ewma: f32,
+    /// Mean square of the spread chart in quiet times.
+    spread_var: f32,
+    run: Run,
+    limit: LimitState,
+    /// When the present departure began, ms; `i64::MIN`: none.
+    departed_ms: i64,
+    /// Last residual, for rows without this metric, and when.
+    pub(crate) held: f32,
+    pub(crate) held_ms: i64,
+}
+packed!(Metric {
+    seed,
+    origin,
+    unit,
+    sd_min,
+    n,
+    levels,
+    hours,
+    hours_seen,
+    hours_used,
+    error_with,
+    error_without,
+    departures,
+    level_ewma,
+    drift_ewma,
+    drift_var,
+    drift_n,
+    spread,
+    spread_ewma,
+    spread_var,
+    run,
+    limit,
+    departed_ms,
+    held,
+    held_ms,
+});
+packed!(LimitState { n_beyond, passed });
+
+/// Level and deviation within a regime.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Level {
+    mean: f64,
+    sd: f64,
+    n: f32,
+}
+packed!(Level { mean, sd, n });
+
+/// Repetitions of the last value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Run {
+    value: f64,
+    n: u32,
+    n_usual_max: u32,
+}
+packed!(Run {
+    value,
+    n,
+    n_usual_max
+});
+
+/// What departs, and how far in units of its threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Level,
+    Drift,
+    Spread,
+}
+
+/// One value against its baseline.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Verdict {
+    /// The strongest chart, its departure over its threshold: 1 is an alarm.
+    pub(crate) ratio: f32,
+    /// The same of this sample on its own.
+    pub(crate) ratio_single: f32,
+    pub(crate) kind: Kind,
+    /// Lasting departure, signed, in deviations.
+    pub(crate) shift: f32,
+    /// The shift that would be an alarm, deviations.
+    pub(crate) shift_alarm: f32,
+    /// How much of this sample may be learnt, 0 to 1.
+    pub(crate) trust: f32,
+    /// False while the metric warms up: the charts run, but say nothing yet.
+    pub(crate) counts: bool,
+    /// What the spread chart took in.
+    spread: f32,
+}
+
+/// A value as the baseline sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Departure {
+    /// Deviations from the baseline.
+    pub(crate) q: f32,
+    /// What the baseline expects, in the metric's unit.
+    pub(crate) expected: f64,
+    /// The deviation, in the metric's unit.
+    pub(crate) sd: f64,
+}
+
+impl Level {
+    const fn unknown(sd: f64) -> Self {
+        Self {
+            mean: 0.0,
+            sd,
+            n: 0.0,
+        }
+    }
+
+    fn learn(&mut self, x: f64, weight: f32, n_max: f32, sd_min: f64) {
+        if self.n < 1.0 {
+            self.mean = x;
+            self.n = 1.0;
+            return;
+        }
+        self.n = (self.n + weight).min(n_max);
+        // Twice the weight of a plain mean: a poor start is forgotten with the square of n.
+        let rate = f64::from((weight * 2.0 / (self.n + 2.0)).min(1.0));
+        let e = (x - self.mean).clamp(-HUBER * self.sd, HUBER * self.sd);
+        self.mean += rate * e;
+        let var = self.sd * self.sd;
+        self.sd = (var + rate * (e * e - var)).max(0.0).sqrt().max(sd_min);
+    }
+
+    fn merged(a: Self, b: Self) -> Self {
+        let (n, gap) = (f64::from(a.n + b.n).max(1e-9), b.mean - a.mean);
+        if a.n < 1.0 || b.n < 1.0 {
+            return if a.n < b.n { b } else { a };
+        }
+        let share = f64::from(b.n) / n;
+        Self {
+            mean: a.mean + share * gap,
+            sd: ((1.0 - share) * a.sd * a.sd
+                + share * b.sd * b.sd
+                + share * (1.0 - share) * gap * gap)
+                .sqrt(),
+            n: a.n.max(b.n),
+        }
+    }
+}
+
+impl Metric {
+    pub(crate) fn new() -> Self {
+        Self {
+            seed: Vec::new(),
+            origin: 0.0,
+            unit: 0.0,
+            sd_min: 0.0,
+            n: 0,
+            levels: Vec::new(),
+            hours: Vec::new(),
+            hours_seen: 0,
+            hours_used: 0,
+            error_with: 1.0,
+            error_without: 1.0,
+            departures: Moments::new(0.0, 1.0),
+            level_ewma: 0.0,
+            drift_ewma: 0.0,
+            drift_var: 0.0,
+            drift_n: 0.0,
+            // Mean and variance of |z|^(2/3) for normal z.
+            spread: Moments::new(0.80, 0.17),
+            spread_ewma: 0.0,
+            spread_var: 0.0,
+            run: Run {
+                value: 0.0,
+                n: 0,
+                n_usual_max: 0,
+            },
+            limit: LimitState::default(),
+            departed_ms: i64::MIN,
+            held: 0.0,
+            held_ms: i64::MIN,
+        }
+    }
+
+    /// True once there is a deviation to measure with.
+    pub(crate) fn ready(&self) -> bool {
+        self.unit > 0.0
+    }
+
+    pub(crate) fn limit(&mut self, limits: &Limits, x: f64) -> Option<Passed> {
+        self.limit.step(limits, x)
+    }
+
+    /// The value on its regime axis.
+    pub(crate) fn axis(&self, x: f64) -> f32 {
+        standard((x - self.origin) / self.unit)
+    }
+
+    /// Counts repetitions; the number of them once they look like a stuck sensor.
+    pub(crate) fn repetitions(&mut self, x: f64, n_warm: f32) -> Option<u32> {
+        let warm = f64::from(self.n) >= f64::from(n_warm);
+        let threshold = STUCK_SAMPLES_MIN.max(self.run.n_usual_max.saturating_mul(4));
+        if self.run.n > 0 && self.run.value.to_bits() == x.to_bits() {
+            self.run.n = self.run.n.saturating_add(1);
+        } else {
+            if self.run.n < threshold || !warm {
+                self.run.n_usual_max = self.run.n_usual_max.max(self.run.n);
+            }
+            self.run.value = x;
+            self.run.n = 1;
+        }
+        (self.ready() && warm && self.run.n >= threshold).then_some(self.run.n)
+    }
+
+    /// Takes a value into the seed; sets level and deviation once it varies.
+    pub(crate) fn seed(&mut self, x: f64, regime: usize) {
+        self.seed.push(x);
+        if self.seed.len() < SEED_SAMPLES {
+            return;
+        }
+        let steps: Vec<f64> = self
+            .seed
+            .windows(2)
+            .map(|w| (w[1] - w[0]).abs())
+            .filter(|&d| d > 0.0)
+            .collect();
+        if steps.len() < SEED_CHANGES_MIN {
+            // Constant, or nearly: wait for it to vary.
+            self.seed.remove(0);
+            return;
+        }
+        let mut sorted = std::mem::take(&mut self.seed);
+        sorted.sort_by(f64::total_cmp);
+        let median = sorted[SEED_SAMPLES / 2];
+        let resolution = steps.iter().copied().fold(f64::MAX, f64::min);
+        self.sd_min = (0.3 * resolution).max(median.abs() * 1e-9).max(1e-140);
+        // The middle 20 of 24 hold out against two wild values; 1.25 corrects the trimming.
+        let middle = &sorted[2..SEED_SAMPLES - 2];
+        let mean_square = middle
+            .iter()
+            .map(|x| (x - median) * (x - median))
+            .sum::<f64>()
+            / 20.0;
+        self.unit = (1.25 * mean_square.sqrt()).max(self.sd_min);
+        self.origin = median;
+        self.extend_levels(regime);
+        self.levels[regime] = Level {
+            mean: median,
+            sd: self.unit,
+            n: 12.0,
+        };
+    }
+
+    fn extend_levels(&mut self, regime: usize) {
+        // The smallest deviation known is the best guess for a regime not seen yet.
+        let sd = self
+            .levels
+            .iter()
+            .filter(|l| l.n >= 1.0)
+            .map(|l| l.sd)
+            .fold(f64::MAX, f64::min)
+            .min(self.unit);
+        while self.levels.len() <= regime {
+            self.levels.push(Level::unknown(sd));
+        }
+    }
+
+    /// Regime `dropped` became part of `kept`; its place is for a new one.
+    pub(crate) fn merge_regimes(&mut self, kept: usize, dropped: usize) {
+        if self.ready() {
+            self.extend_levels(kept.max(dropped));
+            self.levels[kept] = Level::merged(self.levels[kept], self.levels[dropped]);
+            self.levels[dropped] = Level::unknown(self.unit);
+        }
+    }
+
+    /// Departure of `x` from the baseline. Call only when [`Self::ready`].
+    pub(crate) fn departure(&mut self, x: f64, regime: usize, tod: TimeOfDay) -> Departure {
+        self.extend_levels(regime);
+        let level = &mut self.levels[regime];
+        let offset = if self.hours_used == 1 {
+            self.unit * f64::from(tod.offset(&self.hours))
+        } else {
+            0.0
+        };
+        if level.n < 1.0 {
+            level.learn(x - offset, 1.0, 1.0, self.sd_min);
+        }
+        let expected = level.mean + offset;
+        Departure {
+            q: standard((x - expected) / level.sd),
+            expected,
+            sd: level.sd,
+        }
+    }
+
+    /// True once the level of this regime is known well enough for the charts to run.
+    pub(crate) fn charted(&self, regime: usize) -> bool {
+        self.levels
+            .get(regime)
+            .is_some_and(|l| l.n >= CHART_SAMPLES_MIN)
+    }
+
+    /// True while the charts may speak: warmed up, also in this regime.
+    fn judged(&self, regime: usize, class: &ClassDetector) -> bool {
+        f64::from(self.n) >= f64::from(class.n_warm)
+            && self
+                .levels
+                .get(regime)
+                .is_some_and(|l| l.n >= class.n_regime)
+    }
+
+    /// Takes the compensated departure `z` into the charts. `settled`: a day has been seen, drift counts.
+    pub(crate) fn judge(
+        &mut self,
+        z: f32,
+        regime: usize,
+        settled: bool,
+        class: &ClassDetector,
+    ) -> Verdict {
+        let limits = &class.thresholds;
+        let sd = self.departures.sd();
+        let n_level = 0.75 * self.levels[regime].n;
+        let local = self.local(settled);
+        let counts = self.judged(regime, class);
+        let y = spread_of(z - self.level_ewma - local);
+        pull(
+            &mut self.spread_ewma,
+            y - self.spread.mean,
+            SPREAD_WEIGHT,
+            self.spread.sd(),
+        );
+        pull(&mut self.level_ewma, z - local, LEVEL_WEIGHT, sd);
+        let level_alarm =
+            (limits.level * self.departures.ewma_sd(LEVEL_WEIGHT, n_level)).max(LEVEL_MIN);
+        let level = self.level_ewma.abs() / level_alarm;
+        let mut best = (level, Kind::Level);
+        let mut shift_alarm = level_alarm;
+        if settled {
+            pull(&mut self.drift_ewma, z, DRIFT_WEIGHT, sd);
+            shift_alarm = self.drift_alarm(limits.drift, n_level);
+            let drift = self.drift_ewma.abs() / shift_alarm;
+            if drift >= best.0 {
+                best = (drift, Kind::Drift);
+            }
+        }
+        let theory = self.spread.ewma_sd(SPREAD_WEIGHT, self.spread.n + 30.0);
+        let spread_sd = seen_sd(theory, self.spread_var, self.spread.n * SPREAD_WEIGHT);
+        let spread = self.spread_ewma / (SPREAD_CAUTION * limits.spread * spread_sd);
+        if spread > best.0 {
+            best = (spread, Kind::Spread);
+        }
+        if !counts {
+            best.0 = 0.0;
+        }
+        let trust = (2.0 - 2.0 * best.0).clamp(0.0, 1.0);
+        if !settled {
+            // Never quite frozen: the first hours may still be those of a machine that warms up.
+            pull(&mut self.drift_ewma, z, LOCAL_WEIGHT * trust.max(0.1), sd);
+        }
+        Verdict {
+            ratio: best.0,
+            ratio_single: (z - local).abs() / (limits.single * sd.max(1.0)),
+            kind: best.1,
+            shift: if settled && self.drift_ewma.abs() > self.level_ewma.abs() {
+                self.drift_ewma
+            } else {
+                self.level_ewma
+            },
+            shift_alarm,
+            trust,
+            counts,
+            spread: y,
+        }
+    }
+
+    /// The local level that departures are measured from until a day has been seen.
+    fn local(&self, settled: bool) -> f32 {
+        if settled { 0.0 } else { self.drift_ewma }
+    }
+
+    fn drift_alarm(&self, threshold: f32, n_level: f32) -> f32 {
+        let theory = self.departures.ewma_sd(DRIFT_WEIGHT, n_level);
+        let sd = seen_sd(theory, self.drift_var, self.drift_n * DRIFT_WEIGHT);
+        (threshold * sd).max(DRIFT_MIN)
+    }
+
+    /// Learns a sample: `x` in its regime, `z` its compensated departure.
+    pub(crate) fn learn(
+        &mut self,
+        (x, z): (f64, f32),
+        (regime, tod): (usize, TimeOfDay),
+        (verdict, trust): (Option<Verdict>, f32),
+        class: &ClassDetector,
+        early: bool,
+    ) {
+        self.n = self.n.saturating_add(1);
+        let offset = if self.hours_used == 1 {
+            self.unit * f64::from(tod.offset(&self.hours))
+        } else {
+            0.0
+        };
+        if let Some(rate) = class.hour_rate
+            && trust > 0.0
+        {
+            self.learn_hours(
+                x,
+                regime,
+                tod,
+                trust * if early { 1.0 / 16.0 } else { rate },
+            );
+        }
+        let level = &mut self.levels[regime];
+        if trust > 0.0 {
+            level.learn(
+                x - offset,
+                trust,
+                class.n_max,
+                self.sd_min.max(x.abs() * 1e-12),
+            );
+        }
+        if let Some(verdict) = verdict {
+            self.departures.learn(z, trust, class.n_max, false);
+            self.spread.learn(verdict.spread, trust, class.n_max, true);
+            self.drift_n = (self.drift_n + trust).min(class.n_max * 4.0);
+            let square = (self.drift_ewma * self.drift_ewma).min(100.0);
+            self.drift_var += trust / (self.drift_n + 1.0) * (square - self.drift_var);
+            if verdict.ratio < 1.0 {
+                let square = self.spread_ewma * self.spread_ewma;
+                self.spread_var += (square - self.spread_var) / (self.spread.n + 1.0);
+            }
+        }
+    }
+
+    fn learn_hours(&mut self, x: f64, regime: usize, tod: TimeOfDay, rate: f32) {
+        if self.hours.is_empty() {
+            self.hours = vec![0.0; HOURS];
+        }
+        // An hour not seen yet starts where its neighbour stands.
+        for (hour, neighbour) in [(tod.from, tod.to), (tod.to, tod.from)] {
+            if self.hours_seen & (1 << hour) == 0 {
+                self.hours_seen |= 1 << hour;
+                self.hours[hour] = self.hours[neighbour];
+            }
+        }
+        let level = self.levels[regime];
+        let in_units = standard((x - level.mean) / self.unit);
+        let per_sd = standard(self.unit / level.sd).max(1e-6);
+        let offset = tod.offset(&self.hours);
+        let square = |e: f32| (e * per_sd).clamp(-10.0, 10.0).powi(2);
+        self.error_with += (square(in_units - offset) - self.error_with) / 240.0;
+        self.error_without += (square(in_units) - self.error_without) / 240.0;
+        tod.learn(&mut self.hours, in_units, rate, 1.0 / per_sd);
+    }
+
+    /// A day has been seen for the first time, or another one: decides whether the hours help.
+    pub(crate) fn decide_on_hours(&mut self) {
+        let gain = self.error_with / self.error_without.max(1e-6);
+        let use_them = if self.hours_used == 1 {
+            gain < 1.0
+        } else {
+            gain < 0.7
+        };
+        if use_them == (self.hours_used == 1) || self.hours.is_empty() {
+            return;
+        }
+        self.hours_used = u8::from(use_them);
+        let centre = self.hours.iter().sum::<f32>() / HOURS as f32;
+        if use_them {
+            self.hours.iter_mut().for_each(|h| *h -= centre);
+        }
+        for level in &mut self.levels {
+            if use_them {
+                level.mean += self.unit * f64::from(centre);
+                level.sd *= f64::from(gain.sqrt().max(0.01));
+            } else {
+                level.sd /= f64::from(gain.sqrt().clamp(0.01, 1.0));
+            }
+            level.sd = level.sd.max(self.sd_min);
+        }
+        self.forget_present();
+        self.drift_ewma = 0.0;
+        self.drift_var = 0.0;
+        self.drift_n = 0.0;
+    }
+
+    /// From here on drift counts: what stood in for the baseline is dropped.
+    pub(crate) fn settle(&mut self) {
+        self.forget_present();
+        self.drift_ewma = 0.0;
+    }
+
+    /// After a gap: recent samples say nothing of the present ones.
+    pub(crate) fn forget_present(&mut self) {
+        self.level_ewma = 0.0;
+        self.spread_ewma = 0.0;
+        self.departures.forget_order();
+        self.spread.forget_order();
+    }
+
+    /// Follows a departure; true when it has lasted so long that it is the new normal.
+    pub(crate) fn lasted(&mut self, ratio: f32, ms: i64, hours_max: f64) -> bool {
+        if ratio < 0.5 {
+            self.departed_ms = i64::MIN;
+        } else if ratio >= 1.0 && self.departed_ms == i64::MIN {
+            self.departed_ms = ms;
+        }
+        // Below 2^53 ms the conversion is exact.
+        self.departed_ms != i64::MIN && (ms - self.departed_ms) as f64 >= hours_max * 3_600_000.0
+    }
+
+    /// Learns the level anew; the deviation stays as a first guess. Limits start afresh.
+    pub(crate) fn relearn(&mut self) {
+        for level in &mut self.levels {
+            level.n = 0.0;
+        }
+        self.limit = LimitState::default();
+        self.forget_present();
+        self.drift_ewma = 0.0;
+        self.departed_ms = i64::MIN;
+        self.run.n = 0;
+    }
+
+    /// Size in memory, heap included, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.seed.capacity() * size_of::<f64>()
+            + self.levels.capacity() * size_of::<Level>()
+            + self.hours.capacity() * size_of::<f32>()
+    }
+
+    /// True when vectors have the lengths that the code relies on.
+    pub(crate) fn sound(&self) -> bool {
+        self.seed.len() < SEED_SAMPLES
+            && self.levels.len() <= crate::regimes::REGIMES_MAX
+            && (self.hours.is_empty() || self.hours.len() == HOURS)
+            && (self.unit > 0.0 || self.levels.is_empty())
+    }
+}
+
+fn standard(ratio: f64) -> f32 {
+    narrow(ratio.clamp(-DEPARTURE_MAX, DEPARTURE_MAX))
+}
+
+/// `|e|^(2/3)`, near normal for normal `e` (Wilson and Hilferty 1931).
+fn spread_of(e: f32) -> f32 {
+    (e * e).min(1e6).cbrt()
+}
+
+/// Deviation of a chart: what theory says, and more where more has been seen in `n` independent looks.
+fn seen_sd(theory: f32, mean_square: f32, n: f32) -> f32 {
+    let seen = (n * mean_square + 10.0 * theory * theory) / (n + 10.0);
+    theory.max(seen.sqrt())
+}
