@@ -1,6 +1,8 @@
 //! The state behind every handler.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use forecare_domain::{Actor, Asset, AssetId, Channel, TicketId};
 use forecare_store::{AlarmFilter, PageRequest, Paged, StoreError, TicketFilter};
@@ -24,6 +26,14 @@ pub(crate) struct App {
     pub(crate) stream_places: Arc<Semaphore>,
     /// True once the process shuts down: streams end, so that connections can.
     pub(crate) closing: watch::Receiver<bool>,
+    forms: Arc<Forms>,
+}
+
+/// Numbers the forms given out.
+struct Forms {
+    /// Differs from process to process, so that no number comes twice.
+    process: u64,
+    given: AtomicU64,
 }
 
 impl App {
@@ -33,7 +43,17 @@ impl App {
             replays: Arc::default(),
             stream_places: Arc::new(Semaphore::new(READERS_MAX)),
             closing,
+            forms: Arc::new(Forms {
+                process: RandomState::new().hash_one(()),
+                given: AtomicU64::new(0),
+            }),
         }
+    }
+
+    /// An idempotency key for a form: sent twice, it counts once.
+    pub(crate) fn form_key(&self) -> String {
+        let n = self.forms.given.fetch_add(1, Ordering::Relaxed);
+        format!("console-{:016x}-{n}", self.forms.process)
     }
 
     /// The asset of that id.

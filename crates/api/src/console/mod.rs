@@ -1,15 +1,41 @@
-//! The console.
+//! The console: pages rendered here, kept live over the event stream.
+
+mod alarms;
+mod asset;
+mod fleet;
+mod form;
+mod format;
+mod login;
+mod parts;
+mod shell;
+mod static_files;
+mod tickets;
+mod view;
 
 use axum::Router;
-use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 
 use crate::app::App;
-use crate::problem::Problem;
 
+pub(crate) use shell::error_page;
+
+/// The console's pages and what their forms post to.
 pub(crate) fn routes() -> Router<App> {
     Router::new()
-}
-
-pub(crate) fn error_page(problem: &Problem) -> Response {
-    problem.clone().into_response()
+        .route("/", get(fleet::page))
+        .route("/assets/{id}", get(asset::page))
+        .route(
+            "/assets/{id}/maintenance-windows",
+            post(asset::set_maintenance),
+        )
+        .route("/alarms", get(alarms::page))
+        .route("/alarms/acknowledge", post(alarms::acknowledge))
+        .route("/tickets", get(tickets::page))
+        .route("/tickets/{id}", get(tickets::detail))
+        .route("/tickets/{id}/transitions", post(tickets::transition))
+        .route("/parts", get(parts::page))
+        .route("/parts/receipts", post(parts::receipt))
+        .route("/login", get(login::page).post(login::sign_in))
+        .route("/logout", post(login::sign_out))
+        .route("/static/{*path}", get(static_files::file))
 }

@@ -15,4 +15,4 @@ pub(crate) use asset::{
 pub(crate) use part::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
 pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};
 pub(crate) use telemetry::TelemetryDto;
-pub(crate) use ticket::{DecisionDto, TicketDetailDto, TicketDto, TransitionDto};
+pub(crate) use ticket::{TicketDetailDto, TicketDto, TransitionDto};

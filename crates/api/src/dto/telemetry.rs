@@ -2,12 +2,9 @@
 
 use forecare_catalogue::{AssetClass, Limits, MetricSpec};
 use forecare_domain::{Asset, Timestamp};
-use forecare_store::{Series, TelemetryQuery};
+use forecare_store::{HEALTH_METRIC, Series, TelemetryQuery};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-/// Name of the health index among the metrics.
-pub(crate) const HEALTH: &str = "health";
 
 /// Engineering limits of a metric, in its unit; null: none on that side.
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -83,7 +80,7 @@ impl TelemetryDto {
         series: Vec<Series>,
     ) -> Self {
         let rank = |metric: &str| match class.and_then(|c| c.metric_index(metric)) {
-            _ if metric == HEALTH => 0,
+            _ if metric == HEALTH_METRIC => 0,
             Some(index) => index + 1,
             None => usize::MAX,
         };
@@ -112,7 +109,7 @@ impl SeriesDto {
     fn new(series: Series, spec: Option<&MetricSpec>) -> Self {
         let unit = match spec {
             Some(spec) => spec.unit.clone(),
-            None if series.metric.as_str() == HEALTH => "%".to_owned(),
+            None if series.metric.as_str() == HEALTH_METRIC => "%".to_owned(),
             None => String::new(),
         };
         Self {

@@ -1,0 +1,237 @@
+//! Numbers, times and bars as people read them.
+
+use forecare_domain::{Rul, Severity, Timestamp};
+
+/// An instant: exact, and as an age by the service's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct When {
+    /// RFC 3339.
+    pub(crate) iso: String,
+    /// `2026-01-31 08:00 UTC`.
+    pub(crate) utc: String,
+    /// `2 h ago`, `in 3 d`.
+    pub(crate) age: String,
+}
+
+impl When {
+    pub(crate) fn new(now: Timestamp, at: Timestamp) -> Self {
+        let iso = at.to_string();
+        let utc = match (iso.get(..10), iso.get(11..16)) {
+            (Some(day), Some(time)) => format!("{day} {time} UTC"),
+            (_, _) => iso.clone(),
+        };
+        Self {
+            utc,
+            age: age(now, at),
+            iso,
+        }
+    }
+}
+
+fn age(now: Timestamp, at: Timestamp) -> String {
+    let seconds = (now.as_millis() - at.as_millis()) / 1_000;
+    let (amount, unit) = match seconds.abs() {
+        0..60 => return "just now".to_owned(),
+        s @ 60..3_600 => (s / 60, "min"),
+        s @ 3_600..172_800 => (s / 3_600, "h"),
+        s @ 172_800..63_072_000 => (s / 86_400, "d"),
+        s => (s / 31_536_000, "years"),
+    };
+    if seconds > 0 {
+        format!("{amount} {unit} ago")
+    } else {
+        format!("in {amount} {unit}")
+    }
+}
+
+/// Groups the digits before the point by three.
+fn grouped(text: &str) -> String {
+    let (sign, rest) = text
+        .strip_prefix('-')
+        .map_or(("", text), |rest| ("\u{2212}", rest));
+    let (whole, fraction) = rest.split_once('.').unwrap_or((rest, ""));
+    let mut out = sign.to_owned();
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i).is_multiple_of(3) {
+            out.push('\u{202f}');
+        }
+        out.push(digit);
+    }
+    if !fraction.is_empty() {
+        out.push('.');
+        out.push_str(fraction);
+    }
+    out
+}
+
+/// A measured number with about three telling digits.
+pub(crate) fn number(x: f64) -> String {
+    let digits = match x.abs() {
+        a if !a.is_finite() => return "\u{2014}".to_owned(),
+        a if a >= 1e15 || (a > 0.0 && a < 1e-3) => return format!("{x:.2e}"),
+        a if a >= 100.0 => 0,
+        a if a >= 10.0 => 1,
+        a if a >= 1.0 => 2,
+        _ => 3,
+    };
+    let text = format!("{x:.digits$}");
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
+    grouped(if text == "-0" { "0" } else { text })
+}
+
+/// A number with its unit.
+pub(crate) fn quantity(x: f64, unit: &str) -> String {
+    match unit {
+        "" => number(x),
+        unit => format!("{}\u{a0}{unit}", number(x)),
+    }
+}
+
+/// A sum of money, without decimals.
+pub(crate) fn money(x: f64, currency: &str) -> String {
+    format!("{}\u{a0}{currency}", grouped(&format!("{x:.0}")))
+}
+
+/// A probability: what is not certain is not shown as certain.
+pub(crate) fn percent(p: f64) -> String {
+    match p * 100.0 {
+        p if p > 0.0 && p < 1.0 => "<\u{a0}1\u{a0}%".to_owned(),
+        p if p > 99.0 && p < 100.0 => ">\u{a0}99\u{a0}%".to_owned(),
+        p => format!("{p:.0}\u{a0}%"),
+    }
+}
+
+/// A span of hours; in days where that reads better.
+pub(crate) fn hours(h: f64) -> String {
+    match h {
+        h if h >= 72.0 => format!("{}\u{a0}d", number((h / 2.4).round() / 10.0)),
+        h if h >= 10.0 => format!("{h:.0}\u{a0}h"),
+        h => format!("{}\u{a0}h", number((h * 10.0).round() / 10.0)),
+    }
+}
+
+/// Remaining useful life in a few words.
+pub(crate) fn rul(rul: &Rul) -> String {
+    match rul {
+        Rul::Trend {
+            p10_hours,
+            p50_hours,
+            p90_hours,
+        } => format!(
+            "{} ({} to {})",
+            hours(*p50_hours),
+            hours(*p10_hours),
+            hours(*p90_hours)
+        ),
+        Rul::NoTrend => "no trend".to_owned(),
+    }
+}
+
+/// A share or a health index as a bar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bar {
+    /// Length, 0 to 100.
+    pub(crate) length: String,
+    /// The value in words.
+    pub(crate) text: String,
+    /// `good`, `warning`, `critical`, or `plain`.
+    pub(crate) tone: &'static str,
+}
+
+impl Bar {
+    /// Health 0 to 100.
+    pub(crate) fn health(health: f64) -> Self {
+        let tone = match health {
+            h if h >= 70.0 => "good",
+            h if h >= 40.0 => "warning",
+            _ => "critical",
+        };
+        Self {
+            length: format!("{:.1}", health.clamp(0.0, 100.0)),
+            text: format!("{health:.0}\u{a0}%"),
+            tone,
+        }
+    }
+
+    /// A probability of failure.
+    pub(crate) fn risk(p: f64) -> Self {
+        let tone = match p {
+            p if p >= 0.5 => "critical",
+            p if p >= 0.15 => "warning",
+            _ => "good",
+        };
+        Self {
+            length: format!("{:.1}", (p * 100.0).clamp(0.0, 100.0)),
+            text: percent(p),
+            tone,
+        }
+    }
+
+    /// A share in a whole.
+    pub(crate) fn share(share: f64) -> Self {
+        Self {
+            length: format!("{:.1}", (share * 100.0).clamp(0.0, 100.0)),
+            text: percent(share),
+            tone: "plain",
+        }
+    }
+}
+
+/// The tone of a severity.
+pub(crate) fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_read_naturally_both_ways() {
+        let now = Timestamp::from_millis(1_000_000_000_000);
+        for (hours, text) in [
+            (0.0, "just now"),
+            (-0.1, "6 min ago"),
+            (-2.0, "2 h ago"),
+            (-47.0, "47 h ago"),
+            (-72.0, "3 d ago"),
+            (5.0, "in 5 h"),
+            (24.0 * 365.0 * 3.0, "in 3 years"),
+        ] {
+            assert_eq!(age(now, now.plus_hours(hours)), text);
+        }
+    }
+
+    #[test]
+    fn numbers_show_about_three_telling_digits() {
+        for (x, text) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (7.1, "7.1"),
+            (4.256, "4.26"),
+            (71.04, "71"),
+            (0.1234, "0.123"),
+            (1_234_567.8, "1\u{202f}234\u{202f}568"),
+            (-1234.0, "\u{2212}1\u{202f}234"),
+            (0.000_01, "1.00e-5"),
+            (f64::NAN, "\u{2014}"),
+        ] {
+            assert_eq!(number(x), text, "{x}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_certain_is_not_shown_as_certain() {
+        assert_eq!(percent(0.999), ">\u{a0}99\u{a0}%");
+        assert_eq!(percent(0.001), "<\u{a0}1\u{a0}%");
+        assert_eq!(percent(1.0), "100\u{a0}%");
+        assert_eq!(percent(0.0), "0\u{a0}%");
+    }
+}

@@ -1,0 +1,333 @@
+//! Tickets: the board, and one with everything that explains it.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use forecare_catalogue::Catalogue;
+use forecare_domain::{Asset, Decision, Hold, Rul, Ticket, TicketState, Timestamp};
+use forecare_store::TicketFilter;
+use serde::Deserialize;
+
+use super::form::Fields;
+use super::format::{self, When, hours, money, percent};
+use super::shell::{Shell, render, render_with};
+use super::view::{ReasonView, ReservationView, TicketView, mode_title, reasons, state_words};
+use crate::app::{App, Caller, ticket_id};
+use crate::dto::{TransitionDto, VerdictDto};
+use crate::extract::{ApiPath, ApiQuery};
+use crate::page::{List, Page, PageParams};
+use crate::problem::Problem;
+use crate::routes::tickets::{checked, reservations_of};
+
+/// Which tickets.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct TicketsParams {
+    #[serde(default)]
+    show: String,
+    cursor: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "tickets.html")]
+struct TicketsPage {
+    shell: Shell,
+    ended: bool,
+    columns: Vec<Column>,
+    n_open: usize,
+    tickets: Vec<TicketView>,
+    cursor: Option<String>,
+    next_cursor: Option<String>,
+}
+
+/// A column of the board.
+struct Column {
+    title: &'static str,
+    tickets: Vec<TicketView>,
+}
+
+/// The board's columns, left to right.
+const COLUMNS: [&str; 4] = ["To plan", "With a technician", "In progress", "On hold"];
+
+fn column(state: TicketState) -> Option<usize> {
+    match state {
+        TicketState::New | TicketState::Triaged | TicketState::Reopened => Some(0),
+        TicketState::Dispatched | TicketState::Accepted => Some(1),
+        TicketState::InProgress => Some(2),
+        TicketState::OnHold(Hold::Customer | Hold::Vendor | Hold::Part) => Some(3),
+        TicketState::Resolved
+        | TicketState::Confirmed
+        | TicketState::Closed
+        | TicketState::Cancelled => None,
+    }
+}
+
+pub(crate) async fn page(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiQuery(params): ApiQuery<TicketsParams>,
+) -> Result<Response, Problem> {
+    let ended = params.show == "ended";
+    let catalogue = &app.state.catalogue;
+    let now = app.state.clock.now();
+    let assets = app.state.store.assets().await?;
+    let by_id: BTreeMap<_, &Asset> = assets.iter().map(|a| (&a.id, a)).collect();
+    let view = |t: &Ticket| TicketView::new(catalogue, by_id.get(&t.asset).copied(), now, t);
+    let mut html = TicketsPage {
+        shell: Shell::new(&app, &caller, "tickets"),
+        ended,
+        columns: Vec::new(),
+        n_open: 0,
+        tickets: Vec::new(),
+        cursor: params.cursor.clone(),
+        next_cursor: None,
+    };
+    if ended {
+        let filter = TicketFilter {
+            asset: None,
+            open: Some(false),
+        };
+        let request = PageParams::new(params.cursor, None).request(List::Tickets)?;
+        let found = app.state.store.tickets(&filter, request).await?;
+        let page = Page::of(List::Tickets, request, found, |t| view(&t));
+        html.tickets = page.items;
+        html.next_cursor = page.next_cursor;
+    } else {
+        let mut open = app.open_tickets().await?;
+        // The most urgent first, then what is due first.
+        open.sort_by_key(|t| (t.priority, t.due_at, t.id));
+        html.n_open = open.len();
+        html.columns = COLUMNS
+            .into_iter()
+            .enumerate()
+            .map(|(i, title)| Column {
+                title,
+                tickets: open
+                    .iter()
+                    .filter(|t| column(t.state) == Some(i))
+                    .map(view)
+                    .collect(),
+            })
+            .collect();
+    }
+    Ok(render(&html))
+}
+
+#[derive(Template)]
+#[template(path = "ticket.html")]
+struct TicketPage {
+    shell: Shell,
+    ticket: TicketView,
+    version: i64,
+    device: String,
+    procedure: String,
+    skills: String,
+    detected: When,
+    evidence: When,
+    decision: DecisionView,
+    rul: String,
+    reasons: Vec<ReasonView>,
+    reservations: Vec<ReservationView>,
+    history: Vec<ChangeView>,
+    /// States it can take, but resolved, which has a form of its own.
+    steps: Vec<(&'static str, &'static str)>,
+    can_resolve: bool,
+    technicians: Vec<String>,
+    modes: Vec<(String, String)>,
+    failure_code: String,
+}
+
+struct DecisionView {
+    sentence: String,
+    why: String,
+    probability: String,
+    source: String,
+    horizon: String,
+    cost_of_failure: String,
+    expected_cost_of_waiting: String,
+    cost_of_acting: String,
+    part_lead: String,
+    at: When,
+}
+
+impl DecisionView {
+    fn new(d: &Decision, currency: &str, now: Timestamp) -> Self {
+        let money = |x| money(x, currency);
+        let verb = if d.act { "more than" } else { "not more than" };
+        Self {
+            sentence: format!(
+                "A failure within {} is {} likely. Waiting would cost {} on average ({} of {}), {verb} acting \
+                 now at {}.",
+                hours(d.horizon_hours),
+                percent(d.probability),
+                money(d.expected_cost_of_waiting),
+                percent(d.probability),
+                money(d.cost_of_failure),
+                money(d.cost_of_acting),
+            ),
+            why: d.why.clone(),
+            probability: percent(d.probability),
+            source: d.probability_source.clone(),
+            horizon: hours(d.horizon_hours),
+            cost_of_failure: money(d.cost_of_failure),
+            expected_cost_of_waiting: money(d.expected_cost_of_waiting),
+            cost_of_acting: money(d.cost_of_acting),
+            part_lead: hours(d.part_lead_hours),
+            at: When::new(now, d.at),
+        }
+    }
+}
+
+struct ChangeView {
+    at: When,
+    by: String,
+    channel: &'static str,
+    to: &'static str,
+    why: String,
+}
+
+fn channel_words(channel: forecare_domain::Channel) -> &'static str {
+    use forecare_domain::Channel;
+    match channel {
+        Channel::System => "by itself",
+        Channel::Device => "device",
+        Channel::Api => "API",
+        Channel::Console => "console",
+    }
+}
+
+pub(crate) async fn detail(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Response, Problem> {
+    show(&app, &caller, &id, None).await
+}
+
+async fn show(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    problem: Option<&Problem>,
+) -> Result<Response, Problem> {
+    let catalogue: &Catalogue = &app.state.catalogue;
+    let now = app.state.clock.now();
+    let ticket = app.state.store.ticket(ticket_id(id)?).await?;
+    let assets = app.state.store.assets().await?;
+    let asset = assets.iter().find(|a| a.id == ticket.asset);
+    let class = asset.and_then(|a| catalogue.class(&a.class));
+    let mode = class.and_then(|c| c.mode(&ticket.mode));
+    let reservations = reservations_of(app, ticket.id).await?;
+    let allowed = forecare_care::allowed(ticket.state);
+    let html = TicketPage {
+        shell: Shell::new(app, caller, "tickets").problem(problem),
+        ticket: TicketView::new(catalogue, asset, now, &ticket),
+        version: ticket.version,
+        device: ticket.device.to_string(),
+        skills: match ticket.skills.as_slice() {
+            [] => "none in particular".to_owned(),
+            skills => skills.join(", "),
+        },
+        detected: When::new(now, ticket.detected_at),
+        evidence: When::new(now, ticket.evidence_at),
+        decision: DecisionView::new(&ticket.decision, &catalogue.currency, now),
+        rul: match &ticket.rul {
+            Rul::NoTrend => "no trend at opening".to_owned(),
+            rul @ Rul::Trend { .. } => format::rul(rul),
+        },
+        reasons: reasons(catalogue, asset, &ticket.contributions),
+        reservations: reservations
+            .iter()
+            .map(|r| ReservationView::new(catalogue, now, r))
+            .collect(),
+        history: ticket
+            .history
+            .iter()
+            .rev()
+            .map(|c| ChangeView {
+                at: When::new(now, c.at),
+                by: c.by.name.clone(),
+                channel: channel_words(c.by.channel),
+                to: state_words(c.to),
+                why: c.why.clone(),
+            })
+            .collect(),
+        steps: allowed
+            .iter()
+            .filter(|s| **s != TicketState::Resolved)
+            .map(|s| (s.label(), state_words(*s)))
+            .collect(),
+        can_resolve: allowed.contains(&TicketState::Resolved),
+        technicians: catalogue
+            .technicians
+            .iter()
+            .map(|t| t.name.clone())
+            .collect(),
+        modes: class.map_or_else(Vec::new, |class| {
+            class
+                .modes
+                .iter()
+                .filter(|m| m.name != ticket.mode)
+                .map(|m| (m.name.to_string(), mode_title(catalogue, asset, &m.name)))
+                .collect()
+        }),
+        failure_code: mode.map_or_else(String::new, |m| m.iso14224.clone()),
+        procedure: ticket.procedure.clone(),
+    };
+    Ok(render_with(&html, problem))
+}
+
+/// Moves a ticket on and shows it again.
+pub(crate) async fn transition(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiPath(id): ApiPath<String>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let ticket = ticket_id(&id)?;
+    let moved = async {
+        let mut request = checked(from_fields(&fields)?)?;
+        request.if_version = fields.get("version").and_then(|v| v.parse().ok());
+        let by = caller.actor();
+        app.state.desk.transition(ticket, request, by).await?;
+        Ok(())
+    };
+    match moved.await {
+        Ok(()) => Ok(Redirect::to(&format!("/tickets/{}", ticket.0)).into_response()),
+        Err(problem) => show(&app, &caller, &id, Some(&problem)).await,
+    }
+}
+
+fn from_fields(fields: &Fields) -> Result<TransitionDto, Problem> {
+    let finding = match fields.get("finding") {
+        None => None,
+        Some("confirmed") => Some(VerdictDto::Confirmed {
+            failure_code: fields.need("failure_code")?.to_owned(),
+        }),
+        Some("wrong_mode") => Some(VerdictDto::WrongMode {
+            actual: fields.need("actual")?.to_owned(),
+        }),
+        Some("no_fault_found") => Some(VerdictDto::NoFaultFound),
+        Some("data_fault") => Some(VerdictDto::DataFault),
+        Some("too_early") => Some(VerdictDto::TooEarly),
+        Some(_) => return Err(Problem::invalid("finding", "choose one of the findings")),
+    };
+    let mut parts_used: BTreeMap<String, u32> = BTreeMap::new();
+    for (part, n) in fields.with_prefix("used:") {
+        let n: u32 = n
+            .parse()
+            .map_err(|_| Problem::invalid("parts_used", format!("\"{n}\" is not a number")))?;
+        let sum = parts_used.entry(part.to_owned()).or_default();
+        *sum = sum.saturating_add(n);
+    }
+    parts_used.retain(|_, n| *n > 0);
+    Ok(TransitionDto {
+        to: fields.need("to")?.to_owned(),
+        why: fields.get("why").unwrap_or_default().to_owned(),
+        finding,
+        technician: fields.get("technician").map(ToOwned::to_owned),
+        parts_used,
+    })
+}
