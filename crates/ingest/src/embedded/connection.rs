@@ -50,8 +50,11 @@ impl Registry {
         number
     }
 
-    fn is_newest(&self, client_id: &str, number: u64) -> bool {
-        lock(&self.newest).get(client_id) == Some(&number)
+    /// Whether the client is connected again, by a later connection than `number`.
+    fn is_back(&self, client_id: &str, number: u64) -> bool {
+        lock(&self.newest)
+            .get(client_id)
+            .is_some_and(|newest| *newest != number)
     }
 
     fn leave(&self, client_id: &str, number: u64) {
@@ -214,7 +217,7 @@ impl Connection {
     async fn deliver_will(&self, client: &Client, will: &Will) {
         loop {
             if self.shared.closing.load(Ordering::SeqCst)
-                || !self.shared.registry.is_newest(&client.id, client.number)
+                || self.shared.registry.is_back(&client.id, client.number)
             {
                 return;
             }

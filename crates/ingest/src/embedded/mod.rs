@@ -202,9 +202,12 @@ impl Drop for EmbeddedBroker {
 }
 
 async fn listen(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), IngestError> {
-    let named = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => IngestError::AddressInUse { listen },
-        _ => IngestError::Listen { listen, source },
+    let named = |source: io::Error| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            IngestError::AddressInUse { listen }
+        } else {
+            IngestError::Listen { listen, source }
+        }
     };
     let listener = TcpListener::bind(listen).await.map_err(named)?;
     let local_addr = listener.local_addr().map_err(named)?;

@@ -143,10 +143,11 @@ impl Session {
             // A connection that held: what ended it has nothing to do with what ended the last one.
             self.backoff.reset();
         }
-        match end {
-            End::Lost(_) if self.queue.is_none() => End::Finished,
-            end => end,
+        // Stopping: what is not acknowledged by now comes again next time.
+        if self.queue.is_none() {
+            return End::Finished;
         }
+        end
     }
 
     /// Does what the consumer or the handle asked for.
@@ -234,15 +235,15 @@ impl Session {
 
     fn subscribed(&mut self, granted: &SubAck, connection: &mut Connection) -> ControlFlow<End> {
         for (topic, code) in self.topics.iter().zip(&granted.return_codes) {
-            match code {
-                SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce) => {}
-                // At QoS 0 nothing would ever be sent again.
-                refused => {
-                    count(&self.stats.refused_topic, 1);
-                    return ControlFlow::Break(End::Lost(format!(
-                        "the broker refused the subscription to {topic} ({refused:?}): allow user and client id to read it"
-                    )));
-                }
+            // At QoS 0 nothing would ever be sent again.
+            if !matches!(
+                code,
+                SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce)
+            ) {
+                count(&self.stats.refused_topic, 1);
+                return ControlFlow::Break(End::Lost(format!(
+                    "the broker refused the subscription to {topic} ({code:?}): allow this user and client id to read it"
+                )));
             }
         }
         tracing::info!(topics = ?self.topics, "subscribed");
