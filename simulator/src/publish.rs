@@ -166,7 +166,8 @@ impl PublishStats {
 }
 
 /// Publishes the fleet as `clock` goes on, until `stop` becomes true (or its sender is gone); then waits for
-/// outstanding PUBACKs, at most 10 s. What the broker does not take in time waits in the fleet, uncomputed.
+/// outstanding PUBACKs, at most 10 s. What the broker does not take in time waits in the fleet, and is left
+/// there at the stop.
 ///
 /// # Errors
 /// [`PublishError`]; a broker that is away is none: connections are tried again until `stop`.
@@ -302,6 +303,10 @@ async fn feed(
                 .published_up_to
                 .store(until.as_millis(), Ordering::Relaxed);
         }
+        // Nothing more is due.
+        stats
+            .published_up_to
+            .store(now.as_millis(), Ordering::Relaxed);
     }
 }
 

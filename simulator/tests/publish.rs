@@ -216,6 +216,36 @@ async fn a_device_that_vanishes_is_offline_by_its_last_will() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_published_before_the_clock_reaches_it() {
+    let broker = Broker::start("pace", "allow_anonymous true").await;
+    let mut recorder = Recorder::subscribe(broker.address).await;
+    let clock = Arc::new(ManualClock::new(after(1.0).0));
+    let stats = Arc::new(PublishStats::default());
+    let (stop, stopped) = watch::channel(false);
+    let publisher = tokio::spawn(publish(
+        fleet(5),
+        to(broker.address, 64),
+        clock.clone(),
+        stopped,
+        stats.clone(),
+    ));
+    // The second hour falls due only when the first has arrived as a whole and nothing else has.
+    for hours in [1.0, 2.0] {
+        let (until, _) = after(hours);
+        clock.set(until);
+        let n_due = expected(5, until).len();
+        let telemetry = |seen: &[(String, String)]| counted(seen).len();
+        recorder.until(|seen| telemetry(seen) >= n_due).await;
+        assert!(counted(&recorder.seen) == expected(5, until));
+        assert!(stats.published_up_to() <= until);
+    }
+    stop.send(true).unwrap();
+    let outcome = tokio::time::timeout(DEADLINE, publisher).await;
+    outcome.unwrap().unwrap().unwrap();
+    assert_eq!(stats.telemetry_acked(), 5 * 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_end_with_the_brokers_reason() {
     let broker = Broker::start("refusal", "allow_anonymous false").await;
     let (_stop, stopped) = watch::channel(false);
