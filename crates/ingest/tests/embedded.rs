@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use forecare_ingest::{EmbeddedBroker, EmbeddedConfig, IngestError, IngestStats, Source};
 use support::device::Version::{V4, V5};
 use support::device::{Device, Login, Seen, Version};
-use support::{OwnTopics, batch, clock, embedded, embedded_config, limit, payloads, until, within};
+use support::{
+    OwnTopics, batch, clock, embedded, embedded_config, limit, payloads, raw, until, within,
+};
 
 /// Another client's round trip to the broker: time in which a wrong acknowledgement would show.
 async fn round_trip(broker: &EmbeddedBroker) {
@@ -230,14 +232,11 @@ async fn a_busy_port_is_named_with_the_fix() {
 async fn shutdown_stores_and_acknowledges_what_was_taken_then_ends() {
     let (broker, mut source, stats) = embedded(embedded_config()).await;
     let addr = broker.local_addr();
+    // Raw, because rumqttc loses an acknowledgement that arrives together with the end.
     let mut devices = Vec::new();
     for n in 0..5 {
-        let user = format!("m{n}");
-        let device = Device::connect(V5, addr, &Login::user(&user)).await;
-        device
-            .publish(&format!("devices/{user}/telemetry"), user.clone())
-            .await;
-        devices.push(device);
+        let id = format!("m{n}");
+        devices.push(raw::publish_once(addr, &id, "devices/m/telemetry", &id).await);
     }
     until("all to arrive", || stats.received() == 5).await;
     let shutdown = tokio::spawn(broker.shutdown());
@@ -248,12 +247,35 @@ async fn shutdown_stores_and_acknowledges_what_was_taken_then_ends() {
     }
     within("shutdown", shutdown).await.unwrap();
     assert_eq!(stored.len(), 5);
-    for device in &mut devices {
-        assert_eq!(device.next().await, Seen::Acknowledged(true));
-        assert!(matches!(device.next().await, Seen::Lost(_)));
+    for device in devices {
+        let connack_puback = [0x20, 2, 0, 0, 0x40, 2, 0, 1];
+        assert_eq!(raw::read_to_end(device).await, connack_puback);
     }
     assert!(tokio::net::TcpStream::connect(addr).await.is_err());
     assert!(!stats.connected());
+}
+
+#[tokio::test]
+async fn an_abandoned_message_gets_no_puback_at_all() {
+    let (broker, mut source, _stats) = embedded(embedded_config()).await;
+    let device = raw::publish_once(broker.local_addr(), "m1", "devices/m1/telemetry", "1").await;
+    let got = batch(&mut source, 1).await;
+    source.abandon(got.position).await;
+    let connack = [0x20, 2, 0, 0];
+    assert_eq!(raw::read_to_end(device).await, connack);
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_gone_gets_nobody_a_puback() {
+    let (broker, mut source, _stats) = embedded(embedded_config()).await;
+    let addr = broker.local_addr();
+    let taken = raw::publish_once(addr, "m1", "devices/m1/telemetry", "1").await;
+    let got = batch(&mut source, 1).await;
+    let queued = raw::publish_once(addr, "m2", "devices/m2/telemetry", "2").await;
+    drop((source, got));
+    for device in [taken, queued] {
+        assert_eq!(raw::read_to_end(device).await, [0x20, 2, 0, 0]);
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 
 pub mod device;
 pub mod mosquitto;
+pub mod raw;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
