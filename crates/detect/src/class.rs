@@ -63,6 +63,14 @@ pub(crate) struct Thresholds {
 }
 
 impl ClassDetector {
+    /// Number of slopes that a metric of this role learns.
+    pub(crate) fn n_slopes(&self, role: Role) -> usize {
+        match role {
+            Role::Health(_) => self.n_axes,
+            Role::Axis(_) | Role::Limits => 0,
+        }
+    }
+
     /// Checks the settings and prepares the class.
     ///
     /// # Errors
@@ -85,7 +93,7 @@ impl ClassDetector {
             .filter(|m| m.operating_point)
             .count()
             .min(AXES_MAX);
-        let (mut axis, mut health) = (0..n_axes, 0..TOGETHER_MAX - n_axes);
+        let (mut axis, mut health) = (0..n_axes, 0..TOGETHER_MAX);
         let roles: Vec<Role> = class
             .metrics
             .iter()

@@ -8,10 +8,11 @@ use crate::codec::{self, packed};
 use crate::health::{self, Standing};
 use crate::hours::TimeOfDay;
 use crate::limits::Passed;
-use crate::metric::{Departure, Metric, Verdict};
+use crate::metric::{Departure, Kind, Metric, Verdict};
+use crate::operation::{Axes, Gain, Operation};
 use crate::regimes::{AXES_MAX, Move, Regimes};
 use crate::signature::{self, Departed, Reason};
-use crate::together::{Joint, Residuals, TOGETHER_MAX, Together};
+use crate::together::{Joint, Residuals, TOGETHER_MAX, Together, narrow};
 use crate::{ClassDetector, Evidence, Scored};
 
 /// Version of the serialised form.
@@ -22,6 +23,10 @@ const GAP_INTERVALS: f64 = 50.0;
 const HOLD_INTERVALS: f64 = 5.0;
 /// Samples that T² is watched before it is judged.
 const JOINT_WARM_UP: f32 = 60.0;
+/// A metric this many deviations off is unusual by itself, not only together with others.
+const OWN_DEPARTURE: f32 = 3.0;
+/// So near its own threshold a metric speaks for itself.
+const OWN_RATIO: f64 = 0.9;
 /// Largest magnitude counted with: squares must stay finite.
 const VALUE_MAX: f64 = 1e140;
 /// From so many metrics on, all of them standing still is a machine at rest, not a stuck sensor.
@@ -32,9 +37,12 @@ const AT_REST_METRICS_MIN: usize = 3;
 pub struct DeviceDetector {
     metrics: Vec<Metric>,
     regimes: Regimes,
+    operation: Operation,
     together: Together,
     first_ms: i64,
     last_ms: i64,
+    /// The last row that the metrics were judged together at, ms.
+    joint_ms: i64,
     /// When the present joint departure began, ms; `i64::MIN`: none.
     joint_departed_ms: i64,
     /// True once a day has been seen.
@@ -44,9 +52,11 @@ pub struct DeviceDetector {
 packed!(DeviceDetector {
     metrics,
     regimes,
+    operation,
     together,
     first_ms,
     last_ms,
+    joint_ms,
     joint_departed_ms,
     settled,
     health,
@@ -71,9 +81,6 @@ struct Look {
     x: f64,
     seen: f64,
     departure: Option<Departure>,
-    z: f32,
-    /// Deviation once the operating point is taken into account, in the metric's unit.
-    sd: f64,
     verdict: Option<Verdict>,
     passed: Option<Passed>,
     stuck: Option<u32>,
@@ -84,11 +91,17 @@ impl DeviceDetector {
     #[must_use]
     pub fn new(class: &ClassDetector) -> Self {
         Self {
-            metrics: vec![Metric::new(); class.class.metrics.len()],
+            metrics: class
+                .roles
+                .iter()
+                .map(|&role| Metric::new(class.n_slopes(role)))
+                .collect(),
             regimes: Regimes::default(),
-            together: Together::new(class.n_health, class.n_axes),
+            operation: Operation::new(class.n_axes),
+            together: Together::new(class.n_health),
             first_ms: i64::MIN,
             last_ms: i64::MIN,
+            joint_ms: i64::MIN,
             joint_departed_ms: i64::MIN,
             settled: 0,
             health: 100.0,
@@ -110,20 +123,20 @@ impl DeviceDetector {
         self.find_regime(class, values);
         let regime = self.regimes.current();
 
+        let axes = self.axes(class, values, ms, regime);
+        let gain = axes
+            .filter(|_| class.n_axes > 0)
+            .map(|axes| self.operation.gain(&axes, class.n_axes));
+        let axes = axes.unwrap_or_default();
         let mut looks: Vec<Look> = Vec::with_capacity(self.metrics.len());
         for (i, value) in values.iter().enumerate().take(self.metrics.len()) {
             if let Some(seen) = value.filter(|v| v.is_finite()) {
-                looks.push(self.look(class, i, seen, regime, tod));
+                looks.push(self.look(class, i, seen, (regime, tod), &axes));
             }
         }
         let (rows, ratio_joint) = self.judge(class, &mut looks, ms, regime, settled);
-        self.learn(
-            class,
-            &looks,
-            rows.as_ref(),
-            ratio_joint,
-            (regime, tod, early),
-        );
+        let when = (regime, tod, early);
+        self.learn(class, &looks, &rows, ratio_joint, gain.as_ref(), when);
         self.accept_lasting(class, &looks, ratio_joint, ms);
 
         let damage = looks
@@ -134,7 +147,7 @@ impl DeviceDetector {
         Scored {
             anomaly: anomaly(&looks, ratio_joint),
             health: self.health,
-            evidence: self.evidence(class, &looks, rows.as_ref(), ratio_joint),
+            evidence: self.evidence(class, &looks, &rows, ratio_joint),
         }
     }
 
@@ -161,14 +174,20 @@ impl DeviceDetector {
             + metrics * size_of::<Metric>()
             + self.metrics.iter().map(Metric::bytes).sum::<usize>()
             + self.regimes.heap_bytes()
+            + self.operation.heap_bytes()
             + self.together.heap_bytes()
     }
 
     fn fits(&self, class: &ClassDetector) -> bool {
         self.metrics.len() == class.class.metrics.len()
-            && self.together.fits(class.n_health, class.n_axes)
+            && self.together.fits(class.n_health)
+            && self.operation.fits(class.n_axes)
             && self.regimes.sound()
-            && self.metrics.iter().all(Metric::sound)
+            && self
+                .metrics
+                .iter()
+                .zip(&class.roles)
+                .all(|(metric, &role)| metric.sound(class.n_slopes(role)))
     }
 
     #[allow(
@@ -230,35 +249,68 @@ impl DeviceDetector {
         }
     }
 
+    /// The departure of the operating point within its regime; `None` while an axis is unknown or its last
+    /// value too old.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "milliseconds within 285,000 years are exact"
+    )]
+    fn axes(
+        &mut self,
+        class: &ClassDetector,
+        values: &[Option<f64>],
+        ms: i64,
+        regime: usize,
+    ) -> Option<Axes> {
+        let mut axes = Axes::default();
+        let mut all_known = true;
+        for ((role, metric), value) in class.roles.iter().zip(&mut self.metrics).zip(values) {
+            let Role::Axis(axis) = *role else { continue };
+            // An axis that has never varied has no effect.
+            if !metric.ready() {
+                continue;
+            }
+            if let Some(x) = value.filter(|v| v.is_finite()) {
+                let x = x.clamp(-VALUE_MAX, VALUE_MAX);
+                axes[axis] = metric.axis_departure(x, regime);
+                metric.held = narrow(axes[axis]);
+                metric.held_ms = ms;
+                metric.learn_axis(x, regime, class);
+            } else {
+                axes[axis] = f64::from(metric.held);
+                all_known &= metric.held_ms != i64::MIN
+                    && (ms - metric.held_ms) as f64 <= HOLD_INTERVALS * class.interval_ms;
+            }
+        }
+        all_known.then_some(axes)
+    }
+
     fn look(
         &mut self,
         class: &ClassDetector,
         i: usize,
         seen: f64,
-        regime: usize,
-        tod: TimeOfDay,
+        (regime, tod): (usize, TimeOfDay),
+        axes: &Axes,
     ) -> Look {
         let metric = &mut self.metrics[i];
         let x = seen.clamp(-VALUE_MAX, VALUE_MAX);
         let passed = metric.limit(&class.class.metrics[i].limits, seen);
         let stuck = metric.repetitions(x, class.n_warm);
         let departure = match class.roles[i] {
-            Role::Limits => None,
-            Role::Health(_) | Role::Axis(_) if metric.ready() => {
-                Some(metric.departure(x, regime, tod))
-            }
+            Role::Health(_) if metric.ready() => Some(metric.departure(x, regime, tod, axes)),
+            Role::Axis(_) if metric.ready() => None,
             Role::Health(_) | Role::Axis(_) => {
                 metric.seed(x, regime);
                 None
             }
+            Role::Limits => None,
         };
         Look {
             metric: i,
             x,
             seen,
             departure,
-            z: departure.map_or(0.0, |d| d.q),
-            sd: departure.map_or(0.0, |d| d.sd),
             verdict: None,
             passed,
             stuck,
@@ -273,56 +325,34 @@ impl DeviceDetector {
         ms: i64,
         regime: usize,
         settled: bool,
-    ) -> (Option<Rows>, f32) {
-        for look in looks.iter() {
-            if let Some(d) = look.departure {
-                let metric = &mut self.metrics[look.metric];
-                metric.held = d.q;
-                metric.held_ms = ms;
-            }
-        }
-        let rows = self.residuals(class, looks, ms);
+    ) -> (Rows, f32) {
         for look in looks.iter_mut() {
-            let (Some(d), Role::Health(place)) = (look.departure, class.roles[look.metric]) else {
-                continue;
-            };
-            if let Some(place) = place {
-                let (z, effect) = self.together.compensated(place, d.q, &rows.all);
-                look.z = z;
-                look.sd = d.sd * f64::from(self.together.sd(place));
-                look.departure = Some(Departure {
-                    expected: d.expected + f64::from(effect) * d.sd,
-                    ..d
-                });
-            }
+            let Some(d) = look.departure else { continue };
             let metric = &mut self.metrics[look.metric];
+            metric.held = d.z;
+            metric.held_ms = ms;
             if metric.charted(regime) {
-                look.verdict = Some(metric.judge(look.z, regime, settled, class));
+                look.verdict = Some(metric.judge(d.z, regime, settled, class));
             }
         }
-        let mut rows = rows;
-        for look in looks.iter() {
-            if let Role::Health(Some(place)) = class.roles[look.metric] {
-                rows.z[place] = look.z;
-            }
+        let mut rows = self.residuals(class, ms);
+        if rows.complete {
+            self.joint_ms = ms;
+            rows.joint = self.together.joint(&rows.z, rows.n_ready);
         }
-        if !rows.complete {
-            return (None, 0.0);
+        let judged = looks
+            .iter()
+            .filter(|l| l.departure.is_some())
+            .filter(|l| matches!(class.roles[l.metric], Role::Health(Some(_))))
+            .all(|l| l.verdict.is_some_and(|v| v.counts));
+        if !judged || self.together.n_usual() < JOINT_WARM_UP {
+            return (rows, 0.0);
         }
-        let joint = self.together.joint(&rows.z, rows.n_health);
-        let mut ratio = 0.0;
-        if let Some(joint) = &joint {
-            let judged = looks
-                .iter()
-                .filter(|l| l.departure.is_some())
-                .filter(|l| matches!(class.roles[l.metric], Role::Health(Some(_))))
-                .all(|l| l.verdict.is_some_and(|v| v.counts));
-            if judged && self.together.n_usual() >= JOINT_WARM_UP {
-                ratio = self.together.judge(joint) / class.thresholds.joint;
-            }
+        if let Some(joint) = &rows.joint {
+            self.together.chart(joint);
         }
-        rows.joint = joint;
-        (Some(rows), ratio.max(0.0))
+        let ratio = self.together.departure() / class.thresholds.joint;
+        (rows, ratio.max(0.0))
     }
 
     /// The residuals of this row, with recent ones for metrics that it does not report.
@@ -330,44 +360,27 @@ impl DeviceDetector {
         clippy::cast_precision_loss,
         reason = "milliseconds within 285,000 years are exact"
     )]
-    fn residuals(&self, class: &ClassDetector, looks: &[Look], ms: i64) -> Rows {
+    fn residuals(&self, class: &ClassDetector, ms: i64) -> Rows {
         let mut rows = Rows {
-            all: [0.0; TOGETHER_MAX],
             z: [0.0; TOGETHER_MAX],
-            n_health: 0,
+            n_ready: 0,
             complete: true,
-            fresh: false,
             joint: None,
         };
-        let mut n_ready = 0_usize;
         for (role, metric) in class.roles.iter().zip(&self.metrics) {
-            let place = match *role {
-                Role::Health(Some(place)) => place,
-                Role::Axis(axis) => class.n_health + axis,
-                Role::Health(None) | Role::Limits => continue,
+            let Role::Health(Some(place)) = *role else {
+                continue;
             };
             if !metric.ready() {
                 continue;
             }
-            n_ready += 1;
-            rows.n_health += usize::from(place < class.n_health);
-            let age = if metric.held_ms == i64::MIN {
-                f64::INFINITY
-            } else {
-                (ms - metric.held_ms) as f64
-            };
-            rows.complete &= age <= HOLD_INTERVALS * class.interval_ms;
-            rows.all[place] = metric.held;
+            rows.n_ready += 1;
+            // Each value counts once, however the metrics are spread over rows.
+            rows.complete &= metric.held_ms != i64::MIN
+                && metric.held_ms > self.joint_ms
+                && (ms - metric.held_ms) as f64 <= HOLD_INTERVALS * class.interval_ms;
+            rows.z[place] = metric.held;
         }
-        for (role, metric) in class.roles.iter().zip(&self.metrics) {
-            if let Role::Health(Some(place)) = *role
-                && metric.ready()
-            {
-                rows.z[place] = self.together.compensated(place, metric.held, &rows.all).0;
-            }
-        }
-        let n_fresh = looks.iter().filter(|l| l.departure.is_some()).count();
-        rows.fresh = rows.complete && 2 * n_fresh >= n_ready;
         rows
     }
 
@@ -375,34 +388,34 @@ impl DeviceDetector {
         &mut self,
         class: &ClassDetector,
         looks: &[Look],
-        rows: Option<&Rows>,
+        rows: &Rows,
         ratio_joint: f32,
+        gain: Option<&Gain>,
         (regime, tod, early): (usize, TimeOfDay, bool),
     ) {
         let trust_joint = (2.0 - 2.0 * ratio_joint).clamp(0.0, 1.0);
         let mut least = trust_joint;
         for look in looks {
-            if look.departure.is_none() {
+            let Some(departure) = &look.departure else {
                 continue;
-            }
+            };
             let mut trust = look.verdict.map_or(1.0, |v| v.trust);
             if look.stuck.is_some() {
                 trust = 0.0;
             }
             least = least.min(trust);
             self.metrics[look.metric].learn(
-                (look.x, look.z),
+                (look.x, departure),
                 (regime, tod),
                 (look.verdict, trust),
+                gain,
                 class,
                 early,
             );
         }
-        if let Some(rows) = rows
-            && rows.fresh
-        {
+        if rows.complete {
             self.together
-                .learn(&rows.all, least, class.n_max, class.n_warm);
+                .learn(&rows.z, least, class.n_max, class.n_warm);
             if let Some(joint) = &rows.joint {
                 self.together.learn_usual(joint, least, class.n_max);
             }
@@ -431,7 +444,7 @@ impl DeviceDetector {
         if self.joint_departed_ms != i64::MIN
             && (ms - self.joint_departed_ms) as f64 >= hours_max * 3_600_000.0
         {
-            self.together = Together::new(class.n_health, class.n_axes);
+            self.together = Together::new(class.n_health);
             self.joint_departed_ms = i64::MIN;
         }
     }
@@ -443,7 +456,7 @@ impl DeviceDetector {
             .zip(look.departure)
             .map(|(v, d)| Standing {
                 expected: d.expected,
-                shift: f64::from(v.shift) * look.sd,
+                shift: f64::from(v.shift) * d.sd,
                 alarms: f64::from(v.shift.abs() / v.shift_alarm),
                 ratio: f64::from(v.ratio),
             });
@@ -458,7 +471,7 @@ impl DeviceDetector {
         &self,
         class: &ClassDetector,
         looks: &[Look],
-        rows: Option<&Rows>,
+        rows: &Rows,
         ratio_joint: f32,
     ) -> Vec<Evidence> {
         let mut out = Vec::new();
@@ -470,7 +483,7 @@ impl DeviceDetector {
         if !(any_verdict || any_limit || any_stuck || ratio_joint >= 1.0) {
             return out;
         }
-        let anomalies = departed(class, looks, rows, ratio_joint);
+        let anomalies = departed(class, looks, rows, ratio_joint, &self.together.shares());
         let limits: Vec<Departed> = looks
             .iter()
             .filter_map(|l| beyond_limit(class, l))
@@ -492,24 +505,22 @@ impl DeviceDetector {
 
 /// The residuals of one row, by place.
 struct Rows {
-    all: Residuals,
     z: Residuals,
-    n_health: usize,
-    /// Every metric in use has a recent residual.
+    /// Metrics in use.
+    n_ready: usize,
+    /// Every metric in use has a recent residual that was not judged yet.
     complete: bool,
-    /// And most of them are of this row.
-    fresh: bool,
     joint: Option<Joint>,
 }
 
 fn departed(
     class: &ClassDetector,
     looks: &[Look],
-    rows: Option<&Rows>,
+    rows: &Rows,
     ratio_joint: f32,
+    shares: &Residuals,
 ) -> Vec<Departed> {
-    let joint = rows.and_then(|r| r.joint.as_ref());
-    let squares: f32 = joint.map_or(0.0, |j| j.departures.iter().map(|d| d * d).sum());
+    let joint = rows.joint.as_ref();
     looks
         .iter()
         .filter_map(|l| {
@@ -517,35 +528,50 @@ fn departed(
             let own = l.verdict.filter(|v| v.counts).map(|v| Departed {
                 metric: l.metric,
                 ratio: f64::from(v.ratio),
-                up: (v.kind != crate::metric::Kind::Spread).then_some(v.shift >= 0.0),
+                up: (v.kind != Kind::Spread).then_some(v.shift >= 0.0),
                 expected: d.expected,
                 seen: match v.kind {
-                    crate::metric::Kind::Drift => d.expected + f64::from(v.shift) * l.sd,
-                    crate::metric::Kind::Level | crate::metric::Kind::Spread => l.seen,
+                    Kind::Drift => d.expected + f64::from(v.shift) * d.sd,
+                    Kind::Level | Kind::Spread => l.seen,
                 },
                 reason: Reason::Chart(v.kind),
             });
             let together = match (class.roles[l.metric], joint) {
-                (Role::Health(Some(place)), Some(joint)) if ratio_joint >= 1.0 && squares > 0.0 => {
-                    let departure = joint.departures[place];
-                    Some(Departed {
-                        metric: l.metric,
-                        ratio: f64::from(ratio_joint * departure.abs() / squares.sqrt()),
-                        up: Some(departure >= 0.0),
-                        expected: l.x - f64::from(joint.surprise[place]) * l.sd,
-                        seen: l.seen,
-                        reason: Reason::Together,
-                    })
-                }
+                (Role::Health(Some(place)), Some(joint)) if ratio_joint >= 1.0 => Some(Departed {
+                    metric: l.metric,
+                    ratio: f64::from(ratio_joint * relative(shares, place)),
+                    up: Some(joint.departures[place] >= 0.0),
+                    expected: d.expected + f64::from(joint.expected[place]) * d.sd,
+                    seen: l.seen,
+                    reason: if d.z.abs() < OWN_DEPARTURE {
+                        Reason::Together
+                    } else {
+                        Reason::Chart(Kind::Level)
+                    },
+                }),
                 _ => None,
             };
             match (own, together) {
-                (Some(own), Some(together)) if together.ratio > own.ratio => Some(together),
+                (Some(own), Some(together))
+                    if own.ratio < OWN_RATIO && together.ratio > own.ratio =>
+                {
+                    Some(together)
+                }
                 (None, together) => together,
                 (own, _) => own,
             }
         })
         .collect()
+}
+
+/// A share over the largest one: the metric most to blame carries the whole departure.
+fn relative(shares: &Residuals, place: usize) -> f32 {
+    let most = shares.iter().copied().fold(0.0, f32::max);
+    if most > 0.0 {
+        shares[place] / most
+    } else {
+        1.0
+    }
 }
 
 fn beyond_limit(class: &ClassDetector, look: &Look) -> Option<Departed> {

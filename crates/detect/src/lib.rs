@@ -10,6 +10,7 @@ mod health;
 mod hours;
 mod limits;
 mod metric;
+mod operation;
 mod regimes;
 mod settings;
 mod signature;

@@ -12,6 +12,7 @@ use crate::class::{DRIFT_WEIGHT, LEVEL_WEIGHT, SPREAD_WEIGHT};
 use crate::codec::packed;
 use crate::hours::{HOURS, TimeOfDay};
 use crate::limits::{LimitState, Passed};
+use crate::operation::{self, Axes, Gain};
 use crate::together::narrow;
 
 /// Values that set the first level and deviation: median and trimmed deviation of so many.
@@ -26,6 +27,8 @@ const LEVEL_MIN: f32 = 1.5;
 /// The spread chart has a heavier tail than a normal one; from simulated noise.
 const SPREAD_CAUTION: f32 = 1.15;
 /// Weight of the local level that stands in for the baseline until a day has been seen.
+/// Samples behind a level after another was merged into it, at most.
+const MERGED_SAMPLES: f32 = 100.0;
 /// Samples behind a level before the charts run.
 const CHART_SAMPLES_MIN: f32 = 16.0;
 const LOCAL_WEIGHT: f32 = 0.05;
@@ -46,6 +49,8 @@ pub(crate) struct Metric {
     sd_min: f64,
     n: u32,
     levels: Vec<Level>,
+    /// Effect of each axis of the operating point, in `unit` per unit of the axis.
+    slopes: Vec<f32>,
     /// Offset per hour of day, in `unit`.
     hours: Vec<f32>,
     hours_seen: u32,
@@ -67,7 +72,7 @@ pub(crate) struct Metric {
     limit: LimitState,
     /// When the present departure began, ms; `i64::MIN`: none.
     departed_ms: i64,
-    /// Last residual, for rows without this metric, and when.
+    /// Last residual (of an axis: its departure, units), for rows without this metric, and when.
     pub(crate) held: f32,
     pub(crate) held_ms: i64,
 }
@@ -78,6 +83,7 @@ packed!(Metric {
     sd_min,
     n,
     levels,
+    slopes,
     hours,
     hours_seen,
     hours_used,
@@ -153,7 +159,9 @@ pub(crate) struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Departure {
     /// Deviations from the baseline.
-    pub(crate) q: f32,
+    pub(crate) z: f32,
+    /// What the operating point and the hour add to the level, in the metric's unit.
+    added: f64,
     /// What the baseline expects, in the metric's unit.
     pub(crate) expected: f64,
     /// The deviation, in the metric's unit.
@@ -183,26 +191,10 @@ impl Level {
         let var = self.sd * self.sd;
         self.sd = (var + rate * (e * e - var)).max(0.0).sqrt().max(sd_min);
     }
-
-    fn merged(a: Self, b: Self) -> Self {
-        let (n, gap) = (f64::from(a.n + b.n).max(1e-9), b.mean - a.mean);
-        if a.n < 1.0 || b.n < 1.0 {
-            return if a.n < b.n { b } else { a };
-        }
-        let share = f64::from(b.n) / n;
-        Self {
-            mean: a.mean + share * gap,
-            sd: ((1.0 - share) * a.sd * a.sd
-                + share * b.sd * b.sd
-                + share * (1.0 - share) * gap * gap)
-                .sqrt(),
-            n: a.n.max(b.n),
-        }
-    }
 }
 
 impl Metric {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(n_slopes: usize) -> Self {
         Self {
             seed: Vec::new(),
             origin: 0.0,
@@ -210,6 +202,7 @@ impl Metric {
             sd_min: 0.0,
             n: 0,
             levels: Vec::new(),
+            slopes: vec![0.0; n_slopes],
             hours: Vec::new(),
             hours_seen: 0,
             hours_used: 0,
@@ -323,28 +316,63 @@ impl Metric {
     pub(crate) fn merge_regimes(&mut self, kept: usize, dropped: usize) {
         if self.ready() {
             self.extend_levels(kept.max(dropped));
-            self.levels[kept] = Level::merged(self.levels[kept], self.levels[dropped]);
-            self.levels[dropped] = Level::unknown(self.unit);
+            let (into, gone) = (self.levels[kept], self.levels[dropped]);
+            // The mean stays: it belongs to the point that the slopes count from. The deviation is a guess
+            // now, to be learnt quickly.
+            self.levels[kept] = if into.n < 1.0 { gone } else { into };
+            self.levels[kept].n = self.levels[kept].n.min(MERGED_SAMPLES);
+            self.levels[dropped] = Level::unknown(into.sd);
         }
     }
 
     /// Departure of `x` from the baseline. Call only when [`Self::ready`].
-    pub(crate) fn departure(&mut self, x: f64, regime: usize, tod: TimeOfDay) -> Departure {
+    pub(crate) fn departure(
+        &mut self,
+        x: f64,
+        regime: usize,
+        tod: TimeOfDay,
+        axes: &Axes,
+    ) -> Departure {
         self.extend_levels(regime);
+        let added =
+            self.unit * (f64::from(self.hour_offset(tod)) + operation::effect(&self.slopes, axes));
         let level = &mut self.levels[regime];
-        let offset = if self.hours_used == 1 {
-            self.unit * f64::from(tod.offset(&self.hours))
-        } else {
-            0.0
-        };
         if level.n < 1.0 {
-            level.learn(x - offset, 1.0, 1.0, self.sd_min);
+            level.learn(x - added, 1.0, 1.0, self.sd_min);
         }
-        let expected = level.mean + offset;
+        let expected = level.mean + added;
         Departure {
-            q: standard((x - expected) / level.sd),
+            z: standard((x - expected) / level.sd),
+            added,
             expected,
             sd: level.sd,
+        }
+    }
+
+    /// Departure of an operating-point metric from its regime's usual value, in its unit.
+    pub(crate) fn axis_departure(&mut self, x: f64, regime: usize) -> f64 {
+        self.extend_levels(regime);
+        let level = &mut self.levels[regime];
+        if level.n < 1.0 {
+            level.learn(x, 1.0, 1.0, self.sd_min);
+        }
+        operation::axis((x - level.mean) / self.unit)
+    }
+
+    /// Learns the usual value of an operating-point metric; then it stays, for the slopes count from it.
+    pub(crate) fn learn_axis(&mut self, x: f64, regime: usize, class: &ClassDetector) {
+        self.n = self.n.saturating_add(1);
+        let level = &mut self.levels[regime];
+        if level.n < class.n_regime {
+            level.learn(x, 1.0, class.n_max, self.sd_min);
+        }
+    }
+
+    fn hour_offset(&self, tod: TimeOfDay) -> f32 {
+        if self.hours_used == 1 {
+            tod.offset(&self.hours)
+        } else {
+            0.0
         }
     }
 
@@ -439,40 +467,31 @@ impl Metric {
         (threshold * sd).max(DRIFT_MIN)
     }
 
-    /// Learns a sample: `x` in its regime, `z` its compensated departure.
+    /// Learns a sample: `x` in its regime, as far as it is trusted.
     pub(crate) fn learn(
         &mut self,
-        (x, z): (f64, f32),
+        (x, departure): (f64, &Departure),
         (regime, tod): (usize, TimeOfDay),
         (verdict, trust): (Option<Verdict>, f32),
+        gain: Option<&Gain>,
         class: &ClassDetector,
         early: bool,
     ) {
         self.n = self.n.saturating_add(1);
-        let offset = if self.hours_used == 1 {
-            self.unit * f64::from(tod.offset(&self.hours))
-        } else {
-            0.0
-        };
-        if let Some(rate) = class.hour_rate
-            && trust > 0.0
-        {
-            self.learn_hours(
-                x,
-                regime,
-                tod,
-                trust * if early { 1.0 / 16.0 } else { rate },
-            );
-        }
-        let level = &mut self.levels[regime];
         if trust > 0.0 {
-            level.learn(
-                x - offset,
-                trust,
-                class.n_max,
-                self.sd_min.max(x.abs() * 1e-12),
-            );
+            if let Some(rate) = class.hour_rate {
+                let rate = trust * if early { 1.0 / 16.0 } else { rate };
+                let effect = departure.added - self.unit * f64::from(self.hour_offset(tod));
+                self.learn_hours(x - effect, regime, tod, rate);
+            }
+            if let Some(gain) = gain {
+                let error = f64::from(departure.z).clamp(-HUBER, HUBER) * departure.sd / self.unit;
+                gain.learn(&mut self.slopes, error, trust);
+            }
+            let sd_min = self.sd_min.max(x.abs() * 1e-12);
+            self.levels[regime].learn(x - departure.added, trust, class.n_max, sd_min);
         }
+        let z = departure.z;
         if let Some(verdict) = verdict {
             self.departures.learn(z, trust, class.n_max, false);
             self.spread.learn(verdict.spread, trust, class.n_max, true);
@@ -580,12 +599,13 @@ impl Metric {
         size_of::<Self>()
             + self.seed.capacity() * size_of::<f64>()
             + self.levels.capacity() * size_of::<Level>()
-            + self.hours.capacity() * size_of::<f32>()
+            + (self.hours.capacity() + self.slopes.capacity()) * size_of::<f32>()
     }
 
     /// True when vectors have the lengths that the code relies on.
-    pub(crate) fn sound(&self) -> bool {
-        self.seed.len() < SEED_SAMPLES
+    pub(crate) fn sound(&self, n_slopes: usize) -> bool {
+        self.slopes.len() == n_slopes
+            && self.seed.len() < SEED_SAMPLES
             && self.levels.len() <= crate::regimes::REGIMES_MAX
             && (self.hours.is_empty() || self.hours.len() == HOURS)
             && (self.unit > 0.0 || self.levels.is_empty())

@@ -102,7 +102,8 @@ impl Regimes {
             for (i, a) in self.centres.iter().enumerate().take(j) {
                 let d = distance(&a.at, &b.at);
                 if best.is_none_or(|(_, _, least)| d < least) {
-                    best = Some((i, j, d));
+                    let (kept, dropped) = if a.n >= b.n { (i, j) } else { (j, i) };
+                    best = Some((kept, dropped, d));
                 }
             }
         }

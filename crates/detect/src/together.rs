@@ -1,56 +1,54 @@
 //! The metrics together: which combinations are unusual, though each value may be usual.
 //!
 //! A shrunk covariance of the standardised residuals is kept (Ledoit and Wolf's idea with a fixed rule for
-//! the shrinkage) and factorised now and then. It gives three things: the linear effect of the operating
-//! point within a regime, Hotelling's T² over the other metrics, and for each metric what the others let
-//! expect of it: with precision matrix P, that is `z - (Pz)_i / P_ii`.
+//! the shrinkage) and factorised now and then. It gives two things: Hotelling's T² over the metrics, and for
+//! each metric what the others let expect of it: with precision matrix P, that is `z - (Pz)_i / P_ii`.
 
 use linfa_linalg::cholesky::InverseC;
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 
 use crate::chart::{Moments, pull};
 use crate::codec::packed;
 
-/// Most metrics covered; the first of the class, the operating point included.
+/// Most metrics covered: the first of the class that speak of health.
 pub(crate) const TOGETHER_MAX: usize = 16;
 /// Weight of the chart over T².
 const CHART_WEIGHT: f32 = 0.1;
 /// Residuals count no farther than this.
 const RESIDUAL_MAX: f32 = 8.0;
+/// A residual whose variance is below this does not vary.
+const VARIANCE_MIN: f32 = 0.01;
 /// Samples between two factorisations.
 const REFIT_SAMPLES: u16 = 128;
 
-/// Residuals of one row. Positions `0..n_health` are metrics that speak of health, then the operating point.
+/// Residuals of one row, in deviations.
 pub(crate) type Residuals = [f32; TOGETHER_MAX];
 
 /// State over the metrics of one device.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Together {
-    /// Lower triangle of the covariance of all residuals.
+    /// Lower triangle of the covariance of the residuals.
     cov: Vec<f32>,
     n: f32,
     since_fit: u16,
-    /// True once factorised.
-    fitted: u8,
-    /// Effect of each operating-point residual on each health residual.
-    slopes: Vec<f32>,
-    /// Deviation of each health residual once those effects are taken out.
+    /// Deviation of each residual at the last factorisation.
     sds: Vec<f32>,
-    /// Precision of the health residuals in units of `sds`: lower triangle.
+    /// Precision in units of `sds`: lower triangle; empty before the first factorisation.
     precision: Vec<f32>,
     chart: Moments,
     ewma: f32,
+    /// Smoothed square of each metric's departure from what the others let expect.
+    blame: Vec<f32>,
 }
 packed!(Together {
     cov,
     n,
     since_fit,
-    fitted,
-    slopes,
     sds,
     precision,
     chart,
-    ewma
+    ewma,
+    blame
 });
 
 /// T² of one row, taken apart.
@@ -59,8 +57,8 @@ pub(crate) struct Joint {
     u: f32,
     /// Signed departure of each metric from what the others let expect, in its conditional deviations.
     pub(crate) departures: Residuals,
-    /// The same, in residual units.
-    pub(crate) surprise: Residuals,
+    /// What the others let expect of each metric, as a residual.
+    pub(crate) expected: Residuals,
 }
 
 fn triangle(i: usize, j: usize) -> usize {
@@ -68,58 +66,33 @@ fn triangle(i: usize, j: usize) -> usize {
 }
 
 impl Together {
-    pub(crate) fn new(n_health: usize, n_axes: usize) -> Self {
-        let n = n_health + n_axes;
+    pub(crate) fn new(n_metrics: usize) -> Self {
         Self {
-            cov: vec![0.0; n * (n + 1) / 2],
+            cov: vec![0.0; triangle(n_metrics, 0)],
             n: 0.0,
             since_fit: 0,
-            fitted: 0,
-            slopes: vec![0.0; n_health * n_axes],
-            sds: vec![1.0; n_health],
+            sds: vec![1.0; n_metrics],
             precision: Vec::new(),
             chart: Moments::new(1.0, 0.05),
             ewma: 0.0,
+            blame: vec![0.0; n_metrics],
         }
     }
 
-    pub(crate) fn fits(&self, n_health: usize, n_axes: usize) -> bool {
-        let n = n_health + n_axes;
-        self.cov.len() == n * (n + 1) / 2
-            && self.slopes.len() == n_health * n_axes
-            && self.sds.len() == n_health
-            && (self.fitted == 0 || self.precision.len() == n_health * (n_health + 1) / 2)
+    pub(crate) fn fits(&self, n_metrics: usize) -> bool {
+        self.cov.len() == triangle(n_metrics, 0)
+            && self.sds.len() == n_metrics
+            && self.blame.len() == n_metrics
+            && (self.precision.is_empty() || self.precision.len() == self.cov.len())
     }
 
     /// Size on the heap, bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         let n = self.cov.capacity()
-            + self.slopes.capacity()
             + self.sds.capacity()
-            + self.precision.capacity();
+            + self.precision.capacity()
+            + self.blame.capacity();
         n * size_of::<f32>()
-    }
-
-    fn n_axes(&self) -> usize {
-        self.slopes.len() / self.sds.len().max(1)
-    }
-
-    /// Residual `q` of health metric `i` with the effect of the operating point taken out: its value in
-    /// deviations, and how much of `q` the operating point explains.
-    pub(crate) fn compensated(&self, i: usize, q: f32, all: &Residuals) -> (f32, f32) {
-        let n_axes = self.n_axes();
-        let axes = &all[self.sds.len()..self.sds.len() + n_axes];
-        let effect: f32 = self.slopes[i * n_axes..(i + 1) * n_axes]
-            .iter()
-            .zip(axes)
-            .map(|(b, x)| b * x)
-            .sum();
-        ((q - effect) / self.sds[i], effect)
-    }
-
-    /// Deviation of health metric `i`'s residual once compensated.
-    pub(crate) fn sd(&self, i: usize) -> f32 {
-        self.sds[i]
     }
 
     /// Learns the residuals of one row; unready metrics are 0.
@@ -127,10 +100,9 @@ impl Together {
         if weight <= 0.0 {
             return;
         }
-        let n_all = self.sds.len() + self.n_axes();
         self.n = (self.n + weight).min(n_max);
         let rate = (2.0 * weight / (self.n + 2.0)).min(1.0);
-        for i in 0..n_all {
+        for i in 0..self.sds.len() {
             let x = all[i].clamp(-RESIDUAL_MAX, RESIDUAL_MAX);
             let row = &mut self.cov[triangle(i, 0)..=triangle(i, i)];
             for (c, y) in row.iter_mut().zip(all) {
@@ -138,7 +110,7 @@ impl Together {
             }
         }
         self.since_fit = self.since_fit.saturating_add(1);
-        if self.n >= n_min && (self.fitted == 0 || self.since_fit >= REFIT_SAMPLES) {
+        if self.n >= n_min && (self.precision.is_empty() || self.since_fit >= REFIT_SAMPLES) {
             self.since_fit = 0;
             self.refit();
         }
@@ -146,66 +118,55 @@ impl Together {
 
     /// Factorises. A covariance that cannot be inverted keeps the last factors.
     fn refit(&mut self) {
-        let n_health = self.sds.len();
-        let n_all = n_health + self.n_axes();
-        if n_health == 0 {
+        let n = self.sds.len();
+        if n == 0 {
             return;
         }
-        let shrink = 1.0 - (0.02 + n_all as f32 / self.n.max(1.0)).min(0.5);
-        let cov = Array2::from_shape_fn((n_all, n_all), |(i, j)| {
-            let c = |i: usize| f64::from(self.cov[triangle(i, i)]);
-            // A metric that does not vary stands alone.
-            if i == j {
-                if c(i) < 0.01 { 1.0 } else { c(i) }
-            } else if c(i) < 0.01 || c(j) < 0.01 {
-                0.0
-            } else {
-                f64::from(shrink * self.cov[triangle(i.max(j), i.min(j))])
-            }
-        });
-        let (of_health, of_axes) = cov.view().split_at(Axis(0), n_health);
-        let (health, cross) = of_health.split_at(Axis(1), n_health);
-        let axes = of_axes.split_at(Axis(1), n_health).1.to_owned();
-        let (slopes, rest) = if n_all > n_health {
-            let Ok(inverse) = axes.invc() else { return };
-            let slopes = cross.dot(&inverse);
-            let rest = &health - &slopes.dot(&cross.t());
-            (slopes, rest)
-        } else {
-            (Array2::zeros((n_health, 0)), health.to_owned())
-        };
-        let sds: Vec<f64> = rest.diag().iter().map(|v| v.max(0.01).sqrt()).collect();
-        let unit = Array2::from_shape_fn((n_health, n_health), |(i, j)| {
+        let shrink = 1.0 - (0.02 + n as f32 / self.n.max(1.0)).min(0.5);
+        let var = |i: usize| self.cov[triangle(i, i)];
+        let correlations = Array2::from_shape_fn((n, n), |(i, j)| {
             if i == j {
                 1.0
+            } else if var(i) < VARIANCE_MIN || var(j) < VARIANCE_MIN {
+                // A metric that does not vary stands alone.
+                0.0
             } else {
-                rest[(i, j)] / (sds[i] * sds[j])
+                let c = self.cov[triangle(i.max(j), i.min(j))];
+                f64::from(shrink * c / (var(i) * var(j)).sqrt())
             }
         });
-        let Ok(precision) = unit.invc() else { return };
-        if precision.iter().chain(&slopes).any(|p| !p.is_finite()) {
+        let Ok(precision) = correlations.invc() else {
+            return;
+        };
+        if precision.iter().any(|p| !p.is_finite()) {
             return;
         }
-        self.slopes = slopes.iter().map(|&b| narrow(b)).collect();
-        self.sds = sds.iter().map(|&v| narrow(v)).collect();
+        self.sds = (0..n)
+            .map(|i| {
+                if var(i) < VARIANCE_MIN {
+                    1.0
+                } else {
+                    var(i).sqrt()
+                }
+            })
+            .collect();
         self.precision.clear();
-        for i in 0..n_health {
+        for i in 0..n {
             for j in 0..=i {
                 self.precision.push(narrow(precision[(i, j)]));
             }
         }
-        self.fitted = 1;
     }
 
-    /// T² of compensated residuals `z`, of which `n_ready` metrics are in use.
+    /// T² of residuals `z`, of which `n_ready` metrics are in use.
     pub(crate) fn joint(&self, z: &Residuals, n_ready: usize) -> Option<Joint> {
-        if self.fitted == 0 || n_ready < 2 {
+        if self.precision.is_empty() || n_ready < 2 {
             return None;
         }
         let n = self.sds.len();
         let mut clipped = [0.0_f32; TOGETHER_MAX];
-        for (c, z) in clipped.iter_mut().zip(z) {
-            *c = z.clamp(-RESIDUAL_MAX, RESIDUAL_MAX);
+        for ((c, z), sd) in clipped.iter_mut().zip(z).zip(&self.sds) {
+            *c = (z / sd).clamp(-RESIDUAL_MAX, RESIDUAL_MAX);
         }
         let mut pz = [0.0_f32; TOGETHER_MAX];
         for i in 0..n {
@@ -219,24 +180,45 @@ impl Together {
         let mut joint = Joint {
             u: 0.0,
             departures: [0.0; TOGETHER_MAX],
-            surprise: [0.0; TOGETHER_MAX],
+            expected: [0.0; TOGETHER_MAX],
         };
         let mut t2 = 0.0_f32;
         for i in 0..n {
             let p = self.precision[triangle(i, i)].max(1e-6);
             t2 += clipped[i] * pz[i];
             joint.departures[i] = pz[i] / p.sqrt();
-            joint.surprise[i] = pz[i] / p;
+            joint.expected[i] = self.sds[i] * (clipped[i] - pz[i] / p);
         }
         joint.u = (t2.max(0.0) / n_ready as f32).cbrt();
         Some(joint)
     }
 
-    /// Takes T² into the chart; how far it stands above its usual value, in deviations of the chart.
-    pub(crate) fn judge(&mut self, joint: &Joint) -> f32 {
+    /// Takes T² into the chart.
+    pub(crate) fn chart(&mut self, joint: &Joint) {
         let sd = self.chart.sd();
         pull(&mut self.ewma, joint.u - self.chart.mean, CHART_WEIGHT, sd);
+        for (blame, departure) in self.blame.iter_mut().zip(joint.departures) {
+            *blame += CHART_WEIGHT * (departure * departure - *blame);
+        }
+    }
+
+    /// How far T² stands above its usual value, in deviations of its chart.
+    pub(crate) fn departure(&self) -> f32 {
         self.ewma / self.chart.ewma_sd(CHART_WEIGHT, self.chart.n + 30.0)
+    }
+
+    /// Share of each metric in the present departure; they sum to 1.
+    pub(crate) fn shares(&self) -> Residuals {
+        let mut shares = [0.0; TOGETHER_MAX];
+        // A metric that only does what it always does (1 on average) is not to blame.
+        let beyond = |b: f32| (b - 1.0).max(0.0);
+        let all: f32 = self.blame.iter().map(|&b| beyond(b)).sum();
+        if all > 0.0 {
+            for (share, &b) in shares.iter_mut().zip(&self.blame) {
+                *share = beyond(b) / all;
+            }
+        }
+        shares
     }
 
     /// Learns what T² usually is.
@@ -252,6 +234,7 @@ impl Together {
     /// After a gap or a repair: the present state says nothing.
     pub(crate) fn forget_present(&mut self) {
         self.ewma = 0.0;
+        self.blame.fill(0.0);
         self.chart.forget_order();
     }
 }

@@ -32,7 +32,7 @@ fn until_evidence(
             return (i, evidence);
         }
     }
-    panic!("nothing found in {n_samples_max} samples");
+    unreachable!("nothing found in {n_samples_max} samples");
 }
 
 fn check_shares(evidence: &Evidence) {

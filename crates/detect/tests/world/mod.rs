@@ -1,5 +1,9 @@
 //! A pump of eight metrics, made from a seed: two of operation, six of health.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its part; a failure ends the test"
+)]
 
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_detect::{ClassDetector, DetectSettings, DeviceDetector, Scored};
