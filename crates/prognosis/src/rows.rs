@@ -76,6 +76,9 @@ pub(crate) struct Rows {
     pub(crate) outcome: Vec<Vec<Outcome>>,
     /// Per mode: number of failures in the histories.
     pub(crate) n_failures: Vec<usize>,
+    /// The histories, in order: where their rows end, and what is known of their sampling.
+    sampled: Vec<Sampled>,
+    horizon_h: f64,
 }
 
 /// What followed a row within the horizon.
@@ -106,6 +109,8 @@ impl Rows {
             ts: Vec::new(),
             outcome: vec![Vec::new(); modes.len()],
             n_failures: vec![0; modes.len()],
+            sampled: Vec::new(),
+            horizon_h,
         };
         let mut out = Vec::new();
         for history in histories {
@@ -114,6 +119,7 @@ impl Rows {
             for (n, fate) in rows.n_failures.iter_mut().zip(&fates) {
                 *n += fate.failed.len();
             }
+            let first_row = rows.ts.len();
             let mut state = FeatureState::new(spec.metrics.len());
             for item in &history.items {
                 match item {
@@ -132,9 +138,69 @@ impl Rows {
                     HistoryItem::Failure { .. } => {}
                 }
             }
+            let times = &rows.ts[first_row..];
+            let mut gaps: Vec<f64> = times.windows(2).map(|t| t[1].hours_since(t[0])).collect();
+            gaps.sort_by(f64::total_cmp);
+            let interval_h = gaps.get(gaps.len() / 2).copied().unwrap_or(0.0);
+            rows.sampled.push(Sampled {
+                rows: first_row..rows.ts.len(),
+                interval_h,
+                span_h: gaps.iter().sum(),
+                n_failures: fates.iter().map(|f| f.failed.len()).collect(),
+            });
         }
         rows
     }
+
+    /// Weights of the rows for a mode, 1 on average over the known ones. Histories are often kept around
+    /// failures and thinned elsewhere; taken as they are they would make failure look common. So the
+    /// quiet rows stand for all the quiet time between first and last reading, the rows before a
+    /// failure for the horizon before each failure. Histories sampled alike are pooled.
+    pub(crate) fn natural_weights(&self, mode: usize) -> Vec<f64> {
+        let outcome = &self.outcome[mode];
+        let mut weights = vec![0.0; outcome.len()];
+        let mut histories: Vec<&Sampled> = self.sampled.iter().collect();
+        histories.sort_by(|a, b| a.interval_h.total_cmp(&b.interval_h));
+        for alike in histories.chunk_by(|a, b| a.interval_h == b.interval_h) {
+            let rows = || alike.iter().flat_map(|s| s.rows.clone());
+            let seen_h = |which: Outcome| {
+                let n = rows().filter(|r| outcome[*r] == which).count();
+                n as f64 * alike[0].interval_h
+            };
+            let (failed_h, lasted_h) = (seen_h(Outcome::Failed), seen_h(Outcome::Lasted));
+            let n_failures: usize = alike.iter().map(|s| s.n_failures[mode]).sum();
+            let before_failures_h = (n_failures as f64 * self.horizon_h).max(failed_h);
+            let span_h: f64 = alike.iter().map(|s| s.span_h).sum();
+            let quiet_h = (span_h - before_failures_h).max(lasted_h);
+            let factor = |all: f64, seen: f64| if seen > 0.0 { all / seen } else { 1.0 };
+            let failed = factor(before_failures_h, failed_h);
+            let lasted = factor(quiet_h, lasted_h);
+            for row in rows() {
+                weights[row] = match outcome[row] {
+                    Outcome::Failed => failed * alike[0].interval_h,
+                    Outcome::Lasted => lasted * alike[0].interval_h,
+                    Outcome::Unknown => 0.0,
+                };
+            }
+        }
+        let known = outcome.iter().filter(|o| **o != Outcome::Unknown).count();
+        let scale = known as f64 / weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        for weight in &mut weights {
+            *weight *= scale;
+        }
+        weights
+    }
+}
+
+/// How a history was sampled.
+struct Sampled {
+    rows: std::ops::Range<usize>,
+    /// Hours that one reading stands for: the median distance.
+    interval_h: f64,
+    /// Hours from the first reading to the last, gaps included.
+    span_h: f64,
+    /// Per mode.
+    n_failures: Vec<usize>,
 }
 
 /// What befell one machine in one mode.

@@ -39,8 +39,8 @@ impl Default for TrainParams {
             rounds: 80,
             depth: 4,
             learning_rate: 0.1,
-            leaf_weight_min: 5.0,
-            l2: 5.0,
+            leaf_weight_min: 2.0,
+            l2: 2.0,
             folds: 5,
             seed: 1,
         }
@@ -144,7 +144,6 @@ pub fn train(
         leaf_weight_min: params.leaf_weight_min,
         l2: params.l2,
     };
-    let weights = vec![1.0; n_rows];
     let mut learnt = Vec::new();
     let mut scores = Vec::new();
     let mut modes_left_out = Vec::new();
@@ -165,6 +164,7 @@ pub fn train(
             .filter(|(_, o)| **o != Outcome::Unknown)
             .map(|(r, _)| r)
             .collect();
+        let weights = rows.natural_weights(m);
         let mut held = Vec::with_capacity(known.len());
         for fold in 0..folds {
             let is_out = |r: &u32| fold_of[rows.machine[*r as usize]] == fold;

@@ -1,12 +1,13 @@
 //! Reading the files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use forecare_domain::{ComponentName, InvalidName, Timestamp};
+use forecare_domain::{ComponentName, InvalidName, ModeName, Timestamp};
+use forecare_prognosis::{History, HistoryItem};
 
 use super::MachineRange;
 
@@ -311,8 +312,9 @@ impl AzurePdm {
         })
     }
 
-    /// What the machines tell, in order of time; at one instant readings, then errors, then replacements,
-    /// each by machine. The failures are not among it.
+    /// What the machines tell, in order of time; at one instant errors, then readings, then replacements,
+    /// each by machine: a reading is judged with the errors of its hour known. The failures are not
+    /// among it.
     pub fn events_in_time_order(&self) -> impl Iterator<Item = Event<'_>> {
         let readings = self.readings.iter().map(|r| Event {
             machine: r.machine,
@@ -333,14 +335,65 @@ impl AzurePdm {
         // Stable: within one list the order of time, machine and name stays.
         all.sort_by_key(|e| {
             let rank = match e.kind {
-                EventKind::Reading(_) => 0,
-                EventKind::Error(_) => 1,
+                EventKind::Error(_) => 0,
+                EventKind::Reading(_) => 1,
                 EventKind::Replaced(_) => 2,
             };
             (e.ts, rank)
         });
         all.into_iter()
     }
+
+    /// The same with the failures, machine by machine, to learn from. A failure mode is named like its
+    /// component, a device as [`device_name`] has it.
+    #[must_use]
+    pub fn histories(&self) -> Vec<History> {
+        let mut items: BTreeMap<u32, Vec<HistoryItem>> = BTreeMap::new();
+        for event in self.events_in_time_order() {
+            let ts = event.ts;
+            items
+                .entry(event.machine)
+                .or_default()
+                .push(match event.kind {
+                    EventKind::Reading(values) => HistoryItem::Reading {
+                        ts,
+                        values: values.map(Some).to_vec(),
+                    },
+                    EventKind::Error(code) => HistoryItem::Event {
+                        ts,
+                        code: code.to_owned(),
+                    },
+                    EventKind::Replaced(component) => HistoryItem::Replaced {
+                        ts,
+                        component: component.clone(),
+                    },
+                });
+        }
+        for failure in &self.failures {
+            // A component's name is a mode's name: the rules are the same.
+            if let Ok(mode) = ModeName::new(failure.component.as_str()) {
+                let ts = failure.ts;
+                let items = items.entry(failure.machine).or_default();
+                items.push(HistoryItem::Failure { ts, mode });
+            }
+        }
+        items
+            .into_iter()
+            .map(|(machine, mut items)| {
+                items.sort_by_key(HistoryItem::ts);
+                History {
+                    device: device_name(machine),
+                    items,
+                }
+            })
+            .collect()
+    }
+}
+
+/// The device that reports for a machine: `machine-7`.
+#[must_use]
+pub fn device_name(machine: u32) -> String {
+    format!("machine-{machine}")
 }
 
 fn component_rows(

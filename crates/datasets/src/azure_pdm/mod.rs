@@ -6,7 +6,7 @@ mod report;
 
 pub use load::{
     AzurePdm, Event, EventKind, Failure, LoadError, METRICS, Reading, Replacement, ReportedError,
-    Telemetry, UnknownTelemetry,
+    Telemetry, UnknownTelemetry, device_name,
 };
 pub use range::{MachineRange, MachineRangeError};
 pub use report::{
