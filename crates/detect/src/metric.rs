@@ -111,8 +111,15 @@ struct Level {
     mean: f64,
     sd: f64,
     n: f32,
+    /// An early mean that stays: hours count from it until they are used.
+    anchor: f64,
 }
-packed!(Level { mean, sd, n });
+packed!(Level {
+    mean,
+    sd,
+    n,
+    anchor
+});
 
 /// Repetitions of the last value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -174,12 +181,14 @@ impl Level {
             mean: 0.0,
             sd,
             n: 0.0,
+            anchor: 0.0,
         }
     }
 
     fn learn(&mut self, x: f64, weight: f32, n_max: f32, sd_min: f64) {
         if self.n < 1.0 {
             self.mean = x;
+            self.anchor = x;
             self.n = 1.0;
             return;
         }
@@ -188,6 +197,9 @@ impl Level {
         let rate = f64::from((weight * 2.0 / (self.n + 2.0)).min(1.0));
         let e = (x - self.mean).clamp(-HUBER * self.sd, HUBER * self.sd);
         self.mean += rate * e;
+        if self.n < CHART_SAMPLES_MIN {
+            self.anchor = self.mean;
+        }
         let var = self.sd * self.sd;
         self.sd = (var + rate * (e * e - var)).max(0.0).sqrt().max(sd_min);
     }
@@ -295,6 +307,7 @@ impl Metric {
             mean: median,
             sd: self.unit,
             n: 12.0,
+            anchor: median,
         };
     }
 
@@ -517,12 +530,18 @@ impl Metric {
             }
         }
         let level = self.levels[regime];
-        let in_units = standard((x - level.mean) / self.unit);
+        let from_mean = standard((x - level.mean) / self.unit);
+        let from_anchor = standard((x - level.anchor) / self.unit);
+        let in_units = if self.hours_used == 1 {
+            from_mean
+        } else {
+            from_anchor
+        };
         let per_sd = standard(self.unit / level.sd).max(1e-6);
         let offset = tod.offset(&self.hours);
         let square = |e: f32| (e * per_sd).clamp(-10.0, 10.0).powi(2);
         self.error_with += (square(in_units - offset) - self.error_with) / 240.0;
-        self.error_without += (square(in_units) - self.error_without) / 240.0;
+        self.error_without += (square(from_mean) - self.error_without) / 240.0;
         tod.learn(&mut self.hours, in_units, rate, 1.0 / per_sd);
     }
 
@@ -538,19 +557,35 @@ impl Metric {
             return;
         }
         self.hours_used = u8::from(use_them);
-        let centre = self.hours.iter().sum::<f32>() / HOURS as f32;
-        if use_them {
-            self.hours.iter_mut().for_each(|h| *h -= centre);
-        }
-        for level in &mut self.levels {
-            if use_them {
-                level.mean += self.unit * f64::from(centre);
-                level.sd *= f64::from(gain.sqrt().max(0.01));
+        let seen = |hour: usize| self.hours_seen & (1 << hour) != 0;
+        let n_seen = self.hours_seen.count_ones().max(1);
+        let all: f64 = (0..HOURS)
+            .filter(|&h| seen(h))
+            .map(|h| f64::from(self.hours[h]))
+            .sum();
+        let centre = all / f64::from(n_seen);
+        for (h, hour) in self.hours.iter_mut().enumerate() {
+            *hour = if self.hours_seen & (1 << h) != 0 {
+                *hour - narrow(centre)
             } else {
-                level.sd /= f64::from(gain.sqrt().clamp(0.01, 1.0));
+                0.0
+            };
+        }
+        for level in self.levels.iter_mut().filter(|l| l.n >= 1.0) {
+            if use_them {
+                level.mean = level.anchor + self.unit * centre;
+                level.sd *= f64::from(self.error_with.clamp(1e-4, 1.0).sqrt());
+            } else {
+                level.mean += self.unit * centre;
+                level.sd *= f64::from(self.error_without.clamp(1.0, 1e4).sqrt());
             }
             level.sd = level.sd.max(self.sd_min);
+            level.anchor = level.mean;
+            level.n = level.n.min(MERGED_SAMPLES);
         }
+        self.error_with = 1.0;
+        self.error_without = if use_them { 2.0 } else { 1.0 };
+        self.departures = Moments::new(0.0, 1.0);
         self.forget_present();
         self.drift_ewma = 0.0;
         self.drift_var = 0.0;
@@ -586,6 +621,9 @@ impl Metric {
     pub(crate) fn relearn(&mut self) {
         for level in &mut self.levels {
             level.n = 0.0;
+        }
+        if self.hours_used == 0 {
+            self.hours_seen = 0;
         }
         self.limit = LimitState::default();
         self.forget_present();
