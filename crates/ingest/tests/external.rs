@@ -200,7 +200,6 @@ async fn a_small_window_and_a_slow_consumer_neither_deadlock_nor_reorder() {
     until("the subscription", || stats.connected()).await;
     publish(&mosquitto, 0..500).await;
     until("the window to fill", || stats.in_flight() >= 3).await;
-    assert!(stats.queue_len() <= 2 * 3 + 64);
     let mut stored = Vec::new();
     while stored.len() < 500 {
         let got = batch(&mut source, 2).await;

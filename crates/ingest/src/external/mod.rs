@@ -36,6 +36,12 @@ const PACKET_OVERHEAD_BYTES: usize = 256 * 1024;
 /// Largest packet of the protocol.
 const PROTOCOL_PACKET_BYTES_MAX: u32 = 268_435_455;
 
+/// Packet ids of the protocol: no broker can have more messages unacknowledged on one connection.
+const UNACKNOWLEDGED_MAX: usize = 65_535;
+/// What a lost connection left behind, and what comes again. Not the receive maximum: Mosquitto sends
+/// far beyond a small one (seen with 2.0.11), and to disconnect for that would be to do it for ever.
+const QUEUE_MAX: usize = 2 * UNACKNOWLEDGED_MAX;
+
 /// Settings of the connection to an external broker.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExternalConfig {
@@ -54,7 +60,8 @@ pub struct ExternalConfig {
     pub topics: Vec<String>,
     /// How long the broker keeps messages for us while we are away, whole seconds.
     pub session_expiry: Duration,
-    /// Most unacknowledged messages the broker may send; large is fast. At least 1.
+    /// Most unacknowledged messages the broker may send; large is fast. At least 1. It bounds memory as
+    /// far as the broker keeps to it; the protocol's own bound is 65,535.
     pub receive_maximum: u16,
     /// Largest payload that is passed on whole, bytes.
     pub payload_bytes_max: usize,
@@ -129,16 +136,13 @@ impl ExternalBroker {
             }
         }
         let options = options(&config)?;
-        // Twice the window: what a lost connection left behind, and what comes again.
-        let queue_max = 2 * usize::from(config.receive_maximum) + 64;
-        let (queue, receiver) = mpsc::channel(queue_max);
+        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         stats.watch_queue(&queue);
         let view = Arc::new(watch::channel(View::default()).0);
         let backoff = Backoff::new(config.backoff_min, config.backoff_max, &config.client_id);
         let session = Session {
             options,
             topics: config.topics,
-            receive_maximum: config.receive_maximum,
             payload_bytes_max: config.payload_bytes_max,
             backoff,
             clock,

@@ -18,6 +18,7 @@ use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::UNACKNOWLEDGED_MAX;
 use super::backoff::Backoff;
 use super::source::Received;
 use super::view::View;
@@ -27,11 +28,12 @@ use crate::{IngestStats, Message};
 
 /// Requests beside acknowledgements: subscribe, disconnect.
 const REQUESTS_MAX: usize = 16;
+/// Longest wait for the broker to hang up after our DISCONNECT.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Session {
     pub(super) options: MqttOptions,
     pub(super) topics: Vec<String>,
-    pub(super) receive_maximum: u16,
     pub(super) payload_bytes_max: usize,
     pub(super) backoff: Backoff,
     pub(super) clock: Arc<dyn Clock>,
@@ -55,6 +57,8 @@ struct Connection {
     client: AsyncClient,
     subscribe_id: Option<u16>,
     subscribed_at: Option<Instant>,
+    /// Set when DISCONNECT is on its way: the latest time for the broker to hang up.
+    goodbye_until: Option<Instant>,
 }
 
 /// Waits until nobody wants messages any more.
@@ -64,6 +68,13 @@ async fn unwanted(changes: &mut watch::Receiver<View>) {
         .await
         .map(|_view| ())
         .ok();
+}
+
+async fn overdue(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Session {
@@ -94,8 +105,8 @@ impl Session {
     /// Makes one connection and serves it to its end. Everything of it is made new: nothing that
     /// waits in an old connection's buffers can reach the next one.
     async fn connection(&mut self, changes: &mut watch::Receiver<View>, attempts: &mut u64) -> End {
-        let window = usize::from(self.receive_maximum) + REQUESTS_MAX;
-        let (client, mut event_loop) = AsyncClient::new(self.options.clone(), window);
+        let (client, mut event_loop) =
+            AsyncClient::new(self.options.clone(), UNACKNOWLEDGED_MAX + REQUESTS_MAX);
         let mut epoch = 0;
         self.view
             .send_modify(|view| epoch = view.begin(client.clone()));
@@ -104,13 +115,14 @@ impl Session {
             client,
             subscribe_id: None,
             subscribed_at: None,
+            goodbye_until: None,
         };
         let end = 'connection: loop {
             // Kept across changes of the view: a poll that is dropped may lose an acknowledgement.
             let poll = event_loop.poll();
             tokio::pin!(poll);
             let event = loop {
-                if let ControlFlow::Break(end) = self.attend(&connection, changes) {
+                if let ControlFlow::Break(end) = self.attend(&mut connection, changes) {
                     break 'connection end;
                 }
                 tokio::select! {
@@ -118,6 +130,7 @@ impl Session {
                     changed = changes.changed() => if changed.is_err() {
                         break 'connection End::Finished;
                     },
+                    () = overdue(connection.goodbye_until) => break 'connection End::Finished,
                 }
             };
             let handled = match event {
@@ -126,7 +139,8 @@ impl Session {
                     connection.subscribe_id = Some(id);
                     ControlFlow::Continue(())
                 }
-                Ok(Event::Outgoing(Outgoing::Disconnect)) => ControlFlow::Break(End::Finished),
+                // Including our own DISCONNECT: the broker hangs up once it has read all before it. To
+                // hang up first could lose acknowledgements that it has not read yet.
                 Ok(Event::Outgoing(_)) => ControlFlow::Continue(()),
                 Err(error) => ControlFlow::Break(End::Lost(error.to_string())),
             };
@@ -153,7 +167,7 @@ impl Session {
     /// Does what the consumer or the handle asked for.
     fn attend(
         &mut self,
-        connection: &Connection,
+        connection: &mut Connection,
         changes: &mut watch::Receiver<View>,
     ) -> ControlFlow<End> {
         let (epoch, stopping, abandoned) = {
@@ -171,8 +185,11 @@ impl Session {
             if connection.subscribed_at.is_none() {
                 return ControlFlow::Break(End::Finished);
             }
-            if self.stats.in_flight() == 0 && connection.client.try_disconnect().is_err() {
-                return ControlFlow::Break(End::Finished);
+            if self.stats.in_flight() == 0 && connection.goodbye_until.is_none() {
+                if connection.client.try_disconnect().is_err() {
+                    return ControlFlow::Break(End::Finished);
+                }
+                connection.goodbye_until = Some(Instant::now() + GOODBYE_MAX);
             }
         }
         ControlFlow::Continue(())
