@@ -246,6 +246,7 @@ impl DeviceDetector {
             for metric in &mut self.metrics {
                 metric.merge_regimes(kept, dropped);
             }
+            self.together.forget_present();
         }
     }
 
