@@ -1,6 +1,10 @@
 //! Prints the figures of the README: time per row, size of a device's state, false alarms on noise.
 //! `cargo run --release -p forecare-detect --example figures [device-months]`
-#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::unwrap_used,
+    reason = "figures for people; a failure ends the run"
+)]
 
 #[path = "../tests/world/mod.rs"]
 mod world;

@@ -9,6 +9,7 @@ mod evidence;
 mod health;
 mod hours;
 mod limits;
+mod look;
 mod metric;
 mod operation;
 mod regimes;
