@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AlarmId, DeviceId, MetricName, ModeName, Timestamp};
+use crate::{AlarmId, DeviceId, ModeName, Timestamp};
 
 /// How urgent an alarm episode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

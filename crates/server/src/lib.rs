@@ -1,1 +1,14 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod app;
+mod auth;
+mod cli;
+mod clock;
+mod config;
+mod desk;
+mod home;
+mod metrics;
+mod models;
+mod pipeline;
+
+pub use cli::run;

@@ -1,2 +1,7 @@
 //! The `forecare` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    forecare_server::run()
+}

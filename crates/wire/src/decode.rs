@@ -1,6 +1,6 @@
 //! The way of a message: topic, bounds, encoding, then the codec of its topic.
 
-use forecare_domain::{RejectReason, Timestamp};
+use forecare_domain::{RejectReason, Rejection, Timestamp};
 
 use crate::event::event;
 use crate::findings::{Finding, Findings};
@@ -25,6 +25,16 @@ pub fn decode<'a>(envelope: &Envelope<'a>, now: Timestamp, limits: &Limits) -> D
         message,
         rejections: findings.into_rejections(envelope, limits),
     }
+}
+
+/// The rejection of a message that was decoded but cannot be taken, such as one of an unknown device. Foreign
+/// text in `detail` is to be shortened by the caller; topic and payload are cut here.
+#[must_use]
+pub fn reject(envelope: &Envelope<'_>, reason: RejectReason, detail: &str, limits: &Limits) -> Rejection {
+    let mut findings = Findings::default();
+    findings.push(Finding::new(reason, detail));
+    let mut rejections = findings.into_rejections(envelope, limits);
+    rejections.swap_remove(0)
 }
 
 /// As [`decode`]; the error is what refuses the whole message.

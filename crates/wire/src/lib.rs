@@ -13,5 +13,5 @@ mod status;
 mod telemetry;
 mod topic;
 
-pub use decode::decode;
+pub use decode::{decode, reject};
 pub use message::{Decoded, Envelope, Inbound, Limits, Sample, Telemetry};

@@ -1,0 +1,363 @@
+//! The service as a whole: store, broker, pipeline, care desk, API; started together, stopped in order.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use forecare_api::{ApiState, Desk, StreamEvent};
+use forecare_care::CarePolicy;
+use forecare_catalogue::Catalogue;
+use forecare_detect::{DetectSettings, EpisodeSettings};
+use forecare_domain::{Asset, ClassName, Clock};
+use forecare_ingest::{
+    BatchLimit, EmbeddedBroker, EmbeddedConfig, ExternalBroker, ExternalConfig, IngestStats, Source,
+};
+use forecare_store::{Credential, CredentialRole, Store};
+use forecare_store_sqlite::SqliteStore;
+use forecare_wire::Limits;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use crate::auth::Keys;
+use crate::config::Config;
+use crate::desk::CareDesk;
+use crate::home::{Home, secret_hash};
+use crate::metrics::Metrics;
+use crate::models;
+use crate::pipeline::{ClassSettings, Control, Devices, Pipeline, PipelineParts};
+
+/// Events a slow listener may fall behind before it is told that it missed some.
+const STREAM_EVENTS_MAX: usize = 1_024;
+/// Requests waiting for the pipeline.
+const CONTROL_MAX: usize = 64;
+/// How often the sources' counts are copied to the metrics.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// What a service is started from.
+pub(crate) struct AppOptions {
+    /// The instance's directory, locked.
+    pub(crate) home: Home,
+    /// Settings.
+    pub(crate) config: Config,
+    /// What is known of the machines.
+    pub(crate) catalogue: Catalogue,
+    /// Judges readings.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Tells when messages arrive.
+    pub(crate) arrival_clock: Arc<dyn Clock>,
+    /// A banner for the console.
+    pub(crate) notice: Option<String>,
+    /// Credentials beside those in the store, valid while this process runs.
+    pub(crate) credentials: Vec<Credential>,
+}
+
+/// A running service.
+pub(crate) struct App {
+    /// Address of the embedded broker; `None` with an external one.
+    pub(crate) mqtt_addr: Option<SocketAddr>,
+    /// Address of API and console.
+    pub(crate) http_addr: SocketAddr,
+    /// The store.
+    pub(crate) store: Arc<dyn Store>,
+    /// The API token.
+    pub(crate) token: String,
+    /// What the source counts.
+    pub(crate) stats: Arc<IngestStats>,
+    /// Live events.
+    pub(crate) stream: broadcast::Sender<StreamEvent>,
+    sqlite: Arc<SqliteStore>,
+    care: CareDesk,
+    broker: Broker,
+    pipeline: JoinHandle<Result<()>>,
+    desk: JoinHandle<()>,
+    api: JoinHandle<std::io::Result<()>>,
+    refresh: JoinHandle<()>,
+    stop_desk: watch::Sender<bool>,
+    stop_api: watch::Sender<bool>,
+    stopping: Arc<AtomicBool>,
+    _home: Home,
+}
+
+enum Broker {
+    Embedded(EmbeddedBroker),
+    External(ExternalBroker),
+}
+
+/// Reads the catalogue file, or `built_in` where the path is empty.
+///
+/// # Errors
+/// The file cannot be read, or is no catalogue.
+pub(crate) fn catalogue(path: &Path, built_in: &str) -> Result<Catalogue> {
+    if path.as_os_str().is_empty() {
+        return Catalogue::parse(built_in).context("the built-in catalogue is damaged");
+    }
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the catalogue {}: check the key catalogue", path.display()))?;
+    Catalogue::parse(&text).with_context(|| format!("the catalogue {} cannot be used", path.display()))
+}
+
+impl App {
+    /// Starts everything; returns once devices and people can connect.
+    ///
+    /// # Errors
+    /// A port in use, a model that does not fit, a store that cannot be opened: each names the fix.
+    pub(crate) async fn start(options: AppOptions) -> Result<Self> {
+        let AppOptions { home, config, catalogue, clock, arrival_clock, notice, credentials } = options;
+        let token = home.api_token()?;
+        // The port first: it is the cheapest thing to fail on.
+        let listener = TcpListener::bind(config.http.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {} for API and console: stop the program that uses the port, or choose another address with http.listen (or --http)",
+                config.http.listen
+            )
+        })?;
+        let http_addr = listener.local_addr()?;
+        let model_dir = if config.models.dir.as_os_str().is_empty() { home.models() } else { config.models.dir.clone() };
+        let models = models::load(&model_dir, &catalogue)?;
+        let sqlite = Arc::new(SqliteStore::open(&home.database(), &catalogue, clock.now())?);
+        let store: Arc<dyn Store> = sqlite.clone();
+        let metrics = Arc::new(Metrics::new()?);
+        let keys = Keys::new(store.credentials().await?, config.mqtt.anonymous);
+        keys.add(Credential {
+            username: "admin".to_owned(),
+            role: CredentialRole::Api,
+            secret_sha256: secret_hash(token.as_bytes()),
+        });
+        for credential in credentials {
+            keys.add(credential);
+        }
+        let mut devices = Devices::new(&catalogue, models, &class_settings(&config))?;
+        devices.restore(store.as_ref()).await.context("cannot rebuild the detectors from the store")?;
+        info!(n_devices = devices.len(), "detectors restored");
+
+        let stats = Arc::new(IngestStats::default());
+        let (broker, source, mqtt_addr) = broker(&config, &keys, &arrival_clock, &stats).await?;
+        let (stream, _) = broadcast::channel(STREAM_EVENTS_MAX);
+        let (control, control_requests) = mpsc::channel::<Control>(CONTROL_MAX);
+        let care_wake = Arc::new(Notify::new());
+        let catalogue = Arc::new(catalogue);
+        let pipeline = Pipeline::new(PipelineParts {
+            store: Arc::clone(&store),
+            devices,
+            clock: Arc::clone(&clock),
+            arrival_clock: Arc::clone(&arrival_clock),
+            limits: limits(&config),
+            batch: BatchLimit {
+                messages_max: config.ingest.batch_messages_max,
+                linger: Duration::from_millis(config.ingest.batch_linger_ms),
+            },
+            checkpoint_rows: config.ingest.checkpoint_rows,
+            auto_register: auto_register(&config, &catalogue)?,
+            devices_max: config.ingest.devices_max,
+            stream: stream.clone(),
+            care_wake: Arc::clone(&care_wake),
+            metrics: Arc::clone(&metrics),
+        });
+        let desk = CareDesk::new(
+            Arc::clone(&store),
+            Arc::clone(&catalogue),
+            Arc::clone(&clock),
+            care_policy(&config),
+            control,
+            stream.clone(),
+            Arc::clone(&metrics),
+        );
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (stop_desk, desk_stopped) = watch::channel(false);
+        let (stop_api, mut api_stopped) = watch::channel(false);
+        let state = ApiState {
+            store: Arc::clone(&store),
+            catalogue,
+            clock,
+            desk: Arc::new(desk.clone()),
+            stream: stream.clone(),
+            metrics: metrics.registry.clone(),
+            auth: Arc::new(keys),
+            readiness: readiness(&stats, &stopping),
+            notice,
+        };
+        let refresh = {
+            let (metrics, stats) = (Arc::clone(&metrics), Arc::clone(&stats));
+            tokio::spawn(async move {
+                loop {
+                    metrics.refresh(&stats);
+                    tokio::time::sleep(REFRESH_EVERY).await;
+                }
+            })
+        };
+        Ok(Self {
+            mqtt_addr,
+            http_addr,
+            token,
+            stats,
+            stream,
+            sqlite,
+            care: desk.clone(),
+            broker,
+            pipeline: tokio::spawn(pipeline.run(source, control_requests)),
+            desk: tokio::spawn(desk.run(care_wake, desk_stopped)),
+            api: tokio::spawn(forecare_api::serve(listener, state, async move {
+                // The sender lives as long as the service: an error means it is gone.
+                api_stopped.wait_for(|stop| *stop).await.ok();
+            })),
+            refresh,
+            store,
+            stop_desk,
+            stop_api,
+            stopping,
+            _home: home,
+        })
+    }
+
+    /// Registers assets in store and pipeline.
+    ///
+    /// # Errors
+    /// A class that the catalogue does not have, or the store refuses.
+    pub(crate) async fn register(&self, assets: Vec<Asset>) -> Result<()> {
+        Ok(self.care.register_assets(assets).await?)
+    }
+
+    /// URL of the console.
+    #[must_use]
+    pub(crate) fn console_url(&self) -> String {
+        format!("http://{}/", self.http_addr)
+    }
+
+    /// Returns when the pipeline has ended by itself, with its reason.
+    ///
+    /// # Errors
+    /// What ended it.
+    pub(crate) async fn failed(&mut self) -> Result<()> {
+        (&mut self.pipeline).await.context("the pipeline broke")?
+    }
+
+    /// Stops in order: no more messages, pipeline drained, care desk idle, API closed, database closed.
+    ///
+    /// # Errors
+    /// Something could not be stored on the way; what was acknowledged is stored all the same.
+    pub(crate) async fn shutdown(self) -> Result<()> {
+        self.stopping.store(true, Ordering::SeqCst);
+        match self.broker {
+            Broker::Embedded(broker) => broker.shutdown().await,
+            Broker::External(broker) => broker.shutdown().await,
+        }
+        let pipeline = self.pipeline.await.context("the pipeline broke");
+        self.stop_desk.send_replace(true);
+        self.desk.await.context("the care desk broke")?;
+        self.stop_api.send_replace(true);
+        self.api.await.context("the API broke")??;
+        self.refresh.abort();
+        pipeline??;
+        drop(self.store);
+        self.sqlite.close()?;
+        Ok(())
+    }
+}
+
+async fn broker(
+    config: &Config,
+    keys: &Keys,
+    clock: &Arc<dyn Clock>,
+    stats: &Arc<IngestStats>,
+) -> Result<(Broker, Box<dyn Source>, Option<SocketAddr>)> {
+    if config.mqtt.url.is_empty() {
+        let embedded = EmbeddedConfig {
+            listen: config.mqtt.listen,
+            queue_max: config.ingest.queue_max,
+            payload_bytes_max: config.ingest.payload_bytes_max,
+            clients_max: config.mqtt.clients_max,
+        };
+        let (broker, source) =
+            EmbeddedBroker::start(embedded, Arc::new(keys.clone()), Arc::clone(clock), Arc::clone(stats)).await?;
+        let addr = broker.local_addr();
+        return Ok((Broker::Embedded(broker), Box::new(source), Some(addr)));
+    }
+    let password = if config.mqtt.password_file.as_os_str().is_empty() {
+        None
+    } else {
+        let path = &config.mqtt.password_file;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}: check mqtt.password_file", path.display()))?;
+        Some(text.trim_end_matches(['\r', '\n']).to_owned())
+    };
+    let external = ExternalConfig {
+        url: config.mqtt.url.clone(),
+        client_id: config.mqtt.client_id.clone(),
+        username: Some(config.mqtt.username.clone()).filter(|name| !name.is_empty()),
+        password,
+        ca_file: Some(config.mqtt.ca_file.clone()).filter(|path| !path.as_os_str().is_empty()),
+        topics: config.mqtt.topics.clone(),
+        session_expiry: Duration::from_secs(u64::from(config.mqtt.session_expiry_hours) * 3_600),
+        receive_maximum: config.mqtt.receive_maximum,
+        payload_bytes_max: config.ingest.payload_bytes_max,
+        backoff_min: Duration::from_millis(200),
+        backoff_max: Duration::from_secs(30),
+    };
+    let (broker, source) = ExternalBroker::connect(external, Arc::clone(clock), Arc::clone(stats))?;
+    Ok((Broker::External(broker), Box::new(source), None))
+}
+
+fn readiness(
+    stats: &Arc<IngestStats>,
+    stopping: &Arc<AtomicBool>,
+) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
+    let (stats, stopping) = (Arc::clone(stats), Arc::clone(stopping));
+    Arc::new(move || {
+        if stopping.load(Ordering::SeqCst) {
+            return Err("shutting down".to_owned());
+        }
+        if !stats.connected() {
+            let why = stats.last_error().unwrap_or_else(|| "still connecting".to_owned());
+            return Err(format!("not connected to the MQTT broker: {why}"));
+        }
+        Ok(())
+    })
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        payload_bytes_max: config.ingest.payload_bytes_max,
+        future_tolerance_hours: config.ingest.future_tolerance_minutes / 60.0,
+        ..Limits::default()
+    }
+}
+
+fn auto_register(config: &Config, catalogue: &Catalogue) -> Result<Option<ClassName>> {
+    if config.ingest.auto_register.is_empty() {
+        return Ok(None);
+    }
+    let class = ClassName::new(&config.ingest.auto_register).context("ingest.auto_register")?;
+    if catalogue.class(&class).is_none() {
+        let known: Vec<&str> = catalogue.classes.iter().map(|c| c.name.as_str()).collect();
+        bail!("ingest.auto_register names class \"{class}\", the catalogue has {}", known.join(", "));
+    }
+    Ok(Some(class))
+}
+
+fn class_settings(config: &Config) -> ClassSettings {
+    ClassSettings {
+        detect: DetectSettings {
+            false_alarms_per_device_month: config.detect.false_alarms_per_device_month,
+            ..DetectSettings::default()
+        },
+        episodes: EpisodeSettings::default(),
+        reassess_hours: config.detect.reassess_hours,
+        margin: config.care.margin,
+    }
+}
+
+fn care_policy(config: &Config) -> CarePolicy {
+    CarePolicy {
+        withdraw_after_hours: config.care.withdraw_after_hours,
+        soft_hold_hours: config.care.soft_hold_hours,
+        confirm_after_hours: config.care.confirm_after_hours,
+        margin: config.care.margin,
+        ..CarePolicy::default()
+    }
+}
+

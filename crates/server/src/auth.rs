@@ -1,0 +1,143 @@
+//! Who may come in: devices by name and secret, people by token. Only hashes are kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use forecare_api::Auth;
+use forecare_ingest::Authorizer;
+use forecare_store::{Credential, CredentialRole};
+
+use crate::home::secret_hash;
+
+/// All credentials, shared by broker and API.
+#[derive(Clone, Default)]
+pub(crate) struct Keys {
+    by_name: Arc<RwLock<HashMap<String, Credential>>>,
+    /// Clients of the embedded broker need no credential.
+    anonymous: bool,
+}
+
+impl Keys {
+    pub(crate) fn new(credentials: Vec<Credential>, anonymous: bool) -> Self {
+        let by_name = credentials.into_iter().map(|c| (c.username.clone(), c)).collect();
+        Self { by_name: Arc::new(RwLock::new(by_name)), anonymous }
+    }
+
+    pub(crate) fn add(&self, credential: Credential) {
+        self.by_name
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(credential.username.clone(), credential);
+    }
+
+    fn role(&self, username: &str) -> Option<CredentialRole> {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(username).map(|c| c.role)
+    }
+}
+
+/// Compares without telling by its duration where the first difference lies.
+fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+}
+
+impl Authorizer for Keys {
+    fn authenticate(&self, _client_id: &str, username: Option<&str>, password: Option<&[u8]>) -> bool {
+        let Some(username) = username else { return self.anonymous };
+        let keys = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        match (keys.get(username), password) {
+            (Some(key), Some(password)) => {
+                key.role != CredentialRole::Api && same(&key.secret_sha256, &secret_hash(password))
+            }
+            (None, _) => self.anonymous,
+            (Some(_), None) => false,
+        }
+    }
+
+    fn may_publish(&self, username: Option<&str>, topic: &str) -> bool {
+        let device = topic.strip_prefix("devices/").and_then(|rest| rest.split('/').next());
+        match username.map(|name| (name, self.role(name))) {
+            Some((name, Some(CredentialRole::Device))) => {
+                device == Some(name) || topic.starts_with("v1/devices/me/")
+            }
+            Some((_, Some(CredentialRole::Gateway))) => device.is_some(),
+            Some((_, Some(CredentialRole::Api))) => false,
+            Some((_, None)) | None => self.anonymous,
+        }
+    }
+
+    fn may_subscribe(&self, username: Option<&str>, filter: &str) -> bool {
+        // Devices hear what is addressed to them, never each other's telemetry.
+        let device = filter.strip_prefix("devices/").and_then(|rest| rest.split('/').next());
+        match username.map(|name| (name, self.role(name))) {
+            Some((name, Some(CredentialRole::Device))) => {
+                device == Some(name) || filter.starts_with("v1/devices/me/")
+            }
+            Some((_, Some(CredentialRole::Gateway))) => device.is_some(),
+            Some((_, Some(CredentialRole::Api))) => false,
+            Some((_, None)) | None => self.anonymous,
+        }
+    }
+}
+
+impl Auth for Keys {
+    fn check_token(&self, token: &str) -> Option<String> {
+        let hash = secret_hash(token.as_bytes());
+        let keys = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        keys.values()
+            .find(|k| k.role == CredentialRole::Api && same(&k.secret_sha256, &hash))
+            .map(|k| k.username.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(anonymous: bool) -> Keys {
+        let key = |username: &str, role, secret: &str| Credential {
+            username: username.to_owned(),
+            role,
+            secret_sha256: secret_hash(secret.as_bytes()),
+        };
+        Keys::new(
+            vec![
+                key("pump-1", CredentialRole::Device, "a"),
+                key("hall", CredentialRole::Gateway, "b"),
+                key("admin", CredentialRole::Api, "c"),
+            ],
+            anonymous,
+        )
+    }
+
+    #[test]
+    fn a_device_speaks_only_for_itself() {
+        let keys = keys(false);
+        assert!(keys.authenticate("x", Some("pump-1"), Some(b"a")));
+        assert!(!keys.authenticate("x", Some("pump-1"), Some(b"b")));
+        assert!(!keys.authenticate("x", Some("pump-1"), None));
+        assert!(!keys.authenticate("x", None, None));
+        assert!(keys.may_publish(Some("pump-1"), "devices/pump-1/telemetry"));
+        assert!(keys.may_publish(Some("pump-1"), "v1/devices/me/telemetry"));
+        assert!(!keys.may_publish(Some("pump-1"), "devices/pump-2/telemetry"));
+        assert!(!keys.may_publish(Some("pump-1"), "devices/pump-10/telemetry"));
+        assert!(!keys.may_subscribe(Some("pump-1"), "devices/+/telemetry"));
+        assert!(!keys.may_subscribe(Some("pump-1"), "#"));
+        assert!(keys.may_publish(Some("hall"), "devices/pump-2/telemetry"));
+    }
+
+    #[test]
+    fn the_token_of_people_opens_no_broker_and_no_device_opens_the_api() {
+        let keys = keys(true);
+        assert!(!keys.authenticate("x", Some("admin"), Some(b"c")));
+        assert_eq!(keys.check_token("c").as_deref(), Some("admin"));
+        assert_eq!(keys.check_token("a"), None);
+        assert_eq!(keys.check_token(""), None);
+    }
+
+    #[test]
+    fn an_open_broker_still_guards_the_names_that_have_a_secret() {
+        let keys = keys(true);
+        assert!(keys.authenticate("x", None, None));
+        assert!(!keys.authenticate("x", Some("pump-1"), None));
+    }
+}

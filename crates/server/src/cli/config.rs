@@ -1,0 +1,46 @@
+//! `forecare config`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use super::DEMO_CATALOGUE;
+use crate::app::catalogue;
+use crate::config::{Config, DEFAULT_TOML};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Read the configuration as `serve` would, and say what is wrong with it.
+    Check(CheckArgs),
+    /// Print every key with its meaning and default.
+    Default,
+    /// Print the built-in catalogue, to start one's own from.
+    Catalogue,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Config file; without it, defaults and environment are checked.
+    #[arg(long, env = "FORECARE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(crate) fn run(command: ConfigCommand) -> Result<()> {
+    match command {
+        ConfigCommand::Check(args) => {
+            let config = Config::load(args.config.as_deref(), &[])?;
+            let catalogue = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
+            println!(
+                "ok: {} asset classes, {} parts, broker {}, console http://{}/",
+                catalogue.classes.len(),
+                catalogue.parts.len(),
+                if config.mqtt.url.is_empty() { format!("embedded on {}", config.mqtt.listen) } else { config.mqtt.url },
+                config.http.listen
+            );
+        }
+        ConfigCommand::Default => print!("{DEFAULT_TOML}"),
+        ConfigCommand::Catalogue => print!("{DEMO_CATALOGUE}"),
+    }
+    Ok(())
+}

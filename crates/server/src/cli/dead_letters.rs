@@ -1,0 +1,72 @@
+//! `forecare dead-letters`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use forecare_domain::{Clock, RejectReason};
+use forecare_store::{PageRequest, Store};
+use forecare_store_sqlite::SqliteStore;
+
+use super::{DEMO_CATALOGUE, HomeArg, SERVE_HOME};
+use crate::app::catalogue;
+use crate::clock::SystemClock;
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadLettersArgs {
+    #[command(flatten)]
+    home: HomeArg,
+    /// Only of this reason, such as invalid_json.
+    #[arg(long)]
+    reason: Option<String>,
+    /// How many at most, newest first.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+}
+
+pub(crate) async fn run(args: DeadLettersArgs) -> Result<()> {
+    let reason = match &args.reason {
+        None => None,
+        Some(label) => match RejectReason::ALL.into_iter().find(|r| r.label() == label) {
+            Some(reason) => Some(reason),
+            None => {
+                let known: Vec<&str> = RejectReason::ALL.into_iter().map(RejectReason::label).collect();
+                bail!("\"{label}\" is no reason; use one of {}", known.join(", "));
+            }
+        },
+    };
+    let store = open_existing(&args.home.or(SERVE_HOME), DEMO_CATALOGUE)?;
+    let counts = store.rejection_counts().await?;
+    if counts.iter().all(|(_, n)| *n == 0) {
+        println!("no message was refused");
+        return Ok(());
+    }
+    println!("{:<22} {:>12}", "reason", "refused");
+    for (reason, n) in counts.iter().filter(|(_, n)| *n > 0) {
+        println!("{:<22} {n:>12}", reason.label());
+    }
+    let letters = store.dead_letters(reason, PageRequest { before: None, limit: usize::from(args.limit) }).await?;
+    println!("\nnewest {} kept:", letters.len());
+    for letter in letters {
+        let letter = letter.item;
+        println!("{}  {}  {}", letter.received_at, letter.reason.label(), letter.topic);
+        println!("    {}", letter.detail);
+        println!(
+            "    payload, {} bytes: {}",
+            letter.payload_bytes,
+            letter.payload.escape_ascii().to_string().chars().take(200).collect::<String>()
+        );
+    }
+    Ok(())
+}
+
+/// Opens the store of an instance that may be running: reading needs no lock.
+pub(crate) fn open_existing(home: &Path, built_in: &str) -> Result<Arc<SqliteStore>> {
+    let database = home.join("forecare.sqlite");
+    if !database.is_file() {
+        bail!("there is no instance in {}: name its directory with --home DIR", home.display());
+    }
+    let catalogue = catalogue(Path::new(""), built_in)?;
+    Ok(Arc::new(SqliteStore::open(&database, &catalogue, SystemClock.now())?))
+}

@@ -1,0 +1,142 @@
+//! The command line: a file per subcommand.
+
+mod bench;
+mod config;
+mod dead_letters;
+mod demo;
+mod device;
+mod progress;
+mod replay;
+mod report;
+mod serve;
+mod train;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// The catalogue of the demo, and of `serve` where none is configured.
+pub(crate) const DEMO_CATALOGUE: &str = include_str!("../../../catalogue/catalogues/demo.toml");
+/// The catalogue of the Azure predictive-maintenance machines.
+pub(crate) const AZURE_CATALOGUE: &str = include_str!("../../../catalogue/catalogues/azure-pdm.toml");
+
+/// Watches machines over MQTT; opens a ticket and reserves the parts before they fail.
+#[derive(Debug, Parser)]
+#[command(name = "forecare", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything on embedded defaults, with a simulated fleet that degrades before your eyes.
+    Demo(demo::DemoArgs),
+    /// The service: broker, pipeline, care desk, API and console.
+    Serve(serve::ServeArgs),
+    /// Learn a model of failure probabilities from history.
+    #[command(subcommand)]
+    Train(train::TrainCommand),
+    /// Publish recorded history over MQTT, as the machines would.
+    #[command(subcommand)]
+    Replay(replay::ReplayCommand),
+    /// Compare the tickets with the recorded truth.
+    #[command(subcommand)]
+    Report(report::ReportCommand),
+    /// Show the messages that were refused, and why.
+    DeadLetters(dead_letters::DeadLettersArgs),
+    /// Register devices and give them credentials.
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
+    /// Check a configuration, or print the documented defaults.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Measure this machine.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+}
+
+/// Where an instance lives.
+#[derive(Debug, Args)]
+pub(crate) struct HomeArg {
+    /// Directory of the instance: database, models, token.
+    #[arg(long, env = "FORECARE_HOME", value_name = "DIR")]
+    home: Option<PathBuf>,
+}
+
+impl HomeArg {
+    fn or(self, default: &str) -> PathBuf {
+        self.home.unwrap_or_else(|| PathBuf::from(default))
+    }
+}
+
+/// Home of the live service.
+const SERVE_HOME: &str = "forecare-data";
+/// Home of the demo.
+const DEMO_HOME: &str = "forecare-demo";
+/// Home of training, replay and report of the Azure data.
+const AZURE_HOME: &str = "forecare-azure-pdm";
+
+/// Runs the command line; returns the process's exit code.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<()> {
+    // The process-wide TLS provider; a second call would be our own mistake.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
+    match command {
+        Command::Demo(args) => runtime.block_on(demo::run(args)),
+        Command::Serve(args) => runtime.block_on(serve::run(args)),
+        Command::Train(command) => train::run(command),
+        Command::Replay(command) => runtime.block_on(replay::run(command)),
+        Command::Report(command) => runtime.block_on(report::run(command)),
+        Command::DeadLetters(args) => runtime.block_on(dead_letters::run(args)),
+        Command::Device(command) => runtime.block_on(device::run(command)),
+        Command::Config(command) => config::run(command),
+        Command::Bench(command) => runtime.block_on(bench::run(command)),
+    }
+}
+
+/// Log lines go to standard error, so that results on standard output can be piped.
+fn log_to_stderr(filter: &str, format: LogFormat) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("log.filter \"{filter}\" cannot be read"))?;
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// Resolves at Ctrl-C or SIGTERM.
+async fn stop_signal() -> Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            result = tokio::signal::ctrl_c() => result?,
+            _ = terminate.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! A live line on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Shows how far something is.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    plain: bool,
+}
+
+impl Progress {
+    /// A bar to `length`.
+    pub(crate) fn bar(length: u64, unit: &str) -> Self {
+        let template = format!("{{bar:30}} {{pos}}/{{len}} {unit}  {{elapsed}} (left {{eta}})  {{msg}}");
+        Self::with(ProgressBar::new(length), &template)
+    }
+
+    /// A line without an end.
+    pub(crate) fn line() -> Self {
+        Self::with(ProgressBar::new_spinner(), "{spinner} {msg}")
+    }
+
+    fn with(bar: ProgressBar, template: &str) -> Self {
+        let plain = !std::io::stderr().is_terminal();
+        bar.set_draw_target(if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        if !plain {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        Self { bar, plain }
+    }
+
+    pub(crate) fn set(&self, position: u64) {
+        self.bar.set_position(position);
+    }
+
+    /// Replaces the text beside the bar.
+    pub(crate) fn say(&self, text: String) {
+        self.bar.set_message(text);
+    }
+
+    /// Prints a line that stays.
+    pub(crate) fn note(&self, text: &str) {
+        if self.plain {
+            eprintln!("{text}");
+        } else {
+            self.bar.println(text);
+        }
+    }
+
+    /// True where nobody watches a live line: then important lines are to be noted now and then.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    pub(crate) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}

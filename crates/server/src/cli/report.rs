@@ -1,0 +1,205 @@
+//! `forecare report`: what the tickets foresaw, compared with the recorded truth.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use forecare_datasets::azure_pdm::{
+    AlarmRecord, AzurePdm, ComponentReport, MachineRange, Report, Telemetry, TicketRecord, report,
+};
+use forecare_domain::{ComponentName, Supply, Ticket, TicketState, Timestamp};
+use forecare_store::{AlarmFilter, PageRequest, ReservationFilter, Store, TicketFilter};
+use serde::Serialize;
+
+use super::dead_letters::open_existing;
+use super::replay::{RUN_SETTING, Run, fingerprint_of, fingerprint_stored};
+use super::{AZURE_CATALOGUE, AZURE_HOME, HomeArg};
+
+const PAGE: usize = 1_000;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReportCommand {
+    /// On the Azure predictive-maintenance data set, after a replay.
+    AzurePdm(ReportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Directory of the data set's CSV files.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Machines to compare; without it, those of the last replay.
+    #[arg(long)]
+    machines: Option<MachineRange>,
+    /// Telemetry that was replayed: 90days, windows or daily; without it, that of the last replay.
+    #[arg(long)]
+    telemetry: Option<Telemetry>,
+    /// Write the report as JSON too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    home: HomeArg,
+}
+
+/// The report as written to a file.
+#[derive(Debug, Serialize)]
+struct Written {
+    machines: String,
+    telemetry: String,
+    readings_in_files: u64,
+    readings_stored: u64,
+    checksums_equal: bool,
+    #[serde(flatten)]
+    all: ComponentReport,
+    alarms_per_machine_month: f64,
+    components: std::collections::BTreeMap<ComponentName, ComponentReport>,
+}
+
+pub(crate) async fn run(command: ReportCommand) -> Result<()> {
+    let ReportCommand::AzurePdm(args) = command;
+    let store = open_existing(&args.home.or(AZURE_HOME), AZURE_CATALOGUE)?;
+    let last: Option<Run> = match store.setting(RUN_SETTING).await? {
+        Some(text) => Some(serde_json::from_str(&text).context("the record of the last replay is damaged")?),
+        None => None,
+    };
+    let machines = match (args.machines, &last) {
+        (Some(machines), _) => machines,
+        (None, Some(run)) => run.machines.parse()?,
+        (None, None) => bail!("nothing was replayed into this instance: name --machines and --telemetry, or replay first"),
+    };
+    let telemetry = match (args.telemetry, &last) {
+        (Some(telemetry), _) => telemetry,
+        (None, Some(run)) => telemetry_of(&run.telemetry)?,
+        (None, None) => Telemetry::Days90,
+    };
+    if last.is_some_and(|run| !run.complete) {
+        eprintln!("the last replay was interrupted: the report covers what was replayed");
+    }
+    let data = AzurePdm::load(&args.data, &machines, telemetry)?;
+    let tickets = tickets(store.as_ref(), &data.machines).await?;
+    let alarms = alarms(store.as_ref(), &data.machines).await?;
+    let result = report(&data, &tickets, &alarms);
+    let files = fingerprint_of(&data)?;
+    let stored = fingerprint_stored(store.as_ref(), &data.machines).await?;
+    store.close()?;
+    print(&result);
+    println!(
+        "\n{} of {} readings stored, checksums {}",
+        stored.n_readings,
+        files.n_readings,
+        if stored == files { "equal" } else { "differ" }
+    );
+    if let Some(path) = &args.json {
+        let written = Written {
+            machines: machines.to_string(),
+            telemetry: telemetry.file_name().to_owned(),
+            readings_in_files: files.n_readings,
+            readings_stored: stored.n_readings,
+            checksums_equal: stored == files,
+            all: result.all,
+            alarms_per_machine_month: result.alarms_per_machine_month,
+            components: result.components,
+        };
+        let json = serde_json::to_string_pretty(&written)?;
+        std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn telemetry_of(file_name: &str) -> Result<Telemetry> {
+    [Telemetry::Days90, Telemetry::Windows, Telemetry::Daily]
+        .into_iter()
+        .find(|t| t.file_name() == file_name)
+        .with_context(|| format!("the last replay used {file_name}, which this version does not know"))
+}
+
+fn machine_of(device: &str, machines: &[u32]) -> Option<u32> {
+    let machine = device.strip_prefix("machine-")?.parse().ok()?;
+    machines.contains(&machine).then_some(machine)
+}
+
+async fn tickets(store: &dyn Store, machines: &[u32]) -> Result<Vec<TicketRecord>> {
+    let mut records = Vec::new();
+    let mut before = None;
+    loop {
+        let page = store.tickets(&TicketFilter::default(), PageRequest { before, limit: PAGE }).await?;
+        before = page.last().map(|p| p.position);
+        for ticket in page.iter().map(|p| &p.item) {
+            let Some(machine) = machine_of(ticket.device.as_str(), machines) else { continue };
+            let filter = ReservationFilter { ticket: Some(ticket.id), live: false };
+            let reservations = store.reservations(&filter, PageRequest { before: None, limit: PAGE }).await?;
+            records.push(TicketRecord {
+                machine,
+                // Modes of this class are named after their component.
+                component: ComponentName::new(ticket.mode.as_str())?,
+                opened_at: ticket.opened_at,
+                closed_at: closed_at(ticket),
+                // A back-order is no part in hand.
+                part_reserved: reservations.iter().any(|r| !matches!(r.item.supply, Supply::BackOrder { .. })),
+            });
+        }
+        if page.len() < PAGE {
+            return Ok(records);
+        }
+    }
+}
+
+fn closed_at(ticket: &Ticket) -> Option<Timestamp> {
+    ticket
+        .history
+        .iter()
+        .rev()
+        .find(|change| matches!(change.to, TicketState::Resolved | TicketState::Cancelled))
+        .filter(|_| !ticket.state.is_open())
+        .map(|change| change.at)
+}
+
+async fn alarms(store: &dyn Store, machines: &[u32]) -> Result<Vec<AlarmRecord>> {
+    let mut records = Vec::new();
+    let mut before = None;
+    loop {
+        let page = store.alarms(&AlarmFilter::default(), PageRequest { before, limit: PAGE }).await?;
+        before = page.last().map(|p| p.position);
+        records.extend(page.iter().filter_map(|p| {
+            let machine = machine_of(p.item.device.as_str(), machines)?;
+            Some(AlarmRecord { machine, raised_at: p.item.raised_at })
+        }));
+        if page.len() < PAGE {
+            return Ok(records);
+        }
+    }
+}
+
+fn print(report: &Report) {
+    println!(
+        "{:<10} {:>8} {:>7} {:>11} {:>8} {:>7} {:>8} {:>14}   lead hours p10/p50/p90",
+        "component", "failures", "caught", "caught 12 h", "tickets", "right", "planned", "parts reserved"
+    );
+    for (component, counts) in &report.components {
+        line(component.as_str(), counts);
+    }
+    line("all", &report.all);
+    println!("\nalarms per machine and month: {:.1}", report.alarms_per_machine_month);
+    if report.all.failures_without_telemetry > 0 {
+        println!(
+            "left out: {} failures of machines that sent nothing in the 24 h before",
+            report.all.failures_without_telemetry
+        );
+    }
+}
+
+fn line(name: &str, counts: &ComponentReport) {
+    let lead = counts
+        .lead_hours
+        .map_or_else(|| "-".to_owned(), |l| format!("{:.0} / {:.0} / {:.0}", l.p10, l.p50, l.p90));
+    println!(
+        "{name:<10} {:>8} {:>7} {:>11} {:>8} {:>7} {:>8} {:>14}   {lead}",
+        counts.failures,
+        counts.caught,
+        counts.caught_12h,
+        counts.tickets,
+        counts.tickets_right,
+        counts.tickets_planned,
+        counts.parts_reserved_right
+    );
+}

@@ -1,0 +1,73 @@
+//! `forecare serve`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Args;
+use forecare_domain::Clock;
+use tracing::info;
+
+use super::{DEMO_CATALOGUE, HomeArg, SERVE_HOME, log_to_stderr, stop_signal};
+use crate::app::{App, AppOptions, catalogue};
+use crate::clock::{DeviceClock, SystemClock};
+use crate::config::{ClockMode, Config};
+use crate::home::Home;
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    home: HomeArg,
+    /// Config file (`forecare config default` prints one).
+    #[arg(long, env = "FORECARE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// URL of an external broker, mqtt:// or mqtts://; without it the embedded one is used.
+    #[arg(long, value_name = "URL")]
+    mqtt: Option<String>,
+    /// Address of the embedded broker.
+    #[arg(long, value_name = "ADDRESS")]
+    mqtt_listen: Option<String>,
+    /// Address of API and console.
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<String>,
+}
+
+pub(crate) async fn run(args: ServeArgs) -> Result<()> {
+    let mut overrides = Vec::new();
+    for (key, value) in [("mqtt.url", &args.mqtt), ("mqtt.listen", &args.mqtt_listen), ("http.listen", &args.http)] {
+        if let Some(value) = value {
+            overrides.push((key, format!("{value:?}")));
+        }
+    }
+    let config = Config::load(args.config.as_deref(), &overrides)?;
+    log_to_stderr(&config.log.filter, config.log.format)?;
+    let catalogue = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
+    let home = Home::open(&args.home.or(SERVE_HOME))?;
+    let system: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = match config.clock {
+        ClockMode::System => Arc::clone(&system),
+        ClockMode::Device => Arc::new(DeviceClock::new(forecare_domain::Timestamp::from_millis(0))),
+    };
+    let token_file = home.token_file();
+    let mut app = App::start(AppOptions {
+        home,
+        config,
+        catalogue,
+        clock,
+        arrival_clock: system,
+        notice: None,
+        credentials: Vec::new(),
+    })
+    .await?;
+    println!("console  {}", app.console_url());
+    if let Some(addr) = app.mqtt_addr {
+        println!("mqtt     mqtt://{addr}");
+    }
+    println!("token    in {}", token_file.display());
+    tokio::select! {
+        ended = app.failed() => return ended,
+        stopped = stop_signal() => stopped?,
+    }
+    info!("stopping: no new messages, storing what is here");
+    app.shutdown().await
+}

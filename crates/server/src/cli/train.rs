@@ -1,0 +1,207 @@
+//! `forecare train`: from history to a model file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use forecare_catalogue::{AssetClass, Catalogue};
+use forecare_datasets::azure_pdm::{AzurePdm, EventKind, MachineRange, Telemetry};
+use forecare_domain::{ClassName, Clock, ModeName};
+use forecare_prognosis::{CardData, History, HistoryItem, Model, TrainParams, train};
+use forecare_simulator::Emission;
+
+use super::progress::Progress;
+use super::{AZURE_CATALOGUE, AZURE_HOME, DEMO_CATALOGUE, HomeArg};
+use crate::app::catalogue;
+use crate::clock::SystemClock;
+use crate::models;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrainCommand {
+    /// From the Azure predictive-maintenance data set.
+    AzurePdm(AzureArgs),
+    /// From simulated compressors that run to failure: rebuilds the model that ships with the demo.
+    Simulated(SimulatedArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AzureArgs {
+    /// Directory of the data set's CSV files.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Machines to learn from, such as 21-40.
+    #[arg(long, default_value = "21-40")]
+    machines: MachineRange,
+    /// Telemetry file: 90days, windows or daily.
+    #[arg(long, default_value = "windows")]
+    telemetry: Telemetry,
+    /// Where to write the model; without it, the models of the instance.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    home: HomeArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulatedArgs {
+    /// Where to write the model.
+    #[arg(long, default_value = "models/screw-compressor.json", value_name = "FILE")]
+    out: PathBuf,
+    /// Seed of the simulated machines; the demo's own seed must be another one.
+    #[arg(long, default_value_t = 1_001)]
+    seed: u64,
+    /// Number of machines.
+    #[arg(long, default_value_t = 40)]
+    devices: u32,
+    /// Simulated hours.
+    #[arg(long, default_value_t = 2_000.0)]
+    hours: f64,
+}
+
+pub(crate) fn run(command: TrainCommand) -> Result<()> {
+    match command {
+        TrainCommand::AzurePdm(args) => azure(args),
+        TrainCommand::Simulated(args) => simulated(&args),
+    }
+}
+
+fn azure(args: AzureArgs) -> Result<()> {
+    let catalogue = catalogue(Path::new(""), AZURE_CATALOGUE)?;
+    let class = class(&catalogue, "azure-pdm-machine")?;
+    let data = AzurePdm::load(&args.data, &args.machines, args.telemetry)?;
+    let mut histories: Vec<History> = data
+        .machines
+        .iter()
+        .map(|machine| History { device: format!("machine-{machine}"), items: Vec::new() })
+        .collect();
+    let mut put = |machine: u32, item: HistoryItem| {
+        if let Ok(at) = data.machines.binary_search(&machine) {
+            histories[at].items.push(item);
+        }
+    };
+    for event in data.events_in_time_order() {
+        let ts = event.ts;
+        put(
+            event.machine,
+            match event.kind {
+                EventKind::Reading(values) => {
+                    HistoryItem::Reading { ts, values: values.iter().map(|v| Some(*v)).collect() }
+                }
+                EventKind::Error(code) => HistoryItem::Event { ts, code: code.to_owned() },
+                EventKind::Replaced(component) => HistoryItem::Replaced { ts, component: component.clone() },
+            },
+        );
+    }
+    for failure in &data.failures {
+        put(failure.machine, HistoryItem::Failure { ts: failure.ts, mode: ModeName::new(failure.component.as_str())? });
+    }
+    for history in &mut histories {
+        // Failures were added last; at one instant they come after the rest.
+        history.items.sort_by_key(HistoryItem::ts);
+    }
+    let out = args.out.unwrap_or_else(|| args.home.or(AZURE_HOME).join("models").join("azure-pdm-machine.json"));
+    let card = format!("Azure PdM, machines {}, {}", args.machines, args.telemetry.file_name());
+    learn(class, &histories, card, SystemClock.now(), &out)
+}
+
+fn simulated(args: &SimulatedArgs) -> Result<()> {
+    let catalogue = catalogue(Path::new(""), DEMO_CATALOGUE)?;
+    let class = class(&catalogue, forecare_simulator::CLASS)?;
+    let mut fleet =
+        forecare_simulator::histories(args.seed, usize::try_from(args.devices)?, args.hours, &catalogue)?;
+    let mut histories: Vec<History> = fleet
+        .devices()
+        .iter()
+        .map(|device| History { device: device.to_string(), items: Vec::new() })
+        .collect();
+    let faults = fleet.faults().to_vec();
+    let end = forecare_simulator::histories_start().plus_hours(args.hours);
+    let index = |device: &forecare_domain::DeviceId| fleet_index(&histories, device.as_str());
+    let mut items: Vec<(usize, HistoryItem)> = Vec::new();
+    for emission in fleet.advance(end) {
+        let Some(at) = index(emission.device()) else { continue };
+        items.push((
+            at,
+            match emission {
+                Emission::Telemetry { ts, values, .. } => {
+                    // Hourly samples say as much as ten-minute ones of windows of hours and days.
+                    if ts.as_millis() % 3_600_000 >= 600_000 {
+                        continue;
+                    }
+                    HistoryItem::Reading { ts, values: values.iter().map(|v| Some(*v)).collect() }
+                }
+                Emission::Event(event) => match event.component {
+                    Some(component) if event.code == forecare_domain::REPLACED_CODE => {
+                        HistoryItem::Replaced { ts: event.ts, component }
+                    }
+                    _ => HistoryItem::Event { ts: event.ts, code: event.code },
+                },
+            },
+        ));
+    }
+    for fault in faults.iter().filter(|f| f.failure_at < end) {
+        if let Some(at) = index(&fault.device) {
+            items.push((at, HistoryItem::Failure { ts: fault.failure_at, mode: fault.mode.clone() }));
+        }
+    }
+    for (at, item) in items {
+        histories[at].items.push(item);
+    }
+    for history in &mut histories {
+        history.items.sort_by_key(HistoryItem::ts);
+    }
+    let card = format!(
+        "simulated compressors, seed {}, {} machines, {} h",
+        args.seed, args.devices, args.hours
+    );
+    // The data has its own time, so that the same command writes the same file.
+    learn(class, &histories, card, end, &args.out)
+}
+
+fn fleet_index(histories: &[History], device: &str) -> Option<usize> {
+    histories.iter().position(|h| h.device == device)
+}
+
+fn class<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a AssetClass> {
+    catalogue.class(&ClassName::new(name)?).with_context(|| format!("the catalogue has no class {name}"))
+}
+
+fn learn(
+    class: &AssetClass,
+    histories: &[History],
+    data: String,
+    trained_at: forecare_domain::Timestamp,
+    out: &Path,
+) -> Result<()> {
+    let n_items: usize = histories.iter().map(|h| h.items.len()).sum();
+    eprintln!("learning from {data}: {} machines, {n_items} events", histories.len());
+    let progress = Progress::bar(100, "%");
+    let model = train(
+        class,
+        histories,
+        &TrainParams::default(),
+        &CardData { data, trained_at },
+        &mut |share: f64| {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+            progress.set((share * 100.0) as u64);
+        },
+    )?;
+    progress.finish();
+    models::save(&model, out)?;
+    describe(&model);
+    println!("written to {}", out.display());
+    Ok(())
+}
+
+fn describe(model: &Model) {
+    let card = model.card();
+    println!("model for {}, learnt from {}", model.class(), card.data);
+    println!("scores on machines left out of the training:");
+    println!("  {:<22} {:>8} {:>6} {:>18} {:>8}", "mode", "failures", "AUC", "average precision", "Brier");
+    for s in &card.scores {
+        println!("  {:<22} {:>8} {:>6.3} {:>18.3} {:>8.4}", s.mode, s.n_failures, s.auc, s.average_precision, s.brier);
+    }
+    for mode in &card.modes_left_out {
+        println!("  {mode}: never occurs in this history, the model does not speak of it");
+    }
+}

@@ -1,0 +1,272 @@
+//! The configuration file: every key, its meaning and its default. `forecare config default` prints it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use serde::Deserialize;
+
+/// The documented defaults: the file that `forecare config default` prints.
+pub(crate) const DEFAULT_TOML: &str = include_str!("default.toml");
+
+/// Everything that can be set. Unknown keys are refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Path of the catalogue; empty: the built-in one.
+    pub(crate) catalogue: PathBuf,
+    /// Which clock judges readings.
+    pub(crate) clock: ClockMode,
+    /// The broker.
+    pub(crate) mqtt: MqttConfig,
+    /// API and console.
+    pub(crate) http: HttpConfig,
+    /// From broker to store.
+    pub(crate) ingest: IngestConfig,
+    /// Alarms.
+    pub(crate) detect: DetectConfig,
+    /// Tickets and parts.
+    pub(crate) care: CareConfig,
+    /// Trained models.
+    pub(crate) models: ModelsConfig,
+    /// Log lines.
+    pub(crate) log: LogConfig,
+}
+
+/// Which clock judges readings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ClockMode {
+    /// The machine's: the live service.
+    System,
+    /// The devices': every reading is judged at its own time. For replaying history.
+    Device,
+}
+
+/// Where messages come from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MqttConfig {
+    /// URL of an external broker; empty: the embedded one.
+    pub(crate) url: String,
+    /// Address of the embedded broker.
+    pub(crate) listen: SocketAddr,
+    /// True: clients of the embedded broker need no credential. Loopback addresses only.
+    pub(crate) anonymous: bool,
+    /// Most clients of the embedded broker.
+    pub(crate) clients_max: usize,
+    /// Client id towards the external broker; its session is kept under this name.
+    pub(crate) client_id: String,
+    /// User name towards the external broker.
+    pub(crate) username: String,
+    /// File that holds the password towards the external broker.
+    pub(crate) password_file: PathBuf,
+    /// PEM file of the authority that signed the external broker's certificate.
+    pub(crate) ca_file: PathBuf,
+    /// Topics to subscribe to.
+    pub(crate) topics: Vec<String>,
+    /// How long the external broker is to keep the session while we are away, hours.
+    pub(crate) session_expiry_hours: u32,
+    /// Most messages in flight from the external broker.
+    pub(crate) receive_maximum: u16,
+}
+
+/// API and console.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpConfig {
+    /// Address of API and console.
+    pub(crate) listen: SocketAddr,
+}
+
+/// From broker to store.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IngestConfig {
+    /// Most messages in one transaction.
+    pub(crate) batch_messages_max: usize,
+    /// How long a batch waits for company after its first message, milliseconds.
+    pub(crate) batch_linger_ms: u64,
+    /// Most messages between broker and pipeline; beyond it publishers wait.
+    pub(crate) queue_max: usize,
+    /// Largest payload, bytes.
+    pub(crate) payload_bytes_max: usize,
+    /// How far ahead of our clock a reading may be stamped, minutes.
+    pub(crate) future_tolerance_minutes: f64,
+    /// Asset class of devices that were never registered; empty: they are refused.
+    pub(crate) auto_register: String,
+    /// Most devices, registered ones included.
+    pub(crate) devices_max: usize,
+    /// Rows of a device between two checkpoints of its detector.
+    pub(crate) checkpoint_rows: u32,
+}
+
+/// Alarms.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DetectConfig {
+    /// False alarms accepted per device and month, detectors together.
+    pub(crate) false_alarms_per_device_month: f64,
+    /// Hours between two looks of the care desk at a lasting alarm.
+    pub(crate) reassess_hours: f64,
+}
+
+/// Tickets and parts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CareConfig {
+    /// A ticket nobody started on is withdrawn after so many hours without evidence.
+    pub(crate) withdraw_after_hours: f64,
+    /// A soft hold on a part lasts so many hours after the last evidence.
+    pub(crate) soft_hold_hours: f64,
+    /// The customer's silence counts as confirmation after so many hours.
+    pub(crate) confirm_after_hours: f64,
+    /// Act when the expected cost of waiting exceeds the cost of acting by this share.
+    pub(crate) margin: f64,
+}
+
+/// Trained models.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ModelsConfig {
+    /// Directory of model files; empty: `models` in the instance's directory, and the built-in ones.
+    pub(crate) dir: PathBuf,
+}
+
+/// Log lines.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogConfig {
+    /// Filter, as in `info` or `info,forecare_ingest=debug`.
+    pub(crate) filter: String,
+    /// `text` or `json`.
+    pub(crate) format: LogFormat,
+}
+
+/// Shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Config {
+    /// Defaults, then the file, then the environment (`FORECARE_MQTT__LISTEN=…`), then `overrides` of the
+    /// command line as (key, value in TOML).
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown key, a value of the wrong type or out of range; the text names
+    /// key and source.
+    pub(crate) fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self> {
+        let mut figment = Figment::from(Toml::string(DEFAULT_TOML));
+        if let Some(path) = file {
+            if !path.is_file() {
+                bail!("there is no config file {}", path.display());
+            }
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        // FORECARE_HOME and FORECARE_CONFIG are options of the command line.
+        figment = figment.merge(Env::prefixed("FORECARE_").ignore(&["home", "config", "datasets"]).split("__"));
+        for (key, value) in overrides {
+            let toml = key.rsplit('.').fold(String::new(), |inner, part| {
+                if inner.is_empty() { format!("{part} = {value}") } else { format!("{part}.{inner}") }
+            });
+            figment = figment.merge(Toml::string(&toml));
+        }
+        let config: Self = figment.extract().map_err(|errors| {
+            let lines: Vec<String> = errors.into_iter().map(|e| e.to_string()).collect();
+            anyhow::anyhow!("the configuration cannot be used:\n  {}", lines.join("\n  "))
+        })?;
+        config.check().context("the configuration cannot be used")?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let external = !self.mqtt.url.is_empty();
+        if self.mqtt.anonymous && !external && !self.mqtt.listen.ip().is_loopback() {
+            bail!(
+                "mqtt.anonymous = true with mqtt.listen = {}: anyone on the network could publish; listen on 127.0.0.1 or give devices credentials (`forecare device add`)",
+                self.mqtt.listen
+            );
+        }
+        if !external && self.mqtt.listen == self.http.listen && self.mqtt.listen.port() != 0 {
+            bail!("mqtt.listen and http.listen are both {}: give them different ports", self.http.listen);
+        }
+        let at_least_one = [
+            ("ingest.batch_messages_max", self.ingest.batch_messages_max),
+            ("ingest.queue_max", self.ingest.queue_max),
+            ("ingest.payload_bytes_max", self.ingest.payload_bytes_max),
+            ("ingest.devices_max", self.ingest.devices_max),
+            ("mqtt.clients_max", self.mqtt.clients_max),
+            ("mqtt.receive_maximum", usize::from(self.mqtt.receive_maximum)),
+            ("ingest.checkpoint_rows", usize::try_from(self.ingest.checkpoint_rows).unwrap_or(usize::MAX)),
+        ];
+        for (key, value) in at_least_one {
+            if value == 0 {
+                bail!("{key} must be at least 1");
+            }
+        }
+        let positive = [
+            ("detect.false_alarms_per_device_month", self.detect.false_alarms_per_device_month),
+            ("detect.reassess_hours", self.detect.reassess_hours),
+            ("care.withdraw_after_hours", self.care.withdraw_after_hours),
+            ("care.soft_hold_hours", self.care.soft_hold_hours),
+            ("care.confirm_after_hours", self.care.confirm_after_hours),
+        ];
+        for (key, value) in positive {
+            if !(value.is_finite() && value > 0.0) {
+                bail!("{key} must be above 0");
+            }
+        }
+        for (key, value) in
+            [("care.margin", self.care.margin), ("ingest.future_tolerance_minutes", self.ingest.future_tolerance_minutes)]
+        {
+            if !(value.is_finite() && value >= 0.0) {
+                bail!("{key} must be at least 0");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let config = Config::load(None, &[]).unwrap();
+        assert!(config.mqtt.listen.ip().is_loopback() && config.http.listen.ip().is_loopback());
+        assert!(!config.mqtt.anonymous);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[mqtt]\nlisten_on = \"127.0.0.1:1\"\n").unwrap();
+        let text = format!("{:#}", Config::load(Some(file.path()), &[]).unwrap_err());
+        assert!(text.contains("listen_on"), "{text}");
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[http]\nlisten = \"127.0.0.1:9000\"\n").unwrap();
+        let config =
+            Config::load(Some(file.path()), &[("http.listen", "\"127.0.0.1:9001\"".to_owned())]).unwrap();
+        assert_eq!(config.http.listen.port(), 9001);
+    }
+
+    #[test]
+    fn an_open_broker_on_the_network_is_refused() {
+        let overrides =
+            [("mqtt.anonymous", "true".to_owned()), ("mqtt.listen", "\"0.0.0.0:1883\"".to_owned())];
+        let text = format!("{:#}", Config::load(None, &overrides).unwrap_err());
+        assert!(text.contains("anonymous"), "{text}");
+    }
+}

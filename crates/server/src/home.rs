@@ -1,0 +1,160 @@
+//! The instance's directory: database, models, token, and the lock that keeps a second instance out.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use sha2::{Digest, Sha256};
+
+/// An instance's directory, locked while this value lives.
+#[derive(Debug)]
+pub(crate) struct Home {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Home {
+    /// Creates the directory where needed and takes its lock.
+    ///
+    /// # Errors
+    /// The directory cannot be written, or another instance works in it; the text says what to do.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| {
+            format!(
+                "cannot create the directory {}: choose another with --home DIR, or give this user write permission",
+                dir.display()
+            )
+        })?;
+        let lock_path = dir.join("lock");
+        let mut lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&lock_path).with_context(
+            || {
+                format!(
+                    "cannot write in the directory {}: choose another with --home DIR, or give this user write permission",
+                    dir.display()
+                )
+            },
+        )?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let owner = fs::read_to_string(&lock_path).unwrap_or_default();
+                bail!(
+                    "another forecare (process {}) works in {}: stop it first, or choose another directory with --home DIR",
+                    owner.trim(),
+                    dir.display()
+                );
+            }
+            Err(TryLockError::Error(e)) => {
+                return Err(e).with_context(|| format!("cannot lock {}", lock_path.display()));
+            }
+        }
+        lock.set_len(0)?;
+        write!(lock, "{}", std::process::id())?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub(crate) fn database(&self) -> PathBuf {
+        self.dir.join("forecare.sqlite")
+    }
+
+    /// Where trained models lie unless the config says otherwise.
+    #[must_use]
+    pub(crate) fn models(&self) -> PathBuf {
+        self.dir.join("models")
+    }
+
+    /// The token file.
+    #[must_use]
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.dir.join("token")
+    }
+
+    /// The API token: read from the token file, generated there on first start, readable by its owner only.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or holds too little to be a secret.
+    pub(crate) fn api_token(&self) -> Result<String> {
+        let path = self.token_file();
+        if path.exists() {
+            let token = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let token = token.trim().to_owned();
+            if token.len() < 32 {
+                bail!(
+                    "{} holds fewer than 32 characters: delete it to have a new token generated",
+                    path.display()
+                );
+            }
+            return Ok(token);
+        }
+        let token = new_secret()?;
+        let mut options = OpenOptions::new();
+        options.create_new(true).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        writeln!(file, "{token}")?;
+        file.sync_all()?;
+        Ok(token)
+    }
+}
+
+/// A new random secret: 32 bytes in hex.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub(crate) fn new_secret() -> Result<String> {
+    let mut bytes = [0_u8; 32];
+    OsRng.try_fill_bytes(&mut bytes).context("the system gives no random numbers")?;
+    Ok(hex(&bytes))
+}
+
+/// SHA-256 of a secret, in hex: what is stored and compared instead of the secret.
+#[must_use]
+pub(crate) fn secret_hash(secret: &[u8]) -> String {
+    hex(&Sha256::digest(secret))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_instance_is_told_who_is_there_and_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Home::open(dir.path()).unwrap();
+        let text = Home::open(dir.path()).unwrap_err().to_string();
+        assert!(text.contains(&std::process::id().to_string()) && text.contains("--home"), "{text}");
+        drop(first);
+        Home::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn the_token_is_made_once_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let token = home.api_token().unwrap();
+        assert_eq!(token.len(), 64);
+        assert_eq!(home.api_token().unwrap(), token);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(home.token_file()).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_names_the_fix() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = format!("{:#}", Home::open(&file.path().join("x")).unwrap_err());
+        assert!(text.contains("--home DIR"), "{text}");
+    }
+}

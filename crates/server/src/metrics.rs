@@ -1,0 +1,165 @@
+//! What `/metrics` shows. Prefix `forecare_`, base units, no device id as a label.
+
+use anyhow::Result;
+use forecare_domain::{AlarmChange, RejectReason, Reservation, Supply};
+use forecare_ingest::IngestStats;
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// Every counter, registered once.
+pub(crate) struct Metrics {
+    pub(crate) registry: Registry,
+    pub(crate) messages: IntCounter,
+    pub(crate) readings_stored: IntCounter,
+    pub(crate) readings_duplicate: IntCounter,
+    pub(crate) readings_conflicting: IntCounter,
+    pub(crate) rows_late: IntCounter,
+    pub(crate) sequence_missing: IntCounter,
+    pub(crate) batches_failed: IntCounter,
+    pub(crate) batch_seconds: Histogram,
+    pub(crate) devices: IntGauge,
+    pub(crate) tickets_opened: IntCounter,
+    rejected: IntCounterVec,
+    alarms: IntCounterVec,
+    reservations: IntCounterVec,
+    ingest: IngestGauges,
+}
+
+/// Copies of what the sources count, refreshed before a scrape.
+struct IngestGauges {
+    received: IntGauge,
+    acknowledged: IntGauge,
+    reconnects: IntGauge,
+    connected: IntGauge,
+    queue: IntGauge,
+    refused_auth: IntGauge,
+    refused_topic: IntGauge,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// Two metrics of one name: our own mistake.
+    pub(crate) fn new() -> Result<Self> {
+        let registry = Registry::new();
+        let r = &registry;
+        let rejected = add(
+            r,
+            IntCounterVec::new(
+                Opts::new("forecare_messages_rejected_total", "Messages, or parts of them, refused, by reason."),
+                &["reason"],
+            )?,
+        )?;
+        for reason in RejectReason::ALL {
+            rejected.with_label_values(&[reason.label()]);
+        }
+        let alarms = add(
+            r,
+            IntCounterVec::new(
+                Opts::new("forecare_alarm_changes_total", "Changes of alarm episodes, by change."),
+                &["change"],
+            )?,
+        )?;
+        for change in ["raised", "escalated", "cleared"] {
+            alarms.with_label_values(&[change]);
+        }
+        let reservations = add(
+            r,
+            IntCounterVec::new(
+                Opts::new("forecare_reservations_total", "Reservations of parts made, by supply."),
+                &["supply"],
+            )?,
+        )?;
+        for supply in ["stock", "transfer", "back_order"] {
+            reservations.with_label_values(&[supply]);
+        }
+        let buckets = prometheus::exponential_buckets(0.001, 2.0, 14)?;
+        let batch_seconds = add(
+            r,
+            Histogram::with_opts(
+                HistogramOpts::new("forecare_batch_seconds", "Time from a batch's decoding to its commit.").buckets(buckets),
+            )?,
+        )?;
+        Ok(Self {
+            messages: counter(r, "forecare_messages_total", "Messages handled and acknowledged.")?,
+            readings_stored: counter(r, "forecare_readings_stored_total", "Readings stored for the first time.")?,
+            readings_duplicate: counter(r, "forecare_readings_duplicate_total", "Readings that were stored already.")?,
+            readings_conflicting: counter(
+                r,
+                "forecare_readings_conflicting_total",
+                "Readings refused because another value is stored for the same device, metric and time.",
+            )?,
+            rows_late: counter(r, "forecare_rows_not_newer_total", "Rows that came late or again: never scored.")?,
+            sequence_missing: counter(
+                r,
+                "forecare_sequence_missing_total",
+                "Messages that devices numbered but that did not arrive in order.",
+            )?,
+            batches_failed: counter(r, "forecare_batches_failed_total", "Batches that could not be stored.")?,
+            batch_seconds,
+            devices: gauge(r, "forecare_devices", "Registered devices.")?,
+            tickets_opened: counter(r, "forecare_tickets_opened_total", "Tickets opened by the care desk.")?,
+            rejected,
+            alarms,
+            reservations,
+            ingest: IngestGauges {
+                received: gauge(r, "forecare_ingest_received", "Messages received since start.")?,
+                acknowledged: gauge(r, "forecare_ingest_acknowledged", "Messages acknowledged since start.")?,
+                reconnects: gauge(r, "forecare_ingest_reconnects", "Reconnections to the broker since start.")?,
+                connected: gauge(r, "forecare_ingest_connected", "1 while connected to the broker.")?,
+                queue: gauge(r, "forecare_ingest_queue_messages", "Messages between broker and pipeline.")?,
+                refused_auth: gauge(r, "forecare_ingest_refused_credentials", "Connections refused since start.")?,
+                refused_topic: gauge(r, "forecare_ingest_refused_topics", "Publishes or subscriptions refused since start.")?,
+            },
+            registry,
+        })
+    }
+
+    pub(crate) fn rejected(&self, reason: RejectReason) {
+        self.rejected.with_label_values(&[reason.label()]).inc();
+    }
+
+    pub(crate) fn alarm(&self, change: &AlarmChange) {
+        let label = match change {
+            AlarmChange::Raised(_) => "raised",
+            AlarmChange::Escalated(_) => "escalated",
+            AlarmChange::Cleared(_) => "cleared",
+        };
+        self.alarms.with_label_values(&[label]).inc();
+    }
+
+    pub(crate) fn reservation(&self, reservation: &Reservation) {
+        let label = match reservation.supply {
+            Supply::Stock { .. } => "stock",
+            Supply::Transfer { .. } => "transfer",
+            Supply::BackOrder { .. } => "back_order",
+        };
+        self.reservations.with_label_values(&[label]).inc();
+    }
+
+    /// Copies the sources' counts.
+    pub(crate) fn refresh(&self, stats: &IngestStats) {
+        let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.ingest.received, stats.received());
+        set(&self.ingest.acknowledged, stats.acked());
+        set(&self.ingest.reconnects, stats.reconnects());
+        set(&self.ingest.connected, u64::from(stats.connected()));
+        self.ingest.queue.set(i64::try_from(stats.queue_len()).unwrap_or(i64::MAX));
+        set(&self.ingest.refused_auth, stats.refused_auth());
+        set(&self.ingest.refused_topic, stats.refused_topic());
+    }
+}
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
+    add(registry, IntCounter::new(name, help)?)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
+    add(registry, IntGauge::new(name, help)?)
+}

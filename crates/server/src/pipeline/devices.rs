@@ -1,0 +1,184 @@
+//! The registered devices with their monitors, and how they come back after a restart.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use forecare_catalogue::Catalogue;
+use forecare_detect::{DetectSettings, EpisodeSettings};
+use forecare_domain::{Asset, ClassName, DeviceId, Timestamp};
+use forecare_prognosis::Model;
+use forecare_store::{Checkpoint, MaintenanceWindow, Store};
+use tracing::warn;
+
+use super::monitor::{ClassContext, Monitor};
+
+/// Rows read at once when a monitor is rebuilt.
+const REBUILD_ROWS: usize = 1_000;
+
+/// What monitors need to know besides the catalogue.
+#[derive(Debug, Clone)]
+pub(crate) struct ClassSettings {
+    pub(crate) detect: DetectSettings,
+    pub(crate) episodes: EpisodeSettings,
+    pub(crate) reassess_hours: f64,
+    pub(crate) margin: f64,
+}
+
+/// One device.
+pub(crate) struct Entry {
+    pub(crate) asset: Asset,
+    pub(crate) context: Arc<ClassContext>,
+    pub(crate) monitor: Monitor,
+    windows: Vec<MaintenanceWindow>,
+    /// Health as last sent to listeners, whole points.
+    pub(crate) health_sent: Option<i64>,
+}
+
+impl Entry {
+    fn new(asset: Asset, context: Arc<ClassContext>) -> Self {
+        let monitor = Monitor::new(&context);
+        Self { asset, context, monitor, windows: Vec::new(), health_sent: None }
+    }
+
+    /// True while a maintenance window covers `ts`.
+    pub(crate) fn suppressed(&self, ts: Timestamp) -> bool {
+        self.windows.iter().any(|w| w.from <= ts && ts < w.to)
+    }
+}
+
+/// All registered devices.
+pub(crate) struct Devices {
+    contexts: Vec<Arc<ClassContext>>,
+    entries: HashMap<DeviceId, Entry>,
+}
+
+impl Devices {
+    /// Prepares the classes; no device is loaded yet.
+    pub(crate) fn new(catalogue: &Catalogue, models: Vec<Model>, settings: &ClassSettings) -> Result<Self> {
+        let mut models = models;
+        let mut contexts = Vec::with_capacity(catalogue.classes.len());
+        for class in &catalogue.classes {
+            let model = models.iter().position(|m| m.class() == &class.name).map(|i| models.swap_remove(i));
+            let context = ClassContext::new(
+                class.clone(),
+                model,
+                &settings.detect,
+                settings.episodes.clone(),
+                settings.reassess_hours,
+                settings.margin,
+            )
+            .with_context(|| format!("class {} cannot be watched", class.name))?;
+            contexts.push(Arc::new(context));
+        }
+        Ok(Self { contexts, entries: HashMap::new() })
+    }
+
+    /// Loads every registered device, and brings each monitor to where the store is: newest checkpoint, then
+    /// the rows after it.
+    pub(crate) async fn restore(&mut self, store: &dyn Store) -> Result<()> {
+        self.entries.clear();
+        for asset in store.assets().await? {
+            self.register(asset);
+        }
+        let mut checkpoints: HashMap<DeviceId, Checkpoint> =
+            store.checkpoints().await?.into_iter().map(|c| (c.device.clone(), c)).collect();
+        for window in store.maintenance_windows(Timestamp::MIN).await? {
+            self.add_window(window);
+        }
+        for (device, entry) in &mut self.entries {
+            let mut after = None;
+            if let Some(checkpoint) = checkpoints.remove(device) {
+                match serde_json::from_slice::<Monitor>(&checkpoint.state) {
+                    Ok(monitor) => {
+                        after = monitor.watermark;
+                        entry.monitor = monitor;
+                    }
+                    Err(error) => {
+                        warn!(device.id = %device, %error, "checkpoint of another version: learning anew from the stored rows");
+                    }
+                }
+            }
+            let mut replayed = false;
+            loop {
+                let rows = store.rows_after(device, after, REBUILD_ROWS).await?;
+                let Some(last) = rows.last() else { break };
+                after = Some(last.ts);
+                replayed = true;
+                for row in &rows {
+                    let suppressed = entry.windows.iter().any(|w| w.from <= row.ts && row.ts < w.to);
+                    // What these rows led to was stored with them.
+                    let _stored_before = entry.monitor.row(&entry.context, row, row.ts, suppressed);
+                }
+            }
+            if replayed {
+                entry.monitor.forget_sequence();
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a device, or renews what is known of its asset. False where its class is not in the catalogue.
+    pub(crate) fn register(&mut self, asset: Asset) -> bool {
+        let Some(context) = self.context(&asset.class) else {
+            warn!(device.id = %asset.device, class = %asset.class, "the asset's class is not in the catalogue: its readings are refused");
+            return false;
+        };
+        match self.entries.get_mut(&asset.device) {
+            Some(entry) if entry.asset.class == asset.class => entry.asset = asset,
+            _ => {
+                self.entries.insert(asset.device.clone(), Entry::new(asset, context));
+            }
+        }
+        true
+    }
+
+    fn context(&self, class: &ClassName) -> Option<Arc<ClassContext>> {
+        self.contexts.iter().find(|c| &c.class.name == class).cloned()
+    }
+
+    pub(crate) fn add_window(&mut self, window: MaintenanceWindow) {
+        if let Some(entry) = self.entries.get_mut(&window.device)
+            && !entry.windows.contains(&window)
+        {
+            entry.windows.push(window);
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, device: &DeviceId) -> Option<&mut Entry> {
+        self.entries.get_mut(device)
+    }
+
+    pub(crate) fn contains(&self, device: &DeviceId) -> bool {
+        self.entries.contains_key(device)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// States of all devices that have moved since their last checkpoint.
+    pub(crate) fn checkpoint_all(&mut self) -> Vec<Checkpoint> {
+        let mut due: Vec<Checkpoint> = self
+            .entries
+            .values_mut()
+            .filter(|e| e.monitor.needs_checkpoint(1))
+            .filter_map(|e| checkpoint(&e.asset.device, &mut e.monitor))
+            .collect();
+        due.sort_by(|a, b| a.device.cmp(&b.device));
+        due
+    }
+}
+
+/// The monitor's state for the store.
+pub(crate) fn checkpoint(device: &DeviceId, monitor: &mut Monitor) -> Option<Checkpoint> {
+    monitor.checkpointed();
+    let state = match serde_json::to_vec(&*monitor) {
+        Ok(state) => state,
+        Err(error) => {
+            warn!(device.id = %device, %error, "the detector's state cannot be written");
+            return None;
+        }
+    };
+    Some(Checkpoint { device: device.clone(), watermark: monitor.watermark.unwrap_or(Timestamp::MIN), state })
+}
