@@ -343,6 +343,37 @@ async fn a_will_for_a_foreign_topic_is_refused_at_connect() {
 }
 
 #[tokio::test]
+async fn each_message_keeps_its_own_content_type() {
+    let (broker, mut source, _stats) = embedded(embedded_config()).await;
+    let device = Device::connect(V5, broker.local_addr(), &Login::user("m1")).await;
+    let content_types = [
+        Some("application/json"),
+        None,
+        Some("application/senml+json"),
+    ];
+    // The refused one, which no hook sees, must not shift the others.
+    device
+        .publish_as(
+            "devices/m2/telemetry",
+            1,
+            false,
+            "forged",
+            Some("text/forged"),
+        )
+        .await;
+    for content_type in content_types {
+        device
+            .publish_as("devices/m1/telemetry", 1, false, "[]", content_type)
+            .await;
+    }
+    for content_type in content_types {
+        let got = batch(&mut source, 1).await;
+        assert_eq!(got.messages[0].content_type.as_deref(), content_type);
+        source.commit(got.position).await;
+    }
+}
+
+#[tokio::test]
 async fn anonymous_devices_have_no_principal() {
     let (broker, mut source, _stats) = embedded(embedded_config()).await;
     let device = Device::connect(V4, broker.local_addr(), &Login::anonymous("anyone")).await;

@@ -20,6 +20,7 @@ use mqtt5::{QoS, Result as MqttResult};
 use tokio::sync::{broadcast, oneshot};
 
 use super::Shared;
+use super::sniffer::Sniffer;
 use super::source::Queued;
 use crate::Message;
 use crate::source::cut_payload;
@@ -98,6 +99,9 @@ pub(super) struct Connection {
     refuse_next: AtomicBool,
     ended: AtomicBool,
     client: Mutex<Option<Client>>,
+    sniffer: Arc<Mutex<Sniffer>>,
+    /// Of the message that is being authorised and then published.
+    content_type: Mutex<Option<String>>,
 }
 
 impl Connection {
@@ -110,7 +114,14 @@ impl Connection {
             refuse_next: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             client: Mutex::new(None),
+            sniffer: Arc::default(),
+            content_type: Mutex::new(None),
         })
+    }
+
+    /// To be fed with what the device sends.
+    pub(super) fn sniffer(&self) -> Arc<Mutex<Sniffer>> {
+        Arc::clone(&self.sniffer)
     }
 
     /// Ends the protocol engine's loop for this connection when [`Self::close`] is called.
@@ -187,7 +198,8 @@ impl Connection {
             return self.close_unanswered();
         }
         let principal = event.user_id.as_deref().map(str::to_owned);
-        let message = self.message(&event.topic, &event.payload, principal);
+        let mut message = self.message(&event.topic, &event.payload, principal);
+        message.content_type = lock(&self.content_type).take();
         match self.offer(message).await {
             Outcome::Stored if event.retain => self.retain(event).await,
             Outcome::Stored => PublishAction::Continue,
@@ -296,6 +308,7 @@ impl AuthProvider for Connection {
         user_id: Option<&'a str>,
         topic: &'a str,
     ) -> Answer<'a, bool> {
+        *lock(&self.content_type) = lock(&self.sniffer).next();
         Box::pin(async move {
             if self.ended.load(Ordering::SeqCst) {
                 // The connection is gone, so this is its delayed will, due now.

@@ -1,6 +1,7 @@
 //! The embedded broker: devices connect to this process, and their PUBACK means stored.
 
 mod connection;
+mod sniffer;
 mod source;
 
 use std::io;
@@ -26,6 +27,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{Authorizer, IngestError, IngestStats};
 use connection::{Connection, Registry};
+use sniffer::SniffedStream;
 pub use source::EmbeddedSource;
 use source::Queued;
 
@@ -290,12 +292,13 @@ impl Server {
         }
         self.shared.stats.clients.fetch_add(1, Ordering::Relaxed);
         let connection = Connection::new(Arc::clone(&self.shared));
+        let stream = SniffedStream::new(stream, peer, connection.sniffer());
         let settings = BrokerConfig {
             event_handler: Some(connection.clone()),
             ..self.protocol.clone()
         };
         let handler = ClientHandler::new(
-            BrokerTransport::tcp(stream),
+            BrokerTransport::WebSocket(Box::new(stream)),
             peer,
             Arc::new(settings),
             Arc::clone(&self.shared.router),
