@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(test)]
+mod abort;
 mod connection;
 mod desk;
 mod fault;

@@ -29,7 +29,7 @@ const FILE_NAME: &str = "forecare.sqlite";
 
 /// The port on a SQLite file.
 pub struct SqliteStore {
-    pool: Pool,
+    pub(crate) pool: Pool,
     catalogue: Arc<Catalogue>,
 }
 

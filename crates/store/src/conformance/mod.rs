@@ -1,1 +1,139 @@
-//! Cases that every adapter must pass.
+//! What every adapter must do, as tests. An adapter's test file calls [`conformance_tests!`] with a
+//! function that makes an empty store; each claim becomes one `#[test]`.
+//!
+//! [`conformance_tests!`]: crate::conformance_tests
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "tests, kept here so that every adapter can run them: a failed expectation panics, and the names are the claims"
+)]
+
+pub mod desk;
+pub mod differential;
+pub mod fixtures;
+pub mod records;
+pub mod stock;
+pub mod telemetry;
+
+use std::sync::Arc;
+
+use forecare_catalogue::Catalogue;
+use forecare_domain::Timestamp;
+
+use crate::Store;
+
+/// Runs one case against a fresh store. What `make` returns beside the store is kept until the end, such
+/// as the directory the store lives in.
+pub fn run<G>(
+    make: impl AsyncFnOnce(Catalogue, Timestamp) -> (Arc<dyn Store>, G),
+    case: impl AsyncFnOnce(Arc<dyn Store>),
+) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (store, _kept) = make(fixtures::catalogue(), fixtures::hour(0)).await;
+        case(store).await;
+    });
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_group {
+    ($make:path, $group:ident, [$($case:ident),* $(,)?]) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::conformance::run($make, $crate::conformance::$group::$case);
+            }
+        )*
+    };
+}
+
+/// One `#[test]` per claim. `$make` is an `async fn(Catalogue, Timestamp) -> (Arc<dyn Store>, G)` that makes
+/// an empty store for that catalogue, its initial stock booked at that time.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($make:path) => {
+        $crate::conformance_group!(
+            $make,
+            telemetry,
+            [
+                same_batch_twice_counts_once,
+                duplicates_inside_a_batch_count_once,
+                order_of_arrival_does_not_matter,
+                messages_of_one_time_merge,
+                first_value_stays_and_each_other_is_recorded_once,
+                metrics_beyond_the_catalogue_are_kept,
+                minus_zero_is_zero,
+                a_poison_row_is_dead_lettered_and_its_company_stored,
+                rows_after_are_in_order_and_after,
+                newest_reading_is_the_newest,
+                series_equal_brute_force,
+                series_of_nothing_are_empty,
+                fingerprint_is_the_sum_of_its_readings,
+                extremes_of_time_and_value_survive,
+            ]
+        );
+        $crate::conformance_group!(
+            $make,
+            records,
+            [
+                rejections_are_kept_and_counted,
+                events_are_kept_once,
+                newest_checkpoint_status_and_health_are_kept,
+                alarm_changes_keep_the_acknowledgement,
+                late_alarm_change_does_not_turn_back_time,
+                pages_walk_everything_once,
+                assets_are_replaced_but_not_their_birthday,
+                auto_registration_leaves_known_assets_alone,
+                impossible_assets_are_refused_whole,
+                credentials_settings_and_windows_are_kept,
+            ]
+        );
+        $crate::conformance_group!(
+            $make,
+            desk,
+            [
+                tasks_are_handed_out_in_order_and_done_once,
+                one_open_ticket_per_asset_and_mode,
+                a_stale_version_changes_nothing,
+                an_idempotency_key_returns_the_first_outcome,
+                ticket_and_reservation_come_together,
+                a_failing_step_leaves_nothing_behind,
+                reopening_beside_an_open_ticket_is_refused,
+                decisions_and_labels_are_kept,
+            ]
+        );
+        $crate::conformance_group!(
+            $make,
+            stock,
+            [
+                initial_stock_is_booked_as_receipts,
+                holds_count_against_stock_by_kind,
+                released_and_expired_holds_free_their_parts,
+                consumed_parts_leave_the_shelf,
+                transfers_are_booked_at_both_depots,
+                higher_claims_preempt_soft_holds_and_victims_are_served_anew,
+                receipts_serve_back_orders_by_priority_then_age,
+                needs_of_an_open_ticket_are_reserved_later,
+                a_reservation_changed_meanwhile_is_left_alone,
+                scrap_spares_what_is_held,
+                stock_commands_count_once,
+                unknown_parts_and_depots_are_named,
+                never_oversold_by_many_clients,
+            ]
+        );
+        $crate::conformance_group!(
+            $make,
+            differential,
+            [
+                random_telemetry_equals_the_model,
+                random_desk_work_equals_the_model,
+            ]
+        );
+    };
+}

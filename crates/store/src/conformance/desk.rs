@@ -1,0 +1,250 @@
+//! Tasks, tickets, decisions.
+
+use std::sync::Arc;
+
+use forecare_domain::{Label, Priority, TaskId, TicketId, TicketState, Verdict};
+
+use super::fixtures::{
+    ALL, asset, decision, device, hour, items, mode, moved, need, new_ticket, open, reservations,
+    step, task, update,
+};
+use crate::{
+    CareCommit, CareOutcome, CommitBatch, PageRequest, ReservationFilter, Store, StoreError,
+    TicketFilter, TicketWrite,
+};
+
+async fn queue(store: &Arc<dyn Store>, n: i64) -> Vec<TaskId> {
+    let tasks = (0..n).map(|at| task(0, at)).collect();
+    store
+        .commit_batch(CommitBatch {
+            tasks,
+            ..CommitBatch::default()
+        })
+        .await
+        .unwrap();
+    store
+        .next_tasks(100)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect()
+}
+
+fn opening(n: usize, at: i64) -> CareCommit {
+    let new = new_ticket(n, at, vec![need(1, Priority::P3)]);
+    CareCommit {
+        ticket: TicketWrite::Open(Box::new(new)),
+        at: hour(at),
+        ..CareCommit::default()
+    }
+}
+
+pub async fn tasks_are_handed_out_in_order_and_done_once(store: Arc<dyn Store>) {
+    let ids = queue(&store, 5).await;
+    let first_two = store.next_tasks(2).await.unwrap();
+    assert_eq!(first_two, [(ids[0], task(0, 0).0), (ids[1], task(0, 1).0)]);
+    let mut done = opening(0, 1);
+    done.task = Some(ids[4]);
+    assert!(matches!(
+        store.commit_care(done.clone()).await.unwrap(),
+        CareOutcome::Opened { .. }
+    ));
+    done.ticket = TicketWrite::Open(Box::new(new_ticket(1, 1, Vec::new())));
+    assert_eq!(
+        store.commit_care(done).await.unwrap(),
+        CareOutcome::AlreadyDone
+    );
+    assert_eq!(
+        items(store.tickets(&TicketFilter::default(), ALL).await.unwrap()).len(),
+        1
+    );
+    let again = queue(&store, 1).await;
+    assert_eq!(again[..4], ids[..4]);
+    assert!(again[4] > ids[4], "a task's number is never used again");
+}
+
+pub async fn one_open_ticket_per_asset_and_mode(store: Arc<dyn Store>) {
+    let (first, _) = open(&store, 0, 1, Vec::new()).await;
+    assert_eq!((first.id, first.version), (TicketId(1), 1));
+    let outcome = store.commit_care(opening(0, 2)).await.unwrap();
+    assert_eq!(outcome, CareOutcome::AlreadyOpen(first.id));
+    assert_eq!(
+        reservations(&store).await,
+        [],
+        "nothing is reserved for what was not opened"
+    );
+    let mut other_mode = new_ticket(0, 2, Vec::new());
+    other_mode.ticket.mode = mode("unknown");
+    let write = TicketWrite::Open(Box::new(other_mode));
+    let commit = CareCommit {
+        ticket: write,
+        at: hour(2),
+        ..CareCommit::default()
+    };
+    assert!(matches!(
+        store.commit_care(commit).await.unwrap(),
+        CareOutcome::Opened { .. }
+    ));
+    update(&store, step(&first, TicketState::Cancelled, 3, &[])).await;
+    let (third, _) = open(&store, 0, 4, Vec::new()).await;
+    assert_eq!(third.id, TicketId(3));
+    let open_ones = TicketFilter {
+        asset: Some(asset(0).id),
+        open: Some(true),
+    };
+    let ids: Vec<i64> = items(store.tickets(&open_ones, ALL).await.unwrap())
+        .iter()
+        .map(|t| t.id.0)
+        .collect();
+    assert_eq!(ids, [3, 2]);
+    let ended = TicketFilter {
+        asset: None,
+        open: Some(false),
+    };
+    assert_eq!(items(store.tickets(&ended, ALL).await.unwrap()).len(), 1);
+}
+
+pub async fn a_stale_version_changes_nothing(store: Arc<dyn Store>) {
+    let (ticket, _) = open(&store, 0, 1, Vec::new()).await;
+    let triaged = update(&store, step(&ticket, TicketState::Triaged, 2, &[])).await;
+    assert_eq!((triaged.version, triaged.state), (2, TicketState::Triaged));
+    let stale = store
+        .commit_care(step(&ticket, TicketState::Cancelled, 3, &[]))
+        .await;
+    assert!(matches!(stale, Err(StoreError::Conflict(text)) if text.contains("version 2")));
+    assert_eq!(store.ticket(ticket.id).await.unwrap(), triaged);
+    let mut nobody = moved(&ticket, TicketState::Triaged, 3);
+    nobody.id = TicketId(99);
+    let write = TicketWrite::Update {
+        ticket: Box::new(nobody),
+        parts_used: Vec::new(),
+    };
+    let commit = CareCommit {
+        ticket: write,
+        at: hour(3),
+        ..CareCommit::default()
+    };
+    assert!(matches!(
+        store.commit_care(commit).await,
+        Err(StoreError::NotFound(_))
+    ));
+    assert!(matches!(
+        store.ticket(TicketId(99)).await,
+        Err(StoreError::NotFound(_))
+    ));
+}
+
+pub async fn an_idempotency_key_returns_the_first_outcome(store: Arc<dyn Store>) {
+    let mut commit = opening(0, 1);
+    commit.idempotency_key = Some("key".to_owned());
+    let first = store.commit_care(commit.clone()).await.unwrap();
+    let CareOutcome::Opened { ticket, .. } = &first else {
+        panic!("{first:?}")
+    };
+    update(&store, step(ticket, TicketState::Triaged, 2, &[])).await;
+    assert_eq!(store.commit_care(commit).await.unwrap(), first);
+    assert_eq!(store.ticket(ticket.id).await.unwrap().version, 2);
+    let keyed = CareCommit {
+        idempotency_key: Some("note".to_owned()),
+        decision: Some(decision(0, 1)),
+        ..CareCommit::default()
+    };
+    for _ in 0..2 {
+        assert_eq!(
+            store.commit_care(keyed.clone()).await.unwrap(),
+            CareOutcome::Stored
+        );
+    }
+    assert_eq!(store.decisions(None, ALL).await.unwrap().len(), 1);
+}
+
+pub async fn ticket_and_reservation_come_together(store: Arc<dyn Store>) {
+    let (ticket, reserved) = open(&store, 0, 1, vec![need(2, Priority::P3)]).await;
+    assert_eq!(reserved.len(), 1);
+    assert_eq!((reserved[0].ticket, reserved[0].quantity), (ticket.id, 2));
+    let of_ticket = ReservationFilter {
+        ticket: Some(ticket.id),
+        live: true,
+    };
+    assert_eq!(
+        items(store.reservations(&of_ticket, ALL).await.unwrap()),
+        reserved
+    );
+}
+
+pub async fn a_failing_step_leaves_nothing_behind(store: Arc<dyn Store>) {
+    let ids = queue(&store, 1).await;
+    let (ticket, _) = open(&store, 0, 1, Vec::new()).await;
+    let mut commit = opening(1, 2);
+    commit.task = Some(ids[0]);
+    commit.idempotency_key = Some("key".to_owned());
+    commit.decision = Some(decision(1, 2));
+    commit.needs = vec![(TicketId(99), need(1, Priority::P1))];
+    assert!(matches!(
+        store.commit_care(commit.clone()).await,
+        Err(StoreError::NotFound(_))
+    ));
+    assert_eq!(store.next_tasks(10).await.unwrap().len(), 1);
+    assert_eq!(reservations(&store).await, []);
+    assert_eq!(store.decisions(None, ALL).await.unwrap(), []);
+    commit.needs = Vec::new();
+    let CareOutcome::Opened { ticket: second, .. } = store.commit_care(commit).await.unwrap()
+    else {
+        panic!("the second try is a first one");
+    };
+    assert_eq!(second.id.0, ticket.id.0 + 1, "numbers have no gaps");
+}
+
+pub async fn reopening_beside_an_open_ticket_is_refused(store: Arc<dyn Store>) {
+    let (first, _) = open(&store, 0, 1, Vec::new()).await;
+    let resolved = update(&store, step(&first, TicketState::Resolved, 2, &[])).await;
+    let (second, _) = open(&store, 0, 3, Vec::new()).await;
+    let refused = store
+        .commit_care(step(&resolved, TicketState::Reopened, 4, &[]))
+        .await;
+    assert!(
+        matches!(refused, Err(StoreError::Conflict(text)) if text.contains(&second.id.to_string()))
+    );
+}
+
+pub async fn decisions_and_labels_are_kept(store: Arc<dyn Store>) {
+    let label = |n: usize| Label {
+        ticket: TicketId(1),
+        device: device(n),
+        mode: mode("bearing-wear"),
+        verdict: Verdict::Confirmed {
+            failure_code: "VIB".to_owned(),
+        },
+        detected_at: hour(1),
+        at: hour(2),
+        probability: 0.1 + 0.2,
+    };
+    for n in 0..3 {
+        let commit = CareCommit {
+            decision: Some(decision(n, 1)),
+            label: Some(label(n)),
+            ..CareCommit::default()
+        };
+        assert_eq!(
+            store.commit_care(commit).await.unwrap(),
+            CareOutcome::Stored
+        );
+    }
+    assert_eq!(
+        items(store.labels(ALL).await.unwrap()),
+        [label(2), label(1), label(0)]
+    );
+    assert_eq!(
+        items(store.decisions(Some(&device(1)), ALL).await.unwrap()),
+        [decision(1, 1)]
+    );
+    let two = PageRequest {
+        before: None,
+        limit: 2,
+    };
+    assert_eq!(
+        items(store.decisions(None, two).await.unwrap()),
+        [decision(2, 1), decision(1, 1)]
+    );
+}

@@ -1,0 +1,389 @@
+//! Stock, holds, back-orders.
+
+use std::sync::Arc;
+
+use forecare_domain::{Priority, ReservationState as State, Supply, TicketId, TicketState};
+
+use super::fixtures::{
+    ALL, assert_balanced, bearings, depot, hour, items, movement, need, open, opening, part,
+    reservations, step, update,
+};
+use crate::{
+    CareCommit, CareOutcome, ReservationFilter, ReservationWrite, StockMove, Store, StoreError,
+    forecare,
+};
+
+pub async fn initial_stock_is_booked_as_receipts(store: Arc<dyn Store>) {
+    assert_eq!(bearings(&store, "main").await, (5, 0, 0, 0));
+    assert_eq!(bearings(&store, "north").await, (2, 0, 0, 0));
+    assert_eq!(
+        store.stock().await.unwrap().len(),
+        4,
+        "every part at every depot"
+    );
+    let lines = items(store.ledger(ALL).await.unwrap());
+    assert_eq!(lines.len(), 3);
+    assert!(
+        lines
+            .iter()
+            .all(|l| l.kind == "receipt" && l.at == hour(0) && l.by == forecare())
+    );
+    let again = store
+        .move_stock(movement("initial:main:BRG-1", StockMove::Receipt, 5, 1))
+        .await
+        .unwrap();
+    assert_eq!(again.on_hand, 5, "booked under a key that anyone can name");
+    assert_balanced(&store).await;
+}
+
+pub async fn holds_count_against_stock_by_kind(store: Arc<dyn Store>) {
+    open(&store, 0, 1, vec![need(2, Priority::P3)]).await;
+    assert_eq!(bearings(&store, "main").await, (5, 2, 0, 0));
+    let mut urgent = need(1, Priority::P3);
+    urgent.needed_at = hour(10);
+    let (_, reserved) = open(&store, 1, 1, vec![urgent]).await;
+    assert_eq!(reserved[0].state, State::Hard);
+    assert_eq!(bearings(&store, "main").await, (5, 2, 1, 0));
+    let mut many = need(8, Priority::P3);
+    many.part = part("SEAL-1");
+    let (_, reserved) = open(&store, 2, 1, vec![many]).await;
+    let supplies: Vec<(Supply, u32)> = reserved
+        .into_iter()
+        .map(|r| (r.supply, r.quantity))
+        .collect();
+    let expected = [
+        (
+            Supply::Stock {
+                depot: depot("main"),
+            },
+            3,
+        ),
+        (Supply::BackOrder { to: depot("main") }, 5),
+    ];
+    assert_eq!(supplies, expected);
+    assert_balanced(&store).await;
+}
+
+fn write(id: forecare_domain::ReservationId, from: State, to: State) -> CareCommit {
+    let write = ReservationWrite {
+        id,
+        from,
+        to,
+        expires_at: hour(200),
+    };
+    CareCommit {
+        reservations: vec![write],
+        at: hour(5),
+        ..CareCommit::default()
+    }
+}
+
+pub async fn released_and_expired_holds_free_their_parts(store: Arc<dyn Store>) {
+    let (_, a) = open(&store, 0, 1, vec![need(3, Priority::P3)]).await;
+    let (b_ticket, b) = open(&store, 1, 1, vec![need(2, Priority::P3)]).await;
+    store
+        .commit_care(write(b[0].id, State::Soft, State::Hard))
+        .await
+        .unwrap();
+    assert_eq!(bearings(&store, "main").await, (5, 3, 2, 0));
+    store
+        .commit_care(write(a[0].id, State::Soft, State::Expired))
+        .await
+        .unwrap();
+    assert_eq!(bearings(&store, "main").await, (5, 0, 2, 0));
+    update(&store, step(&b_ticket, TicketState::Cancelled, 6, &[])).await;
+    assert_eq!(bearings(&store, "main").await, (5, 0, 0, 0));
+    let states: Vec<State> = reservations(&store).await.iter().map(|r| r.state).collect();
+    assert_eq!(states, [State::Expired, State::Released]);
+    assert_eq!(reservations(&store).await[0].expires_at, hour(200));
+    let live = ReservationFilter {
+        ticket: None,
+        live: true,
+    };
+    assert_eq!(store.reservations(&live, ALL).await.unwrap(), []);
+    let revived = store
+        .commit_care(write(a[0].id, State::Expired, State::Soft))
+        .await;
+    assert!(
+        matches!(revived, Err(StoreError::Conflict(_))),
+        "what is over stays over"
+    );
+}
+
+pub async fn consumed_parts_leave_the_shelf(store: Arc<dyn Store>) {
+    let (ticket, _) = open(&store, 0, 1, vec![need(4, Priority::P3)]).await;
+    let working = update(
+        &store,
+        step(&ticket, TicketState::InProgress, 2, &[("BRG-1", 1)]),
+    )
+    .await;
+    assert_eq!(reservations(&store).await[0].state, State::PartlyUsed);
+    assert_eq!(bearings(&store, "main").await, (4, 0, 3, 0));
+    update(
+        &store,
+        step(&working, TicketState::Resolved, 3, &[("BRG-1", 3)]),
+    )
+    .await;
+    assert_eq!(bearings(&store, "main").await, (2, 0, 0, 0));
+    let r = &reservations(&store).await[0];
+    assert_eq!((r.state, r.used), (State::Consumed, 3));
+    let lines = items(store.ledger(ALL).await.unwrap());
+    let consumed: Vec<i64> = lines
+        .iter()
+        .filter(|l| l.kind == "consumed")
+        .map(|l| l.delta)
+        .collect();
+    assert_eq!(consumed, [-2, -1]);
+    assert!(lines[0].ticket == Some(ticket.id) && lines[0].at == hour(3));
+    assert_balanced(&store).await;
+}
+
+pub async fn transfers_are_booked_at_both_depots(store: Arc<dyn Store>) {
+    let (ticket, reserved) = open(&store, 0, 1, vec![need(7, Priority::P3)]).await;
+    let transfer = Supply::Transfer {
+        from: depot("north"),
+        to: depot("main"),
+    };
+    assert!(
+        reserved
+            .iter()
+            .any(|r| r.supply == transfer && r.quantity == 2),
+        "{reserved:?}"
+    );
+    assert_eq!(bearings(&store, "north").await, (2, 2, 0, 0));
+    update(
+        &store,
+        step(&ticket, TicketState::Resolved, 30, &[("BRG-1", 7)]),
+    )
+    .await;
+    assert_eq!(bearings(&store, "north").await, (0, 0, 0, 0));
+    assert_eq!(bearings(&store, "main").await, (0, 0, 0, 0));
+    let kinds: Vec<(String, i64)> = items(store.ledger(ALL).await.unwrap())
+        .into_iter()
+        .take(3)
+        .map(|l| (l.kind, l.delta))
+        .collect();
+    let expected = [("consumed", -2), ("transfer_in", 2), ("transfer_out", -2)]
+        .map(|(k, d)| (k.to_owned(), d));
+    assert_eq!(kinds, expected);
+    assert_balanced(&store).await;
+}
+
+pub async fn higher_claims_preempt_soft_holds_and_victims_are_served_anew(store: Arc<dyn Store>) {
+    let (low, held) = open(&store, 0, 1, vec![need(4, Priority::P4)]).await;
+    let (_, reserved) = open(&store, 1, 2, vec![need(4, Priority::P1)]).await;
+    assert_eq!(reserved.len(), 1);
+    assert_eq!(
+        (&reserved[0].supply, reserved[0].quantity),
+        (
+            &Supply::Stock {
+                depot: depot("main")
+            },
+            4
+        )
+    );
+    let its = ReservationFilter {
+        ticket: Some(low.id),
+        live: false,
+    };
+    let its = items(store.reservations(&its, ALL).await.unwrap());
+    let lost = its.iter().find(|r| r.id == held[0].id).unwrap();
+    assert_eq!(lost.state, State::Released);
+    let again: u32 = its
+        .iter()
+        .filter(|r| r.state.is_live())
+        .map(|r| r.quantity)
+        .sum();
+    assert_eq!(
+        again, 4,
+        "what was lost is reserved from elsewhere: {its:?}"
+    );
+    assert!(its.iter().all(|r| r.priority == Priority::P4));
+    // One on the shelf, two from the other depot, one from the supplier.
+    assert_eq!(bearings(&store, "main").await, (5, 5, 0, 1));
+    assert_eq!(bearings(&store, "north").await, (2, 2, 0, 0));
+    let (_, equal) = open(&store, 2, 3, vec![need(4, Priority::P1)]).await;
+    assert!(
+        equal
+            .iter()
+            .any(|r| matches!(r.supply, Supply::BackOrder { .. })),
+        "an equal claim takes nothing"
+    );
+    assert_balanced(&store).await;
+}
+
+pub async fn receipts_serve_back_orders_by_priority_then_age(store: Arc<dyn Store>) {
+    // Hard, so that nobody is pre-empted.
+    let hard = |quantity, priority| {
+        let mut need = need(quantity, priority);
+        need.needed_at = hour(10);
+        vec![need]
+    };
+    open(&store, 0, 1, hard(7, Priority::P4)).await;
+    let mut waiting = Vec::new();
+    for (n, at, priority) in [
+        (1, 2, Priority::P3),
+        (2, 3, Priority::P1),
+        (3, 1, Priority::P3),
+    ] {
+        let (ticket, reserved) = open(&store, n, at, hard(2, priority)).await;
+        assert!(
+            matches!(reserved[0].supply, Supply::BackOrder { .. }),
+            "{reserved:?}"
+        );
+        waiting.push(ticket.id);
+    }
+    assert_eq!(bearings(&store, "main").await, (5, 0, 5, 6));
+    let served = async || -> Vec<TicketId> {
+        let all = reservations(&store).await;
+        let has = |t: &TicketId| {
+            all.iter().any(|r| {
+                r.ticket == *t
+                    && r.supply
+                        == Supply::Stock {
+                            depot: depot("main"),
+                        }
+            })
+        };
+        waiting.iter().filter(|t| has(t)).copied().collect()
+    };
+    store
+        .move_stock(movement("r1", StockMove::Receipt, 2, 20))
+        .await
+        .unwrap();
+    assert_eq!(served().await, [waiting[1]]);
+    store
+        .move_stock(movement("r2", StockMove::Receipt, 3, 21))
+        .await
+        .unwrap();
+    assert_eq!(served().await, [waiting[1], waiting[2]]);
+    let item = store
+        .move_stock(movement("r3", StockMove::Receipt, 1, 22))
+        .await
+        .unwrap();
+    assert_eq!((item.on_hand, item.hard, item.back_ordered), (11, 11, 0));
+    let newest = &reservations(&store).await;
+    let last = newest.iter().find(|r| r.ticket == waiting[0]).unwrap();
+    assert_eq!(last.available_at, hour(22));
+    assert_balanced(&store).await;
+}
+
+pub async fn needs_of_an_open_ticket_are_reserved_later(store: Arc<dyn Store>) {
+    let (ticket, held) = open(&store, 0, 1, vec![need(2, Priority::P3)]).await;
+    let mut commit = write(held[0].id, State::Soft, State::Expired);
+    commit.needs = vec![(ticket.id, need(2, Priority::P3))];
+    assert_eq!(
+        store.commit_care(commit).await.unwrap(),
+        CareOutcome::Stored
+    );
+    assert_eq!(bearings(&store, "main").await, (5, 2, 0, 0));
+    assert_eq!(reservations(&store).await.len(), 2);
+    let mut ending = step(&ticket, TicketState::Cancelled, 6, &[]);
+    ending.needs = vec![(ticket.id, need(2, Priority::P3))];
+    update(&store, ending).await;
+    assert_eq!(
+        bearings(&store, "main").await,
+        (5, 0, 0, 0),
+        "nothing for a ticket that has ended"
+    );
+}
+
+pub async fn a_reservation_changed_meanwhile_is_left_alone(store: Arc<dyn Store>) {
+    let (_, held) = open(&store, 0, 1, vec![need(2, Priority::P3)]).await;
+    store
+        .commit_care(write(held[0].id, State::Soft, State::Hard))
+        .await
+        .unwrap();
+    store
+        .commit_care(write(held[0].id, State::Soft, State::Expired))
+        .await
+        .unwrap();
+    assert_eq!(reservations(&store).await[0].state, State::Hard);
+    let nobody = forecare_domain::ReservationId(99);
+    let missing = store
+        .commit_care(write(nobody, State::Soft, State::Hard))
+        .await;
+    assert!(matches!(missing, Err(StoreError::NotFound(_))));
+}
+
+pub async fn scrap_spares_what_is_held(store: Arc<dyn Store>) {
+    open(&store, 0, 1, vec![need(4, Priority::P3)]).await;
+    let refused = store
+        .move_stock(movement("s1", StockMove::Scrap, 2, 2))
+        .await;
+    assert!(matches!(refused, Err(StoreError::Conflict(text)) if text.contains("only 1 of BRG-1")));
+    let item = store
+        .move_stock(movement("s2", StockMove::Scrap, 1, 2))
+        .await
+        .unwrap();
+    assert_eq!((item.on_hand, item.soft), (4, 4));
+    assert_balanced(&store).await;
+}
+
+pub async fn stock_commands_count_once(store: Arc<dyn Store>) {
+    for _ in 0..3 {
+        let item = store
+            .move_stock(movement("r", StockMove::Receipt, 4, 1))
+            .await
+            .unwrap();
+        assert_eq!(item.on_hand, 9);
+    }
+    assert_eq!(store.ledger(ALL).await.unwrap().len(), 4);
+}
+
+pub async fn unknown_parts_and_depots_are_named(store: Arc<dyn Store>) {
+    let mut unknown = movement("u1", StockMove::Receipt, 1, 1);
+    unknown.part = part("NO-1");
+    let missing = store.move_stock(unknown).await;
+    assert!(matches!(missing, Err(StoreError::NotFound(text)) if text.contains("NO-1")));
+    let mut unknown = movement("u2", StockMove::Receipt, 1, 1);
+    unknown.depot = depot("nowhere");
+    let missing = store.move_stock(unknown).await;
+    assert!(matches!(missing, Err(StoreError::NotFound(text)) if text.contains("nowhere")));
+    for (key, quantity) in [("u3", 0), ("u4", u32::MAX)] {
+        let refused = store
+            .move_stock(movement(key, StockMove::Receipt, quantity, 1))
+            .await;
+        assert!(
+            matches!(refused, Err(StoreError::Conflict(_))),
+            "{quantity}"
+        );
+    }
+}
+
+pub async fn never_oversold_by_many_clients(store: Arc<dyn Store>) {
+    let clients: Vec<_> = (0..64_usize)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let priority = [Priority::P1, Priority::P2, Priority::P3, Priority::P4][n % 4];
+                // Pairs of clients want the same ticket.
+                let ticket = match store.commit_care(opening(n / 2, need(1, priority))).await {
+                    Ok(CareOutcome::Opened { ticket, .. }) => *ticket,
+                    Ok(CareOutcome::AlreadyOpen(_)) => return 0,
+                    other => panic!("{other:?}"),
+                };
+                if n % 3 == 0 {
+                    update(
+                        &store,
+                        step(&ticket, TicketState::InProgress, 2, &[("BRG-1", 1)]),
+                    )
+                    .await;
+                } else if n % 3 == 1 {
+                    let key = format!("client-{n}");
+                    store
+                        .move_stock(movement(&key, StockMove::Receipt, 1, 2))
+                        .await
+                        .unwrap();
+                }
+                1
+            })
+        })
+        .collect();
+    let mut n_opened = 0;
+    for client in clients {
+        n_opened += client.await.unwrap();
+    }
+    assert_eq!(n_opened, 32, "one ticket per pair");
+    assert_balanced(&store).await;
+}

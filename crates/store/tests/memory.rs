@@ -1,0 +1,14 @@
+//! The in-memory model passes the suite that it is the oracle of.
+#![cfg(feature = "conformance")]
+
+use std::sync::Arc;
+
+use forecare_catalogue::Catalogue;
+use forecare_domain::Timestamp;
+use forecare_store::{MemoryStore, Store};
+
+async fn make(catalogue: Catalogue, now: Timestamp) -> (Arc<dyn Store>, ()) {
+    (Arc::new(MemoryStore::new(&catalogue, now)), ())
+}
+
+forecare_store::conformance_tests!(make);
