@@ -1,4 +1,9 @@
 //! The embedded broker, with real clients of both protocol versions.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step fails the test"
+)]
 
 mod support;
 

@@ -1,4 +1,9 @@
 //! The external broker: a real Mosquitto of the test's own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step fails the test"
+)]
 
 mod support;
 

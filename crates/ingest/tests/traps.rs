@@ -1,4 +1,9 @@
 //! What a well-behaved broker rarely does, done by one that we script packet by packet.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step fails the test"
+)]
 
 mod support;
 
