@@ -123,28 +123,21 @@ fn tickets(
     tickets
 }
 
-/// Hours between first and last reading per hour read: how much quiet time a quiet row stands for.
-fn thinning(data: &AzurePdm) -> f64 {
-    let span: f64 = data
-        .machines
-        .iter()
-        .filter_map(|m| {
-            let mut ts = data
-                .readings
-                .iter()
-                .filter(|r| r.machine == *m)
-                .map(|r| r.ts);
-            let first = ts.next()?;
-            Some(ts.next_back()?.hours_since(first))
-        })
-        .sum();
-    let before: f64 = 48.0 * data.failures.len() as f64;
-    let step = if data.readings.len() as f64 > span / 20.0 {
-        1.0
-    } else {
-        24.0
+/// How many quiet hours an hourly row of the windows file stands for: its quiet time is thinned, so a false
+/// ticket there weighs as much at the natural rate.
+fn thinning(windows: &AzurePdm) -> f64 {
+    let ends = |machine: &u32| {
+        let mut ts = windows
+            .readings
+            .iter()
+            .filter(|r| r.machine == *machine)
+            .map(|r| r.ts);
+        let first = ts.next()?;
+        Some(ts.next_back()?.hours_since(first))
     };
-    (span - before) / (data.readings.len() as f64 * step - before)
+    let span_h: f64 = windows.machines.iter().filter_map(ends).sum();
+    let before_failures_h = 48.0 * windows.failures.len() as f64;
+    (span_h - before_failures_h) / (windows.readings.len() as f64 - before_failures_h)
 }
 
 fn line(name: &str, report: &Report, thinning: f64) {
@@ -154,7 +147,7 @@ fn line(name: &str, report: &Report, thinning: f64) {
         format!("lead {:.0}/{:.0}/{:.0} h", l.p10, l.p50, l.p90)
     });
     println!(
-        "{name:34} failures {:3} (+{} unseen) caught {:3} ({:5.1} %) 12h {:3} ({:5.1} %) tickets {:3} right {:3} ({:5.1} %) planned {:2} natural {:.1} % {lead}",
+        "{name:34} failures {:3} (+{} unseen) caught {:3} ({:5.1} %) 12h {:3} ({:5.1} %) tickets {:3} right {:3} ({:5.1} %) planned {:2} right at the natural rate about {:.0} % {lead}",
         a.failures,
         a.failures_without_telemetry,
         a.caught,

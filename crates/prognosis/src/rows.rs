@@ -216,8 +216,10 @@ impl Fate {
             .items
             .iter()
             .filter_map(|item| match item {
-                HistoryItem::Failure { ts, mode: m } if *m == mode.name => Some(*ts),
-                _ => None,
+                HistoryItem::Failure { ts, mode: m } => (*m == mode.name).then_some(*ts),
+                HistoryItem::Reading { .. }
+                | HistoryItem::Event { .. }
+                | HistoryItem::Replaced { .. } => None,
             })
             .collect();
         let mends = |at: Timestamp| {
@@ -229,12 +231,12 @@ impl Fate {
             .items
             .iter()
             .filter_map(|item| match item {
-                HistoryItem::Replaced { ts, component }
-                    if mode.component.as_ref() == Some(component) && !mends(*ts) =>
-                {
-                    Some(*ts)
+                HistoryItem::Replaced { ts, component } => {
+                    (mode.component.as_ref() == Some(component) && !mends(*ts)).then_some(*ts)
                 }
-                _ => None,
+                HistoryItem::Reading { .. }
+                | HistoryItem::Event { .. }
+                | HistoryItem::Failure { .. } => None,
             })
             .collect();
         Self {

@@ -1,4 +1,5 @@
 //! Streaming features against the same taken from all values at once.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use forecare_domain::{ComponentName, Timestamp};
 use forecare_prognosis::{FeatureSpec, FeatureState, WINDOWS_H};

@@ -1,4 +1,5 @@
 //! Training on machines whose failures announce themselves, and the model file.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_domain::{ComponentName, ModeName, Timestamp};

@@ -1,4 +1,5 @@
 //! Remaining useful life from made-up health.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use forecare_domain::{Rul, Timestamp};
 use forecare_prognosis::{FAILURE_HEALTH, TrendState};
