@@ -255,8 +255,7 @@ fn list_wrong(what: &str, data: &AzurePdm, tickets: &[TicketRecord]) {
             .iter()
             .filter(|t| t.machine == f.machine && t.component == f.component)
             .map(|t| f.ts.hours_since(t.opened_at))
-            .filter(|h| (0.0..=72.0).contains(h))
-            .next_back();
+            .rfind(|h| (0.0..=72.0).contains(h));
         if lead.is_none_or(|h| h < 12.0) {
             println!(
                 "{what}: missed: {} {} {} lead {lead:?}",

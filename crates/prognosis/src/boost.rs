@@ -345,3 +345,72 @@ fn partition(rows: &mut [u32], goes_left: impl Fn(u32) -> bool) -> usize {
     rows[left.len()..].copy_from_slice(&right);
     left.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARAMS: BoostParams = BoostParams {
+        rounds: 60,
+        depth: 3,
+        learning_rate: 0.2,
+        leaf_weight_min: 1.0,
+        l2: 1.0,
+    };
+
+    /// A grid over the unit square with a third feature that says nothing; true where exactly one of the first
+    /// two is large.
+    fn either_or() -> (Vec<f64>, Vec<bool>) {
+        let mut rows = Vec::new();
+        let mut labels = Vec::new();
+        for i in 0..40 {
+            for j in 0..40 {
+                let (x, y) = (f64::from(i) / 40.0, f64::from(j) / 40.0);
+                rows.extend([x, y, f64::from((i * 7 + j * 13) % 11)]);
+                labels.push((x > 0.5) != (y > 0.3));
+            }
+        }
+        (rows, labels)
+    }
+
+    fn learn() -> (Forest, Vec<f64>, Vec<bool>) {
+        let (rows, labels) = either_or();
+        let data = Binned::new(&rows, 3);
+        let at: Vec<u32> = (0..1600).collect();
+        let forest = fit(&data, &at, &labels, &vec![1.0; labels.len()], &PARAMS);
+        (forest, rows, labels)
+    }
+
+    #[test]
+    fn an_interaction_of_two_features_is_learnt() {
+        let (forest, rows, labels) = learn();
+        let right = rows
+            .chunks_exact(3)
+            .zip(&labels)
+            .filter(|(x, y)| (forest.margin(x) > 0.0) == **y)
+            .count();
+        assert!(right >= 1568, "{right} of 1600");
+        assert!(forest.is_sound(3));
+    }
+
+    #[test]
+    fn contributions_sum_to_the_way_from_root_to_leaf_and_spare_the_idle_feature() {
+        let (forest, rows, _) = learn();
+        let roots: f64 = forest.base + forest.trees.iter().map(|t| t[0].value).sum::<f64>();
+        for x in rows.chunks_exact(3).step_by(37) {
+            let mut moved = [0.0; 3];
+            forest.contributions(x, &mut moved);
+            let sum: f64 = moved.iter().sum();
+            assert!((roots + sum - forest.margin(x)).abs() < 1e-9);
+            assert!(moved[2].abs() < 0.5 * (moved[0].abs() + moved[1].abs()));
+        }
+    }
+
+    #[test]
+    fn a_tree_that_leads_nowhere_is_not_sound() {
+        let (mut forest, _, _) = learn();
+        assert!(!forest.is_sound(1));
+        forest.trees[0][0].right = 0;
+        assert!(!forest.is_sound(3));
+    }
+}
