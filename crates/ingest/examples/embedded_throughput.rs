@@ -75,5 +75,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         stats.acked() / seconds,
         batches / seconds
     );
+    drop(source);
+    broker.shutdown().await;
     Ok(())
 }
