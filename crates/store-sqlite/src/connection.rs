@@ -166,8 +166,8 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let sender = sender.ok_or_else(|| self.closed())?;
-        sender.send(job).await.map_err(|_| self.closed())?;
-        answer.await.map_err(|_| self.closed())?
+        sender.send(job).await.ok().ok_or_else(|| self.closed())?;
+        answer.await.ok().ok_or_else(|| self.closed())?
     }
 
     /// Runs `work` on a reading connection; it sees one state of the database throughout.
@@ -177,7 +177,7 @@ impl Pool {
         work: impl FnOnce(&Connection, &Layout) -> Outcome<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(|_| self.closed())?;
+        let permit = permit.ok().ok_or_else(|| self.closed())?;
         let (readers, layout, file) = (
             Arc::clone(&self.readers),
             Arc::clone(&self.layout),

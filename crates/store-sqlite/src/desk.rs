@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Outcome;
 use crate::query;
 use crate::stock::{self, Cause};
+use crate::text;
 
 /// Stores a step; the caller holds the transaction.
 pub(crate) fn commit_care(
@@ -47,11 +48,14 @@ pub(crate) fn commit_care(
     }
     if let Some(decision) = &commit.decision {
         conn.prepare_cached("INSERT INTO decisions (device, body) VALUES (?1, ?2)")?
-            .execute([decision.device.as_str(), &serde_json::to_string(decision)?])?;
+            .execute([
+                decision.device.as_str(),
+                &text::sound_json(decision, "decision")?,
+            ])?;
     }
     if let Some(label) = &commit.label {
         conn.prepare_cached("INSERT INTO labels (body) VALUES (?1)")?
-            .execute([serde_json::to_string(label)?])?;
+            .execute([text::sound_json(label, "verdict")?])?;
     }
     if let Some(key) = &commit.idempotency_key {
         keep_outcome(conn, key, &outcome)?;
@@ -94,7 +98,7 @@ fn open(
             ticket.asset.as_str(),
             ticket.mode.as_str(),
             ticket.state.is_open(),
-            serde_json::to_string(&ticket)?
+            text::sound_json(&ticket, "ticket")?
         ])?;
     for need in &new.needs {
         stock::reserve(conn, catalogue, id, need, at)?;
@@ -130,7 +134,7 @@ fn update(
         ticket.asset.as_str(),
         ticket.mode.as_str(),
         ticket.state.is_open(),
-        serde_json::to_string(ticket)?
+        text::sound_json(ticket, "ticket")?
     ])?;
     let its: Vec<Reservation> = query::reservations_where(conn, "ticket = ?1", [ticket.id.0])?;
     let by = ticket

@@ -1,17 +1,20 @@
 //! The batch: readings and everything that goes with them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use forecare_domain::{Alarm, Asset, DeviceEvent, DeviceId, MetricName, RejectReason, Rejection};
+use forecare_domain::{
+    Alarm, AlarmChange, Asset, CareTask, DeviceEvent, DeviceId, MetricName, RejectReason,
+    Rejection, Timestamp,
+};
 use forecare_store::{
-    CONFLICTS_KEPT, CommitBatch, CommitReceipt, Conflict, DEAD_LETTERS_KEPT, ScoredRow, refusal,
-    refused,
+    CONFLICTS_KEPT, CommitBatch, CommitReceipt, Conflict, DEAD_LETTERS_KEPT, NewTask, ScoredRow,
+    refusal, refused,
 };
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Row as SqlRow, params};
 
 use crate::fault::Outcome;
 use crate::layout::{ClassLayout, Layout, metric_number};
-use crate::registry;
+use crate::{registry, text};
 
 /// What the writer remembers between batches; forgotten after a rollback, as it may never have happened.
 #[derive(Debug, Default)]
@@ -74,7 +77,6 @@ pub(crate) fn commit_batch(
     register_new(conn, layout, known, &batch.assets)?;
     let mut refusals = Vec::new();
     let receipt = commit_rows(conn, layout, known, &batch.rows, &mut refusals)?;
-    keep_rejections(conn, batch.rejections.iter().chain(&refusals))?;
     for event in &batch.events {
         keep_event(conn, event)?;
     }
@@ -99,25 +101,49 @@ pub(crate) fn commit_batch(
         .execute(params![checkpoint.device.as_str(), checkpoint.watermark.as_millis(), checkpoint.state])?;
     }
     for health in &batch.health {
+        let Some(body) = text::json(health)? else {
+            refusals.push(unsound("state of health", &health.device, health.at));
+            continue;
+        };
         conn.prepare_cached(
             "INSERT INTO health (device, at, body) VALUES (?1, ?2, ?3)
              ON CONFLICT (device) DO UPDATE SET at = excluded.at, body = excluded.body
              WHERE excluded.at >= health.at",
         )?
-        .execute(params![
-            health.device.as_str(),
-            health.at.as_millis(),
-            serde_json::to_string(health)?
-        ])?;
+        .execute(params![health.device.as_str(), health.at.as_millis(), body])?;
     }
-    for change in &batch.alarms {
-        keep_alarm(conn, change.alarm())?;
+    for alarm in batch.alarms.iter().map(AlarmChange::alarm) {
+        match text::json(alarm)? {
+            Some(body) => keep_alarm(conn, alarm, &body)?,
+            None => refusals.push(unsound("alarm", &alarm.device, alarm.updated_at)),
+        }
     }
-    for task in &batch.tasks {
-        conn.prepare_cached("INSERT INTO care_tasks (body) VALUES (?1)")?
-            .execute([serde_json::to_string(&task.0)?])?;
+    for NewTask(task) in &batch.tasks {
+        let (CareTask::Assess { device, at, .. }
+        | CareTask::Cleared { device, at, .. }
+        | CareTask::Replaced { device, at, .. }) = task;
+        match text::json(task)? {
+            Some(body) => {
+                conn.prepare_cached("INSERT INTO care_tasks (body) VALUES (?1)")?
+                    .execute([body])?;
+            }
+            None => refusals.push(unsound("care task", device, *at)),
+        }
     }
+    keep_rejections(conn, batch.rejections.iter().chain(&refusals))?;
     Ok(receipt)
+}
+
+/// The dead letter of a record that could never be read back: one of them must not block all.
+fn unsound(what: &str, device: &DeviceId, at: Timestamp) -> Rejection {
+    Rejection {
+        received_at: at,
+        topic: format!("devices/{device}/telemetry"),
+        reason: RejectReason::StoreRefused,
+        detail: format!("the {what} has a number that is not finite"),
+        payload: Vec::new(),
+        payload_bytes: 0,
+    }
 }
 
 /// Registers what is new; what cannot be registered is left out, its rows are refused with the reason.
@@ -417,7 +443,7 @@ fn keep_rejections<'a>(
     conn: &Connection,
     rejections: impl Iterator<Item = &'a Rejection>,
 ) -> Outcome<()> {
-    let mut counts: HashMap<RejectReason, u64> = HashMap::new();
+    let mut counts: BTreeMap<RejectReason, u64> = BTreeMap::new();
     for r in rejections {
         *counts.entry(r.reason).or_insert(0) += 1;
         conn.prepare_cached(
@@ -462,13 +488,13 @@ fn keep_event(conn: &Connection, event: &DeviceEvent) -> Outcome<()> {
         event.ts.as_millis(),
         event.code,
         event.component.as_ref().map_or("", |c| c.as_str()),
-        crate::text::event_severity(event.severity),
+        text::event_severity(event.severity),
         event.message
     ])?;
     Ok(())
 }
 
-fn keep_alarm(conn: &Connection, alarm: &Alarm) -> Outcome<()> {
+fn keep_alarm(conn: &Connection, alarm: &Alarm, body: &str) -> Outcome<()> {
     conn.prepare_cached(
         "INSERT INTO alarms (id, device, active, updated_at, body) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (id) DO UPDATE SET
@@ -481,7 +507,7 @@ fn keep_alarm(conn: &Connection, alarm: &Alarm) -> Outcome<()> {
         alarm.device.as_str(),
         alarm.active,
         alarm.updated_at.as_millis(),
-        serde_json::to_string(alarm)?
+        body
     ])?;
     Ok(())
 }

@@ -1,6 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail by panicking"
+)]
 mod abort;
 mod connection;
 mod desk;

@@ -109,7 +109,9 @@ fn item(conn: &Connection, part: &PartNumber, depot: &DepotName) -> Outcome<Stoc
             Ok((r.get(0)?, r.get(1)?, r.get(2)?))
         })?;
     let count = |n: i64| {
-        u32::try_from(n).map_err(|_| crate::fault::unreadable(format!("{n} of {part} at {depot}")))
+        u32::try_from(n)
+            .ok()
+            .ok_or_else(|| crate::fault::unreadable(format!("{n} of {part} at {depot}")))
     };
     Ok(StockItem {
         part: part.clone(),

@@ -3,8 +3,10 @@
 use forecare_domain::{
     EventSeverity, InvalidName, Priority, RejectReason, ReservationState, Timestamp,
 };
-use forecare_store::CredentialRole;
+use forecare_store::{CredentialRole, StoreError};
 use rusqlite::Row;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::fault::{Outcome, unreadable};
 
@@ -31,6 +33,24 @@ pub(crate) fn priority(priority: Priority) -> i64 {
         Priority::P3 => 3,
         Priority::P4 => 4,
     }
+}
+
+/// `value` as JSON; `None` where it could not be read back: JSON has no number that is not finite.
+pub(crate) fn json<T: Serialize + DeserializeOwned>(value: &T) -> Outcome<Option<String>> {
+    let body = serde_json::to_string(value)?;
+    let is_sound = !body.contains("null") || serde_json::from_str::<T>(&body).is_ok();
+    Ok(is_sound.then_some(body))
+}
+
+/// As [`json`], where such a value is an error of the caller.
+pub(crate) fn sound_json<T: Serialize + DeserializeOwned>(
+    value: &T,
+    what: &str,
+) -> Outcome<String> {
+    let body = json(value)?;
+    Ok(body.ok_or_else(|| {
+        StoreError::Conflict(format!("the {what} has a number that is not finite"))
+    })?)
 }
 
 /// The one of `all` whose text is `text`.
@@ -99,5 +119,7 @@ pub(crate) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> 
 
 pub(crate) fn count<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Outcome<T> {
     let n: i64 = row.get(column)?;
-    T::try_from(n).map_err(|_| unreadable(format!("the count {n} is out of range")))
+    T::try_from(n)
+        .ok()
+        .ok_or_else(|| unreadable(format!("the count {n} is out of range")))
 }

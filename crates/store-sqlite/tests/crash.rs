@@ -1,4 +1,9 @@
 //! What a commit promises, across the death of the process at any moment.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail by panicking"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -1,4 +1,9 @@
 //! Opening: what is made, what is moved, what is refused and in which words.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail by panicking"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
