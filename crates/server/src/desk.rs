@@ -12,7 +12,7 @@ use forecare_care::{
 };
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, ModeName, Reservation, TaskId, Ticket, TicketId, TicketState,
+    Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, ModeName, PartNumber, Reservation, TaskId, Ticket, TicketId, TicketState,
     Timestamp, Verdict,
 };
 use forecare_store::{
@@ -146,9 +146,7 @@ impl CareDesk {
             Some(ticket) => {
                 match evidence_again(&ticket, mode, &assessment, &decision, &self.policy, assessment.at) {
                     // Only evidence that would open a ticket keeps one open.
-                    Some(after) if decision.act => {
-                        TicketWrite::Update { ticket: Box::new(after), parts_used: Vec::new() }
-                    }
+                    Some(after) if decision.act => changed(after, Vec::new()),
                     _ => TicketWrite::None,
                 }
             }
@@ -287,7 +285,7 @@ impl CareDesk {
     }
 
     async fn update(&self, after: Ticket, at: Timestamp) -> Result<Option<Ticket>, StoreError> {
-        let write = TicketWrite::Update { ticket: Box::new(after), parts_used: Vec::new() };
+        let write = changed(after, Vec::new());
         match self.store.commit_care(CareCommit { ticket: write, at, ..CareCommit::default() }).await {
             Ok(CareOutcome::Updated(ticket)) => {
                 self.tell(StreamEvent::Ticket(ticket.clone()));
@@ -378,6 +376,12 @@ impl CareDesk {
     }
 }
 
+/// The rules leave the version alone; the store wants it raised, and compares.
+fn changed(mut after: Ticket, parts_used: Vec<(PartNumber, u32)>) -> TicketWrite {
+    after.version += 1;
+    TicketWrite::Update { ticket: Box::new(after), parts_used }
+}
+
 fn desk_error(failure: &StoreError) -> DeskError {
     match failure {
         StoreError::NotFound(_) => DeskError::NotFound(failure.to_string()),
@@ -428,7 +432,7 @@ impl Desk for CareDesk {
         let commit = CareCommit {
             needs,
             idempotency_key: request.idempotency_key,
-            ticket: TicketWrite::Update { ticket: Box::new(after), parts_used: request.parts_used },
+            ticket: changed(after, request.parts_used),
             label,
             at: now,
             ..CareCommit::default()

@@ -162,7 +162,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     register(&app, &catalogue, fleet.devices(), start).await?;
     let Some(broker) = app.mqtt_addr else { bail!("the demo needs the embedded broker") };
     println!("Forecare demo: {} simulated compressors, {} of them will fail", args.devices, faults.len());
-    println!("  console  {}login?token={}", app.console_url(), app.token);
+    println!("  console  {}login#token={}", app.console_url(), app.token);
     println!("  metrics  {}metrics   (bearer token in {})", app.console_url(), home_dir.display());
     println!("  mqtt     mqtt://{broker}");
     println!("  time     simulated: {pace}, from {start}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use forecare_datasets::azure_pdm::{AzurePdm, Event, EventKind, METRICS, MachineRange, Telemetry};
+use forecare_datasets::azure_pdm::{AzurePdm, Event, EventKind, METRICS, MachineRange, Telemetry, device_name};
 use forecare_domain::{Asset, AssetId, ClassName, Clock, DeviceId, MetricName, REPLACED_CODE, Timestamp};
 use forecare_store::{Credential, CredentialRole, Fingerprint, Store};
 use serde::{Deserialize, Serialize};
@@ -122,7 +122,7 @@ async fn here(args: ReplayArgs, data: &AzurePdm) -> Result<()> {
     for machine in &data.machines {
         let secret = new_secret()?;
         credentials.push(Credential {
-            username: device_of(*machine),
+            username: device_name(*machine),
             role: CredentialRole::Device,
             secret_sha256: secret_hash(secret.as_bytes()),
         });
@@ -190,7 +190,7 @@ async fn resume_from(store: &dyn Store, run: &Run, data: &AzurePdm) -> Result<Op
     }
     let mut newest = None;
     for machine in &data.machines {
-        newest = newest.max(store.newest_reading(&DeviceId::new(device_of(*machine))?).await?);
+        newest = newest.max(store.newest_reading(&DeviceId::new(device_name(*machine))?).await?);
     }
     Ok(newest)
 }
@@ -232,7 +232,7 @@ async fn publish(
 }
 
 fn outgoing(event: &Event<'_>) -> Outgoing {
-    let device = device_of(event.machine);
+    let device = device_name(event.machine);
     let ts = event.ts.as_millis();
     let (kind, payload) = match event.kind {
         EventKind::Reading(values) => {
@@ -253,7 +253,7 @@ fn assets(data: &AzurePdm) -> Result<Vec<Asset>> {
     data.machines
         .iter()
         .map(|machine| {
-            let device = device_of(*machine);
+            let device = device_name(*machine);
             Ok(Asset {
                 id: AssetId::new(&device)?,
                 device: DeviceId::new(&device)?,
@@ -265,11 +265,6 @@ fn assets(data: &AzurePdm) -> Result<Vec<Asset>> {
             })
         })
         .collect()
-}
-
-/// The device of a machine of the data set.
-pub(crate) fn device_of(machine: u32) -> String {
-    format!("machine-{machine}")
 }
 
 fn counts(data: &AzurePdm) -> String {
@@ -287,7 +282,7 @@ pub(crate) fn fingerprint_of(data: &AzurePdm) -> Result<Fingerprint> {
     let metrics: Vec<MetricName> = METRICS.iter().map(MetricName::new).collect::<Result<_, _>>()?;
     let mut fingerprint = Fingerprint::default();
     for reading in &data.readings {
-        let device = DeviceId::new(device_of(reading.machine))?;
+        let device = DeviceId::new(device_name(reading.machine))?;
         for (metric, value) in metrics.iter().zip(reading.values) {
             fingerprint.add(&device, metric, reading.ts, value);
         }
@@ -299,7 +294,7 @@ pub(crate) fn fingerprint_of(data: &AzurePdm) -> Result<Fingerprint> {
 pub(crate) async fn fingerprint_stored(store: &dyn Store, machines: &[u32]) -> Result<Fingerprint> {
     let mut sum = Fingerprint::default();
     for machine in machines {
-        let one = store.fingerprint(&DeviceId::new(device_of(*machine))?).await.context("cannot read the readings")?;
+        let one = store.fingerprint(&DeviceId::new(device_name(*machine))?).await.context("cannot read the readings")?;
         sum.n_readings += one.n_readings;
         sum.checksum = sum.checksum.wrapping_add(one.checksum);
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use forecare_catalogue::{AssetClass, Catalogue};
-use forecare_datasets::azure_pdm::{AzurePdm, EventKind, MachineRange, Telemetry};
-use forecare_domain::{ClassName, Clock, ModeName};
+use forecare_datasets::azure_pdm::{AzurePdm, MachineRange, Telemetry};
+use forecare_domain::{ClassName, Clock};
 use forecare_prognosis::{CardData, History, HistoryItem, Model, TrainParams, train};
 use forecare_simulator::Emission;
 
@@ -32,9 +32,9 @@ pub(crate) struct AzureArgs {
     /// Machines to learn from, such as 21-40.
     #[arg(long, default_value = "21-40")]
     machines: MachineRange,
-    /// Telemetry file: 90days, windows or daily.
-    #[arg(long, default_value = "windows")]
-    telemetry: Telemetry,
+    /// Telemetry files, comma-separated: 90days, windows, daily.
+    #[arg(long, default_value = "windows,daily", value_delimiter = ',')]
+    telemetry: Vec<Telemetry>,
     /// Where to write the model; without it, the models of the instance.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -68,39 +68,15 @@ pub(crate) fn run(command: TrainCommand) -> Result<()> {
 fn azure(args: AzureArgs) -> Result<()> {
     let catalogue = catalogue(Path::new(""), AZURE_CATALOGUE)?;
     let class = class(&catalogue, "azure-pdm-machine")?;
-    let data = AzurePdm::load(&args.data, &args.machines, args.telemetry)?;
-    let mut histories: Vec<History> = data
-        .machines
-        .iter()
-        .map(|machine| History { device: format!("machine-{machine}"), items: Vec::new() })
-        .collect();
-    let mut put = |machine: u32, item: HistoryItem| {
-        if let Ok(at) = data.machines.binary_search(&machine) {
-            histories[at].items.push(item);
-        }
-    };
-    for event in data.events_in_time_order() {
-        let ts = event.ts;
-        put(
-            event.machine,
-            match event.kind {
-                EventKind::Reading(values) => {
-                    HistoryItem::Reading { ts, values: values.iter().map(|v| Some(*v)).collect() }
-                }
-                EventKind::Error(code) => HistoryItem::Event { ts, code: code.to_owned() },
-                EventKind::Replaced(component) => HistoryItem::Replaced { ts, component: component.clone() },
-            },
-        );
-    }
-    for failure in &data.failures {
-        put(failure.machine, HistoryItem::Failure { ts: failure.ts, mode: ModeName::new(failure.component.as_str())? });
-    }
-    for history in &mut histories {
-        // Failures were added last; at one instant they come after the rest.
-        history.items.sort_by_key(HistoryItem::ts);
+    // Hourly windows around failures, and the natural rate of daily means: together they tell a shift that
+    // precedes a failure from one that does not.
+    let mut histories = Vec::new();
+    for telemetry in &args.telemetry {
+        histories.extend(AzurePdm::load(&args.data, &args.machines, *telemetry)?.histories());
     }
     let out = args.out.unwrap_or_else(|| args.home.or(AZURE_HOME).join("models").join("azure-pdm-machine.json"));
-    let card = format!("Azure PdM, machines {}, {}", args.machines, args.telemetry.file_name());
+    let files: Vec<&str> = args.telemetry.iter().map(|t| t.file_name()).collect();
+    let card = format!("Azure PdM, machines {}, {}", args.machines, files.join(" and "));
     learn(class, &histories, card, SystemClock.now(), &out)
 }
 
@@ -174,7 +150,7 @@ fn learn(
     out: &Path,
 ) -> Result<()> {
     let n_items: usize = histories.iter().map(|h| h.items.len()).sum();
-    eprintln!("learning from {data}: {} machines, {n_items} events", histories.len());
+    eprintln!("learning from {data}: {} histories, {n_items} events", histories.len());
     let progress = Progress::bar(100, "%");
     let model = train(
         class,

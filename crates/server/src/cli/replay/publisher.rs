@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use forecare_datasets::azure_pdm::device_name;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
@@ -65,7 +66,7 @@ impl Publishers {
         let clients = machines
             .iter()
             .map(|machine| {
-                let name = super::device_of(*machine);
+                let name = device_name(*machine);
                 let credentials = match &login {
                     Login::None => None,
                     Login::Shared { username, password } => Some((username.clone(), password.clone())),
