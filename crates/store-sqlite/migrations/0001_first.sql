@@ -143,6 +143,7 @@ CREATE TABLE tickets (
 ) STRICT;
 CREATE UNIQUE INDEX tickets_one_open ON tickets (asset, mode) WHERE open = 1;
 CREATE INDEX tickets_of_asset ON tickets (asset, id);
+CREATE INDEX tickets_open ON tickets (id) WHERE open = 1;
 CREATE TABLE reservations (
     id           INTEGER PRIMARY KEY,
     ticket       INTEGER NOT NULL REFERENCES tickets,
@@ -161,6 +162,7 @@ CREATE TABLE reservations (
     expires_at   INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX reservations_of_ticket ON reservations (ticket, id);
+CREATE INDEX reservations_in_order ON reservations (id) WHERE live = 1;
 CREATE INDEX reservations_live ON reservations (part, depot) WHERE live = 1;
 CREATE TABLE stock (
     part    TEXT NOT NULL,
