@@ -25,6 +25,18 @@
   const short = (x) => Number.isFinite(x) ? Number(x.toPrecision(3)).toLocaleString("en") : "\u2014";
   const stamp = (s) => new Date(s * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC";
 
+  // Hours, with the day below where it is new; days alone where ticks are that far apart.
+  const clock = (u, ticks, index, space, step) => {
+    let day = "";
+    return ticks.map((s) => {
+      const iso = new Date(s * 1000).toISOString(), today = iso.slice(5, 10);
+      if (step >= 86400) return today;
+      const label = today === day ? iso.slice(11, 16) : iso.slice(11, 16) + "\n" + today;
+      day = today;
+      return label;
+    });
+  };
+
   // Horizontal limits and vertical marks, drawn under the line.
   const marks = (series, alarms, tickets) => (u) => {
     const { ctx, bbox } = u, ratio = window.devicePixelRatio || 1;
@@ -81,7 +93,7 @@
         series: [{}, { stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } },
           { stroke: color("--accent"), width: 1.6, points: { show: at.length < 40, size: 4, fill: color("--accent") } }],
         bands: [{ series: [1, 2], fill: color("--band") }],
-        axes: [{ ...axis }, { ...axis, size: 56, values: (u, v) => v.map(short) }],
+        axes: [{ ...axis, space: 64, values: clock }, { ...axis, size: 56, values: (u, v) => v.map(short) }],
         hooks: {
           drawAxes: [marks(series, alarms, tickets)],
           setSelect: [(u) => { u.zoomed = u.select.width > 0; }],

@@ -114,19 +114,23 @@ pub(crate) fn hours(h: f64) -> String {
     }
 }
 
-/// Remaining useful life in a few words.
+/// Remaining useful life in a few words: median, and in brackets 10 % to 90 %, in one unit.
 pub(crate) fn rul(rul: &Rul) -> String {
     match rul {
         Rul::Trend {
             p10_hours,
             p50_hours,
             p90_hours,
-        } => format!(
-            "{} ({} to {})",
-            hours(*p50_hours),
-            hours(*p10_hours),
-            hours(*p90_hours)
-        ),
+        } => {
+            let (unit, hours) = if *p90_hours >= 72.0 {
+                ("d", 24.0)
+            } else {
+                ("h", 1.0)
+            };
+            let [p10, p50, p90] = [p10_hours, p50_hours, p90_hours]
+                .map(|h| number((h / hours * 10.0).round() / 10.0));
+            format!("{p50}\u{a0}{unit} ({p10} to {p90})")
+        }
         Rul::NoTrend => "no trend".to_owned(),
     }
 }
@@ -225,6 +229,18 @@ mod tests {
         ] {
             assert_eq!(number(x), text, "{x}");
         }
+    }
+
+    #[test]
+    fn useful_life_is_given_in_one_unit() {
+        let trend = |p10_hours, p50_hours, p90_hours| Rul::Trend {
+            p10_hours,
+            p50_hours,
+            p90_hours,
+        };
+        assert_eq!(rul(&trend(31.0, 64.0, 118.0)), "2.7\u{a0}d (1.3 to 4.9)");
+        assert_eq!(rul(&trend(3.0, 6.25, 12.0)), "6.3\u{a0}h (3 to 12)");
+        assert_eq!(rul(&Rul::NoTrend), "no trend");
     }
 
     #[test]

@@ -14,7 +14,9 @@ use serde::Deserialize;
 use super::form::Fields;
 use super::format::{self, When, hours, money, percent};
 use super::shell::{Shell, render, render_with};
-use super::view::{ReasonView, ReservationView, TicketView, mode_title, reasons, state_words};
+use super::view::{
+    ReasonView, ReservationView, TicketView, mode_title, reasons, state_words, step_words,
+};
 use crate::app::{App, Caller, ticket_id};
 use crate::dto::{TransitionDto, VerdictDto};
 use crate::extract::{ApiPath, ApiQuery};
@@ -257,7 +259,7 @@ async fn show(
         steps: allowed
             .iter()
             .filter(|s| **s != TicketState::Resolved)
-            .map(|s| (s.label(), state_words(*s)))
+            .map(|s| (s.label(), step_words(*s)))
             .collect(),
         can_resolve: allowed.contains(&TicketState::Resolved),
         technicians: catalogue

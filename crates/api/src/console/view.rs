@@ -165,6 +165,26 @@ pub(crate) fn state_words(state: TicketState) -> &'static str {
     }
 }
 
+/// A step to a state, as on a button.
+pub(crate) fn step_words(to: TicketState) -> &'static str {
+    use forecare_domain::Hold;
+    match to {
+        TicketState::New => "Renew",
+        TicketState::Triaged => "Triage",
+        TicketState::Dispatched => "Dispatch",
+        TicketState::Accepted => "Accept",
+        TicketState::InProgress => "Start work",
+        TicketState::OnHold(Hold::Customer) => "Wait for the customer",
+        TicketState::OnHold(Hold::Vendor) => "Wait for a vendor",
+        TicketState::OnHold(Hold::Part) => "Wait for a part",
+        TicketState::Resolved => "Resolve",
+        TicketState::Confirmed => "Confirm",
+        TicketState::Closed => "Close",
+        TicketState::Cancelled => "Cancel the ticket",
+        TicketState::Reopened => "Reopen",
+    }
+}
+
 /// A finding in words.
 pub(crate) fn finding_words(verdict: &Verdict) -> String {
     match verdict {
@@ -191,6 +211,8 @@ pub(crate) struct ReservationView {
     pub(crate) live: bool,
     pub(crate) needed: When,
     pub(crate) available: When,
+    /// On the shelf where it is needed.
+    pub(crate) there: bool,
     /// There only after it is needed.
     pub(crate) late: bool,
     /// End of the hold, while it is soft.
@@ -234,6 +256,7 @@ impl ReservationView {
             live: r.state.is_live(),
             needed: When::new(now, r.needed_at),
             available: When::new(now, r.available_at),
+            there: r.available_at <= now,
             late: r.state.is_live() && r.available_at > r.needed_at,
             expires: (r.state == ReservationState::Soft).then(|| When::new(now, r.expires_at)),
         }

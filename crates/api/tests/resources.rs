@@ -1,0 +1,478 @@
+//! What each resource answers.
+
+mod fixture;
+
+use axum::http::StatusCode;
+use fixture::ask::{ask, get, post};
+use fixture::{World, health, now, raised, status};
+use forecare_api::router;
+use forecare_domain::{RejectReason, Rejection, Row, Rul, Severity};
+use forecare_store::{CommitBatch, ScoredRow, Store};
+use serde_json::{Value, json};
+
+/// Walks a list to its end; every entry under `key`.
+async fn walk(router: &axum::Router, path: &str, key: &str) -> Vec<Value> {
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    for _ in 0..100 {
+        let page = get(router, &format!("{path}{cursor}")).await.json();
+        seen.extend(
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|i| i[key].clone()),
+        );
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return seen,
+        }
+    }
+    unreachable!("the list has no end")
+}
+
+#[tokio::test]
+async fn pages_of_every_list_walk_all_entries_exactly_once() {
+    let world = World::new();
+    let mut alarms = Vec::new();
+    for i in 0..23 {
+        let asset = world
+            .add_asset(&format!("pump-{i:03}"), "pump", "Pump", "")
+            .await;
+        let at = now().plus_hours(-f64::from(i));
+        let batch = raised(&asset, "bearing-wear", Severity::Warning, at);
+        alarms.push(json!(batch.alarms[0].alarm().id.0));
+        world.commit(batch).await;
+        world.open_ticket(&asset, "seal-leak", 0.5, at).await;
+        let rejection = Rejection {
+            received_at: at,
+            topic: format!("devices/{i}/telemetry"),
+            reason: RejectReason::InvalidJson,
+            detail: "not JSON".to_owned(),
+            payload: vec![0xff, 0x00],
+            payload_bytes: 2,
+        };
+        world
+            .commit(CommitBatch {
+                rejections: vec![rejection],
+                ..CommitBatch::default()
+            })
+            .await;
+    }
+    let router = router(world.state);
+    for (path, key) in [
+        ("/api/v1/devices?limit=5", "id"),
+        ("/api/v1/assets?limit=5", "id"),
+        ("/api/v1/alarms?limit=5", "id"),
+        ("/api/v1/alarms?active=true&limit=23", "id"),
+        ("/api/v1/tickets?limit=1", "id"),
+        ("/api/v1/tickets?open=true&limit=22", "id"),
+        ("/api/v1/reservations?limit=4", "id"),
+        ("/api/v1/dead-letters?limit=7", "topic"),
+    ] {
+        let seen = walk(&router, path, key).await;
+        let mut distinct: Vec<String> = seen.iter().map(Value::to_string).collect();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!((seen.len(), distinct.len()), (23, 23), "{path}");
+    }
+    // Newest first: the last raised is the first listed.
+    let seen = walk(&router, "/api/v1/alarms?limit=5", "id").await;
+    assert!(alarms.iter().all(|id| seen.contains(id)));
+}
+
+#[tokio::test]
+async fn an_asset_shows_its_health_and_open_tickets() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "Hall 1").await;
+    let trend = Rul::Trend {
+        p10_hours: 10.0,
+        p50_hours: 20.0,
+        p90_hours: 40.0,
+    };
+    world
+        .commit(CommitBatch {
+            health: vec![health(&asset, 41.5, &[("bearing-wear", 0.8)], trend)],
+            statuses: vec![status(&asset, true, 1.0)],
+            ..CommitBatch::default()
+        })
+        .await;
+    world.open_ticket(&asset, "bearing-wear", 0.8, now()).await;
+    let router = router(world.state);
+    let shown = get(&router, "/api/v1/assets/pump-1").await.json();
+    assert_eq!(shown["health"]["health_percent"], 41.5);
+    assert_eq!(shown["health"]["prognoses"][0]["probability"], 0.8);
+    assert_eq!(
+        shown["health"]["rul"],
+        json!({"kind": "trend", "p10_hours": 10.0, "p50_hours": 20.0, "p90_hours": 40.0})
+    );
+    assert_eq!(shown["n_open_tickets"], 1);
+    let device = get(&router, "/api/v1/devices/pump-1").await.json();
+    assert_eq!(device["online"], true);
+    assert_eq!(device["status_at"], "2026-03-02T07:00:00Z");
+}
+
+#[tokio::test]
+async fn registered_assets_are_listed_and_silenced_in_maintenance() {
+    let world = World::new();
+    let store = world.store.clone();
+    let router = router(world.state);
+    let body = json!({"assets": [{"id": "fan-1", "class": "fan", "site": "Roof"}, {"id": "pump-9", "class": "pump", "name": "Pump 9", "device_id": "d-9", "depot": "south"}]});
+    let answer = post(&router, "/api/v1/assets", &body).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    assert_eq!(
+        get(&router, "/api/v1/assets/fan-1").await.json()["name"],
+        "fan-1"
+    );
+    assert_eq!(
+        get(&router, "/api/v1/devices/d-9").await.json()["asset_id"],
+        "pump-9"
+    );
+
+    let path = "/api/v1/assets/pump-9/maintenance-windows";
+    let window =
+        json!({"from": "2026-03-02T09:00:00Z", "to": "2026-03-02T11:00:00+01:00", "why": "oil"});
+    assert_eq!(
+        post(&router, path, &window).await.status,
+        StatusCode::CREATED
+    );
+    let windows = store.maintenance_windows(now()).await.unwrap();
+    assert_eq!(windows.len(), 1);
+    assert_eq!(
+        (
+            windows[0].device.as_str(),
+            windows[0].to.to_string().as_str()
+        ),
+        ("d-9", "2026-03-02T10:00:00Z")
+    );
+    let backwards =
+        json!({"from": "2026-03-02T09:00:00Z", "to": "2026-03-02T08:00:00Z", "why": ""});
+    assert_eq!(
+        post(&router, path, &backwards).await.problem(422)["field"],
+        "to"
+    );
+}
+
+#[tokio::test]
+async fn telemetry_defaults_to_the_last_day_that_has_data() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let newest = now().plus_hours(-1_000.0);
+    let rows = (0..48_u32).map(|i| ScoredRow {
+        row: Row {
+            device: asset.device.clone(),
+            ts: newest.plus_hours(-f64::from(i)),
+            values: vec![Some(70.0), Some(f64::from(i)), None, None],
+            extra: Vec::new(),
+        },
+        health: Some(90.0),
+    });
+    world
+        .commit(CommitBatch {
+            rows: rows.collect(),
+            ..CommitBatch::default()
+        })
+        .await;
+    let router = router(world.state);
+    let shown = get(&router, "/api/v1/assets/pump-1/telemetry?points=5000")
+        .await
+        .json();
+    let names: Vec<&str> = shown["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|s| !s["points"].as_array().unwrap().is_empty())
+        .map(|s| s["metric"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["health", "load", "vibration"]);
+    let vibration = shown["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["metric"] == "vibration")
+        .unwrap();
+    assert_eq!(vibration["unit"], "mm/s");
+    assert_eq!(vibration["limits"]["critical_high"], 7.1);
+    assert_eq!(vibration["limits"]["critical_low"], Value::Null);
+    let points = vibration["points"].as_array().unwrap();
+    // 24 hours back from just after the newest: its own reading and the 23 before.
+    assert_eq!(points.len(), 24);
+    assert_eq!(points.last().unwrap()["mean"], 0.0);
+
+    let coarse = get(
+        &router,
+        "/api/v1/assets/pump-1/telemetry?points=3&metrics=vibration",
+    )
+    .await
+    .json();
+    let series = coarse["series"].as_array().unwrap();
+    assert_eq!(series.len(), 1);
+    let points = series[0]["points"].as_array().unwrap();
+    assert!(points.len() <= 3);
+    let n: u64 = points
+        .iter()
+        .map(|p| p["n_readings"].as_u64().unwrap())
+        .sum();
+    assert_eq!(n, 24);
+}
+
+#[tokio::test]
+async fn a_ticket_goes_its_way_with_etags_and_a_finding() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let (ticket, reservations) = world.open_ticket(&asset, "bearing-wear", 0.8, now()).await;
+    let router = router(world.state);
+    let path = format!("/api/v1/tickets/{}", ticket.id);
+    let read = get(&router, &path).await;
+    let etag = read.header("etag").to_owned();
+    let shown = read.json();
+    assert_eq!(shown["state"], "new");
+    assert_eq!(shown["can_become"], json!(["triaged", "cancelled"]));
+    assert_eq!(shown["decision"]["currency"], "EUR");
+    assert_eq!(shown["contributions"][0]["name"], "vibration");
+    assert_eq!(
+        shown["reservations"].as_array().unwrap().len(),
+        reservations.len()
+    );
+    assert_eq!(shown["history"][0]["to"], "new");
+
+    let steps = format!("{path}/transitions");
+    let triage = json!({"to": "triaged", "why": "looks right"}).to_string();
+    let first = ask(&router, "POST", &steps, &[("if-match", &etag)], &triage).await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.text);
+    assert_ne!(first.header("etag"), etag);
+    let moved = first.json();
+    assert_eq!(moved["history"][1]["by"], "Lena");
+    assert_eq!(moved["history"][1]["channel"], "api");
+
+    let stale = ask(&router, "POST", &steps, &[("if-match", &etag)], &triage)
+        .await
+        .problem(412);
+    assert_eq!(stale["current_version"], moved["version"]);
+    ask(&router, "POST", &steps, &[("if-match", "\"x\"")], &triage)
+        .await
+        .problem(400);
+    post(&router, &steps, &json!({"to": "closed"}))
+        .await
+        .problem(422);
+    assert_eq!(
+        post(&router, &steps, &json!({"to": "flying"}))
+            .await
+            .problem(422)["field"],
+        "to"
+    );
+    for to in ["dispatched", "accepted", "in_progress"] {
+        let answer = post(
+            &router,
+            &steps,
+            &json!({"to": to, "technician": "Ben Okafor"}),
+        )
+        .await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    }
+    // Resolution takes a finding.
+    post(&router, &steps, &json!({"to": "resolved"}))
+        .await
+        .problem(422);
+    let resolve = json!({"to": "resolved", "finding": {"verdict": "confirmed", "failure_code": "VIB"}, "parts_used": {"BRG-6310": 2}});
+    let resolved = post(&router, &steps, &resolve).await.json();
+    assert_eq!(
+        (&resolved["state"], &resolved["open"]),
+        (&json!("resolved"), &json!(false))
+    );
+    assert_eq!(resolved["technician"], "Ben Okafor");
+    let labels = get(&router, "/api/v1/labels").await.json();
+    assert_eq!(
+        labels["items"][0]["finding"],
+        json!({"verdict": "confirmed", "failure_code": "VIB"})
+    );
+    let ledger = get(&router, "/api/v1/ledger").await.json();
+    assert_eq!(
+        (&ledger["items"][0]["kind"], &ledger["items"][0]["delta"]),
+        (&json!("consumed"), &json!(-2))
+    );
+}
+
+#[tokio::test]
+async fn a_repeated_post_counts_once_and_answers_the_same() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let (ticket, _) = world.open_ticket(&asset, "seal-leak", 0.8, now()).await;
+    let batch = raised(&asset, "seal-leak", Severity::Critical, now());
+    let alarm = batch.alarms[0].alarm().id.0.clone();
+    world.commit(batch).await;
+    let router = router(world.state);
+    let window = json!({"from": "2026-03-02T09:00:00Z", "to": "2026-03-02T10:00:00Z", "why": ""});
+    for (path, body, status) in [
+        (
+            "/api/v1/parts/BRG-6310/receipts".to_owned(),
+            json!({"depot": "north", "quantity": 3}),
+            201,
+        ),
+        (
+            format!("/api/v1/tickets/{}/transitions", ticket.id.0),
+            json!({"to": "triaged"}),
+            200,
+        ),
+        (
+            format!("/api/v1/alarms/{alarm}/acknowledge"),
+            json!({}),
+            200,
+        ),
+        (
+            "/api/v1/assets".to_owned(),
+            json!({"assets": [{"id": "fan-1", "class": "fan"}]}),
+            201,
+        ),
+        (
+            "/api/v1/assets/pump-1/maintenance-windows".to_owned(),
+            window,
+            201,
+        ),
+    ] {
+        let key = [("idempotency-key", path.as_str())];
+        let first = ask(&router, "POST", &path, &key, &body.to_string()).await;
+        assert_eq!(first.status.as_u16(), status, "{path}: {}", first.text);
+        let again = ask(&router, "POST", &path, &key, &body.to_string()).await;
+        assert_eq!(
+            (again.status, again.text),
+            (first.status, first.text),
+            "{path}"
+        );
+        let other = ask(&router, "POST", &path, &key, "{\"else\":1}")
+            .await
+            .problem(422);
+        assert_eq!(other["field"], "Idempotency-Key");
+    }
+    let parts = get(&router, "/api/v1/parts").await.json();
+    let bearing = &parts["items"][0];
+    assert_eq!(
+        (&bearing["number"], &bearing["lead_time_hours"]),
+        (&json!("BRG-6310"), &json!(48.0))
+    );
+    assert_eq!(bearing["stock"][0]["on_hand"], 9);
+    // What was refused may be tried again with the same key.
+    let path = "/api/v1/parts/BRG-6310/receipts";
+    let key = [("idempotency-key", "second")];
+    ask(
+        &router,
+        "POST",
+        path,
+        &key,
+        "{\"depot\":\"moon\",\"quantity\":1}",
+    )
+    .await
+    .problem(422);
+    let answer = ask(
+        &router,
+        "POST",
+        path,
+        &key,
+        "{\"depot\":\"south\",\"quantity\":1}",
+    )
+    .await;
+    assert_eq!(answer.status, StatusCode::CREATED);
+    let missing = post(&router, path, &json!({"depot": "south", "quantity": 1}))
+        .await
+        .problem(400);
+    assert_eq!(missing["field"], "Idempotency-Key");
+    let key = [("idempotency-key", "")];
+    ask(
+        &router,
+        "POST",
+        path,
+        &key,
+        "{\"depot\":\"south\",\"quantity\":1}",
+    )
+    .await
+    .problem(400);
+}
+
+#[tokio::test]
+async fn a_receipt_is_booked_once_even_by_another_process() {
+    let world = World::new();
+    let body = "{\"depot\":\"north\",\"quantity\":4}";
+    for _ in 0..2 {
+        // A new router has no memory of the first answer: the store has.
+        let router = router(world.state.clone());
+        let key = [("idempotency-key", "delivery-17")];
+        let answer = ask(
+            &router,
+            "POST",
+            "/api/v1/parts/SEAL-45/receipts",
+            &key,
+            body,
+        )
+        .await;
+        assert_eq!(answer.json()["on_hand"], 4, "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledged_alarm_stays_active() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let batch = raised(&asset, "bearing-wear", Severity::Critical, now());
+    let id = batch.alarms[0].alarm().id.0.clone();
+    world.commit(batch).await;
+    let router = router(world.state);
+    let alarm = post(
+        &router,
+        &format!("/api/v1/alarms/{id}/acknowledge"),
+        &json!({}),
+    )
+    .await
+    .json();
+    assert_eq!(
+        (&alarm["active"], &alarm["acknowledged"]),
+        (&json!(true), &json!(true))
+    );
+    let listed = get(&router, "/api/v1/alarms?active=true&device=pump-1")
+        .await
+        .json();
+    assert_eq!(listed["items"][0]["acknowledged"], true);
+    let ended = get(&router, "/api/v1/alarms?active=false").await.json();
+    assert_eq!(ended["items"], json!([]));
+    post(&router, "/api/v1/alarms/nope/acknowledge", &json!({}))
+        .await
+        .problem(404);
+}
+
+#[tokio::test]
+async fn dead_letters_keep_what_is_no_text() {
+    let world = World::new();
+    let letter = |payload: &[u8], reason| Rejection {
+        received_at: now(),
+        topic: "devices/x/telemetry".to_owned(),
+        reason,
+        detail: "why".to_owned(),
+        payload: payload.to_vec(),
+        payload_bytes: 99,
+    };
+    let rejections = vec![
+        letter(b"{<x>", RejectReason::InvalidJson),
+        letter(&[0xff, 0x00], RejectReason::InvalidUtf8),
+    ];
+    world
+        .commit(CommitBatch {
+            rejections,
+            ..CommitBatch::default()
+        })
+        .await;
+    let router = router(world.state);
+    let bytes = get(&router, "/api/v1/dead-letters?reason=invalid_utf8")
+        .await
+        .json();
+    assert_eq!(bytes["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (
+            &bytes["items"][0]["payload_hex"],
+            &bytes["items"][0]["payload_text"]
+        ),
+        (&json!("ff00"), &Value::Null)
+    );
+    let text = get(&router, "/api/v1/dead-letters?reason=invalid_json")
+        .await
+        .json();
+    assert_eq!(text["items"][0]["payload_text"], "{<x>");
+}
