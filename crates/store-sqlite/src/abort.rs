@@ -1,4 +1,4 @@
-//! Transactions ended after every single instruction of SQLite's machine: the state is the one before, or
+//! Transactions ended after every few instructions of SQLite's machine: the state is the one before, or
 //! the one after, and the next try succeeds.
 
 use std::sync::Arc;

@@ -16,6 +16,7 @@ mod layout;
 mod migrate;
 mod query;
 mod registry;
+mod rows;
 mod stock;
 mod store;
 mod text;

@@ -1,5 +1,5 @@
 //! Brings a database file to the schema of this program: ordered, each step checksummed and in one
-//! transaction with its record. Hand-written, as the usual crate pins another rusqlite.
+//! transaction with its record.
 
 use forecare_domain::Timestamp;
 use forecare_store::StoreError;
