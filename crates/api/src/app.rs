@@ -59,7 +59,7 @@ impl App {
     /// The asset of that id.
     pub(crate) async fn asset(&self, id: &str) -> Result<Asset, Problem> {
         let missing = || Problem::not_found(format_args!("asset \"{}\"", cut(id, 128)));
-        let id = AssetId::new(id).or_else(|_| Err(missing()))?;
+        let id = AssetId::new(id).map_err(|_invalid| missing())?;
         let assets = self.state.store.assets().await?;
         assets.into_iter().find(|a| a.id == id).ok_or_else(missing)
     }
@@ -113,11 +113,8 @@ pub(crate) fn ticket_id(text: &str) -> Result<TicketId, Problem> {
         .unwrap_or(text)
         .parse()
         .map(TicketId)
-        .or_else(|_| {
-            Err(Problem::not_found(format_args!(
-                "ticket \"{}\"",
-                cut(text, 128)
-            )))
+        .map_err(|_no_number: std::num::ParseIntError| {
+            Problem::not_found(format_args!("ticket \"{}\"", cut(text, 128)))
         })
 }
 

@@ -104,12 +104,9 @@ async fn believed(request: Request, csrf: &str) -> Result<Request, Problem> {
         return Err(forged());
     }
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, BODY_BYTES_MAX).await.or_else(|_| {
-        Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the form is too large",
-        ))
-    })?;
+    let body = to_bytes(body, BODY_BYTES_MAX)
+        .await
+        .map_err(|_cause| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large"))?;
     let given = body
         .split(|byte| *byte == b'&')
         .find_map(|pair| pair.strip_prefix(b"csrf="))

@@ -56,11 +56,11 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     if text == "*" {
         return Ok(None);
     }
-    text.trim_matches('"').parse().map(Some).or_else(|_| {
-        Err(Problem::bad_parameter(
+    text.trim_matches('"').parse().map(Some).map_err(|_cause| {
+        Problem::bad_parameter(
             "If-Match",
             "use the ETag of the ticket as it was read, such as \"3\"",
-        ))
+        )
     })
 }
 

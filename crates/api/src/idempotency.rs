@@ -127,11 +127,11 @@ pub(crate) async fn replay(
     let key = (owner, key);
 
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, BODY_BYTES_MAX).await.or_else(|_| {
-        Err(Problem::new(
+    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_cause| {
+        Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body has more than {BODY_BYTES_MAX} bytes"),
-        ))
+        )
     })?;
     let fingerprint = Sha256::new()
         .chain_update(parts.uri.path())
@@ -165,11 +165,8 @@ pub(crate) async fn replay(
         return Ok(response);
     }
     let (parts, body) = response.into_parts();
-    let body = to_bytes(body, ANSWER_BYTES_MAX).await.or_else(|_| {
-        Err(Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the answer is too large",
-        ))
+    let body = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|_cause| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer is too large")
     })?;
     let answer = Answer {
         status: parts.status,

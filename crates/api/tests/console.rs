@@ -1,5 +1,11 @@
 //! The console's pages.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here is a failed test"
+)]
+
 mod fixture;
 
 use axum::http::StatusCode;

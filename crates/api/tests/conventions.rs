@@ -1,5 +1,11 @@
 //! What holds for every route: who comes in, how errors look, what the description says.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here is a failed test"
+)]
+
 mod fixture;
 
 use axum::body::Body;

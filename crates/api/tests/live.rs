@@ -1,5 +1,11 @@
 //! The event stream, and the service on a socket.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here is a failed test"
+)]
+
 mod fixture;
 
 use std::time::Duration;

@@ -226,7 +226,7 @@ fn from_minute(fields: &Fields, name: &str) -> Result<Timestamp, Problem> {
         16 => format!("{text}:00Z"),
         _ => format!("{text}Z"),
     };
-    full.parse().map_err(|_| {
+    full.parse().map_err(|_cause| {
         Problem::invalid(
             name,
             format!("\"{name}\" is not a time such as 2026-01-31T08:00"),

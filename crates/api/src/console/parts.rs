@@ -143,7 +143,7 @@ pub(crate) async fn receipt(
         let quantity = fields.need("quantity")?;
         let receipt = ReceiptDto {
             depot: fields.need("depot")?.to_owned(),
-            quantity: quantity.parse().map_err(|_| {
+            quantity: quantity.parse().map_err(|_cause| {
                 Problem::invalid("quantity", format!("\"{quantity}\" is not a number"))
             })?,
         };

@@ -320,7 +320,7 @@ fn from_fields(fields: &Fields) -> Result<TransitionDto, Problem> {
     for (part, n) in fields.with_prefix("used:") {
         let n: u32 = n
             .parse()
-            .map_err(|_| Problem::invalid("parts_used", format!("\"{n}\" is not a number")))?;
+            .map_err(|_cause| Problem::invalid("parts_used", format!("\"{n}\" is not a number")))?;
         let sum = parts_used.entry(part.to_owned()).or_default();
         *sum = sum.saturating_add(n);
     }
