@@ -69,6 +69,7 @@ impl App {
         let filter = TicketFilter {
             asset: None,
             open: Some(true),
+            ..TicketFilter::default()
         };
         whole(|page| self.state.store.tickets(&filter, page)).await
     }

@@ -109,6 +109,7 @@ async fn show(
     let ticket_filter = TicketFilter {
         asset: Some(asset.id.clone()),
         open: None,
+        ..TicketFilter::default()
     };
     let tickets = store.tickets(&ticket_filter, page).await?;
     let events = store.events(Some(device), page).await?;

@@ -90,6 +90,7 @@ pub(crate) async fn page(
         let filter = TicketFilter {
             asset: None,
             open: Some(false),
+            ..TicketFilter::default()
         };
         let request = PageParams::new(params.cursor, None).request(List::Tickets)?;
         let found = app.state.store.tickets(&filter, request).await?;

@@ -51,6 +51,7 @@ pub(crate) async fn tickets(
     let filter = TicketFilter {
         asset,
         open: params.open,
+        ..TicketFilter::default()
     };
     let request = PageParams::new(params.cursor, params.limit).request(List::Tickets)?;
     let found = app.state.store.tickets(&filter, request).await?;
