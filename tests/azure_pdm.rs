@@ -35,10 +35,21 @@ fn fixture(dir: &Path, machines: std::ops::RangeInclusive<u32>, days: i64) {
     for machine in machines {
         writeln!(list, "{machine},model{},{}", machine % 4 + 1, machine % 20).unwrap();
         let m = i64::from(machine);
-        let fails: Vec<(i64, usize)> =
-            (0..days / 11).map(|k| ((9 + 11 * k) * 24 + (m * 7 + k * 5) % 48, ((m + k) % 4) as usize)).collect();
+        let fails: Vec<(i64, usize)> = (0..days / 11)
+            .map(|k| {
+                (
+                    (9 + 11 * k) * 24 + (m * 7 + k * 5) % 48,
+                    ((m + k) % 4) as usize,
+                )
+            })
+            .collect();
         for c in 1..=4 {
-            writeln!(maint, "{},{machine},comp{c}", time(EPOCH - 86_400 * (20 + m + c))).unwrap();
+            writeln!(
+                maint,
+                "{},{machine},comp{c}",
+                time(EPOCH - 86_400 * (20 + m + c))
+            )
+            .unwrap();
         }
         for hour in 0..days * 24 {
             let at = EPOCH + hour * 3_600;
@@ -46,12 +57,23 @@ fn fixture(dir: &Path, machines: std::ops::RangeInclusive<u32>, days: i64) {
             let scale = [15.0, 50.0, 10.0, 5.0];
             for (metric, value) in row.iter_mut().enumerate() {
                 *value += scale[metric] * noise();
-                let shifted = fails.iter().any(|(h, c)| *c == metric && (h - 40..=*h).contains(&hour));
+                let shifted = fails
+                    .iter()
+                    .any(|(h, c)| *c == metric && (h - 40..=*h).contains(&hour));
                 if shifted {
                     *value += scale[metric] * if metric == 1 { -2.0 } else { 2.0 };
                 }
             }
-            writeln!(telemetry, "{},{machine},{},{},{},{}", time(at), row[0], row[1], row[2], row[3]).unwrap();
+            writeln!(
+                telemetry,
+                "{},{machine},{},{},{},{}",
+                time(at),
+                row[0],
+                row[1],
+                row[2],
+                row[3]
+            )
+            .unwrap();
             for (h, c) in &fails {
                 if hour == h - 30 || hour == h - 20 {
                     writeln!(errors, "{},{machine},error{}", time(at), c + 1).unwrap();
@@ -89,12 +111,27 @@ fn time(epoch: i64) -> String {
         month += 1;
     }
     let s = epoch.rem_euclid(86_400);
-    format!("{year}-{:02}-{:02} {:02}:{:02}:{:02}", month + 1, day + 1, s / 3_600, s / 60 % 60, s % 60)
+    format!(
+        "{year}-{:02}-{:02} {:02}:{:02}:{:02}",
+        month + 1,
+        day + 1,
+        s / 3_600,
+        s / 60 % 60,
+        s % 60
+    )
 }
 
 fn train(data: &Path, machines: &str, telemetry: &str, home: &Path) {
     let (ok, out, err) = run(forecare()
-        .args(["train", "azure-pdm", "--machines", machines, "--telemetry", telemetry, "--data"])
+        .args([
+            "train",
+            "azure-pdm",
+            "--machines",
+            machines,
+            "--telemetry",
+            telemetry,
+            "--data",
+        ])
         .arg(data)
         .arg("--home")
         .arg(home));
@@ -104,7 +141,15 @@ fn train(data: &Path, machines: &str, telemetry: &str, home: &Path) {
 fn replay(data: &Path, machines: &str, telemetry: &str, home: &Path) -> std::process::Command {
     let mut command = forecare();
     command
-        .args(["replay", "azure-pdm", "--machines", machines, "--telemetry", telemetry, "--data"])
+        .args([
+            "replay",
+            "azure-pdm",
+            "--machines",
+            machines,
+            "--telemetry",
+            telemetry,
+            "--data",
+        ])
         .arg(data)
         .arg("--home")
         .arg(home);
@@ -113,32 +158,53 @@ fn replay(data: &Path, machines: &str, telemetry: &str, home: &Path) -> std::pro
 
 fn report(data: &Path, home: &Path) -> Value {
     let file = home.join("report.json");
-    let (ok, out, err) = run(forecare().args(["report", "azure-pdm", "--data"]).arg(data).arg("--json").arg(&file).arg("--home").arg(home));
+    let (ok, out, err) = run(forecare()
+        .args(["report", "azure-pdm", "--data"])
+        .arg(data)
+        .arg("--json")
+        .arg(&file)
+        .arg("--home")
+        .arg(home));
     assert!(ok, "{out}\n{err}");
     println!("{out}");
     serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
 fn count(report: &Value, key: &str) -> f64 {
-    report[key].as_f64().unwrap_or_else(|| panic!("{key} in {report:#}"))
+    report[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{key} in {report:#}"))
 }
 
 /// Kills the replay as often as asked, each time after it has made some progress.
 fn replay_with_kills(command: &mut dyn FnMut() -> std::process::Command, home: &Path, kills: u32) {
     let database = home.join("forecare.sqlite-wal");
-    let size = || std::fs::metadata(&database).map_or(0, |m| m.len()) + std::fs::metadata(home.join("forecare.sqlite")).map_or(0, |m| m.len());
+    let size = || {
+        std::fs::metadata(&database).map_or(0, |m| m.len())
+            + std::fs::metadata(home.join("forecare.sqlite")).map_or(0, |m| m.len())
+    };
     for kill in 0..kills {
-        let mut child: Child = command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child: Child = command()
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let (start, began) = (size(), Instant::now());
         let grown = u64::from(40_000 + 25_000 * kill);
-        while size() < start + grown && began.elapsed() < Duration::from_secs(20) && child.try_wait().unwrap().is_none() {
+        while size() < start + grown
+            && began.elapsed() < Duration::from_secs(20)
+            && child.try_wait().unwrap().is_none()
+        {
             std::thread::sleep(Duration::from_millis(2));
         }
         child.kill().ok();
         child.wait().unwrap();
     }
     let (ok, out, err) = run(&mut command());
-    assert!(ok && out.contains("checksum equals that of the files"), "{out}\n{err}");
+    assert!(
+        ok && out.contains("checksum equals that of the files"),
+        "{out}\n{err}"
+    );
 }
 
 #[test]
@@ -154,12 +220,19 @@ fn a_small_fleet_is_learnt_replayed_killed_and_reported() {
     assert_eq!(count(&report, "readings_stored"), (3 * 50 * 24 * 4) as f64);
     assert_eq!(count(&report, "failures"), 12.0);
     assert!(count(&report, "caught") >= 10.0, "{report:#}");
-    assert!(count(&report, "parts_reserved_right") >= count(&report, "tickets_right"), "{report:#}");
+    assert!(
+        count(&report, "parts_reserved_right") >= count(&report, "tickets_right"),
+        "{report:#}"
+    );
 
     // The kills changed nothing: an undisturbed run opens the same tickets.
     let calm = dir.path().join("calm");
     std::fs::create_dir_all(calm.join("models")).unwrap();
-    std::fs::copy(home.join("models/azure-pdm-machine.json"), calm.join("models/azure-pdm-machine.json")).unwrap();
+    std::fs::copy(
+        home.join("models/azure-pdm-machine.json"),
+        calm.join("models/azure-pdm-machine.json"),
+    )
+    .unwrap();
     let (ok, out, err) = run(&mut replay(&data, "7-9", "90days", &calm));
     assert!(ok, "{out}\n{err}");
     let undisturbed = self::report(&data, &calm);
@@ -169,24 +242,47 @@ fn a_small_fleet_is_learnt_replayed_killed_and_reported() {
 #[test]
 fn the_public_data_meets_the_promise() {
     let Some(data) = dataset("azure_pdm") else {
-        println!("the Azure data set is absent: set FORECARE_DATASETS to the directory that holds azure_pdm/");
+        println!(
+            "the Azure data set is absent: set FORECARE_DATASETS to the directory that holds azure_pdm/"
+        );
         return;
     };
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("home");
     train(&data, "21-40", "windows,daily", &home);
-    let cases = [("1-12", "90days", 0.95, 0.60, 5), ("41-60", "windows", 0.95, 0.80, 0)];
+    let cases = [
+        ("1-12", "90days", 0.95, 0.60, 5),
+        ("41-60", "windows", 0.95, 0.80, 0),
+    ];
     for (machines, telemetry, least_caught, least_right, kills) in cases {
         let home = dir.path().join(machines);
         std::fs::create_dir_all(home.join("models")).unwrap();
-        std::fs::copy(dir.path().join("home/models/azure-pdm-machine.json"), home.join("models/azure-pdm-machine.json")).unwrap();
-        replay_with_kills(&mut || replay(&data, machines, telemetry, &home), &home, kills);
+        std::fs::copy(
+            dir.path().join("home/models/azure-pdm-machine.json"),
+            home.join("models/azure-pdm-machine.json"),
+        )
+        .unwrap();
+        replay_with_kills(
+            &mut || replay(&data, machines, telemetry, &home),
+            &home,
+            kills,
+        );
         let report = report(&data, &home);
         assert_eq!(report["checksums_equal"], true);
         let caught = count(&report, "caught_12h") / count(&report, "failures");
         let right = count(&report, "tickets_right") / count(&report, "tickets");
-        assert!(caught >= least_caught, "{machines}: {caught} caught 12 h ahead\n{report:#}");
-        assert!(right >= least_right, "{machines}: {right} of the tickets right\n{report:#}");
-        assert_eq!(count(&report, "parts_reserved_right"), count(&report, "tickets_right"), "{report:#}");
+        assert!(
+            caught >= least_caught,
+            "{machines}: {caught} caught 12 h ahead\n{report:#}"
+        );
+        assert!(
+            right >= least_right,
+            "{machines}: {right} of the tickets right\n{report:#}"
+        );
+        assert_eq!(
+            count(&report, "parts_reserved_right"),
+            count(&report, "tickets_right"),
+            "{report:#}"
+        );
     }
 }

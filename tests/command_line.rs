@@ -13,10 +13,14 @@ fn a_busy_port_names_the_fix() {
     let home = tempfile::tempdir().unwrap();
     for (flag, other) in [("--http", "--mqtt-listen"), ("--mqtt-listen", "--http")] {
         for command in ["serve", "demo"] {
-            let (ok, _, err) =
-                run(forecare().args([command, flag, &address, other, "127.0.0.1:0", "--home"]).arg(home.path()));
+            let (ok, _, err) = run(forecare()
+                .args([command, flag, &address, other, "127.0.0.1:0", "--home"])
+                .arg(home.path()));
             assert!(!ok);
-            assert!(err.contains(&taken.local_addr().unwrap().port().to_string()), "{command} {flag}: {err}");
+            assert!(
+                err.contains(&taken.local_addr().unwrap().port().to_string()),
+                "{command} {flag}: {err}"
+            );
             assert!(err.contains("listen"), "{command} {flag}: {err}");
         }
     }
@@ -26,7 +30,9 @@ fn a_busy_port_names_the_fix() {
 fn a_directory_that_cannot_be_written_names_the_fix() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for command in ["serve", "demo"] {
-        let (ok, _, err) = run(forecare().args([command, "--home"]).arg(file.path().join("home")));
+        let (ok, _, err) = run(forecare()
+            .args([command, "--home"])
+            .arg(file.path().join("home")));
         assert!(!ok && err.contains("--home DIR"), "{err}");
     }
 }
@@ -36,12 +42,24 @@ fn a_second_instance_is_refused_with_the_first_ones_process() {
     let home = tempfile::tempdir().unwrap();
     let serve = || {
         let mut command = forecare();
-        command.args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--home"]).arg(home.path());
+        command
+            .args([
+                "serve",
+                "--mqtt-listen",
+                "127.0.0.1:0",
+                "--http",
+                "127.0.0.1:0",
+                "--home",
+            ])
+            .arg(home.path());
         command
     };
     let first = Service::start(&mut serve(), home.path());
     let (ok, _, err) = run(&mut serve());
-    assert!(!ok && err.contains(&first.child.id().to_string()) && err.contains("--home"), "{err}");
+    assert!(
+        !ok && err.contains(&first.child.id().to_string()) && err.contains("--home"),
+        "{err}"
+    );
     assert!(first.stop());
     assert!(Service::start(&mut serve(), home.path()).stop());
 }
@@ -52,18 +70,27 @@ fn the_printed_defaults_pass_the_check_and_a_wrong_key_does_not() {
     assert!(ok);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &defaults).unwrap();
-    let check = |path: &std::path::Path| run(forecare().args(["config", "check", "--config"]).arg(path));
+    let check =
+        |path: &std::path::Path| run(forecare().args(["config", "check", "--config"]).arg(path));
     assert!(check(file.path()).0);
-    std::fs::write(file.path(), defaults.replace("receive_maximum", "recieve_maximum")).unwrap();
+    std::fs::write(
+        file.path(),
+        defaults.replace("receive_maximum", "recieve_maximum"),
+    )
+    .unwrap();
     let (ok, _, err) = check(file.path());
     assert!(!ok && err.contains("recieve_maximum"), "{err}");
 }
 
 #[test]
 fn the_environment_overrides_and_is_named_when_wrong() {
-    let (ok, out, _) = run(forecare().args(["config", "check"]).env("FORECARE_HTTP__LISTEN", "127.0.0.1:9191"));
+    let (ok, out, _) = run(forecare()
+        .args(["config", "check"])
+        .env("FORECARE_HTTP__LISTEN", "127.0.0.1:9191"));
     assert!(ok && out.contains("9191"), "{out}");
-    let (ok, _, err) = run(forecare().args(["config", "check"]).env("FORECARE_HTTP__LISTEN", "nowhere"));
+    let (ok, _, err) = run(forecare()
+        .args(["config", "check"])
+        .env("FORECARE_HTTP__LISTEN", "nowhere"));
     assert!(!ok && err.contains("nowhere"), "{err}");
 }
 
@@ -71,8 +98,19 @@ fn the_environment_overrides_and_is_named_when_wrong() {
 fn absent_data_is_named_with_its_place() {
     let home = tempfile::tempdir().unwrap();
     for command in ["train", "replay"] {
-        let (ok, _, err) = run(forecare().args([command, "azure-pdm", "--data", "/nonexistent/azure", "--home"]).arg(home.path()));
-        assert!(!ok && err.contains("/nonexistent/azure") && err.contains("PdM_"), "{command}: {err}");
+        let (ok, _, err) = run(forecare()
+            .args([
+                command,
+                "azure-pdm",
+                "--data",
+                "/nonexistent/azure",
+                "--home",
+            ])
+            .arg(home.path()));
+        assert!(
+            !ok && err.contains("/nonexistent/azure") && err.contains("PdM_"),
+            "{command}: {err}"
+        );
     }
     let (ok, _, err) = run(forecare().args(["dead-letters", "--home", "/nonexistent/home"]));
     assert!(!ok && err.contains("--home"), "{err}");
@@ -85,7 +123,17 @@ fn a_model_that_does_not_fit_is_refused_by_name() {
     let file = home.path().join("models/broken.json");
     std::fs::write(&file, "{}").unwrap();
     let (ok, _, err) = run(forecare()
-        .args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--home"])
+        .args([
+            "serve",
+            "--mqtt-listen",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--home",
+        ])
         .arg(home.path()));
-    assert!(!ok && err.contains("broken.json") && err.contains("train"), "{err}");
+    assert!(
+        !ok && err.contains("broken.json") && err.contains("train"),
+        "{err}"
+    );
 }

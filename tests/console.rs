@@ -17,18 +17,39 @@ fn a_person_signs_in_looks_around_and_closes_a_ticket() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("home");
     let mut demo = forecare();
-    demo.args(["demo", "--speed", "7200", "--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--home"]).arg(&home);
+    demo.args([
+        "demo",
+        "--speed",
+        "7200",
+        "--mqtt-listen",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+        "--home",
+    ])
+    .arg(&home);
     let service = Service::start(&mut demo, &home);
-    wait_for("a ticket", || service.get("api/v1/tickets")["items"].as_array().is_some_and(|t| !t.is_empty()));
+    wait_for("a ticket", || {
+        service.get("api/v1/tickets")["items"]
+            .as_array()
+            .is_some_and(|t| !t.is_empty())
+    });
     let (ok, out, err) = run(Command::new("node")
         .arg(browser.join("console.mjs"))
         .env("CONSOLE_URL", &service.http)
         .env("CONSOLE_TOKEN", &service.token)
-        .env("SCREENSHOTS", std::env::var_os("SCREENSHOTS").unwrap_or_default()));
+        .env(
+            "SCREENSHOTS",
+            std::env::var_os("SCREENSHOTS").unwrap_or_default(),
+        ));
     assert!(ok, "{out}\n{err}");
     println!("{out}");
     let tickets = service.get("api/v1/tickets");
-    let resolved = tickets["items"].as_array().unwrap().iter().any(|t| t["state"] == "resolved");
+    let resolved = tickets["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|t| t["state"] == "resolved");
     assert!(resolved, "the console resolved a ticket: {tickets:#}");
     assert!(service.stop());
 }

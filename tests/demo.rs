@@ -13,7 +13,17 @@ fn the_demo_foresees_its_faults_and_reserves_the_parts() {
         let mut command = forecare();
         // Two simulated hours a second: a fault's whole life fits in a minute.
         command
-            .args(["demo", "--for", "75s", "--speed", "7200", "--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args([
+                "demo",
+                "--for",
+                "75s",
+                "--speed",
+                "7200",
+                "--mqtt-listen",
+                "127.0.0.1:0",
+                "--http",
+                "127.0.0.1:0",
+            ])
             .args(["--faults", "3", "--report"])
             .arg(&report)
             .arg("--home")
@@ -22,21 +32,43 @@ fn the_demo_foresees_its_faults_and_reserves_the_parts() {
     };
     let (ok, out, err) = run(&mut demo());
     assert!(ok, "{out}\n{err}");
-    assert!(out.contains("console  http://127.0.0.1:") && out.contains("simulated"), "{out}");
+    assert!(
+        out.contains("console  http://127.0.0.1:") && out.contains("simulated"),
+        "{out}"
+    );
     let summary: Value = serde_json::from_str(&std::fs::read_to_string(&report).unwrap()).unwrap();
     let faults = summary["faults"].as_array().unwrap();
     assert_eq!(faults.len(), 3);
-    let foreseen: Vec<&Value> = faults.iter().filter(|f| f["ticket_at"].is_string()).collect();
+    let foreseen: Vec<&Value> = faults
+        .iter()
+        .filter(|f| f["ticket_at"].is_string())
+        .collect();
     assert!(!foreseen.is_empty(), "{summary:#}");
     for fault in &foreseen {
-        for key in ["asset", "mode", "detected_at", "ticket_at", "reserved_at", "failure_at"] {
+        for key in [
+            "asset",
+            "mode",
+            "detected_at",
+            "ticket_at",
+            "reserved_at",
+            "failure_at",
+        ] {
             assert!(fault[key].is_string(), "{key}: {fault:#}");
         }
         assert!(fault["lead_hours"].as_f64().unwrap() > 0.0, "{fault:#}");
-        assert!(fault["detected_at"].as_str() <= fault["ticket_at"].as_str(), "{fault:#}");
+        assert!(
+            fault["detected_at"].as_str() <= fault["ticket_at"].as_str(),
+            "{fault:#}"
+        );
         assert!(!fault["parts"].as_array().unwrap().is_empty(), "{fault:#}");
     }
-    let failed_unforeseen = faults.iter().filter(|f| f["failed"] == true && f["ticket_at"].is_null()).count();
+    let failed_unforeseen = faults
+        .iter()
+        .filter(|f| f["failed"] == true && f["ticket_at"].is_null())
+        .count();
     assert_eq!(failed_unforeseen, 0, "{summary:#}");
-    assert!(summary["messages_acknowledged"].as_u64().unwrap() > 1_000, "{summary:#}");
+    assert!(
+        summary["messages_acknowledged"].as_u64().unwrap() > 1_000,
+        "{summary:#}"
+    );
 }

@@ -18,13 +18,19 @@ impl Mosquitto {
         let config = dir.join("mosquitto.conf");
         std::fs::write(
             &config,
-            format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 100000\n"),
+            format!(
+                "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 100000\n"
+            ),
         )
         .unwrap();
-        let path = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto"]
-            .into_iter()
-            .find(|p| std::path::Path::new(p).exists())
-            .expect("Mosquitto is missing: apt-get install mosquitto");
+        let path = [
+            "/usr/sbin/mosquitto",
+            "/usr/local/sbin/mosquitto",
+            "/opt/homebrew/sbin/mosquitto",
+        ]
+        .into_iter()
+        .find(|p| std::path::Path::new(p).exists())
+        .expect("Mosquitto is missing: apt-get install mosquitto");
         let child = Command::new(path)
             .arg("-c")
             .arg(&config)
@@ -32,7 +38,9 @@ impl Mosquitto {
             .stdout(Stdio::null())
             .spawn()
             .expect("mosquitto starts");
-        wait_for("mosquitto", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        wait_for("mosquitto", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         Self(child)
     }
 }
@@ -54,7 +62,14 @@ async fn five_kills_lose_nothing_and_count_nothing_twice() {
     let serve = || {
         let mut command = forecare();
         command
-            .args(["serve", "--mqtt", &format!("mqtt://127.0.0.1:{port}"), "--http", "127.0.0.1:0", "--home"])
+            .args([
+                "serve",
+                "--mqtt",
+                &format!("mqtt://127.0.0.1:{port}"),
+                "--http",
+                "127.0.0.1:0",
+                "--home",
+            ])
             .arg(&home)
             .env("FORECARE_INGEST__AUTO_REGISTER", "screw-compressor")
             // Small windows make kills fall between receipt and acknowledgement.
@@ -62,13 +77,19 @@ async fn five_kills_lose_nothing_and_count_nothing_twice() {
         Service::start(&mut command, &home)
     };
     let mut service = serve();
-    wait_for("the subscription", || service.text("metrics").contains("forecare_ingest_connected 1"));
+    wait_for("the subscription", || {
+        service
+            .text("metrics")
+            .contains("forecare_ingest_connected 1")
+    });
 
     let feed = tokio::spawn(publish(port, N));
     let mut kills = 0;
     while kills < 5 {
         let before = service.metric("forecare_readings_stored_total");
-        wait_for("some progress", || service.metric("forecare_readings_stored_total") > before);
+        wait_for("some progress", || {
+            service.metric("forecare_readings_stored_total") > before
+        });
         service.kill();
         kills += 1;
         service = serve();
@@ -81,7 +102,10 @@ async fn five_kills_lose_nothing_and_count_nothing_twice() {
             let series = service.get(&format!(
                 "api/v1/assets/pump-{device}/telemetry?metrics=vibration&from=2023-11-14T00:00:00Z&to=2023-11-16T00:00:00Z&points=5000"
             ));
-            let points = series["series"][0]["points"].as_array().cloned().unwrap_or_default();
+            let points = series["series"][0]["points"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
             let n: u64 = points.iter().map(|p| p["n"].as_u64().unwrap()).sum();
             seen.insert((device, n));
         }
@@ -90,7 +114,11 @@ async fn five_kills_lose_nothing_and_count_nothing_twice() {
     let expected: BTreeSet<(i32, u64)> = (0..10).map(|d| (d, (N / 10) as u64)).collect();
     wait_for("every reading once", || {
         // Before its first message a device is unknown.
-        service.get("api/v1/assets")["items"].as_array().map_or(0, Vec::len) == 10 && count(&service) == expected
+        service.get("api/v1/assets")["items"]
+            .as_array()
+            .map_or(0, Vec::len)
+            == 10
+            && count(&service) == expected
     });
     assert!(service.stop());
 }
@@ -102,9 +130,17 @@ async fn publish(port: u16, n: usize) {
     let sender = tokio::spawn(async move {
         for i in 0..n {
             let ts = 1_700_000_000_000_i64 + i64::try_from(i).unwrap() * 1_000;
-            let payload = format!("{{\"ts\":{ts},\"values\":{{\"vibration\":{}}}}}", 2.0 + (i % 7) as f64 / 10.0);
+            let payload = format!(
+                "{{\"ts\":{ts},\"values\":{{\"vibration\":{}}}}}",
+                2.0 + (i % 7) as f64 / 10.0
+            );
             client
-                .publish(format!("devices/pump-{}/telemetry", i % 10), QoS::AtLeastOnce, false, payload)
+                .publish(
+                    format!("devices/pump-{}/telemetry", i % 10),
+                    QoS::AtLeastOnce,
+                    false,
+                    payload,
+                )
                 .await
                 .unwrap();
             // About 1,500 messages a second, so that the kills fall among them.

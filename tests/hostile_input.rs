@@ -28,21 +28,54 @@ fn hostile(i: usize) -> (String, Vec<u8>) {
         (own.clone(), Vec::new()),
         (own.clone(), vec![b' '; 10 * 1024 + 1]),
         (own.clone(), vec![b'x'; 262_145]),
-        (own.clone(), b"{\"device\":\"press-2\",\"vibration\":1}".to_vec()),
-        (own.clone(), b"{\"ts\":0,\"values\":{\"vibration\":1}}".to_vec()),
-        (own.clone(), b"{\"ts\":253402300799999,\"values\":{\"vibration\":1}}".to_vec()),
-        (own.clone(), b"{\"ts\":-5,\"values\":{\"vibration\":1}}".to_vec()),
-        (own.clone(), b"{\"ts\":\"yesterday\",\"values\":{\"vibration\":1}}".to_vec()),
+        (
+            own.clone(),
+            b"{\"device\":\"press-2\",\"vibration\":1}".to_vec(),
+        ),
+        (
+            own.clone(),
+            b"{\"ts\":0,\"values\":{\"vibration\":1}}".to_vec(),
+        ),
+        (
+            own.clone(),
+            b"{\"ts\":253402300799999,\"values\":{\"vibration\":1}}".to_vec(),
+        ),
+        (
+            own.clone(),
+            b"{\"ts\":-5,\"values\":{\"vibration\":1}}".to_vec(),
+        ),
+        (
+            own.clone(),
+            b"{\"ts\":\"yesterday\",\"values\":{\"vibration\":1}}".to_vec(),
+        ),
         (own.clone(), b"null".to_vec()),
         (own, b"{\"'; DROP TABLE readings; --\":1}".to_vec()),
         ("devices/press-1".to_owned(), b"{}".to_vec()),
         ("devices/press-1/telemetry/x".to_owned(), b"{}".to_vec()),
-        ("devices//telemetry".to_owned(), b"{\"vibration\":1}".to_vec()),
-        ("devices/nobody/telemetry".to_owned(), b"{\"vibration\":1}".to_vec()),
-        ("devices/<script>alert(1)<\\script>/telemetry".to_owned(), b"{\"vibration\":1}".to_vec()),
-        (format!("devices/{}/telemetry", "a".repeat(10_000)), b"{\"vibration\":1}".to_vec()),
-        ("devices/\u{202e}evil/telemetry".to_owned(), b"{\"vibration\":1}".to_vec()),
-        ("devices/=cmd|' C'!A0/telemetry".to_owned(), b"{\"vibration\":1}".to_vec()),
+        (
+            "devices//telemetry".to_owned(),
+            b"{\"vibration\":1}".to_vec(),
+        ),
+        (
+            "devices/nobody/telemetry".to_owned(),
+            b"{\"vibration\":1}".to_vec(),
+        ),
+        (
+            "devices/<script>alert(1)<\\script>/telemetry".to_owned(),
+            b"{\"vibration\":1}".to_vec(),
+        ),
+        (
+            format!("devices/{}/telemetry", "a".repeat(10_000)),
+            b"{\"vibration\":1}".to_vec(),
+        ),
+        (
+            "devices/\u{202e}evil/telemetry".to_owned(),
+            b"{\"vibration\":1}".to_vec(),
+        ),
+        (
+            "devices/=cmd|' C'!A0/telemetry".to_owned(),
+            b"{\"vibration\":1}".to_vec(),
+        ),
         ("devices/press-1/events".to_owned(), b"[1,2,3]".to_vec()),
         ("devices/press-1/status".to_owned(), b"perhaps".to_vec()),
     ];
@@ -57,7 +90,14 @@ async fn hostile_messages_are_counted_and_good_ones_are_stored() {
     let home = tempfile::tempdir().unwrap();
     let mut serve = forecare();
     serve
-        .args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--home"])
+        .args([
+            "serve",
+            "--mqtt-listen",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--home",
+        ])
         .arg(home.path())
         .env("FORECARE_MQTT__ANONYMOUS", "true");
     let mut service = Service::start(&mut serve, home.path());
@@ -75,45 +115,94 @@ async fn hostile_messages_are_counted_and_good_ones_are_stored() {
         let start = 1_700_000_000_000_i64;
         for i in 0..N_HOSTILE {
             let (topic, payload) = hostile(i);
-            client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+            client
+                .publish(topic, QoS::AtLeastOnce, false, payload)
+                .await
+                .unwrap();
             if i % every == 0 {
                 let ts = start + i64::try_from(i).unwrap() * 1_000;
-                let payload = format!("{{\"ts\":{ts},\"values\":{{\"vibration\":2.5,\"load\":70}}}}");
-                client.publish("devices/press-1/telemetry", QoS::AtLeastOnce, false, payload).await.unwrap();
+                let payload =
+                    format!("{{\"ts\":{ts},\"values\":{{\"vibration\":2.5,\"load\":70}}}}");
+                client
+                    .publish(
+                        "devices/press-1/telemetry",
+                        QoS::AtLeastOnce,
+                        false,
+                        payload,
+                    )
+                    .await
+                    .unwrap();
             }
         }
         client
     });
     let mut acknowledged = 0;
     while acknowledged < N_HOSTILE + N_GOOD {
-        let event = tokio::time::timeout(Duration::from_secs(60), events.poll()).await.expect("it answers");
+        let event = tokio::time::timeout(Duration::from_secs(60), events.poll())
+            .await
+            .expect("it answers");
         match event.expect("the connection holds") {
             Event::Incoming(Packet::PubAck(_)) => acknowledged += 1,
-            Event::Incoming(Packet::Disconnect(d)) => panic!("disconnected after {acknowledged}: {:?}", d.reason_code),
+            Event::Incoming(Packet::Disconnect(d)) => {
+                panic!("disconnected after {acknowledged}: {:?}", d.reason_code)
+            }
             _ => {}
         }
     }
     drop(feed.await.unwrap());
 
-    assert_eq!(service.child.try_wait().unwrap(), None, "the service runs on");
+    assert_eq!(
+        service.child.try_wait().unwrap(),
+        None,
+        "the service runs on"
+    );
     // Good messages hold two readings each; of the hostile ones only their good parts may be stored.
-    wait_for("every good reading", || service.metric("forecare_readings_stored_total") >= (2 * N_GOOD) as f64);
+    wait_for("every good reading", || {
+        service.metric("forecare_readings_stored_total") >= (2 * N_GOOD) as f64
+    });
     let rejected = service.metric("forecare_messages_rejected_total");
     let stored = service.metric("forecare_readings_stored_total");
-    assert!(rejected >= N_HOSTILE as f64, "{rejected} rejected, {stored} stored");
+    assert!(
+        rejected >= N_HOSTILE as f64,
+        "{rejected} rejected, {stored} stored"
+    );
     assert_eq!(stored, (2 * N_GOOD) as f64);
     // A telemetry query sees all good rows.
     let series = service.get("api/v1/assets/press-1/telemetry?metrics=vibration&from=2023-11-14T00:00:00Z&to=2023-11-16T00:00:00Z&points=5000");
-    let n: u64 = series["series"][0]["points"].as_array().unwrap().iter().map(|p| p["n"].as_u64().unwrap()).sum();
+    let n: u64 = series["series"][0]["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["n"].as_u64().unwrap())
+        .sum();
     assert_eq!(n, N_GOOD as u64, "{series:#}");
     assert!(service.stop());
 
-    let (ok, out, err) = run(forecare().args(["dead-letters", "--limit", "40", "--home"]).arg(home.path()));
+    let (ok, out, err) = run(forecare()
+        .args(["dead-letters", "--limit", "40", "--home"])
+        .arg(home.path()));
     assert!(ok, "{err}");
-    for reason in ["invalid_json", "duplicate_key", "not_finite", "not_a_number", "invalid_utf8", "empty_payload",
-        "payload_too_large", "device_mismatch", "timestamp_too_old", "timestamp_in_future", "unknown_topic",
-        "unknown_device", "invalid_name", "invalid_timestamp", "too_deep"] {
+    for reason in [
+        "invalid_json",
+        "duplicate_key",
+        "not_finite",
+        "not_a_number",
+        "invalid_utf8",
+        "empty_payload",
+        "payload_too_large",
+        "device_mismatch",
+        "timestamp_too_old",
+        "timestamp_in_future",
+        "unknown_topic",
+        "unknown_device",
+        "invalid_name",
+        "invalid_timestamp",
+        "too_deep",
+    ] {
         assert!(out.contains(reason), "{reason} is missing:\n{out}");
     }
-    assert!(!out.contains('\u{202e}') && !out.contains('\0'), "raw control characters reach the terminal");
+    assert!(
+        !out.contains('\u{202e}') && !out.contains('\0'),
+        "raw control characters reach the terminal"
+    );
 }

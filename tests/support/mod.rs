@@ -45,7 +45,11 @@ pub struct Service {
 impl Service {
     /// Starts `command` and waits for the addresses it prints; the home directory gives the token.
     pub fn start(command: &mut Command, home: &Path) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the binary starts");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary starts");
         let (send, lines) = mpsc::sync_channel(1_000);
         let stdout = child.stdout.take().expect("piped");
         std::thread::spawn(move || {
@@ -60,10 +64,16 @@ impl Service {
         let mut http = None;
         let end = Instant::now() + DEADLINE;
         while let Ok(line) = lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            let word = line.split_whitespace().nth(1).unwrap_or_default().to_owned();
+            let word = line
+                .split_whitespace()
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned();
             match line.split_whitespace().next() {
                 Some("console") => {
-                    let end = word["http://".len()..].find('/').map_or(word.len(), |at| at + "http://".len() + 1);
+                    let end = word["http://".len()..]
+                        .find('/')
+                        .map_or(word.len(), |at| at + "http://".len() + 1);
                     http = Some(word[..end].to_owned());
                 }
                 Some("mqtt") => mqtt = word.strip_prefix("mqtt://").map(str::to_owned),
@@ -75,12 +85,24 @@ impl Service {
             let status = child.wait();
             panic!("the service printed no address: {status:?}");
         };
-        let token = std::fs::read_to_string(home.join("token")).expect("a token").trim().to_owned();
-        Self { child, mqtt, http, token }
+        let token = std::fs::read_to_string(home.join("token"))
+            .expect("a token")
+            .trim()
+            .to_owned();
+        Self {
+            child,
+            mqtt,
+            http,
+            token,
+        }
     }
 
     pub fn mqtt_port(&self) -> u16 {
-        self.mqtt.as_deref().and_then(|a| a.rsplit_once(':')).and_then(|(_, p)| p.parse().ok()).expect("a port")
+        self.mqtt
+            .as_deref()
+            .and_then(|a| a.rsplit_once(':'))
+            .and_then(|(_, p)| p.parse().ok())
+            .expect("a port")
     }
 
     pub fn get(&self, path: &str) -> Value {
@@ -111,7 +133,10 @@ impl Service {
             .header("authorization", &format!("Bearer {}", self.token))
             .send_json(body)
             .unwrap_or_else(|e| panic!("POST {url}: {e}"));
-        (response.status().as_u16(), response.body_mut().read_json().unwrap_or(Value::Null))
+        (
+            response.status().as_u16(),
+            response.body_mut().read_json().unwrap_or(Value::Null),
+        )
     }
 
     /// A metric's value, summed over its labels.
@@ -146,7 +171,10 @@ impl Drop for Service {
 
 /// Ends a child of ours with SIGTERM; true when it ended well.
 pub fn terminate(child: &mut Child) -> bool {
-    Command::new("kill").arg(child.id().to_string()).status().expect("kill");
+    Command::new("kill")
+        .arg(child.id().to_string())
+        .status()
+        .expect("kill");
     let end = Instant::now() + DEADLINE;
     loop {
         if let Some(status) = child.try_wait().expect("waited") {
@@ -178,5 +206,8 @@ pub fn dataset(name: &str) -> Option<PathBuf> {
 /// A free loopback port. Another program may take it before it is used; tests that need a known port accept
 /// that.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a port")
+        .port()
 }

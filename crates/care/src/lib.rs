@@ -20,9 +20,7 @@ pub use dispatch::{Candidate, candidates};
 pub use lifecycle::{
     HISTORY_MAX, TEXT_CHARS_MAX, TransitionError, allowed, close_reason, label_of, transition,
 };
-pub use opening::{
-    Need, NewTicket, evidence_again, evidence_ended, needs_of, open_ticket, outstanding,
-};
+pub use opening::{Need, NewTicket, evidence_again, needs_of, open_ticket, outstanding};
 pub use policy::CarePolicy;
 pub use precision::Precision;
 pub use reservation::{hold_ends_at, reservation_due, reservation_on_transition, settle};

@@ -245,16 +245,6 @@ pub fn evidence_again(
     Some(after)
 }
 
-/// An open `ticket` after its episode ended at `at`: until then there was evidence, however long ago it was
-/// last assessed; the time to withdrawal starts here. `None`: nothing changes.
-#[must_use]
-pub fn evidence_ended(ticket: &Ticket, at: Timestamp) -> Option<Ticket> {
-    (ticket.state.is_open() && at > ticket.evidence_at).then(|| Ticket {
-        evidence_at: at,
-        ..ticket.clone()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use forecare_domain::{CareTask, ReservationState, Rul, Severity};

@@ -82,8 +82,8 @@ mod tests {
     use forecare_domain::CloseReason;
 
     use super::*;
+    use crate::close_reason;
     use crate::fixtures::{TO_WORK, at, confirmed, resolved, ticket, walked};
-    use crate::{close_reason, evidence_ended};
 
     fn policy() -> CarePolicy {
         CarePolicy::default()
@@ -102,14 +102,6 @@ mod tests {
     #[test]
     fn nothing_is_withdrawn_while_the_episode_is_active() {
         assert_eq!(withdraw_due(&ticket(), true, &policy(), at(1e4)), None);
-    }
-
-    #[test]
-    fn the_time_to_withdrawal_starts_when_the_episode_ends() {
-        let quiet = evidence_ended(&ticket(), at(500.0)).unwrap();
-        assert_eq!(withdraw_due(&quiet, false, &policy(), at(571.0)), None);
-        assert!(withdraw_due(&quiet, false, &policy(), at(572.0)).is_some());
-        assert_eq!(evidence_ended(&quiet, at(400.0)), None);
     }
 
     #[test]

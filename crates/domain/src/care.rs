@@ -138,6 +138,12 @@ impl TicketState {
         )
     }
 
+    /// True once time changes nothing any more: closed or cancelled.
+    #[must_use]
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Closed | Self::Cancelled)
+    }
+
     /// The name in JSON and SQL: `new`, ..., `on_hold:part`, ...
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -96,9 +96,14 @@ pub(crate) fn catalogue(path: &Path, built_in: &str) -> Result<Catalogue> {
     if path.as_os_str().is_empty() {
         return Catalogue::parse(built_in).context("the built-in catalogue is damaged");
     }
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the catalogue {}: check the key catalogue", path.display()))?;
-    Catalogue::parse(&text).with_context(|| format!("the catalogue {} cannot be used", path.display()))
+    let text = std::fs::read_to_string(path).with_context(|| {
+        format!(
+            "cannot read the catalogue {}: check the key catalogue",
+            path.display()
+        )
+    })?;
+    Catalogue::parse(&text)
+        .with_context(|| format!("the catalogue {} cannot be used", path.display()))
 }
 
 impl App {
@@ -107,7 +112,15 @@ impl App {
     /// # Errors
     /// A port in use, a model that does not fit, a store that cannot be opened: each names the fix.
     pub(crate) async fn start(options: AppOptions) -> Result<Self> {
-        let AppOptions { home, config, catalogue, clock, arrival_clock, notice, credentials } = options;
+        let AppOptions {
+            home,
+            config,
+            catalogue,
+            clock,
+            arrival_clock,
+            notice,
+            credentials,
+        } = options;
         let token = home.api_token()?;
         // The port first: it is the cheapest thing to fail on.
         let listener = TcpListener::bind(config.http.listen).await.with_context(|| {
@@ -117,9 +130,17 @@ impl App {
             )
         })?;
         let http_addr = listener.local_addr()?;
-        let model_dir = if config.models.dir.as_os_str().is_empty() { home.models() } else { config.models.dir.clone() };
+        let model_dir = if config.models.dir.as_os_str().is_empty() {
+            home.models()
+        } else {
+            config.models.dir.clone()
+        };
         let models = models::load(&model_dir, &catalogue)?;
-        let sqlite = Arc::new(SqliteStore::open(&home.database(), &catalogue, clock.now())?);
+        let sqlite = Arc::new(SqliteStore::open(
+            &home.database(),
+            &catalogue,
+            clock.now(),
+        )?);
         let store: Arc<dyn Store> = sqlite.clone();
         let metrics = Arc::new(Metrics::new()?);
         let keys = Keys::new(store.credentials().await?, config.mqtt.anonymous);
@@ -132,7 +153,10 @@ impl App {
             keys.add(credential);
         }
         let mut devices = Devices::new(&catalogue, models, &class_settings(&config))?;
-        devices.restore(store.as_ref()).await.context("cannot rebuild the detectors from the store")?;
+        devices
+            .restore(store.as_ref())
+            .await
+            .context("cannot rebuild the detectors from the store")?;
         info!(n_devices = devices.len(), "detectors restored");
 
         let stats = Arc::new(IngestStats::default());
@@ -272,8 +296,13 @@ async fn broker(
             payload_bytes_max: config.ingest.payload_bytes_max,
             clients_max: config.mqtt.clients_max,
         };
-        let (broker, source) =
-            EmbeddedBroker::start(embedded, Arc::new(keys.clone()), Arc::clone(clock), Arc::clone(stats)).await?;
+        let (broker, source) = EmbeddedBroker::start(
+            embedded,
+            Arc::new(keys.clone()),
+            Arc::clone(clock),
+            Arc::clone(stats),
+        )
+        .await?;
         let addr = broker.local_addr();
         return Ok((Broker::Embedded(broker), Box::new(source), Some(addr)));
     }
@@ -312,7 +341,9 @@ fn readiness(
             return Err("shutting down".to_owned());
         }
         if !stats.connected() {
-            let why = stats.last_error().unwrap_or_else(|| "still connecting".to_owned());
+            let why = stats
+                .last_error()
+                .unwrap_or_else(|| "still connecting".to_owned());
             return Err(format!("not connected to the MQTT broker: {why}"));
         }
         Ok(())
@@ -334,7 +365,10 @@ fn auto_register(config: &Config, catalogue: &Catalogue) -> Result<Option<ClassN
     let class = ClassName::new(&config.ingest.auto_register).context("ingest.auto_register")?;
     if catalogue.class(&class).is_none() {
         let known: Vec<&str> = catalogue.classes.iter().map(|c| c.name.as_str()).collect();
-        bail!("ingest.auto_register names class \"{class}\", the catalogue has {}", known.join(", "));
+        bail!(
+            "ingest.auto_register names class \"{class}\", the catalogue has {}",
+            known.join(", ")
+        );
     }
     Ok(Some(class))
 }
@@ -360,4 +394,3 @@ fn care_policy(config: &Config) -> CarePolicy {
         ..CarePolicy::default()
     }
 }
-

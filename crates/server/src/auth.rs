@@ -19,8 +19,14 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new(credentials: Vec<Credential>, anonymous: bool) -> Self {
-        let by_name = credentials.into_iter().map(|c| (c.username.clone(), c)).collect();
-        Self { by_name: Arc::new(RwLock::new(by_name)), anonymous }
+        let by_name = credentials
+            .into_iter()
+            .map(|c| (c.username.clone(), c))
+            .collect();
+        Self {
+            by_name: Arc::new(RwLock::new(by_name)),
+            anonymous,
+        }
     }
 
     pub(crate) fn add(&self, credential: Credential) {
@@ -31,18 +37,33 @@ impl Keys {
     }
 
     fn role(&self, username: &str) -> Option<CredentialRole> {
-        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(username).map(|c| c.role)
+        self.by_name
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(username)
+            .map(|c| c.role)
     }
 }
 
 /// Compares without telling by its duration where the first difference lies.
 fn same(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+    a.len() == b.len()
+        && a.bytes()
+            .zip(b.bytes())
+            .fold(0, |difference, (x, y)| difference | (x ^ y))
+            == 0
 }
 
 impl Authorizer for Keys {
-    fn authenticate(&self, _client_id: &str, username: Option<&str>, password: Option<&[u8]>) -> bool {
-        let Some(username) = username else { return self.anonymous };
+    fn authenticate(
+        &self,
+        _client_id: &str,
+        username: Option<&str>,
+        password: Option<&[u8]>,
+    ) -> bool {
+        let Some(username) = username else {
+            return self.anonymous;
+        };
         let keys = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
         match (keys.get(username), password) {
             (Some(key), Some(password)) => {
@@ -54,7 +75,9 @@ impl Authorizer for Keys {
     }
 
     fn may_publish(&self, username: Option<&str>, topic: &str) -> bool {
-        let device = topic.strip_prefix("devices/").and_then(|rest| rest.split('/').next());
+        let device = topic
+            .strip_prefix("devices/")
+            .and_then(|rest| rest.split('/').next());
         match username.map(|name| (name, self.role(name))) {
             Some((name, Some(CredentialRole::Device))) => {
                 device == Some(name) || topic.starts_with("v1/devices/me/")
@@ -67,7 +90,9 @@ impl Authorizer for Keys {
 
     fn may_subscribe(&self, username: Option<&str>, filter: &str) -> bool {
         // Devices hear what is addressed to them, never each other's telemetry.
-        let device = filter.strip_prefix("devices/").and_then(|rest| rest.split('/').next());
+        let device = filter
+            .strip_prefix("devices/")
+            .and_then(|rest| rest.split('/').next());
         match username.map(|name| (name, self.role(name))) {
             Some((name, Some(CredentialRole::Device))) => {
                 device == Some(name) || filter.starts_with("v1/devices/me/")

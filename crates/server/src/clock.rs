@@ -7,7 +7,9 @@ use forecare_domain::{Clock, Timestamp};
 
 #[allow(clippy::disallowed_methods, reason = "this is the clock")]
 fn system_now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -33,13 +35,18 @@ impl ScaledClock {
     /// A clock that shows `origin` now, and runs `factor` times as fast as the machine's.
     #[must_use]
     pub(crate) fn new(origin: Timestamp, factor: f64) -> Self {
-        Self { origin, started: system_now(), factor }
+        Self {
+            origin,
+            started: system_now(),
+            factor,
+        }
     }
 }
 
 impl Clock for ScaledClock {
     fn now(&self) -> Timestamp {
-        self.origin.plus_hours(system_now().hours_since(self.started) * self.factor)
+        self.origin
+            .plus_hours(system_now().hours_since(self.started) * self.factor)
     }
 }
 
@@ -74,8 +81,14 @@ mod tests {
     #[test]
     fn device_time_never_runs_back_but_late_readings_keep_their_own() {
         let clock = DeviceClock::new(Timestamp::from_millis(1_000));
-        assert_eq!(clock.judged_at(Timestamp::from_millis(5_000)), Timestamp::from_millis(5_000));
-        assert_eq!(clock.judged_at(Timestamp::from_millis(2_000)), Timestamp::from_millis(2_000));
+        assert_eq!(
+            clock.judged_at(Timestamp::from_millis(5_000)),
+            Timestamp::from_millis(5_000)
+        );
+        assert_eq!(
+            clock.judged_at(Timestamp::from_millis(2_000)),
+            Timestamp::from_millis(2_000)
+        );
         assert_eq!(clock.now(), Timestamp::from_millis(5_000));
     }
 }

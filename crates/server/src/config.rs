@@ -171,16 +171,27 @@ impl Config {
             figment = figment.merge(Toml::file_exact(path));
         }
         // FORECARE_HOME and FORECARE_CONFIG are options of the command line.
-        figment = figment.merge(Env::prefixed("FORECARE_").ignore(&["home", "config", "datasets"]).split("__"));
+        figment = figment.merge(
+            Env::prefixed("FORECARE_")
+                .ignore(&["home", "config", "datasets"])
+                .split("__"),
+        );
         for (key, value) in overrides {
             let toml = key.rsplit('.').fold(String::new(), |inner, part| {
-                if inner.is_empty() { format!("{part} = {value}") } else { format!("{part}.{inner}") }
+                if inner.is_empty() {
+                    format!("{part} = {value}")
+                } else {
+                    format!("{part}.{inner}")
+                }
             });
             figment = figment.merge(Toml::string(&toml));
         }
         let config: Self = figment.extract().map_err(|errors| {
             let lines: Vec<String> = errors.into_iter().map(|e| e.to_string()).collect();
-            anyhow::anyhow!("the configuration cannot be used:\n  {}", lines.join("\n  "))
+            anyhow::anyhow!(
+                "the configuration cannot be used:\n  {}",
+                lines.join("\n  ")
+            )
         })?;
         config.check().context("the configuration cannot be used")?;
         Ok(config)
@@ -195,7 +206,10 @@ impl Config {
             );
         }
         if !external && self.mqtt.listen == self.http.listen && self.mqtt.listen.port() != 0 {
-            bail!("mqtt.listen and http.listen are both {}: give them different ports", self.http.listen);
+            bail!(
+                "mqtt.listen and http.listen are both {}: give them different ports",
+                self.http.listen
+            );
         }
         let at_least_one = [
             ("ingest.batch_messages_max", self.ingest.batch_messages_max),
@@ -203,8 +217,14 @@ impl Config {
             ("ingest.payload_bytes_max", self.ingest.payload_bytes_max),
             ("ingest.devices_max", self.ingest.devices_max),
             ("mqtt.clients_max", self.mqtt.clients_max),
-            ("mqtt.receive_maximum", usize::from(self.mqtt.receive_maximum)),
-            ("ingest.checkpoint_rows", usize::try_from(self.ingest.checkpoint_rows).unwrap_or(usize::MAX)),
+            (
+                "mqtt.receive_maximum",
+                usize::from(self.mqtt.receive_maximum),
+            ),
+            (
+                "ingest.checkpoint_rows",
+                usize::try_from(self.ingest.checkpoint_rows).unwrap_or(usize::MAX),
+            ),
         ];
         for (key, value) in at_least_one {
             if value == 0 {
@@ -212,7 +232,10 @@ impl Config {
             }
         }
         let positive = [
-            ("detect.false_alarms_per_device_month", self.detect.false_alarms_per_device_month),
+            (
+                "detect.false_alarms_per_device_month",
+                self.detect.false_alarms_per_device_month,
+            ),
             ("detect.reassess_hours", self.detect.reassess_hours),
             ("care.withdraw_after_hours", self.care.withdraw_after_hours),
             ("care.soft_hold_hours", self.care.soft_hold_hours),
@@ -223,9 +246,13 @@ impl Config {
                 bail!("{key} must be above 0");
             }
         }
-        for (key, value) in
-            [("care.margin", self.care.margin), ("ingest.future_tolerance_minutes", self.ingest.future_tolerance_minutes)]
-        {
+        for (key, value) in [
+            ("care.margin", self.care.margin),
+            (
+                "ingest.future_tolerance_minutes",
+                self.ingest.future_tolerance_minutes,
+            ),
+        ] {
             if !(value.is_finite() && value >= 0.0) {
                 bail!("{key} must be at least 0");
             }
@@ -257,15 +284,20 @@ mod tests {
     fn the_command_line_wins_over_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "[http]\nlisten = \"127.0.0.1:9000\"\n").unwrap();
-        let config =
-            Config::load(Some(file.path()), &[("http.listen", "\"127.0.0.1:9001\"".to_owned())]).unwrap();
+        let config = Config::load(
+            Some(file.path()),
+            &[("http.listen", "\"127.0.0.1:9001\"".to_owned())],
+        )
+        .unwrap();
         assert_eq!(config.http.listen.port(), 9001);
     }
 
     #[test]
     fn an_open_broker_on_the_network_is_refused() {
-        let overrides =
-            [("mqtt.anonymous", "true".to_owned()), ("mqtt.listen", "\"0.0.0.0:1883\"".to_owned())];
+        let overrides = [
+            ("mqtt.anonymous", "true".to_owned()),
+            ("mqtt.listen", "\"0.0.0.0:1883\"".to_owned()),
+        ];
         let text = format!("{:#}", Config::load(None, &overrides).unwrap_err());
         assert!(text.contains("anonymous"), "{text}");
     }

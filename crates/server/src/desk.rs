@@ -7,17 +7,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forecare_api::{Desk, DeskError, StreamEvent, TransitionRequest};
 use forecare_care::{
-    Assessment, CarePolicy, Need, Precision, TransitionError, confirm_due, decide, evidence_again, hold_ends_at, label_of,
-    needs_of, open_ticket, outstanding, replaced_elsewhere, reservation_due, transition, withdraw_due,
+    Assessment, CarePolicy, Need, Precision, TransitionError, confirm_due, decide, evidence_again,
+    hold_ends_at, label_of, needs_of, open_ticket, outstanding, replaced_elsewhere,
+    reservation_due, transition, withdraw_due,
 };
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, ModeName, PartNumber, Reservation, TaskId, Ticket, TicketId, TicketState,
-    Timestamp, Verdict,
+    Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, ModeName, PartNumber,
+    Reservation, TaskId, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_store::{
-    CareCommit, CareOutcome, MaintenanceWindow, PageRequest, ReservationFilter, ReservationWrite, Store,
-    StoreError, TicketFilter, TicketWrite,
+    CareCommit, CareOutcome, MaintenanceWindow, PageRequest, ReservationFilter, ReservationWrite,
+    Store, StoreError, TicketFilter, TicketWrite,
 };
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
@@ -58,7 +59,16 @@ impl CareDesk {
         stream: broadcast::Sender<StreamEvent>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { store, catalogue, clock, policy, control, stream, metrics, assets: Arc::default() }
+        Self {
+            store,
+            catalogue,
+            clock,
+            policy,
+            control,
+            stream,
+            metrics,
+            assets: Arc::default(),
+        }
     }
 
     /// Works until `stop` turns true and the queue is empty.
@@ -107,7 +117,11 @@ impl CareDesk {
                     self.done(id, *at).await?;
                     self.sweep(Some(device), *at).await?;
                 }
-                CareTask::Replaced { device, component, at } => {
+                CareTask::Replaced {
+                    device,
+                    component,
+                    at,
+                } => {
                     self.sweep(Some(device), *at).await?;
                     self.replaced(device, component, *at).await?;
                     self.done(id, *at).await?;
@@ -118,7 +132,13 @@ impl CareDesk {
     }
 
     async fn done(&self, task: TaskId, at: Timestamp) -> Result<(), StoreError> {
-        self.store.commit_care(CareCommit { task: Some(task), at, ..CareCommit::default() }).await?;
+        self.store
+            .commit_care(CareCommit {
+                task: Some(task),
+                at,
+                ..CareCommit::default()
+            })
+            .await?;
         Ok(())
     }
 
@@ -128,7 +148,9 @@ impl CareDesk {
         task: &CareTask,
         precisions: &mut Precisions,
     ) -> Result<(), StoreError> {
-        let Some(assessment) = Assessment::of(task) else { return Ok(()) };
+        let Some(assessment) = Assessment::of(task) else {
+            return Ok(());
+        };
         let Some((asset, class)) = self.asset(assessment.device).await? else {
             warn!(device.id = %assessment.device, "no asset or class for a task: left out");
             return self.done(id, assessment.at).await;
@@ -138,13 +160,29 @@ impl CareDesk {
             return self.done(id, assessment.at).await;
         };
         let key = (class.name.clone(), mode.name.clone());
-        let precision = precisions.entry(key).or_insert_with(|| Precision::prior(mode));
-        let decision =
-            decide(class, mode, &self.catalogue, &assessment, precision, &self.policy, assessment.at);
+        let precision = precisions
+            .entry(key)
+            .or_insert_with(|| Precision::prior(mode));
+        let decision = decide(
+            class,
+            mode,
+            &self.catalogue,
+            &assessment,
+            precision,
+            &self.policy,
+            assessment.at,
+        );
         let open = self.open_ticket_for(&asset, &mode.name).await?;
         let ticket = match open {
             Some(ticket) => {
-                match evidence_again(&ticket, mode, &assessment, &decision, &self.policy, assessment.at) {
+                match evidence_again(
+                    &ticket,
+                    mode,
+                    &assessment,
+                    &decision,
+                    &self.policy,
+                    assessment.at,
+                ) {
                     // Only evidence that would open a ticket keeps one open.
                     Some(after) if decision.act => changed(after, Vec::new()),
                     _ => TicketWrite::None,
@@ -180,7 +218,10 @@ impl CareDesk {
             })
             .await?;
         match outcome {
-            CareOutcome::Opened { ticket, reservations } => {
+            CareOutcome::Opened {
+                ticket,
+                reservations,
+            } => {
                 info!(ticket.id = %ticket.id, asset.id = %ticket.asset, mode = %ticket.mode, n_reservations = reservations.len(), "ticket opened");
                 self.metrics.tickets_opened.inc();
                 for reservation in reservations {
@@ -202,7 +243,9 @@ impl CareDesk {
         component: &forecare_domain::ComponentName,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let Some((asset, class)) = self.asset(device).await? else { return Ok(()) };
+        let Some((asset, class)) = self.asset(device).await? else {
+            return Ok(());
+        };
         for mode in class.modes_of_component(component) {
             if let Some(ticket) = self.open_ticket_for(&asset, &mode.name).await?
                 && let Some(after) = replaced_elsewhere(&ticket, at)
@@ -222,10 +265,23 @@ impl CareDesk {
             },
             None => None,
         };
-        let filter = TicketFilter { asset, open: None };
+        let filter = TicketFilter {
+            asset,
+            open: None,
+            unfinished: true,
+        };
         let mut before = None;
         loop {
-            let page = self.store.tickets(&filter, PageRequest { before, limit: PAGE }).await?;
+            let page = self
+                .store
+                .tickets(
+                    &filter,
+                    PageRequest {
+                        before,
+                        limit: PAGE,
+                    },
+                )
+                .await?;
             before = page.last().map(|p| p.position);
             let full = page.len() == PAGE;
             for ticket in page {
@@ -238,11 +294,12 @@ impl CareDesk {
     }
 
     async fn timers(&self, ticket: Ticket, now: Timestamp) -> Result<(), StoreError> {
-        if matches!(ticket.state, TicketState::Closed | TicketState::Cancelled) {
-            return Ok(());
-        }
         // A silent device is no sign of health: only time with readings counts against the evidence.
-        let heard = self.store.newest_reading(&ticket.device).await?.unwrap_or(ticket.evidence_at);
+        let heard = self
+            .store
+            .newest_reading(&ticket.device)
+            .await?
+            .unwrap_or(ticket.evidence_at);
         let judged = now.min(heard);
         let mut ticket = ticket;
         if let Some(after) = confirm_due(&ticket, &self.policy, now)
@@ -257,36 +314,88 @@ impl CareDesk {
             .await?
             .iter()
             .filter_map(|held| {
-                let lead_time_hours = self.catalogue.part(&held.part).map_or(0.0, |p| p.lead_time_hours);
-                let to = reservation_due(held, &ticket, evidence_active, lead_time_hours, &self.policy, now)?;
+                let lead_time_hours = self
+                    .catalogue
+                    .part(&held.part)
+                    .map_or(0.0, |p| p.lead_time_hours);
+                let to = reservation_due(
+                    held,
+                    &ticket,
+                    evidence_active,
+                    lead_time_hours,
+                    &self.policy,
+                    now,
+                )?;
                 let expires_at = hold_ends_at(held, &ticket, &self.policy);
-                Some(ReservationWrite { id: held.id, from: held.state, to, expires_at })
+                Some(ReservationWrite {
+                    id: held.id,
+                    from: held.state,
+                    to,
+                    expires_at,
+                })
             })
             .collect();
         if !writes.is_empty() {
-            self.store.commit_care(CareCommit { reservations: writes, at: now, ..CareCommit::default() }).await?;
+            self.store
+                .commit_care(CareCommit {
+                    reservations: writes,
+                    at: now,
+                    ..CareCommit::default()
+                })
+                .await?;
         }
         Ok(())
     }
 
     async fn held_for(&self, ticket: TicketId, live: bool) -> Result<Vec<Reservation>, StoreError> {
-        let filter = ReservationFilter { ticket: Some(ticket), live };
-        let page = self.store.reservations(&filter, PageRequest { before: None, limit: PAGE }).await?;
+        let filter = ReservationFilter {
+            ticket: Some(ticket),
+            live,
+        };
+        let page = self
+            .store
+            .reservations(
+                &filter,
+                PageRequest {
+                    before: None,
+                    limit: PAGE,
+                },
+            )
+            .await?;
         Ok(page.into_iter().map(|p| p.item).collect())
     }
 
     /// Parts a ticket needs that nothing is held for: after a hold has expired, or the fault came back.
-    async fn missing_parts(&self, ticket: &Ticket, now: Timestamp) -> Result<Vec<(TicketId, Need)>, StoreError> {
-        let Some((asset, class)) = self.asset(&ticket.device).await? else { return Ok(Vec::new()) };
-        let Some(mode) = class.mode(&ticket.mode) else { return Ok(Vec::new()) };
+    async fn missing_parts(
+        &self,
+        ticket: &Ticket,
+        now: Timestamp,
+    ) -> Result<Vec<(TicketId, Need)>, StoreError> {
+        let Some((asset, class)) = self.asset(&ticket.device).await? else {
+            return Ok(Vec::new());
+        };
+        let Some(mode) = class.mode(&ticket.mode) else {
+            return Ok(Vec::new());
+        };
         let needs = needs_of(&self.catalogue, &asset, mode, ticket, &self.policy, now);
         let held = self.held_for(ticket.id, false).await?;
-        Ok(outstanding(ticket, &needs, &held).into_iter().map(|need| (ticket.id, need)).collect())
+        Ok(outstanding(ticket, &needs, &held)
+            .into_iter()
+            .map(|need| (ticket.id, need))
+            .collect())
     }
 
     async fn update(&self, after: Ticket, at: Timestamp) -> Result<Option<Ticket>, StoreError> {
         let write = changed(after, Vec::new());
-        match self.store.commit_care(CareCommit { ticket: write, at, ..CareCommit::default() }).await {
+        match self
+            .store
+            .commit_care(CareCommit {
+                ticket: write,
+                at,
+                ..CareCommit::default()
+            })
+            .await
+        {
             Ok(CareOutcome::Updated(ticket)) => {
                 self.tell(StreamEvent::Ticket(ticket.clone()));
                 Ok(Some(*ticket))
@@ -298,19 +407,49 @@ impl CareDesk {
         }
     }
 
-    async fn open_ticket_for(&self, asset: &Asset, mode: &ModeName) -> Result<Option<Ticket>, StoreError> {
-        let filter = TicketFilter { asset: Some(asset.id.clone()), open: Some(true) };
-        let open = self.store.tickets(&filter, PageRequest { before: None, limit: PAGE }).await?;
+    async fn open_ticket_for(
+        &self,
+        asset: &Asset,
+        mode: &ModeName,
+    ) -> Result<Option<Ticket>, StoreError> {
+        let filter = TicketFilter {
+            asset: Some(asset.id.clone()),
+            open: Some(true),
+            ..TicketFilter::default()
+        };
+        let open = self
+            .store
+            .tickets(
+                &filter,
+                PageRequest {
+                    before: None,
+                    limit: PAGE,
+                },
+            )
+            .await?;
         Ok(open.into_iter().map(|t| t.item).find(|t| &t.mode == mode))
     }
 
     /// Open tickets per technician.
     async fn load(&self) -> Result<Vec<(String, u32)>, StoreError> {
         let mut load: BTreeMap<String, u32> = BTreeMap::new();
-        let filter = TicketFilter { asset: None, open: Some(true) };
+        let filter = TicketFilter {
+            asset: None,
+            open: Some(true),
+            ..TicketFilter::default()
+        };
         let mut before = None;
         loop {
-            let page = self.store.tickets(&filter, PageRequest { before, limit: PAGE }).await?;
+            let page = self
+                .store
+                .tickets(
+                    &filter,
+                    PageRequest {
+                        before,
+                        limit: PAGE,
+                    },
+                )
+                .await?;
             before = page.last().map(|p| p.position);
             for technician in page.iter().filter_map(|t| t.item.technician.clone()) {
                 *load.entry(technician).or_default() += 1;
@@ -325,7 +464,13 @@ impl CareDesk {
         let mut precisions = Precisions::new();
         let mut before = None;
         loop {
-            let page = self.store.labels(PageRequest { before, limit: PAGE }).await?;
+            let page = self
+                .store
+                .labels(PageRequest {
+                    before,
+                    limit: PAGE,
+                })
+                .await?;
             before = page.last().map(|p| p.position);
             for label in &page {
                 if let Some((_, class)) = self.asset(&label.item.device).await?
@@ -344,7 +489,12 @@ impl CareDesk {
     }
 
     async fn asset(&self, device: &DeviceId) -> Result<Option<(Asset, &AssetClass)>, StoreError> {
-        let known = self.assets.lock().unwrap_or_else(PoisonError::into_inner).get(device).cloned();
+        let known = self
+            .assets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(device)
+            .cloned();
         let asset = match known {
             Some(asset) => asset,
             None => {
@@ -357,7 +507,10 @@ impl CareDesk {
                 }
             }
         };
-        Ok(self.catalogue.class(&asset.class).map(|class| (asset, class)))
+        Ok(self
+            .catalogue
+            .class(&asset.class)
+            .map(|class| (asset, class)))
     }
 
     fn tell(&self, event: StreamEvent) {
@@ -371,15 +524,22 @@ impl CareDesk {
     ) -> Result<(), DeskError> {
         let (reply, answer) = oneshot::channel();
         let stopped = || DeskError::Unavailable("the service is shutting down".to_owned());
-        self.control.send(request(reply)).await.map_err(|_closed| stopped())?;
-        answer.await.map_err(|_closed| stopped())?.map_err(|failure| desk_error(&failure))
+        self.control
+            .send(request(reply))
+            .await
+            .map_err(|_closed| stopped())?;
+        answer
+            .await
+            .map_err(|_closed| stopped())?
+            .map_err(|failure| desk_error(&failure))
     }
 }
 
-/// The rules leave the version alone; the store wants it raised, and compares.
-fn changed(mut after: Ticket, parts_used: Vec<(PartNumber, u32)>) -> TicketWrite {
-    after.version += 1;
-    TicketWrite::Update { ticket: Box::new(after), parts_used }
+fn changed(after: Ticket, parts_used: Vec<(PartNumber, u32)>) -> TicketWrite {
+    TicketWrite::Update {
+        ticket: Box::new(after),
+        parts_used,
+    }
 }
 
 fn desk_error(failure: &StoreError) -> DeskError {
@@ -407,23 +567,39 @@ impl Desk for CareDesk {
             && version != ticket.version
             && request.idempotency_key.is_none()
         {
-            return Err(DeskError::PreconditionFailed { current: ticket.version });
+            return Err(DeskError::PreconditionFailed {
+                current: ticket.version,
+            });
         }
         let now = self.clock.now();
-        let mut after = match transition(&ticket, request.to, by, &request.why, request.verdict, now) {
-            Ok(after) => after,
-            // A repeated request finds the ticket already moved: the store knows its key.
-            Err(_) if request.idempotency_key.is_some() && ticket.state == request.to => ticket.clone(),
-            Err(TransitionError::Illegal(illegal)) => return Err(DeskError::Conflict(illegal.to_string())),
-            Err(refused) => return Err(DeskError::Invalid(refused.to_string())),
-        };
+        let mut after =
+            match transition(&ticket, request.to, by, &request.why, request.verdict, now) {
+                Ok(after) => after,
+                // A repeated request finds the ticket already moved: the store knows its key.
+                Err(_) if request.idempotency_key.is_some() && ticket.state == request.to => {
+                    ticket.clone()
+                }
+                Err(TransitionError::Illegal(illegal)) => {
+                    return Err(DeskError::Conflict(illegal.to_string()));
+                }
+                Err(refused) => return Err(DeskError::Invalid(refused.to_string())),
+            };
         if let Some(technician) = request.technician {
-            if !self.catalogue.technicians.iter().any(|t| t.name == technician) {
-                return Err(DeskError::Invalid(format!("there is no technician \"{technician}\" in the catalogue")));
+            if !self
+                .catalogue
+                .technicians
+                .iter()
+                .any(|t| t.name == technician)
+            {
+                return Err(DeskError::Invalid(format!(
+                    "there is no technician \"{technician}\" in the catalogue"
+                )));
             }
             after.technician = Some(technician);
         }
-        let label = (request.to == TicketState::Resolved).then(|| label_of(&after)).flatten();
+        let label = (request.to == TicketState::Resolved)
+            .then(|| label_of(&after))
+            .flatten();
         let needs = if request.to == TicketState::Reopened {
             self.missing_parts(&after, now).await.map_err(failed)?
         } else {
@@ -443,7 +619,9 @@ impl Desk for CareDesk {
             Err(StoreError::Conflict(text)) => {
                 let current = self.store.ticket(id).await.map_err(failed)?;
                 if current.version != ticket.version {
-                    return Err(DeskError::PreconditionFailed { current: current.version });
+                    return Err(DeskError::PreconditionFailed {
+                        current: current.version,
+                    });
                 }
                 return Err(DeskError::Conflict(text));
             }
@@ -459,20 +637,29 @@ impl Desk for CareDesk {
                 Verdict::NoFaultFound | Verdict::DataFault => vec![stored.mode.clone()],
             };
             let device = stored.device.clone();
-            self.ask_pipeline(|reply| Control::Repaired(device, cured, now, reply)).await?;
+            self.ask_pipeline(|reply| Control::Repaired(device, cured, now, reply))
+                .await?;
         }
         self.tell(StreamEvent::Ticket(Box::new(stored.clone())));
         Ok(stored)
     }
 
     async fn acknowledge_alarm(&self, id: &AlarmId, by: Actor) -> Result<Alarm, DeskError> {
-        self.store.acknowledge_alarm(id, &by, self.clock.now()).await.map_err(|failure| desk_error(&failure))
+        self.store
+            .acknowledge_alarm(id, &by, self.clock.now())
+            .await
+            .map_err(|failure| desk_error(&failure))
     }
 
     async fn register_assets(&self, assets: Vec<Asset>) -> Result<(), DeskError> {
         for asset in &assets {
             if self.catalogue.class(&asset.class).is_none() {
-                let known: Vec<&str> = self.catalogue.classes.iter().map(|c| c.name.as_str()).collect();
+                let known: Vec<&str> = self
+                    .catalogue
+                    .classes
+                    .iter()
+                    .map(|c| c.name.as_str())
+                    .collect();
                 return Err(DeskError::Invalid(format!(
                     "asset {}: the catalogue has no class \"{}\"; it has {}",
                     asset.id,
@@ -481,15 +668,22 @@ impl Desk for CareDesk {
                 )));
             }
         }
-        self.ask_pipeline(|reply| Control::Register(assets, reply)).await?;
-        self.assets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.ask_pipeline(|reply| Control::Register(assets, reply))
+            .await?;
+        self.assets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         Ok(())
     }
 
     async fn set_maintenance(&self, window: MaintenanceWindow) -> Result<(), DeskError> {
         if window.from >= window.to {
-            return Err(DeskError::Invalid("a maintenance window must end after it begins".to_owned()));
+            return Err(DeskError::Invalid(
+                "a maintenance window must end after it begins".to_owned(),
+            ));
         }
-        self.ask_pipeline(|reply| Control::Maintenance(window, reply)).await
+        self.ask_pipeline(|reply| Control::Maintenance(window, reply))
+            .await
     }
 }

@@ -53,7 +53,10 @@ impl Home {
         }
         lock.set_len(0)?;
         write!(lock, "{}", std::process::id())?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        Ok(Self {
+            dir: dir.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// The database file.
@@ -81,7 +84,8 @@ impl Home {
     pub(crate) fn api_token(&self) -> Result<String> {
         let path = self.token_file();
         if path.exists() {
-            let token = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let token = fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
             let token = token.trim().to_owned();
             if token.len() < 32 {
                 bail!(
@@ -96,7 +100,9 @@ impl Home {
         options.create_new(true).write(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut file = options
+            .open(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         writeln!(file, "{token}")?;
         file.sync_all()?;
         Ok(token)
@@ -109,7 +115,9 @@ impl Home {
 /// The system gives no random numbers.
 pub(crate) fn new_secret() -> Result<String> {
     let mut bytes = [0_u8; 32];
-    OsRng.try_fill_bytes(&mut bytes).context("the system gives no random numbers")?;
+    OsRng
+        .try_fill_bytes(&mut bytes)
+        .context("the system gives no random numbers")?;
     Ok(hex(&bytes))
 }
 
@@ -132,7 +140,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Home::open(dir.path()).unwrap();
         let text = Home::open(dir.path()).unwrap_err().to_string();
-        assert!(text.contains(&std::process::id().to_string()) && text.contains("--home"), "{text}");
+        assert!(
+            text.contains(&std::process::id().to_string()) && text.contains("--home"),
+            "{text}"
+        );
         drop(first);
         Home::open(dir.path()).unwrap();
     }
@@ -147,7 +158,14 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            assert_eq!(fs::metadata(home.token_file()).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                fs::metadata(home.token_file())
+                    .unwrap()
+                    .permissions()
+                    .mode()
+                    & 0o777,
+                0o600
+            );
         }
     }
 

@@ -47,7 +47,10 @@ impl Metrics {
         let rejected = add(
             r,
             IntCounterVec::new(
-                Opts::new("forecare_messages_rejected_total", "Messages, or parts of them, refused, by reason."),
+                Opts::new(
+                    "forecare_messages_rejected_total",
+                    "Messages, or parts of them, refused, by reason.",
+                ),
                 &["reason"],
             )?,
         )?;
@@ -57,7 +60,10 @@ impl Metrics {
         let alarms = add(
             r,
             IntCounterVec::new(
-                Opts::new("forecare_alarm_changes_total", "Changes of alarm episodes, by change."),
+                Opts::new(
+                    "forecare_alarm_changes_total",
+                    "Changes of alarm episodes, by change.",
+                ),
                 &["change"],
             )?,
         )?;
@@ -67,7 +73,10 @@ impl Metrics {
         let reservations = add(
             r,
             IntCounterVec::new(
-                Opts::new("forecare_reservations_total", "Reservations of parts made, by supply."),
+                Opts::new(
+                    "forecare_reservations_total",
+                    "Reservations of parts made, by supply.",
+                ),
                 &["supply"],
             )?,
         )?;
@@ -78,39 +87,95 @@ impl Metrics {
         let batch_seconds = add(
             r,
             Histogram::with_opts(
-                HistogramOpts::new("forecare_batch_seconds", "Time from a batch's decoding to its commit.").buckets(buckets),
+                HistogramOpts::new(
+                    "forecare_batch_seconds",
+                    "Time from a batch's decoding to its commit.",
+                )
+                .buckets(buckets),
             )?,
         )?;
         Ok(Self {
-            messages: counter(r, "forecare_messages_total", "Messages handled and acknowledged.")?,
-            readings_stored: counter(r, "forecare_readings_stored_total", "Readings stored for the first time.")?,
-            readings_duplicate: counter(r, "forecare_readings_duplicate_total", "Readings that were stored already.")?,
+            messages: counter(
+                r,
+                "forecare_messages_total",
+                "Messages handled and acknowledged.",
+            )?,
+            readings_stored: counter(
+                r,
+                "forecare_readings_stored_total",
+                "Readings stored for the first time.",
+            )?,
+            readings_duplicate: counter(
+                r,
+                "forecare_readings_duplicate_total",
+                "Readings that were stored already.",
+            )?,
             readings_conflicting: counter(
                 r,
                 "forecare_readings_conflicting_total",
                 "Readings refused because another value is stored for the same device, metric and time.",
             )?,
-            rows_late: counter(r, "forecare_rows_not_newer_total", "Rows that came late or again: never scored.")?,
+            rows_late: counter(
+                r,
+                "forecare_rows_not_newer_total",
+                "Rows that came late or again: never scored.",
+            )?,
             sequence_missing: counter(
                 r,
                 "forecare_sequence_missing_total",
                 "Messages that devices numbered but that did not arrive in order.",
             )?,
-            batches_failed: counter(r, "forecare_batches_failed_total", "Batches that could not be stored.")?,
+            batches_failed: counter(
+                r,
+                "forecare_batches_failed_total",
+                "Batches that could not be stored.",
+            )?,
             batch_seconds,
             devices: gauge(r, "forecare_devices", "Registered devices.")?,
-            tickets_opened: counter(r, "forecare_tickets_opened_total", "Tickets opened by the care desk.")?,
+            tickets_opened: counter(
+                r,
+                "forecare_tickets_opened_total",
+                "Tickets opened by the care desk.",
+            )?,
             rejected,
             alarms,
             reservations,
             ingest: IngestGauges {
-                received: gauge(r, "forecare_ingest_received", "Messages received since start.")?,
-                acknowledged: gauge(r, "forecare_ingest_acknowledged", "Messages acknowledged since start.")?,
-                reconnects: gauge(r, "forecare_ingest_reconnects", "Reconnections to the broker since start.")?,
-                connected: gauge(r, "forecare_ingest_connected", "1 while connected to the broker.")?,
-                queue: gauge(r, "forecare_ingest_queue_messages", "Messages between broker and pipeline.")?,
-                refused_auth: gauge(r, "forecare_ingest_refused_credentials", "Connections refused since start.")?,
-                refused_topic: gauge(r, "forecare_ingest_refused_topics", "Publishes or subscriptions refused since start.")?,
+                received: gauge(
+                    r,
+                    "forecare_ingest_received",
+                    "Messages received since start.",
+                )?,
+                acknowledged: gauge(
+                    r,
+                    "forecare_ingest_acknowledged",
+                    "Messages acknowledged since start.",
+                )?,
+                reconnects: gauge(
+                    r,
+                    "forecare_ingest_reconnects",
+                    "Reconnections to the broker since start.",
+                )?,
+                connected: gauge(
+                    r,
+                    "forecare_ingest_connected",
+                    "1 while connected to the broker.",
+                )?,
+                queue: gauge(
+                    r,
+                    "forecare_ingest_queue_messages",
+                    "Messages between broker and pipeline.",
+                )?,
+                refused_auth: gauge(
+                    r,
+                    "forecare_ingest_refused_credentials",
+                    "Connections refused since start.",
+                )?,
+                refused_topic: gauge(
+                    r,
+                    "forecare_ingest_refused_topics",
+                    "Publishes or subscriptions refused since start.",
+                )?,
             },
             registry,
         })
@@ -140,12 +205,15 @@ impl Metrics {
 
     /// Copies the sources' counts.
     pub(crate) fn refresh(&self, stats: &IngestStats) {
-        let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        let set =
+            |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.ingest.received, stats.received());
         set(&self.ingest.acknowledged, stats.acked());
         set(&self.ingest.reconnects, stats.reconnects());
         set(&self.ingest.connected, u64::from(stats.connected()));
-        self.ingest.queue.set(i64::try_from(stats.queue_len()).unwrap_or(i64::MAX));
+        self.ingest
+            .queue
+            .set(i64::try_from(stats.queue_len()).unwrap_or(i64::MAX));
         set(&self.ingest.refused_auth, stats.refused_auth());
         set(&self.ingest.refused_topic, stats.refused_topic());
     }

@@ -139,11 +139,14 @@ CREATE TABLE tickets (
     asset   TEXT NOT NULL,
     mode    TEXT NOT NULL,
     open    INTEGER NOT NULL,
+    -- Time changes nothing any more: closed or cancelled.
+    finished INTEGER NOT NULL,
     body    TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX tickets_one_open ON tickets (asset, mode) WHERE open = 1;
 CREATE INDEX tickets_of_asset ON tickets (asset, id);
 CREATE INDEX tickets_open ON tickets (id) WHERE open = 1;
+CREATE INDEX tickets_unfinished ON tickets (id) WHERE finished = 0;
 CREATE TABLE reservations (
     id           INTEGER PRIMARY KEY,
     ticket       INTEGER NOT NULL REFERENCES tickets,

@@ -91,13 +91,14 @@ fn open(
         version: 1,
         ..new.ticket.clone()
     };
-    conn.prepare_cached("INSERT INTO tickets (id, version, asset, mode, open, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+    conn.prepare_cached("INSERT INTO tickets (id, version, asset, mode, open, finished, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
         .execute(params![
             id.0,
             ticket.version,
             ticket.asset.as_str(),
             ticket.mode.as_str(),
             ticket.state.is_open(),
+            ticket.state.is_finished(),
             text::sound_json(&ticket, "ticket")?
         ])?;
     for need in &new.needs {
@@ -117,16 +118,20 @@ fn update(
     at: Timestamp,
 ) -> Outcome<CareOutcome> {
     let stored = query::ticket(conn, ticket.id)?;
-    if ticket.version != stored.version + 1 {
+    if ticket.version != stored.version {
         return Err(StoreError::stale_ticket(ticket, stored.version).into());
     }
+    let ticket = &Ticket {
+        version: stored.version + 1,
+        ..ticket.clone()
+    };
     if ticket.state.is_open()
         && let Some(other) = open_for(conn, ticket)?.filter(|other| *other != ticket.id)
     {
         return Err(StoreError::second_open_ticket(ticket.id, other).into());
     }
     conn.prepare_cached(
-        "UPDATE tickets SET version = ?2, asset = ?3, mode = ?4, open = ?5, body = ?6 WHERE id = ?1",
+        "UPDATE tickets SET version = ?2, asset = ?3, mode = ?4, open = ?5, finished = ?6, body = ?7 WHERE id = ?1",
     )?
     .execute(params![
         ticket.id.0,
@@ -134,6 +139,7 @@ fn update(
         ticket.asset.as_str(),
         ticket.mode.as_str(),
         ticket.state.is_open(),
+        ticket.state.is_finished(),
         text::sound_json(ticket, "ticket")?
     ])?;
     let its: Vec<Reservation> = query::reservations_where(conn, "ticket = ?1", [ticket.id.0])?;

@@ -223,6 +223,9 @@ pub(crate) fn tickets(
         Some(false) => terms.push(("open = 0 AND 1 = ?", Value::Integer(1))),
         None => {}
     }
+    if filter.unfinished {
+        terms.push(("finished = 0 AND 1 = ?", Value::Integer(1)));
+    }
     page(conn, TICKET, "id", terms, request, read_ticket)
 }
 

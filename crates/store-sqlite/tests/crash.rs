@@ -96,6 +96,7 @@ async fn assert_whole(store: &Arc<dyn Store>, acknowledged: Option<i64>) {
     let filter = TicketFilter {
         asset: None,
         open: Some(true),
+        ..TicketFilter::default()
     };
     let open = items(store.tickets(&filter, ALL).await.unwrap());
     let held = reservations(store).await;

@@ -161,7 +161,7 @@ impl StoreError {
     /// A ticket was changed on the basis of a version that has moved on.
     #[must_use]
     pub fn stale_ticket(after: &Ticket, stored: i64) -> Self {
-        let (id, read) = (after.id, after.version - 1);
+        let (id, read) = (after.id, after.version);
         Self::Conflict(format!(
             "ticket {id} is at version {stored}, the change was made on version {read}; read it again"
         ))

@@ -122,11 +122,11 @@ pub enum TicketWrite {
     /// A new ticket with its parts reserved. Where one is open for the same asset and failure mode, nothing
     /// is opened.
     Open(Box<NewTicket>),
-    /// The ticket after a change, as `care` returns it: its `version` is one above the one it was read with.
+    /// The ticket after a change, as `care` returns it: with the `version` it was read with, which the store raises.
     /// Where the stored one has moved on, nothing changes ([`StoreError::Conflict`]). Reservations follow
     /// `care::settle` with the parts used.
     Update {
-        /// The ticket after the change, its version raised by one.
+        /// The ticket after the change, with the version it was read with.
         ticket: Box<Ticket>,
         /// Parts used, on resolution.
         parts_used: Vec<(PartNumber, u32)>,
@@ -323,6 +323,8 @@ pub struct TicketFilter {
     pub asset: Option<AssetId>,
     /// Only open, or only ended ones.
     pub open: Option<bool>,
+    /// Only those that time may still change: neither closed nor cancelled.
+    pub unfinished: bool,
 }
 
 /// Which reservations.

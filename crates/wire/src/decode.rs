@@ -30,7 +30,12 @@ pub fn decode<'a>(envelope: &Envelope<'a>, now: Timestamp, limits: &Limits) -> D
 /// The rejection of a message that was decoded but cannot be taken, such as one of an unknown device. Foreign
 /// text in `detail` is to be shortened by the caller; topic and payload are cut here.
 #[must_use]
-pub fn reject(envelope: &Envelope<'_>, reason: RejectReason, detail: &str, limits: &Limits) -> Rejection {
+pub fn reject(
+    envelope: &Envelope<'_>,
+    reason: RejectReason,
+    detail: &str,
+    limits: &Limits,
+) -> Rejection {
     let mut findings = Findings::default();
     findings.push(Finding::new(reason, detail));
     let mut rejections = findings.into_rejections(envelope, limits);

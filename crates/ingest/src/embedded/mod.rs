@@ -161,6 +161,11 @@ impl EmbeddedBroker {
             monitor: Arc::new(ResourceMonitor::new(ResourceLimits {
                 max_connections: config.clients_max,
                 max_connections_per_ip: config.clients_max,
+                // Back-pressure bounds what devices can send; a fleet that comes back after an outage
+                // must neither be refused for its number nor for its backlog.
+                max_connection_rate: u32::MAX,
+                max_message_rate_per_client: 0,
+                max_bandwidth_per_client: 0,
                 ..ResourceLimits::default()
             })),
             broker_stats: Arc::new(BrokerStats::new()),

@@ -57,9 +57,16 @@ pub(crate) async fn run(command: BenchCommand) -> Result<()> {
     let result = measure(&args, &mut service).await;
     if let Some(pid) = service.child.id() {
         // The service is ours; it stops by itself on SIGTERM and is killed if it does not.
-        Command::new("kill").arg(pid.to_string()).status().await.ok();
+        Command::new("kill")
+            .arg(pid.to_string())
+            .status()
+            .await
+            .ok();
     }
-    if tokio::time::timeout(START_MAX, service.child.wait()).await.is_err() {
+    if tokio::time::timeout(START_MAX, service.child.wait())
+        .await
+        .is_err()
+    {
         service.child.kill().await?;
     }
     std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
@@ -74,7 +81,14 @@ struct Service {
 /// The service in a process of its own, so that its CPU and memory are its own.
 async fn start(dir: &std::path::Path) -> Result<Service> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--home"])
+        .args([
+            "serve",
+            "--mqtt-listen",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--home",
+        ])
         .arg(dir)
         .env("FORECARE_MQTT__ANONYMOUS", "true")
         .env("FORECARE_INGEST__AUTO_REGISTER", forecare_simulator::CLASS)
@@ -89,7 +103,10 @@ async fn start(dir: &std::path::Path) -> Result<Service> {
     let mut lines = BufReader::new(stdout).lines();
     let broker = tokio::time::timeout(START_MAX, async {
         while let Some(line) = lines.next_line().await? {
-            if let Some(addr) = line.split_whitespace().find_map(|word| word.strip_prefix("mqtt://")) {
+            if let Some(addr) = line
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix("mqtt://"))
+            {
                 return Ok(addr.to_owned());
             }
         }
@@ -137,18 +154,33 @@ async fn measure(args: &IngestArgs, service: &mut Service) -> Result<()> {
     #[allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
     let n = n_messages as f64;
     let cpu_per_million = (after.cpu_seconds - before.cpu_seconds) / n * 1e6;
-    println!("{:<42} {:>12} {:>20} {:>14}", "", "messages/s", "CPU s per million", "resident MiB");
+    println!(
+        "{:<42} {:>12} {:>20} {:>14}",
+        "", "messages/s", "CPU s per million", "resident MiB"
+    );
     println!(
         "{:<42} {:>12.0} {:>20.1} {:>14.0}",
-        "this machine, broker included", n / seconds, cpu_per_million, after.resident_mib
+        "this machine, broker included",
+        n / seconds,
+        cpu_per_million,
+        after.resident_mib
     );
-    println!("\nFor comparison, draining an external broker into TimescaleDB without scoring (2 cores, 11/2026):");
-    for (peer, rate, cpu, mib) in
-        [("floor, hand-written", 188_000, 1.0, 20), ("mq-bridge", 44_000, 15.6, 124), ("Vector", 39_000, 23.0, 75), ("paho + COPY", 19_000, 41.0, 42), ("Node-RED, batches of 1,000", 15_000, 68.0, 232)]
-    {
+    println!(
+        "\nFor comparison, draining an external broker into TimescaleDB without scoring (2 cores, 11/2026):"
+    );
+    for (peer, rate, cpu, mib) in [
+        ("floor, hand-written", 188_000, 1.0, 20),
+        ("mq-bridge", 44_000, 15.6, 124),
+        ("Vector", 39_000, 23.0, 75),
+        ("paho + COPY", 19_000, 41.0, 42),
+        ("Node-RED, batches of 1,000", 15_000, 68.0, 232),
+    ] {
         println!("{peer:<42} {rate:>12} {cpu:>20.1} {mib:>14}");
     }
-    println!("target with scoring, external broker {:>18} {:>20} {:>14}", ">= 80000", "<= 8", "<= 150");
+    println!(
+        "target with scoring, external broker {:>18} {:>20} {:>14}",
+        ">= 80000", "<= 8", "<= 150"
+    );
     Ok(())
 }
 
@@ -160,7 +192,9 @@ async fn publish(
     n_messages: u64,
     acknowledged: Arc<AtomicU64>,
 ) -> Result<()> {
-    let (host, port) = broker.rsplit_once(':').context("the service gave no port")?;
+    let (host, port) = broker
+        .rsplit_once(':')
+        .context("the service gave no port")?;
     let mut options = MqttOptions::new(format!("bench-{connection}"), host, port.parse()?);
     options.set_outgoing_inflight_upper_limit(WINDOW);
     let (client, mut events) = AsyncClient::new(options, usize::from(WINDOW));
@@ -172,7 +206,12 @@ async fn publish(
             // Every device moves on by a second per message of its own.
             let ts = start.as_millis() + i64::try_from(number / n_devices)? * 1_000;
             client
-                .publish(format!("devices/bench-{device}/telemetry"), QoS::AtLeastOnce, false, payload(ts, number))
+                .publish(
+                    format!("devices/bench-{device}/telemetry"),
+                    QoS::AtLeastOnce,
+                    false,
+                    payload(ts, number),
+                )
                 .await?;
         }
         // Kept until the acknowledgements are in: dropping the client ends the connection.
@@ -182,7 +221,10 @@ async fn publish(
     while n_acknowledged < n_messages {
         match events.poll().await.context("the connection broke")? {
             Event::Incoming(Packet::PubAck(ack)) => {
-                if !matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) {
+                if !matches!(
+                    ack.reason,
+                    PubAckReason::Success | PubAckReason::NoMatchingSubscribers
+                ) {
                     bail!("a message was refused: {:?}", ack.reason);
                 }
                 n_acknowledged += 1;
@@ -211,8 +253,18 @@ fn usage(pid: u32) -> Result<Usage> {
     let missing = "this measurement reads /proc, which only Linux has";
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context(missing)?;
     // The command's name, in brackets, may hold spaces; times are the 12th and 13th field after it.
-    let fields: Vec<&str> = stat.rsplit_once(')').context(missing)?.1.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).context(missing);
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .context(missing)?
+        .1
+        .split_whitespace()
+        .collect();
+    let ticks = |at: usize| {
+        fields
+            .get(at)
+            .and_then(|f| f.parse::<f64>().ok())
+            .context(missing)
+    };
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context(missing)?;
     let resident_kib: f64 = status
         .lines()
@@ -220,5 +272,8 @@ fn usage(pid: u32) -> Result<Usage> {
         .and_then(|l| l.split_whitespace().next())
         .and_then(|n| n.parse().ok())
         .context(missing)?;
-    Ok(Usage { cpu_seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND, resident_mib: resident_kib / 1_024.0 })
+    Ok(Usage {
+        cpu_seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND,
+        resident_mib: resident_kib / 1_024.0,
+    })
 }

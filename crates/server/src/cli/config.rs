@@ -35,7 +35,11 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
                 "ok: {} asset classes, {} parts, broker {}, console http://{}/",
                 catalogue.classes.len(),
                 catalogue.parts.len(),
-                if config.mqtt.url.is_empty() { format!("embedded on {}", config.mqtt.listen) } else { config.mqtt.url },
+                if config.mqtt.url.is_empty() {
+                    format!("embedded on {}", config.mqtt.listen)
+                } else {
+                    config.mqtt.url
+                },
                 config.http.listen
             );
         }

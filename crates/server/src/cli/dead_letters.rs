@@ -31,7 +31,10 @@ pub(crate) async fn run(args: DeadLettersArgs) -> Result<()> {
         Some(label) => match RejectReason::ALL.into_iter().find(|r| r.label() == label) {
             Some(reason) => Some(reason),
             None => {
-                let known: Vec<&str> = RejectReason::ALL.into_iter().map(RejectReason::label).collect();
+                let known: Vec<&str> = RejectReason::ALL
+                    .into_iter()
+                    .map(RejectReason::label)
+                    .collect();
                 bail!("\"{label}\" is no reason; use one of {}", known.join(", "));
             }
         },
@@ -46,16 +49,35 @@ pub(crate) async fn run(args: DeadLettersArgs) -> Result<()> {
     for (reason, n) in counts.iter().filter(|(_, n)| *n > 0) {
         println!("{:<22} {n:>12}", reason.label());
     }
-    let letters = store.dead_letters(reason, PageRequest { before: None, limit: usize::from(args.limit) }).await?;
+    let letters = store
+        .dead_letters(
+            reason,
+            PageRequest {
+                before: None,
+                limit: usize::from(args.limit),
+            },
+        )
+        .await?;
     println!("\nnewest {} kept:", letters.len());
     for letter in letters {
         let letter = letter.item;
-        println!("{}  {}  {}", letter.received_at, letter.reason.label(), letter.topic);
+        println!(
+            "{}  {}  {}",
+            letter.received_at,
+            letter.reason.label(),
+            letter.topic
+        );
         println!("    {}", letter.detail);
         println!(
             "    payload, {} bytes: {}",
             letter.payload_bytes,
-            letter.payload.escape_ascii().to_string().chars().take(200).collect::<String>()
+            letter
+                .payload
+                .escape_ascii()
+                .to_string()
+                .chars()
+                .take(200)
+                .collect::<String>()
         );
     }
     Ok(())
@@ -65,8 +87,15 @@ pub(crate) async fn run(args: DeadLettersArgs) -> Result<()> {
 pub(crate) fn open_existing(home: &Path, built_in: &str) -> Result<Arc<SqliteStore>> {
     let database = home.join("forecare.sqlite");
     if !database.is_file() {
-        bail!("there is no instance in {}: name its directory with --home DIR", home.display());
+        bail!(
+            "there is no instance in {}: name its directory with --home DIR",
+            home.display()
+        );
     }
     let catalogue = catalogue(Path::new(""), built_in)?;
-    Ok(Arc::new(SqliteStore::open(&database, &catalogue, SystemClock.now())?))
+    Ok(Arc::new(SqliteStore::open(
+        &database,
+        &catalogue,
+        SystemClock.now(),
+    )?))
 }

@@ -9,12 +9,16 @@ use clap::Args;
 use forecare_api::StreamEvent;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    AlarmChange, Asset, AssetId, ClassName, Clock, DepotName, DeviceId, ModeName, ReservationState, Supply, Ticket, Timestamp,
+    AlarmChange, Asset, AssetId, ClassName, Clock, DepotName, DeviceId, ModeName, ReservationState,
+    Supply, Ticket, Timestamp,
 };
 use forecare_simulator::{
-    CONNECTIONS_MAX_DEFAULT, Credentials, Fleet, FleetConfig, InjectedFault, PublishStats, PublisherConfig, publish,
+    CONNECTIONS_MAX_DEFAULT, Credentials, Fleet, FleetConfig, InjectedFault, PublishStats,
+    PublisherConfig, publish,
 };
-use forecare_store::{AlarmFilter, Credential, CredentialRole, PageRequest, ReservationFilter, Store, TicketFilter};
+use forecare_store::{
+    AlarmFilter, Credential, CredentialRole, PageRequest, ReservationFilter, Store, TicketFilter,
+};
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
@@ -114,7 +118,10 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     if !(args.speed.is_finite() && args.speed > 0.0) {
         bail!("--speed must be above 0");
     }
-    log_to_stderr(&std::env::var("FORECARE_LOG__FILTER").unwrap_or_else(|_| "warn".to_owned()), LogFormat::Text)?;
+    log_to_stderr(
+        &std::env::var("FORECARE_LOG__FILTER").unwrap_or_else(|_| "warn".to_owned()),
+        LogFormat::Text,
+    )?;
     let catalogue = catalogue(Path::new(""), DEMO_CATALOGUE)?;
     let home = Home::open(&args.home.or(DEMO_HOME))?;
     let home_dir = home.token_file();
@@ -124,7 +131,10 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
             ("mqtt.listen", format!("{:?}", args.mqtt_listen)),
             ("http.listen", format!("{:?}", args.http)),
             // The publisher stamps by the same clock; a sample may be ahead by one tick.
-            ("ingest.future_tolerance_minutes", format!("{:?}", (args.speed / 60.0).max(5.0))),
+            (
+                "ingest.future_tolerance_minutes",
+                format!("{:?}", (args.speed / 60.0).max(5.0)),
+            ),
         ],
     )?;
     let start = begin(&home, &catalogue).await?;
@@ -160,10 +170,20 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     .await?;
     let mut events = app.stream.subscribe();
     register(&app, &catalogue, fleet.devices(), start).await?;
-    let Some(broker) = app.mqtt_addr else { bail!("the demo needs the embedded broker") };
-    println!("Forecare demo: {} simulated compressors, {} of them will fail", args.devices, faults.len());
+    let Some(broker) = app.mqtt_addr else {
+        bail!("the demo needs the embedded broker")
+    };
+    println!(
+        "Forecare demo: {} simulated compressors, {} of them will fail",
+        args.devices,
+        faults.len()
+    );
     println!("  console  {}login#token={}", app.console_url(), app.token);
-    println!("  metrics  {}metrics   (bearer token in {})", app.console_url(), home_dir.display());
+    println!(
+        "  metrics  {}metrics   (bearer token in {})",
+        app.console_url(),
+        home_dir.display()
+    );
     println!("  mqtt     mqtt://{broker}");
     println!("  time     simulated: {pace}, from {start}");
     println!("Ctrl-C ends it with a summary.\n");
@@ -172,11 +192,19 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     let published = Arc::new(PublishStats::default());
     let publisher = PublisherConfig {
         broker,
-        credentials: Credentials::Gateway { username: FLEET.to_owned(), password: secret },
+        credentials: Credentials::Gateway {
+            username: FLEET.to_owned(),
+            password: secret,
+        },
         connections_max: CONNECTIONS_MAX_DEFAULT,
     };
-    let mut fleet_task =
-        tokio::spawn(publish(fleet, publisher, Arc::clone(&clock), stopped, Arc::clone(&published)));
+    let mut fleet_task = tokio::spawn(publish(
+        fleet,
+        publisher,
+        Arc::clone(&clock),
+        stopped,
+        Arc::clone(&published),
+    ));
     let mut app = app;
     let progress = Progress::line();
     let watched = {
@@ -199,7 +227,9 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     watched?;
     stop.send_replace(true);
     if !fleet_task.is_finished() {
-        (&mut fleet_task).await.context("the simulated fleet broke")??;
+        (&mut fleet_task)
+            .await
+            .context("the simulated fleet broke")??;
     }
     let end = clock.now();
     let store = Arc::clone(&app.store);
@@ -218,7 +248,8 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     print(&summary);
     if let Some(path) = &args.report {
         let json = serde_json::to_string_pretty(&summary)?;
-        std::fs::write(path, json + "\n").with_context(|| format!("cannot write the report {}", path.display()))?;
+        std::fs::write(path, json + "\n")
+            .with_context(|| format!("cannot write the report {}", path.display()))?;
     }
     Ok(())
 }
@@ -241,7 +272,12 @@ async fn begin(home: &Home, catalogue: &Catalogue) -> Result<Timestamp> {
     Ok(resumed.map_or(fresh, |at| at.plus_hours(1.0)))
 }
 
-async fn register(app: &App, catalogue: &Catalogue, devices: &[DeviceId], at: Timestamp) -> Result<()> {
+async fn register(
+    app: &App,
+    catalogue: &Catalogue,
+    devices: &[DeviceId],
+    at: Timestamp,
+) -> Result<()> {
     let class = ClassName::new(forecare_simulator::CLASS)?;
     let depots: Vec<DepotName> = catalogue.depots.iter().map(|d| d.name.clone()).collect();
     let mut assets = Vec::with_capacity(devices.len());
@@ -323,28 +359,53 @@ fn supply(supply: &Supply) -> String {
 }
 
 /// Everything about the faults, from the store alone.
-async fn summarise(store: &dyn Store, faults: &[InjectedFault], start: Timestamp, end: Timestamp) -> Result<Summary> {
-    let all = PageRequest { before: None, limit: PAGE };
+async fn summarise(
+    store: &dyn Store,
+    faults: &[InjectedFault],
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<Summary> {
+    let all = PageRequest {
+        before: None,
+        limit: PAGE,
+    };
     let mut tickets: Vec<Ticket> = Vec::new();
     let mut before = None;
     loop {
-        let page = store.tickets(&TicketFilter::default(), PageRequest { before, limit: PAGE }).await?;
+        let page = store
+            .tickets(
+                &TicketFilter::default(),
+                PageRequest {
+                    before,
+                    limit: PAGE,
+                },
+            )
+            .await?;
         before = page.last().map(|p| p.position);
         let full = page.len() == PAGE;
-        tickets.extend(page.into_iter().map(|p| p.item).filter(|t| t.opened_at >= start));
+        tickets.extend(
+            page.into_iter()
+                .map(|p| p.item)
+                .filter(|t| t.opened_at >= start),
+        );
         if !full {
             break;
         }
     }
     let mut summaries = Vec::with_capacity(faults.len());
     for fault in faults {
-        let filter = AlarmFilter { device: Some(fault.device.clone()), active: None };
+        let filter = AlarmFilter {
+            device: Some(fault.device.clone()),
+            active: None,
+        };
         let detected_at = store
             .alarms(&filter, all)
             .await?
             .into_iter()
             .map(|p| p.item)
-            .filter(|a| a.mode == fault.mode && (fault.onset_at..fault.failure_at).contains(&a.raised_at))
+            .filter(|a| {
+                a.mode == fault.mode && (fault.onset_at..fault.failure_at).contains(&a.raised_at)
+            })
             .map(|a| a.raised_at)
             .min();
         let ticket = tickets
@@ -353,7 +414,15 @@ async fn summarise(store: &dyn Store, faults: &[InjectedFault], start: Timestamp
             .min_by_key(|t| t.opened_at);
         let reservations = match ticket {
             Some(ticket) => {
-                store.reservations(&ReservationFilter { ticket: Some(ticket.id), live: false }, all).await?
+                store
+                    .reservations(
+                        &ReservationFilter {
+                            ticket: Some(ticket.id),
+                            live: false,
+                        },
+                        all,
+                    )
+                    .await?
             }
             None => Vec::new(),
         };
@@ -368,8 +437,17 @@ async fn summarise(store: &dyn Store, faults: &[InjectedFault], start: Timestamp
             parts: reservations
                 .iter()
                 .map(|r| {
-                    let state = if r.item.state == ReservationState::Soft { "soft" } else { r.item.state.label() };
-                    format!("{} x {} ({}, {state})", r.item.quantity, r.item.part, supply(&r.item.supply))
+                    let state = if r.item.state == ReservationState::Soft {
+                        "soft"
+                    } else {
+                        r.item.state.label()
+                    };
+                    format!(
+                        "{} x {} ({}, {state})",
+                        r.item.quantity,
+                        r.item.part,
+                        supply(&r.item.supply)
+                    )
                 })
                 .collect(),
             failure_at: fault.failure_at,
@@ -402,11 +480,16 @@ async fn summarise(store: &dyn Store, faults: &[InjectedFault], start: Timestamp
 
 /// A ticket foresees a fault when it was opened for its machine and mode between onset and failure.
 fn belongs(ticket: &Ticket, device: &DeviceId, mode: &ModeName, fault: &InjectedFault) -> bool {
-    &ticket.device == device && &ticket.mode == mode && (fault.onset_at..fault.failure_at).contains(&ticket.opened_at)
+    &ticket.device == device
+        && &ticket.mode == mode
+        && (fault.onset_at..fault.failure_at).contains(&ticket.opened_at)
 }
 
 fn print(summary: &Summary) {
-    println!("\nSimulated {} to {}", summary.simulated_from, summary.simulated_to);
+    println!(
+        "\nSimulated {} to {}",
+        summary.simulated_from, summary.simulated_to
+    );
     println!(
         "{} messages acknowledged, {} readings stored, {} alarms, {} tickets ({} without an injected fault)\n",
         summary.messages_acknowledged,
@@ -420,7 +503,12 @@ fn print(summary: &Summary) {
         "asset", "mode", "detected", "ticket", "reserved", "failure", "lead"
     );
     for fault in &summary.faults {
-        let minute = |at: &Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string().chars().take(16).collect());
+        let minute = |at: &Option<Timestamp>| {
+            at.map_or_else(
+                || "-".to_owned(),
+                |at| at.to_string().chars().take(16).collect(),
+            )
+        };
         println!(
             "{:<16} {:<20} {:<17} {:<17} {:<17} {:<17} {:>10}",
             fault.asset,

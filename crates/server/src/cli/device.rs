@@ -79,7 +79,10 @@ async fn add(args: AddArgs) -> Result<()> {
     let catalogue = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
     if catalogue.class(&class).is_none() {
         let known: Vec<&str> = catalogue.classes.iter().map(|c| c.name.as_str()).collect();
-        bail!("the catalogue has no class \"{class}\"; it has {}", known.join(", "));
+        bail!(
+            "the catalogue has no class \"{class}\"; it has {}",
+            known.join(", ")
+        );
     }
     let home = Home::open(&args.instance.home.or(SERVE_HOME))?;
     let store = SqliteStore::open(&home.database(), &catalogue, SystemClock.now())?;

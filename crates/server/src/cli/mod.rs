@@ -24,7 +24,8 @@ use crate::config::LogFormat;
 /// The catalogue of the demo, and of `serve` where none is configured.
 pub(crate) const DEMO_CATALOGUE: &str = include_str!("../../../catalogue/catalogues/demo.toml");
 /// The catalogue of the Azure predictive-maintenance machines.
-pub(crate) const AZURE_CATALOGUE: &str = include_str!("../../../catalogue/catalogues/azure-pdm.toml");
+pub(crate) const AZURE_CATALOGUE: &str =
+    include_str!("../../../catalogue/catalogues/azure-pdm.toml");
 
 /// Watches machines over MQTT; opens a ticket and reserves the parts before they fail.
 #[derive(Debug, Parser)]
@@ -98,8 +99,13 @@ pub fn run() -> ExitCode {
 
 fn execute(command: Command) -> Result<()> {
     // The process-wide TLS provider; a second call would be our own mistake.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
     match command {
         Command::Demo(args) => runtime.block_on(demo::run(args)),
         Command::Serve(args) => runtime.block_on(serve::run(args)),
@@ -115,9 +121,12 @@ fn execute(command: Command) -> Result<()> {
 
 /// Log lines go to standard error, so that results on standard output can be piped.
 fn log_to_stderr(filter: &str, format: LogFormat) -> Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("log.filter \"{filter}\" cannot be read"))?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let filter = EnvFilter::try_new(filter)
+        .with_context(|| format!("log.filter \"{filter}\" cannot be read"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().init(),

@@ -14,7 +14,8 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar to `length`.
     pub(crate) fn bar(length: u64, unit: &str) -> Self {
-        let template = format!("{{bar:30}} {{pos}}/{{len}} {unit}  {{elapsed}} (left {{eta}})  {{msg}}");
+        let template =
+            format!("{{bar:30}} {{pos}}/{{len}} {unit}  {{elapsed}} (left {{eta}})  {{msg}}");
         Self::with(ProgressBar::new(length), &template)
     }
 
@@ -25,7 +26,11 @@ impl Progress {
 
     fn with(bar: ProgressBar, template: &str) -> Self {
         let plain = !std::io::stderr().is_terminal();
-        bar.set_draw_target(if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
+        bar.set_draw_target(if plain {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        });
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }

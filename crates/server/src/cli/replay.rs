@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use forecare_datasets::azure_pdm::{AzurePdm, Event, EventKind, METRICS, MachineRange, Telemetry, device_name};
-use forecare_domain::{Asset, AssetId, ClassName, Clock, DeviceId, MetricName, REPLACED_CODE, Timestamp};
+use forecare_datasets::azure_pdm::{
+    AzurePdm, Event, EventKind, METRICS, MachineRange, Telemetry, device_name,
+};
+use forecare_domain::{
+    Asset, AssetId, ClassName, Clock, DeviceId, MetricName, REPLACED_CODE, Timestamp,
+};
 use forecare_store::{Credential, CredentialRole, Fingerprint, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -53,7 +57,13 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "URL")]
     mqtt: Option<String>,
     /// User name and password towards that broker, as name:password; may publish for every machine.
-    #[arg(long, value_name = "NAME:PASSWORD", requires = "mqtt", env = "FORECARE_REPLAY_LOGIN", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "NAME:PASSWORD",
+        requires = "mqtt",
+        env = "FORECARE_REPLAY_LOGIN",
+        hide_env_values = true
+    )]
     login: Option<String>,
     /// Address of API and console while the replay runs.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
@@ -72,7 +82,9 @@ fn speed(text: &str) -> Result<Speed, String> {
     match text.parse::<f64>() {
         _ if text == "max" => Ok(Speed::Max),
         Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(Speed::Factor(factor)),
-        _ => Err(format!("\"{text}\" is no speed: write max, or a factor such as 3600")),
+        _ => Err(format!(
+            "\"{text}\" is no speed: write max, or a factor such as 3600"
+        )),
     }
 }
 
@@ -86,18 +98,26 @@ pub(crate) struct Run {
 
 pub(crate) async fn run(command: ReplayCommand) -> Result<()> {
     let ReplayCommand::AzurePdm(args) = command;
-    log_to_stderr(&std::env::var("FORECARE_LOG__FILTER").unwrap_or_else(|_| "warn".to_owned()), LogFormat::Text)?;
+    log_to_stderr(
+        &std::env::var("FORECARE_LOG__FILTER").unwrap_or_else(|_| "warn".to_owned()),
+        LogFormat::Text,
+    )?;
     let data = AzurePdm::load(&args.data, &args.machines, args.telemetry)?;
     if data.readings.is_empty() {
-        bail!("{} holds no readings of machines {}", args.telemetry.file_name(), args.machines);
+        bail!(
+            "{} holds no readings of machines {}",
+            args.telemetry.file_name(),
+            args.machines
+        );
     }
     match &args.mqtt {
         Some(url) => {
             let login = match args.login.as_deref().map(|l| l.split_once(':')) {
                 None => Login::None,
-                Some(Some((name, password))) => {
-                    Login::Shared { username: name.to_owned(), password: password.to_owned() }
-                }
+                Some(Some((name, password))) => Login::Shared {
+                    username: name.to_owned(),
+                    password: password.to_owned(),
+                },
                 Some(None) => bail!("--login must be written name:password"),
             };
             let broker = publisher::broker_address(url)?;
@@ -115,7 +135,10 @@ async fn here(args: ReplayArgs, data: &AzurePdm) -> Result<()> {
     let home = Home::open(&args.home.or(AZURE_HOME))?;
     let config = Config::load(
         None,
-        &[("mqtt.listen", "\"127.0.0.1:0\"".to_owned()), ("http.listen", format!("{:?}", args.http))],
+        &[
+            ("mqtt.listen", "\"127.0.0.1:0\"".to_owned()),
+            ("http.listen", format!("{:?}", args.http)),
+        ],
     )?;
     let mut secrets = BTreeMap::new();
     let mut credentials = Vec::new();
@@ -134,7 +157,9 @@ async fn here(args: ReplayArgs, data: &AzurePdm) -> Result<()> {
         catalogue,
         clock: Arc::new(DeviceClock::new(Timestamp::from_millis(0))),
         arrival_clock: Arc::new(SystemClock),
-        notice: Some("Replay of recorded history: every reading is judged at its own time".to_owned()),
+        notice: Some(
+            "Replay of recorded history: every reading is judged at its own time".to_owned(),
+        ),
         credentials,
     })
     .await?;
@@ -146,20 +171,32 @@ async fn here(args: ReplayArgs, data: &AzurePdm) -> Result<()> {
         complete: false,
     };
     let resume = resume_from(store.as_ref(), &run, data).await?;
-    store.put_setting(RUN_SETTING, &serde_json::to_string(&run)?).await?;
-    eprintln!("console  {}   (token in the instance's directory)", app.console_url());
+    store
+        .put_setting(RUN_SETTING, &serde_json::to_string(&run)?)
+        .await?;
+    eprintln!(
+        "console  {}   (token in the instance's directory)",
+        app.console_url()
+    );
     if let Some(at) = resume {
         eprintln!("going on at {at}, where the last run was interrupted");
     }
-    let Some(broker) = app.mqtt_addr else { bail!("the replay needs the embedded broker") };
+    let Some(broker) = app.mqtt_addr else {
+        bail!("the replay needs the embedded broker")
+    };
     let finished = tokio::select! {
         published = publish(data, broker, Login::PerMachine(secrets), args.speed, resume) => published.map(|()| true),
         ended = app.failed() => ended.map(|()| false),
         stopped = stop_signal() => stopped.map(|()| false),
     }?;
     if finished {
-        let run = Run { complete: true, ..run };
-        store.put_setting(RUN_SETTING, &serde_json::to_string(&run)?).await?;
+        let run = Run {
+            complete: true,
+            ..run
+        };
+        store
+            .put_setting(RUN_SETTING, &serde_json::to_string(&run)?)
+            .await?;
     }
     let stored = fingerprint_stored(store.as_ref(), &data.machines).await?;
     drop(store);
@@ -174,9 +211,16 @@ async fn here(args: ReplayArgs, data: &AzurePdm) -> Result<()> {
         "stored {} of {} readings; checksum {}",
         stored.n_readings,
         files.n_readings,
-        if stored == files { "equals that of the files" } else { "differs: the instance holds other readings of these machines too" }
+        if stored == files {
+            "equals that of the files"
+        } else {
+            "differs: the instance holds other readings of these machines too"
+        }
     );
-    println!("now: forecare report azure-pdm --data {}", args.data.display());
+    println!(
+        "now: forecare report azure-pdm --data {}",
+        args.data.display()
+    );
     Ok(())
 }
 
@@ -190,7 +234,11 @@ async fn resume_from(store: &dyn Store, run: &Run, data: &AzurePdm) -> Result<Op
     }
     let mut newest = None;
     for machine in &data.machines {
-        newest = newest.max(store.newest_reading(&DeviceId::new(device_name(*machine))?).await?);
+        newest = newest.max(
+            store
+                .newest_reading(&DeviceId::new(device_name(*machine))?)
+                .await?,
+        );
     }
     Ok(newest)
 }
@@ -204,7 +252,10 @@ async fn publish(
     speed: Speed,
     resume: Option<Timestamp>,
 ) -> Result<()> {
-    let events: Vec<Event<'_>> = data.events_in_time_order().filter(|e| resume.is_none_or(|at| e.ts >= at)).collect();
+    let events: Vec<Event<'_>> = data
+        .events_in_time_order()
+        .filter(|e| resume.is_none_or(|at| e.ts >= at))
+        .collect();
     let progress = Progress::bar(u64::try_from(events.len())?, "events");
     let mut publishers = Publishers::connect(broker, login, &data.machines);
     let mut done = 0_usize;
@@ -213,10 +264,16 @@ async fn publish(
     for instant in events.chunk_by(|a, b| a.ts == b.ts) {
         let ts = instant[0].ts;
         if let (Speed::Factor(factor), Some(previous)) = (speed, previous) {
-            tokio::time::sleep(Duration::from_secs_f64((ts.hours_since(previous) * 3_600.0 / factor).max(0.0))).await;
+            tokio::time::sleep(Duration::from_secs_f64(
+                (ts.hours_since(previous) * 3_600.0 / factor).max(0.0),
+            ))
+            .await;
         }
         previous = Some(ts);
-        let messages: Vec<(u32, Outgoing)> = instant.iter().map(|event| (event.machine, outgoing(event))).collect();
+        let messages: Vec<(u32, Outgoing)> = instant
+            .iter()
+            .map(|event| (event.machine, outgoing(event)))
+            .collect();
         publishers.publish(messages).await?;
         done += instant.len();
         progress.set(u64::try_from(done)?);
@@ -236,17 +293,26 @@ fn outgoing(event: &Event<'_>) -> Outgoing {
     let ts = event.ts.as_millis();
     let (kind, payload) = match event.kind {
         EventKind::Reading(values) => {
-            let values: serde_json::Map<String, serde_json::Value> =
-                METRICS.iter().zip(values).map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+            let values: serde_json::Map<String, serde_json::Value> = METRICS
+                .iter()
+                .zip(values)
+                .map(|(name, value)| ((*name).to_owned(), json!(value)))
+                .collect();
             ("telemetry", json!({ "ts": ts, "values": values }))
         }
-        EventKind::Error(code) => ("events", json!({ "ts": ts, "code": code, "severity": "error", "message": "" })),
+        EventKind::Error(code) => (
+            "events",
+            json!({ "ts": ts, "code": code, "severity": "error", "message": "" }),
+        ),
         EventKind::Replaced(component) => (
             "events",
             json!({ "ts": ts, "code": REPLACED_CODE, "severity": "info", "component": component.as_str(), "message": "" }),
         ),
     };
-    Outgoing { topic: format!("devices/{device}/{kind}"), payload: payload.to_string().into_bytes() }
+    Outgoing {
+        topic: format!("devices/{device}/{kind}"),
+        payload: payload.to_string().into_bytes(),
+    }
 }
 
 fn assets(data: &AzurePdm) -> Result<Vec<Asset>> {
@@ -279,7 +345,10 @@ fn counts(data: &AzurePdm) -> String {
 
 /// Fingerprint of the files' readings, as the store would have it.
 pub(crate) fn fingerprint_of(data: &AzurePdm) -> Result<Fingerprint> {
-    let metrics: Vec<MetricName> = METRICS.iter().map(MetricName::new).collect::<Result<_, _>>()?;
+    let metrics: Vec<MetricName> = METRICS
+        .iter()
+        .map(MetricName::new)
+        .collect::<Result<_, _>>()?;
     let mut fingerprint = Fingerprint::default();
     for reading in &data.readings {
         let device = DeviceId::new(device_name(reading.machine))?;
@@ -294,7 +363,10 @@ pub(crate) fn fingerprint_of(data: &AzurePdm) -> Result<Fingerprint> {
 pub(crate) async fn fingerprint_stored(store: &dyn Store, machines: &[u32]) -> Result<Fingerprint> {
     let mut sum = Fingerprint::default();
     for machine in machines {
-        let one = store.fingerprint(&DeviceId::new(device_name(*machine))?).await.context("cannot read the readings")?;
+        let one = store
+            .fingerprint(&DeviceId::new(device_name(*machine))?)
+            .await
+            .context("cannot read the readings")?;
         sum.n_readings += one.n_readings;
         sum.checksum = sum.checksum.wrapping_add(one.checksum);
     }

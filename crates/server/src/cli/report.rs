@@ -59,13 +59,17 @@ pub(crate) async fn run(command: ReportCommand) -> Result<()> {
     let ReportCommand::AzurePdm(args) = command;
     let store = open_existing(&args.home.or(AZURE_HOME), AZURE_CATALOGUE)?;
     let last: Option<Run> = match store.setting(RUN_SETTING).await? {
-        Some(text) => Some(serde_json::from_str(&text).context("the record of the last replay is damaged")?),
+        Some(text) => {
+            Some(serde_json::from_str(&text).context("the record of the last replay is damaged")?)
+        }
         None => None,
     };
     let machines = match (args.machines, &last) {
         (Some(machines), _) => machines,
         (None, Some(run)) => run.machines.parse()?,
-        (None, None) => bail!("nothing was replayed into this instance: name --machines and --telemetry, or replay first"),
+        (None, None) => bail!(
+            "nothing was replayed into this instance: name --machines and --telemetry, or replay first"
+        ),
     };
     let telemetry = match (args.telemetry, &last) {
         (Some(telemetry), _) => telemetry,
@@ -101,7 +105,8 @@ pub(crate) async fn run(command: ReportCommand) -> Result<()> {
             components: result.components,
         };
         let json = serde_json::to_string_pretty(&written)?;
-        std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(path, json + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -110,7 +115,9 @@ fn telemetry_of(file_name: &str) -> Result<Telemetry> {
     [Telemetry::Days90, Telemetry::Windows, Telemetry::Daily]
         .into_iter()
         .find(|t| t.file_name() == file_name)
-        .with_context(|| format!("the last replay used {file_name}, which this version does not know"))
+        .with_context(|| {
+            format!("the last replay used {file_name}, which this version does not know")
+        })
 }
 
 fn machine_of(device: &str, machines: &[u32]) -> Option<u32> {
@@ -122,12 +129,33 @@ async fn tickets(store: &dyn Store, machines: &[u32]) -> Result<Vec<TicketRecord
     let mut records = Vec::new();
     let mut before = None;
     loop {
-        let page = store.tickets(&TicketFilter::default(), PageRequest { before, limit: PAGE }).await?;
+        let page = store
+            .tickets(
+                &TicketFilter::default(),
+                PageRequest {
+                    before,
+                    limit: PAGE,
+                },
+            )
+            .await?;
         before = page.last().map(|p| p.position);
         for ticket in page.iter().map(|p| &p.item) {
-            let Some(machine) = machine_of(ticket.device.as_str(), machines) else { continue };
-            let filter = ReservationFilter { ticket: Some(ticket.id), live: false };
-            let reservations = store.reservations(&filter, PageRequest { before: None, limit: PAGE }).await?;
+            let Some(machine) = machine_of(ticket.device.as_str(), machines) else {
+                continue;
+            };
+            let filter = ReservationFilter {
+                ticket: Some(ticket.id),
+                live: false,
+            };
+            let reservations = store
+                .reservations(
+                    &filter,
+                    PageRequest {
+                        before: None,
+                        limit: PAGE,
+                    },
+                )
+                .await?;
             records.push(TicketRecord {
                 machine,
                 // Modes of this class are named after their component.
@@ -135,7 +163,9 @@ async fn tickets(store: &dyn Store, machines: &[u32]) -> Result<Vec<TicketRecord
                 opened_at: ticket.opened_at,
                 closed_at: closed_at(ticket),
                 // A back-order is no part in hand.
-                part_reserved: reservations.iter().any(|r| !matches!(r.item.supply, Supply::BackOrder { .. })),
+                part_reserved: reservations
+                    .iter()
+                    .any(|r| !matches!(r.item.supply, Supply::BackOrder { .. })),
             });
         }
         if page.len() < PAGE {
@@ -158,11 +188,22 @@ async fn alarms(store: &dyn Store, machines: &[u32]) -> Result<Vec<AlarmRecord>>
     let mut records = Vec::new();
     let mut before = None;
     loop {
-        let page = store.alarms(&AlarmFilter::default(), PageRequest { before, limit: PAGE }).await?;
+        let page = store
+            .alarms(
+                &AlarmFilter::default(),
+                PageRequest {
+                    before,
+                    limit: PAGE,
+                },
+            )
+            .await?;
         before = page.last().map(|p| p.position);
         records.extend(page.iter().filter_map(|p| {
             let machine = machine_of(p.item.device.as_str(), machines)?;
-            Some(AlarmRecord { machine, raised_at: p.item.raised_at })
+            Some(AlarmRecord {
+                machine,
+                raised_at: p.item.raised_at,
+            })
         }));
         if page.len() < PAGE {
             return Ok(records);
@@ -173,13 +214,23 @@ async fn alarms(store: &dyn Store, machines: &[u32]) -> Result<Vec<AlarmRecord>>
 fn print(report: &Report) {
     println!(
         "{:<10} {:>8} {:>7} {:>11} {:>8} {:>7} {:>8} {:>14}   lead hours p10/p50/p90",
-        "component", "failures", "caught", "caught 12 h", "tickets", "right", "planned", "parts reserved"
+        "component",
+        "failures",
+        "caught",
+        "caught 12 h",
+        "tickets",
+        "right",
+        "planned",
+        "parts reserved"
     );
     for (component, counts) in &report.components {
         line(component.as_str(), counts);
     }
     line("all", &report.all);
-    println!("\nalarms per machine and month: {:.1}", report.alarms_per_machine_month);
+    println!(
+        "\nalarms per machine and month: {:.1}",
+        report.alarms_per_machine_month
+    );
     if report.all.failures_without_telemetry > 0 {
         println!(
             "left out: {} failures of machines that sent nothing in the 24 h before",
@@ -189,9 +240,10 @@ fn print(report: &Report) {
 }
 
 fn line(name: &str, counts: &ComponentReport) {
-    let lead = counts
-        .lead_hours
-        .map_or_else(|| "-".to_owned(), |l| format!("{:.0} / {:.0} / {:.0}", l.p10, l.p50, l.p90));
+    let lead = counts.lead_hours.map_or_else(
+        || "-".to_owned(),
+        |l| format!("{:.0} / {:.0} / {:.0}", l.p10, l.p50, l.p90),
+    );
     println!(
         "{name:<10} {:>8} {:>7} {:>11} {:>8} {:>7} {:>8} {:>14}   {lead}",
         counts.failures,

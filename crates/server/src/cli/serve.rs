@@ -34,7 +34,11 @@ pub(crate) struct ServeArgs {
 
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let mut overrides = Vec::new();
-    for (key, value) in [("mqtt.url", &args.mqtt), ("mqtt.listen", &args.mqtt_listen), ("http.listen", &args.http)] {
+    for (key, value) in [
+        ("mqtt.url", &args.mqtt),
+        ("mqtt.listen", &args.mqtt_listen),
+        ("http.listen", &args.http),
+    ] {
         if let Some(value) = value {
             overrides.push((key, format!("{value:?}")));
         }

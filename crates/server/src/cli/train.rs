@@ -45,7 +45,11 @@ pub(crate) struct AzureArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SimulatedArgs {
     /// Where to write the model.
-    #[arg(long, default_value = "models/screw-compressor.json", value_name = "FILE")]
+    #[arg(
+        long,
+        default_value = "models/screw-compressor.json",
+        value_name = "FILE"
+    )]
     out: PathBuf,
     /// Seed of the simulated machines; the demo's own seed must be another one.
     #[arg(long, default_value_t = 1_001)]
@@ -74,28 +78,46 @@ fn azure(args: AzureArgs) -> Result<()> {
     for telemetry in &args.telemetry {
         histories.extend(AzurePdm::load(&args.data, &args.machines, *telemetry)?.histories());
     }
-    let out = args.out.unwrap_or_else(|| args.home.or(AZURE_HOME).join("models").join("azure-pdm-machine.json"));
+    let out = args.out.unwrap_or_else(|| {
+        args.home
+            .or(AZURE_HOME)
+            .join("models")
+            .join("azure-pdm-machine.json")
+    });
     let files: Vec<&str> = args.telemetry.iter().map(|t| t.file_name()).collect();
-    let card = format!("Azure PdM, machines {}, {}", args.machines, files.join(" and "));
+    let card = format!(
+        "Azure PdM, machines {}, {}",
+        args.machines,
+        files.join(" and ")
+    );
     learn(class, &histories, card, SystemClock.now(), &out)
 }
 
 fn simulated(args: &SimulatedArgs) -> Result<()> {
     let catalogue = catalogue(Path::new(""), DEMO_CATALOGUE)?;
     let class = class(&catalogue, forecare_simulator::CLASS)?;
-    let mut fleet =
-        forecare_simulator::histories(args.seed, usize::try_from(args.devices)?, args.hours, &catalogue)?;
+    let mut fleet = forecare_simulator::histories(
+        args.seed,
+        usize::try_from(args.devices)?,
+        args.hours,
+        &catalogue,
+    )?;
     let mut histories: Vec<History> = fleet
         .devices()
         .iter()
-        .map(|device| History { device: device.to_string(), items: Vec::new() })
+        .map(|device| History {
+            device: device.to_string(),
+            items: Vec::new(),
+        })
         .collect();
     let faults = fleet.faults().to_vec();
     let end = forecare_simulator::histories_start().plus_hours(args.hours);
     let index = |device: &forecare_domain::DeviceId| fleet_index(&histories, device.as_str());
     let mut items: Vec<(usize, HistoryItem)> = Vec::new();
     for emission in fleet.advance(end) {
-        let Some(at) = index(emission.device()) else { continue };
+        let Some(at) = index(emission.device()) else {
+            continue;
+        };
         items.push((
             at,
             match emission {
@@ -104,20 +126,35 @@ fn simulated(args: &SimulatedArgs) -> Result<()> {
                     if ts.as_millis() % 3_600_000 >= 600_000 {
                         continue;
                     }
-                    HistoryItem::Reading { ts, values: values.iter().map(|v| Some(*v)).collect() }
+                    HistoryItem::Reading {
+                        ts,
+                        values: values.iter().map(|v| Some(*v)).collect(),
+                    }
                 }
                 Emission::Event(event) => match event.component {
                     Some(component) if event.code == forecare_domain::REPLACED_CODE => {
-                        HistoryItem::Replaced { ts: event.ts, component }
+                        HistoryItem::Replaced {
+                            ts: event.ts,
+                            component,
+                        }
                     }
-                    _ => HistoryItem::Event { ts: event.ts, code: event.code },
+                    _ => HistoryItem::Event {
+                        ts: event.ts,
+                        code: event.code,
+                    },
                 },
             },
         ));
     }
     for fault in faults.iter().filter(|f| f.failure_at < end) {
         if let Some(at) = index(&fault.device) {
-            items.push((at, HistoryItem::Failure { ts: fault.failure_at, mode: fault.mode.clone() }));
+            items.push((
+                at,
+                HistoryItem::Failure {
+                    ts: fault.failure_at,
+                    mode: fault.mode.clone(),
+                },
+            ));
         }
     }
     for (at, item) in items {
@@ -139,7 +176,9 @@ fn fleet_index(histories: &[History], device: &str) -> Option<usize> {
 }
 
 fn class<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a AssetClass> {
-    catalogue.class(&ClassName::new(name)?).with_context(|| format!("the catalogue has no class {name}"))
+    catalogue
+        .class(&ClassName::new(name)?)
+        .with_context(|| format!("the catalogue has no class {name}"))
 }
 
 fn learn(
@@ -150,7 +189,10 @@ fn learn(
     out: &Path,
 ) -> Result<()> {
     let n_items: usize = histories.iter().map(|h| h.items.len()).sum();
-    eprintln!("learning from {data}: {} histories, {n_items} events", histories.len());
+    eprintln!(
+        "learning from {data}: {} histories, {n_items} events",
+        histories.len()
+    );
     let progress = Progress::bar(100, "%");
     let model = train(
         class,
@@ -158,7 +200,11 @@ fn learn(
         &TrainParams::default(),
         &CardData { data, trained_at },
         &mut |share: f64| {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "0 to 100"
+            )]
             progress.set((share * 100.0) as u64);
         },
     )?;
@@ -173,9 +219,15 @@ fn describe(model: &Model) {
     let card = model.card();
     println!("model for {}, learnt from {}", model.class(), card.data);
     println!("scores on machines left out of the training:");
-    println!("  {:<22} {:>8} {:>6} {:>18} {:>8}", "mode", "failures", "AUC", "average precision", "Brier");
+    println!(
+        "  {:<22} {:>8} {:>6} {:>18} {:>8}",
+        "mode", "failures", "AUC", "average precision", "Brier"
+    );
     for s in &card.scores {
-        println!("  {:<22} {:>8} {:>6.3} {:>18.3} {:>8.4}", s.mode, s.n_failures, s.auc, s.average_precision, s.brier);
+        println!(
+            "  {:<22} {:>8} {:>6.3} {:>18.3} {:>8.4}",
+            s.mode, s.n_failures, s.auc, s.average_precision, s.brier
+        );
     }
     for mode in &card.modes_left_out {
         println!("  {mode}: never occurs in this history, the model does not speak of it");

@@ -38,7 +38,13 @@ pub(crate) struct Entry {
 impl Entry {
     fn new(asset: Asset, context: Arc<ClassContext>) -> Self {
         let monitor = Monitor::new(&context);
-        Self { asset, context, monitor, windows: Vec::new(), health_sent: None }
+        Self {
+            asset,
+            context,
+            monitor,
+            windows: Vec::new(),
+            health_sent: None,
+        }
     }
 
     /// True while a maintenance window covers `ts`.
@@ -55,11 +61,18 @@ pub(crate) struct Devices {
 
 impl Devices {
     /// Prepares the classes; no device is loaded yet.
-    pub(crate) fn new(catalogue: &Catalogue, models: Vec<Model>, settings: &ClassSettings) -> Result<Self> {
+    pub(crate) fn new(
+        catalogue: &Catalogue,
+        models: Vec<Model>,
+        settings: &ClassSettings,
+    ) -> Result<Self> {
         let mut models = models;
         let mut contexts = Vec::with_capacity(catalogue.classes.len());
         for class in &catalogue.classes {
-            let model = models.iter().position(|m| m.class() == &class.name).map(|i| models.swap_remove(i));
+            let model = models
+                .iter()
+                .position(|m| m.class() == &class.name)
+                .map(|i| models.swap_remove(i));
             let context = ClassContext::new(
                 class.clone(),
                 model,
@@ -71,7 +84,10 @@ impl Devices {
             .with_context(|| format!("class {} cannot be watched", class.name))?;
             contexts.push(Arc::new(context));
         }
-        Ok(Self { contexts, entries: HashMap::new() })
+        Ok(Self {
+            contexts,
+            entries: HashMap::new(),
+        })
     }
 
     /// Loads every registered device, and brings each monitor to where the store is: newest checkpoint, then
@@ -81,8 +97,12 @@ impl Devices {
         for asset in store.assets().await? {
             self.register(asset);
         }
-        let mut checkpoints: HashMap<DeviceId, Checkpoint> =
-            store.checkpoints().await?.into_iter().map(|c| (c.device.clone(), c)).collect();
+        let mut checkpoints: HashMap<DeviceId, Checkpoint> = store
+            .checkpoints()
+            .await?
+            .into_iter()
+            .map(|c| (c.device.clone(), c))
+            .collect();
         for window in store.maintenance_windows(Timestamp::MIN).await? {
             self.add_window(window);
         }
@@ -106,7 +126,10 @@ impl Devices {
                 after = Some(last.ts);
                 replayed = true;
                 for row in &rows {
-                    let suppressed = entry.windows.iter().any(|w| w.from <= row.ts && row.ts < w.to);
+                    let suppressed = entry
+                        .windows
+                        .iter()
+                        .any(|w| w.from <= row.ts && row.ts < w.to);
                     // What these rows led to was stored with them.
                     let _stored_before = entry.monitor.row(&entry.context, row, row.ts, suppressed);
                 }
@@ -127,14 +150,18 @@ impl Devices {
         match self.entries.get_mut(&asset.device) {
             Some(entry) if entry.asset.class == asset.class => entry.asset = asset,
             _ => {
-                self.entries.insert(asset.device.clone(), Entry::new(asset, context));
+                self.entries
+                    .insert(asset.device.clone(), Entry::new(asset, context));
             }
         }
         true
     }
 
     fn context(&self, class: &ClassName) -> Option<Arc<ClassContext>> {
-        self.contexts.iter().find(|c| &c.class.name == class).cloned()
+        self.contexts
+            .iter()
+            .find(|c| &c.class.name == class)
+            .cloned()
     }
 
     pub(crate) fn add_window(&mut self, window: MaintenanceWindow) {
@@ -180,5 +207,9 @@ pub(crate) fn checkpoint(device: &DeviceId, monitor: &mut Monitor) -> Option<Che
             return None;
         }
     };
-    Some(Checkpoint { device: device.clone(), watermark: monitor.watermark.unwrap_or(Timestamp::MIN), state })
+    Some(Checkpoint {
+        device: device.clone(),
+        watermark: monitor.watermark.unwrap_or(Timestamp::MIN),
+        state,
+    })
 }

@@ -4,6 +4,5 @@ mod devices;
 mod monitor;
 mod worker;
 
-
 pub(crate) use devices::{ClassSettings, Devices};
 pub(crate) use worker::{Control, Pipeline, PipelineParts, chain};

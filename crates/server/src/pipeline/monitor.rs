@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use forecare_catalogue::AssetClass;
-use forecare_detect::{ClassDetector, DetectError, DetectSettings, DeviceDetector, EpisodeSettings, Episodes, Evidence};
+use forecare_detect::{
+    ClassDetector, DetectError, DetectSettings, DeviceDetector, EpisodeSettings, Episodes, Evidence,
+};
 use forecare_domain::{
     Alarm, AlarmChange, AlarmSource, AssetHealth, CareTask, ComponentName, DeviceEvent, ModeName,
     Prognosis, REPLACED_CODE, Row, Severity, Timestamp,
@@ -43,13 +45,28 @@ impl ClassContext {
         let act_above = class
             .modes
             .iter()
-            .map(|m| (m.name.clone(), (m.cost_of_acting * (1.0 + margin) / m.cost_of_failure).min(1.0)))
+            .map(|m| {
+                (
+                    m.name.clone(),
+                    (m.cost_of_acting * (1.0 + margin) / m.cost_of_failure).min(1.0),
+                )
+            })
             .collect();
-        Ok(Self { class, detector, model, episodes, reassess_hours, act_above })
+        Ok(Self {
+            class,
+            detector,
+            model,
+            episodes,
+            reassess_hours,
+            act_above,
+        })
     }
 
     fn modes_of(&self, component: &ComponentName) -> Vec<ModeName> {
-        self.class.modes_of_component(component).map(|m| m.name.clone()).collect()
+        self.class
+            .modes_of_component(component)
+            .map(|m| m.name.clone())
+            .collect()
     }
 
     fn act_above(&self, mode: &ModeName) -> f64 {
@@ -139,8 +156,16 @@ impl Monitor {
         let placement = match self.watermark {
             Some(watermark) if row.ts < watermark => Placement::NotNewer,
             Some(watermark) if row.ts == watermark => {
-                let adds = row.values.iter().zip(&self.newest).any(|(new, old)| new.is_some() && old.is_none());
-                if adds { Placement::Merged } else { Placement::NotNewer }
+                let adds = row
+                    .values
+                    .iter()
+                    .zip(&self.newest)
+                    .any(|(new, old)| new.is_some() && old.is_none());
+                if adds {
+                    Placement::Merged
+                } else {
+                    Placement::NotNewer
+                }
             }
             _ => Placement::InOrder,
         };
@@ -148,7 +173,9 @@ impl Monitor {
             Placement::NotNewer => {
                 // A late row between checkpoint and watermark would be scored by a replay; a repetition of a
                 // row that was scored changes nothing.
-                let known = self.since_checkpoint.contains(&(row.ts, fingerprint(&row.values)));
+                let known = self
+                    .since_checkpoint
+                    .contains(&(row.ts, fingerprint(&row.values)));
                 self.irregular |= !known;
                 return (placement, Outcome::default());
             }
@@ -160,23 +187,39 @@ impl Monitor {
             }
             Placement::InOrder => {
                 self.newest.clone_from(&row.values);
-                self.since_checkpoint.push((row.ts, fingerprint(&row.values)));
+                self.since_checkpoint
+                    .push((row.ts, fingerprint(&row.values)));
             }
         }
         self.watermark = Some(row.ts);
         (placement, self.score(context, row, judged_at, suppressed))
     }
 
-    fn score(&mut self, context: &ClassContext, row: &Row, judged_at: Timestamp, suppressed: bool) -> Outcome {
+    fn score(
+        &mut self,
+        context: &ClassContext,
+        row: &Row,
+        judged_at: Timestamp,
+        suppressed: bool,
+    ) -> Outcome {
         let scored = self.detector.step(&context.detector, row.ts, &row.values);
         self.features.push(row.ts, &row.values);
-        let prognoses =
-            context.model.as_ref().map(|model| model.predict(&self.features, row.ts)).unwrap_or_default();
+        let prognoses = context
+            .model
+            .as_ref()
+            .map(|model| model.predict(&self.features, row.ts))
+            .unwrap_or_default();
         let mut evidence = scored.evidence;
         for prognosis in &prognoses {
             evidence.extend(self.evidence_of(context, prognosis));
         }
-        let alarms = self.episodes.update(&row.device, row.ts, &evidence, &context.episodes, suppressed);
+        let alarms = self.episodes.update(
+            &row.device,
+            row.ts,
+            &evidence,
+            &context.episodes,
+            suppressed,
+        );
         self.trend.push(row.ts, scored.health);
         let rul = self.trend.rul();
         let worst = prognoses.iter().map(|p| p.probability).fold(0.0, f64::max);
@@ -189,7 +232,11 @@ impl Monitor {
             rul,
         };
         let tasks = self.tasks(context, row, judged_at, &alarms, &health);
-        Outcome { health: Some(health), alarms, tasks }
+        Outcome {
+            health: Some(health),
+            alarms,
+            tasks,
+        }
     }
 
     /// A probability that makes waiting dearer than acting is evidence; it holds its alarm until it has
@@ -236,7 +283,8 @@ impl Monitor {
             if !(changed || due) {
                 continue;
             }
-            self.assessed.insert(alarm.mode.clone(), Assessed { at: row.ts, above });
+            self.assessed
+                .insert(alarm.mode.clone(), Assessed { at: row.ts, above });
             let contributions = prognosis
                 .filter(|p| above && !p.contributions.is_empty())
                 .map_or(&alarm.contributions, |p| &p.contributions);
@@ -257,8 +305,20 @@ impl Monitor {
     }
 
     /// Takes an event of the device; a repetition changes nothing.
-    pub(crate) fn event(&mut self, context: &ClassContext, event: &DeviceEvent, judged_at: Timestamp) -> Outcome {
-        let key = (event.ts, format!("{}/{}", event.code, event.component.as_ref().map_or("", |c| c.as_str())));
+    pub(crate) fn event(
+        &mut self,
+        context: &ClassContext,
+        event: &DeviceEvent,
+        judged_at: Timestamp,
+    ) -> Outcome {
+        let key = (
+            event.ts,
+            format!(
+                "{}/{}",
+                event.code,
+                event.component.as_ref().map_or("", |c| c.as_str())
+            ),
+        );
         if self.recent_events.contains(&key) {
             return Outcome::default();
         }
@@ -299,13 +359,22 @@ impl Monitor {
         for mode in modes {
             self.assessed.remove(mode);
         }
-        let tasks = alarms.iter().map(|change| cleared(change.alarm(), judged_at)).collect();
-        Outcome { health: None, alarms, tasks }
+        let tasks = alarms
+            .iter()
+            .map(|change| cleared(change.alarm(), judged_at))
+            .collect();
+        Outcome {
+            health: None,
+            alarms,
+            tasks,
+        }
     }
 
     /// Notes a message's sequence number; returns how many numbers were skipped just before it.
     pub(crate) fn sequence(&mut self, seq: u64) -> u64 {
-        let skipped = self.seq.map_or(0, |last| seq.saturating_sub(last).saturating_sub(1));
+        let skipped = self
+            .seq
+            .map_or(0, |last| seq.saturating_sub(last).saturating_sub(1));
         if self.seq.is_none_or(|last| seq > last) {
             self.seq = Some(seq);
         } else if self.seq_missing > 0 && self.seq.is_some_and(|last| seq < last) {
@@ -324,7 +393,8 @@ impl Monitor {
     /// True when the state must be stored with this batch: a replay of rows from the last checkpoint would
     /// not reproduce it, or would take longer than `rows_max` rows.
     pub(crate) fn needs_checkpoint(&self, rows_max: u32) -> bool {
-        self.irregular || self.since_checkpoint.len() >= usize::try_from(rows_max).unwrap_or(usize::MAX)
+        self.irregular
+            || self.since_checkpoint.len() >= usize::try_from(rows_max).unwrap_or(usize::MAX)
     }
 
     /// Call once the state is part of a batch.
@@ -335,13 +405,21 @@ impl Monitor {
 }
 
 fn cleared(alarm: &Alarm, at: Timestamp) -> CareTask {
-    CareTask::Cleared { device: alarm.device.clone(), mode: alarm.mode.clone(), alarm: alarm.id.clone(), at }
+    CareTask::Cleared {
+        device: alarm.device.clone(),
+        mode: alarm.mode.clone(),
+        alarm: alarm.id.clone(),
+        at,
+    }
 }
 
 /// Tells one row's values from another's at the same time.
 fn fingerprint(values: &[Option<f64>]) -> u64 {
-    values.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, value| {
-        (hash ^ value.map_or(1, f64::to_bits)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
-    })
+    values
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, value| {
+            (hash ^ value.map_or(1, f64::to_bits))
+                .wrapping_mul(0x0000_0100_0000_01b3)
+                .rotate_left(23)
+        })
 }
-

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use forecare_api::StreamEvent;
 use forecare_domain::{
-    Asset, AssetHealth, AssetId, ClassName, Clock, DeviceEvent, DeviceId, DeviceStatus, MetricName, ModeName, RejectReason,
-    Row, Timestamp,
+    Asset, AssetHealth, AssetId, ClassName, Clock, DeviceEvent, DeviceId, DeviceStatus, MetricName,
+    ModeName, RejectReason, Row, Timestamp,
 };
 use forecare_ingest::{Batch, BatchLimit, Message, Source};
 use forecare_store::{CommitBatch, MaintenanceWindow, NewTask, ScoredRow, Store, StoreError};
@@ -30,7 +30,12 @@ pub(crate) enum Control {
     /// Take these assets in.
     Register(Vec<Asset>, oneshot::Sender<Result<(), StoreError>>),
     /// A technician has cured these modes.
-    Repaired(DeviceId, Vec<ModeName>, Timestamp, oneshot::Sender<Result<(), StoreError>>),
+    Repaired(
+        DeviceId,
+        Vec<ModeName>,
+        Timestamp,
+        oneshot::Sender<Result<(), StoreError>>,
+    ),
     /// Nothing is to be raised in this window.
     Maintenance(MaintenanceWindow, oneshot::Sender<Result<(), StoreError>>),
 }
@@ -71,7 +76,10 @@ struct Draft {
 
 impl Pipeline {
     pub(crate) fn new(parts: PipelineParts) -> Self {
-        Self { parts, retry_pause: RETRY_PAUSE_MIN }
+        Self {
+            parts,
+            retry_pause: RETRY_PAUSE_MIN,
+        }
     }
 
     /// Runs until the source is closed and drained; then stores every detector's state.
@@ -99,7 +107,13 @@ impl Pipeline {
         }
         let checkpoints = self.parts.devices.checkpoint_all();
         let n_devices = checkpoints.len();
-        self.parts.store.commit_batch(CommitBatch { checkpoints, ..CommitBatch::default() }).await?;
+        self.parts
+            .store
+            .commit_batch(CommitBatch {
+                checkpoints,
+                ..CommitBatch::default()
+            })
+            .await?;
         info!(n_devices, "pipeline drained, detectors stored");
         Ok(())
     }
@@ -112,7 +126,13 @@ impl Pipeline {
             self.message(message, &mut draft);
         }
         self.collect(&mut draft);
-        let Draft { commit, health, n_late, n_seq_missing, .. } = draft;
+        let Draft {
+            commit,
+            health,
+            n_late,
+            n_seq_missing,
+            ..
+        } = draft;
         let alarms = commit.alarms.clone();
         let reasons: Vec<RejectReason> = commit.rejections.iter().map(|r| r.reason).collect();
         let has_tasks = !commit.tasks.is_empty();
@@ -122,13 +142,17 @@ impl Pipeline {
                 timer.observe_duration();
                 self.retry_pause = RETRY_PAUSE_MIN;
                 let metrics = &self.parts.metrics;
-                metrics.messages.inc_by(u64::try_from(n_messages).unwrap_or(0));
+                metrics
+                    .messages
+                    .inc_by(u64::try_from(n_messages).unwrap_or(0));
                 metrics.readings_stored.inc_by(receipt.inserted);
                 metrics.readings_duplicate.inc_by(receipt.duplicates);
                 metrics.readings_conflicting.inc_by(receipt.conflicts);
                 metrics.rows_late.inc_by(n_late);
                 metrics.sequence_missing.inc_by(n_seq_missing);
-                metrics.devices.set(i64::try_from(self.parts.devices.len()).unwrap_or(i64::MAX));
+                metrics
+                    .devices
+                    .set(i64::try_from(self.parts.devices.len()).unwrap_or(i64::MAX));
                 for reason in reasons {
                     metrics.rejected(reason);
                 }
@@ -162,7 +186,10 @@ impl Pipeline {
             self.retry_pause = (self.retry_pause * 2).min(RETRY_PAUSE_MAX);
             match self.parts.devices.restore(self.parts.store.as_ref()).await {
                 Ok(()) => return,
-                Err(error) => warn!(error = format!("{error:#}"), "the store does not answer yet"),
+                Err(error) => warn!(
+                    error = format!("{error:#}"),
+                    "the store does not answer yet"
+                ),
             }
         }
     }
@@ -175,7 +202,11 @@ impl Pipeline {
             principal: message.principal.as_deref(),
             received_at: message.received_at,
         };
-        let decoded = forecare_wire::decode(&envelope, self.parts.arrival_clock.now(), &self.parts.limits);
+        let decoded = forecare_wire::decode(
+            &envelope,
+            self.parts.arrival_clock.now(),
+            &self.parts.limits,
+        );
         draft.commit.rejections.extend(decoded.rejections);
         let result = match decoded.message {
             None => Ok(()),
@@ -184,7 +215,12 @@ impl Pipeline {
             Some(Inbound::Status(status)) => self.status(status, draft),
         };
         if let Err((reason, detail)) = result {
-            draft.commit.rejections.push(forecare_wire::reject(&envelope, reason, &detail, &self.parts.limits));
+            draft.commit.rejections.push(forecare_wire::reject(
+                &envelope,
+                reason,
+                &detail,
+                &self.parts.limits,
+            ));
         }
     }
 
@@ -196,7 +232,9 @@ impl Pipeline {
     ) -> Result<(), (RejectReason, String)> {
         let device = telemetry.device;
         self.admit(&device, envelope.received_at, draft)?;
-        let Some(entry) = self.parts.devices.get_mut(&device) else { return Ok(()) };
+        let Some(entry) = self.parts.devices.get_mut(&device) else {
+            return Ok(());
+        };
         let context = Arc::clone(&entry.context);
         let mut refused = Vec::new();
         for sample in telemetry.samples {
@@ -241,10 +279,16 @@ impl Pipeline {
         }
     }
 
-    fn event(&mut self, event: DeviceEvent, draft: &mut Draft) -> Result<(), (RejectReason, String)> {
+    fn event(
+        &mut self,
+        event: DeviceEvent,
+        draft: &mut Draft,
+    ) -> Result<(), (RejectReason, String)> {
         self.admit(&event.device, event.ts, draft)?;
         let judged_at = self.parts.clock.judged_at(event.ts);
-        let Some(entry) = self.parts.devices.get_mut(&event.device) else { return Ok(()) };
+        let Some(entry) = self.parts.devices.get_mut(&event.device) else {
+            return Ok(());
+        };
         let outcome = entry.monitor.event(&entry.context, &event, judged_at);
         let device = event.device.clone();
         draft.commit.events.push(event);
@@ -252,7 +296,11 @@ impl Pipeline {
         Ok(())
     }
 
-    fn status(&mut self, status: DeviceStatus, draft: &mut Draft) -> Result<(), (RejectReason, String)> {
+    fn status(
+        &mut self,
+        status: DeviceStatus,
+        draft: &mut Draft,
+    ) -> Result<(), (RejectReason, String)> {
         self.admit(&status.device, status.at, draft)?;
         draft.commit.statuses.push(status);
         Ok(())
@@ -268,14 +316,22 @@ impl Pipeline {
         if self.parts.devices.contains(device) {
             return Ok(());
         }
-        let unknown = |why: &str| (RejectReason::UnknownDevice, format!("device {device} is not registered{why}"));
+        let unknown = |why: &str| {
+            (
+                RejectReason::UnknownDevice,
+                format!("device {device} is not registered{why}"),
+            )
+        };
         let Some(class) = &self.parts.auto_register else {
-            return Err(unknown(": register its asset (POST /api/v1/assets), or set ingest.auto_register"));
+            return Err(unknown(
+                ": register its asset (POST /api/v1/assets), or set ingest.auto_register",
+            ));
         };
         if self.parts.devices.len() >= self.parts.devices_max {
             return Err(unknown(", and ingest.devices_max is reached"));
         }
-        let id = AssetId::new(device.as_str()).map_err(|e| (RejectReason::InvalidName, e.to_string()))?;
+        let id = AssetId::new(device.as_str())
+            .map_err(|e| (RejectReason::InvalidName, e.to_string()))?;
         let asset = Asset {
             id,
             device: device.clone(),
@@ -296,7 +352,10 @@ impl Pipeline {
             if let Some(entry) = self.parts.devices.get_mut(device)
                 && entry.monitor.needs_checkpoint(self.parts.checkpoint_rows)
             {
-                draft.commit.checkpoints.extend(checkpoint(device, &mut entry.monitor));
+                draft
+                    .commit
+                    .checkpoints
+                    .extend(checkpoint(device, &mut entry.monitor));
             }
         }
         draft.commit.health.extend(draft.health.values().cloned());
@@ -305,7 +364,9 @@ impl Pipeline {
     async fn control(&mut self, request: Control) {
         let (result, reply) = match request {
             Control::Register(assets, reply) => (self.register(assets).await, reply),
-            Control::Repaired(device, modes, at, reply) => (self.repaired(&device, &modes, at).await, reply),
+            Control::Repaired(device, modes, at, reply) => {
+                (self.repaired(&device, &modes, at).await, reply)
+            }
             Control::Maintenance(window, reply) => (self.maintenance(window).await, reply),
         };
         // The asker may have gone.
@@ -321,12 +382,20 @@ impl Pipeline {
     }
 
     async fn maintenance(&mut self, window: MaintenanceWindow) -> Result<(), StoreError> {
-        self.parts.store.put_maintenance_window(window.clone()).await?;
+        self.parts
+            .store
+            .put_maintenance_window(window.clone())
+            .await?;
         self.parts.devices.add_window(window);
         Ok(())
     }
 
-    async fn repaired(&mut self, device: &DeviceId, modes: &[ModeName], at: Timestamp) -> Result<(), StoreError> {
+    async fn repaired(
+        &mut self,
+        device: &DeviceId,
+        modes: &[ModeName],
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let Some(entry) = self.parts.devices.get_mut(device) else {
             return Err(StoreError::NotFound(format!("device {device}")));
         };
@@ -373,7 +442,9 @@ impl Draft {
     fn take(&mut self, device: &DeviceId, outcome: Outcome) {
         self.touched.insert(device.clone());
         self.commit.alarms.extend(outcome.alarms);
-        self.commit.tasks.extend(outcome.tasks.into_iter().map(NewTask));
+        self.commit
+            .tasks
+            .extend(outcome.tasks.into_iter().map(NewTask));
         if let Some(health) = outcome.health {
             self.health.insert(device.clone(), health);
         }
@@ -381,7 +452,10 @@ impl Draft {
 }
 
 /// Admits a metric that the catalogue does not know, up to the bound per device.
-fn extra_metric<'a>(known: &mut BTreeSet<String>, name: Cow<'a, str>) -> Result<MetricName, Cow<'a, str>> {
+fn extra_metric<'a>(
+    known: &mut BTreeSet<String>,
+    name: Cow<'a, str>,
+) -> Result<MetricName, Cow<'a, str>> {
     if !known.contains(name.as_ref()) && known.len() >= EXTRA_METRICS_MAX {
         return Err(name);
     }

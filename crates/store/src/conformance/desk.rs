@@ -92,6 +92,7 @@ pub async fn one_open_ticket_per_asset_and_mode(store: Arc<dyn Store>) {
     let open_ones = TicketFilter {
         asset: Some(asset(0).id),
         open: Some(true),
+        ..TicketFilter::default()
     };
     let ids: Vec<i64> = items(store.tickets(&open_ones, ALL).await.unwrap())
         .iter()
@@ -101,8 +102,15 @@ pub async fn one_open_ticket_per_asset_and_mode(store: Arc<dyn Store>) {
     let ended = TicketFilter {
         asset: None,
         open: Some(false),
+        ..TicketFilter::default()
     };
     assert_eq!(items(store.tickets(&ended, ALL).await.unwrap()).len(), 1);
+    let unfinished = TicketFilter {
+        unfinished: true,
+        ..TicketFilter::default()
+    };
+    let states = items(store.tickets(&unfinished, ALL).await.unwrap());
+    assert!(states.iter().all(|t| !t.state.is_finished()) && !states.is_empty());
 }
 
 pub async fn a_stale_version_changes_nothing(store: Arc<dyn Store>) {

@@ -327,7 +327,6 @@ pub async fn open(
 #[must_use]
 pub fn moved(ticket: &Ticket, state: TicketState, at: i64) -> Ticket {
     let mut after = ticket.clone();
-    after.version += 1;
     after.history.push(TicketChange {
         at: hour(at),
         by: forecare(),

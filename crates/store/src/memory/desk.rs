@@ -141,14 +141,15 @@ impl Desk {
 
     fn update(
         &mut self,
-        ticket: Ticket,
+        mut ticket: Ticket,
         parts_used: &[(PartNumber, u32)],
         at: Timestamp,
     ) -> Result<CareOutcome, StoreError> {
         let stored = self.ticket(ticket.id)?;
-        if ticket.version != stored.version + 1 {
+        if ticket.version != stored.version {
             return Err(StoreError::stale_ticket(&ticket, stored.version));
         }
+        ticket.version += 1;
         if let Some(other) = self
             .open_for(&ticket)
             .filter(|other| ticket.state.is_open() && *other != ticket.id)

@@ -217,6 +217,7 @@ impl Store for MemoryStore {
         let chosen = state.desk.tickets.iter().filter(|t| {
             filter.asset.as_ref().is_none_or(|a| *a == t.asset)
                 && filter.open.is_none_or(|open| open == t.state.is_open())
+                && !(filter.unfinished && t.state.is_finished())
         });
         Ok(page(chosen.map(|t| (t.id.0, t)), request))
     }

@@ -53,7 +53,11 @@ pub(crate) fn broker_address(url: &str) -> Result<SocketAddr> {
         bail!("\"{url}\" is no broker address: write it as mqtt://host:1883");
     };
     let rest = rest.trim_end_matches('/');
-    let with_port = if rest.contains(':') { rest.to_owned() } else { format!("{rest}:1883") };
+    let with_port = if rest.contains(':') {
+        rest.to_owned()
+    } else {
+        format!("{rest}:1883")
+    };
     with_port
         .to_socket_addrs()
         .with_context(|| format!("cannot find the broker {with_port}"))?
@@ -69,11 +73,20 @@ impl Publishers {
                 let name = device_name(*machine);
                 let credentials = match &login {
                     Login::None => None,
-                    Login::Shared { username, password } => Some((username.clone(), password.clone())),
-                    Login::PerMachine(secrets) => secrets.get(machine).map(|s| (name.clone(), s.clone())),
+                    Login::Shared { username, password } => {
+                        Some((username.clone(), password.clone()))
+                    }
+                    Login::PerMachine(secrets) => {
+                        secrets.get(machine).map(|s| (name.clone(), s.clone()))
+                    }
                 };
                 let (work, queue) = mpsc::channel(1);
-                let client = Client { broker, name, credentials, connection: None };
+                let client = Client {
+                    broker,
+                    name,
+                    credentials,
+                    connection: None,
+                };
                 (*machine, (work, tokio::spawn(client.run(queue))))
             })
             .collect();
@@ -89,9 +102,15 @@ impl Publishers {
         }
         let mut pending = Vec::with_capacity(by_machine.len());
         for (machine, messages) in by_machine {
-            let Some((client, _)) = self.clients.get(&machine) else { continue };
+            let Some((client, _)) = self.clients.get(&machine) else {
+                continue;
+            };
             let (done, answer) = oneshot::channel();
-            client.send(Work { messages, done }).await.ok().context("a client has stopped")?;
+            client
+                .send(Work { messages, done })
+                .await
+                .ok()
+                .context("a client has stopped")?;
             pending.push(answer);
         }
         for answer in pending {
@@ -132,7 +151,9 @@ impl Client {
                     }
                 },
             };
-            let Some(Work { messages, done }) = work else { break };
+            let Some(Work { messages, done }) = work else {
+                break;
+            };
             // The asker may have gone.
             done.send(self.deliver(&messages).await).ok();
         }
@@ -160,15 +181,26 @@ impl Client {
         }
     }
 
-    async fn attempt(&mut self, messages: &[Outgoing], acknowledged: &mut usize) -> Result<(), Failure> {
+    async fn attempt(
+        &mut self,
+        messages: &[Outgoing],
+        acknowledged: &mut usize,
+    ) -> Result<(), Failure> {
         if self.connection.is_none() {
             self.connection = Some(open(&self.name, self.broker, self.credentials.as_ref()).await?);
         }
-        let Some((client, events)) = &mut self.connection else { return Ok(()) };
+        let Some((client, events)) = &mut self.connection else {
+            return Ok(());
+        };
         // One at a time: acknowledgements then name their message without bookkeeping of packet ids.
         while let Some(message) = messages.get(*acknowledged) {
             client
-                .try_publish(message.topic.clone(), QoS::AtLeastOnce, false, message.payload.clone())
+                .try_publish(
+                    message.topic.clone(),
+                    QoS::AtLeastOnce,
+                    false,
+                    message.payload.clone(),
+                )
                 .map_err(|e| Failure::Lost(e.to_string()))?;
             loop {
                 let event = tokio::time::timeout(ACK_MAX, events.poll())
@@ -206,27 +238,36 @@ async fn open(
     broker: SocketAddr,
     credentials: Option<&(String, String)>,
 ) -> Result<(AsyncClient, EventLoop), Failure> {
-        let mut options = MqttOptions::new(format!("replay-{}", name), broker.ip().to_string(), broker.port());
-        options.set_keep_alive(Duration::from_secs(30)).set_clean_start(true);
-        if let Some((username, password)) = credentials {
-            options.set_credentials(username, password);
-        }
-        let (client, mut events) = AsyncClient::new(options, 16);
-        loop {
-            match events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(ack))) if ack.code == ConnectReturnCode::Success => {
-                    return Ok((client, events));
-                }
-                Ok(_) => {}
-                Err(rumqttc::v5::ConnectionError::ConnectionRefused(
-                    code @ (ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized),
-                )) => {
-                    return Err(Failure::Final(format!("the broker refuses {}: {code:?}", name)));
-                }
-                Err(error) => return Err(Failure::Lost(error.to_string())),
+    let mut options = MqttOptions::new(
+        format!("replay-{}", name),
+        broker.ip().to_string(),
+        broker.port(),
+    );
+    options
+        .set_keep_alive(Duration::from_secs(30))
+        .set_clean_start(true);
+    if let Some((username, password)) = credentials {
+        options.set_credentials(username, password);
+    }
+    let (client, mut events) = AsyncClient::new(options, 16);
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(ack))) if ack.code == ConnectReturnCode::Success => {
+                return Ok((client, events));
             }
+            Ok(_) => {}
+            Err(rumqttc::v5::ConnectionError::ConnectionRefused(
+                code @ (ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized),
+            )) => {
+                return Err(Failure::Final(format!(
+                    "the broker refuses {}: {code:?}",
+                    name
+                )));
+            }
+            Err(error) => return Err(Failure::Lost(error.to_string())),
         }
     }
+}
 
 enum Failure {
     /// Worth another attempt.
