@@ -131,7 +131,7 @@ pub(crate) struct CareConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModelsConfig {
-    /// Directory of model files; empty: `models` in the instance's directory, and the built-in ones.
+    /// Directory of model files; empty: `models` in the instance's directory.
     pub(crate) dir: PathBuf,
 }
 

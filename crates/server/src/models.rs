@@ -6,15 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use forecare_catalogue::Catalogue;
 use forecare_prognosis::Model;
-use rust_embed::RustEmbed;
 
-/// The models that ship with the program.
-#[derive(RustEmbed)]
-#[folder = "../../models"]
-struct BuiltIn;
-
-/// Reads every `*.json` in `dir` (none if it does not exist), and adds built-in models for classes of the
-/// catalogue that have no file.
+/// Reads every `*.json` in `dir`; none if it does not exist.
 ///
 /// # Errors
 /// A file that is no model, does not fit its class, or speaks for a class that has one already.
@@ -44,20 +37,6 @@ pub(crate) fn load(dir: &Path, catalogue: &Catalogue) -> Result<Vec<Model>> {
             );
         }
         models.push(model);
-    }
-    for name in BuiltIn::iter() {
-        let Some(file) = BuiltIn::get(&name).filter(|_| name.ends_with(".json")) else {
-            continue;
-        };
-        let text = std::str::from_utf8(&file.data).context("a built-in model is damaged")?;
-        let model = Model::from_json(text).context("a built-in model is damaged")?;
-        // A changed catalogue may have made the built-in model useless: then it is left out.
-        let fits = catalogue
-            .class(model.class())
-            .is_some_and(|class| model.check_fits(class).is_ok());
-        if fits && !models.iter().any(|m| m.class() == model.class()) {
-            models.push(model);
-        }
     }
     Ok(models)
 }

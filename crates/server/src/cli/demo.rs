@@ -35,6 +35,8 @@ const FLEET: &str = "demo-fleet";
 const TIME_SETTING: &str = "demo.time";
 /// Simulated days before the machine's present at which a new demo begins, so that it can run for hours.
 const START_DAYS_AGO: f64 = 60.0;
+/// Simulated hours from the start to the first fault.
+const FIRST_ONSET_HOURS: f64 = 6.0;
 const PAGE: usize = 1_000;
 
 #[derive(Debug, Args)]
@@ -59,6 +61,9 @@ pub(crate) struct DemoArgs {
     /// Simulated seconds between two samples of a machine.
     #[arg(long, default_value_t = 600.0)]
     interval: f64,
+    /// Days of history that the machines deliver first, so that they are known before anything fails.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(0..=30))]
+    history: u8,
     /// Seed of the fleet.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -137,16 +142,22 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
             ),
         ],
     )?;
-    let start = begin(&home, &catalogue).await?;
+    let (start, resumed) = begin(&home, &catalogue).await?;
+    // A second run goes on with machines that are known already.
+    let history_hours = if resumed {
+        0.0
+    } else {
+        24.0 * f64::from(args.history)
+    };
     let clock: Arc<dyn Clock> = Arc::new(ScaledClock::new(start, args.speed));
     let fleet = Fleet::new(
         &FleetConfig {
             seed: args.seed,
             n_devices: usize::try_from(args.devices)?,
-            start,
+            start: start.plus_hours(-history_hours),
             sample_interval_s: args.interval,
             n_faults: usize::try_from(args.faults.min(args.devices))?,
-            first_onset_hours: 30.0,
+            first_onset_hours: history_hours + FIRST_ONSET_HOURS,
             onset_spacing_hours: 8.0,
         },
         &catalogue,
@@ -185,7 +196,10 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
         home_dir.display()
     );
     println!("  mqtt     mqtt://{broker}");
-    println!("  time     simulated: {pace}, from {start}");
+    println!(
+        "  time     simulated: {pace}, from {start}, after {} days of history",
+        history_hours / 24.0
+    );
     println!("Ctrl-C ends it with a summary.\n");
 
     let (stop, stopped) = watch::channel(false);
@@ -254,11 +268,11 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     Ok(())
 }
 
-/// Where simulated time begins: where the last run in this directory ended, or some weeks ago.
-async fn begin(home: &Home, catalogue: &Catalogue) -> Result<Timestamp> {
+/// Where simulated time begins: where the last run in this directory ended (true), or some weeks ago.
+async fn begin(home: &Home, catalogue: &Catalogue) -> Result<(Timestamp, bool)> {
     let fresh = SystemClock.now().plus_hours(-24.0 * START_DAYS_AGO);
     if !home.database().exists() {
-        return Ok(fresh);
+        return Ok((fresh, false));
     }
     let store = forecare_store_sqlite::SqliteStore::open(&home.database(), catalogue, fresh)?;
     let kept = store.setting(TIME_SETTING).await?;
@@ -269,7 +283,7 @@ async fn begin(home: &Home, catalogue: &Catalogue) -> Result<Timestamp> {
     store.close()?;
     let resumed = kept.and_then(|text| text.parse().ok()).max(newest);
     // An hour's pause keeps the runs apart on the plots.
-    Ok(resumed.map_or(fresh, |at| at.plus_hours(1.0)))
+    Ok(resumed.map_or((fresh, false), |at| (at.plus_hours(1.0), true)))
 }
 
 async fn register(

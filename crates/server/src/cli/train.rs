@@ -11,7 +11,7 @@ use forecare_prognosis::{CardData, History, HistoryItem, Model, TrainParams, tra
 use forecare_simulator::Emission;
 
 use super::progress::Progress;
-use super::{AZURE_CATALOGUE, AZURE_HOME, DEMO_CATALOGUE, HomeArg};
+use super::{AZURE_CATALOGUE, AZURE_HOME, DEMO_CATALOGUE, DEMO_HOME, HomeArg};
 use crate::app::catalogue;
 use crate::clock::SystemClock;
 use crate::models;
@@ -20,7 +20,7 @@ use crate::models;
 pub(crate) enum TrainCommand {
     /// From the Azure predictive-maintenance data set.
     AzurePdm(AzureArgs),
-    /// From simulated compressors that run to failure: rebuilds the model that ships with the demo.
+    /// From simulated compressors that run to failure: to try training without any data.
     Simulated(SimulatedArgs),
 }
 
@@ -44,13 +44,9 @@ pub(crate) struct AzureArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SimulatedArgs {
-    /// Where to write the model.
-    #[arg(
-        long,
-        default_value = "models/screw-compressor.json",
-        value_name = "FILE"
-    )]
-    out: PathBuf,
+    /// Where to write the model; without it, the models of the demo.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// Seed of the simulated machines; the demo's own seed must be another one.
     #[arg(long, default_value_t = 1_001)]
     seed: u64,
@@ -168,7 +164,12 @@ fn simulated(args: &SimulatedArgs) -> Result<()> {
         args.seed, args.devices, args.hours
     );
     // The data has its own time, so that the same command writes the same file.
-    learn(class, &histories, card, end, &args.out)
+    let out = args.out.clone().unwrap_or_else(|| {
+        Path::new(DEMO_HOME)
+            .join("models")
+            .join("screw-compressor.json")
+    });
+    learn(class, &histories, card, end, &out)
 }
 
 fn fleet_index(histories: &[History], device: &str) -> Option<usize> {
