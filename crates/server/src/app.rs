@@ -381,6 +381,7 @@ fn class_settings(config: &Config) -> ClassSettings {
         },
         episodes: EpisodeSettings::default(),
         reassess_hours: config.detect.reassess_hours,
+        confirm_hours: config.detect.confirm_hours,
         margin: config.care.margin,
     }
 }

@@ -109,6 +109,8 @@ pub(crate) struct IngestConfig {
 pub(crate) struct DetectConfig {
     /// False alarms accepted per device and month, detectors together.
     pub(crate) false_alarms_per_device_month: f64,
+    /// Hours that a warning must last before the care desk weighs it, where no model speaks.
+    pub(crate) confirm_hours: f64,
     /// Hours between two looks of the care desk at a lasting alarm.
     pub(crate) reassess_hours: f64,
 }
@@ -247,6 +249,7 @@ impl Config {
             }
         }
         for (key, value) in [
+            ("detect.confirm_hours", self.detect.confirm_hours),
             ("care.margin", self.care.margin),
             (
                 "ingest.future_tolerance_minutes",

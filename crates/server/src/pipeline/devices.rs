@@ -22,6 +22,7 @@ pub(crate) struct ClassSettings {
     pub(crate) detect: DetectSettings,
     pub(crate) episodes: EpisodeSettings,
     pub(crate) reassess_hours: f64,
+    pub(crate) confirm_hours: f64,
     pub(crate) margin: f64,
 }
 
@@ -79,6 +80,7 @@ impl Devices {
                 &settings.detect,
                 settings.episodes.clone(),
                 settings.reassess_hours,
+                settings.confirm_hours,
                 settings.margin,
             )
             .with_context(|| format!("class {} cannot be watched", class.name))?;

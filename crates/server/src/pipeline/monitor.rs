@@ -28,6 +28,7 @@ pub(crate) struct ClassContext {
     pub(crate) model: Option<Model>,
     episodes: EpisodeSettings,
     reassess_hours: f64,
+    confirm_hours: f64,
     /// Probability above which waiting costs more than acting, per mode.
     act_above: BTreeMap<ModeName, f64>,
 }
@@ -39,6 +40,7 @@ impl ClassContext {
         settings: &DetectSettings,
         episodes: EpisodeSettings,
         reassess_hours: f64,
+        confirm_hours: f64,
         margin: f64,
     ) -> Result<Self, DetectError> {
         let detector = ClassDetector::new(&class, settings)?;
@@ -58,6 +60,7 @@ impl ClassContext {
             model,
             episodes,
             reassess_hours,
+            confirm_hours,
             act_above,
         })
     }
@@ -257,7 +260,8 @@ impl Monitor {
     }
 
     /// The care desk hears of a new or escalated episode, of a probability that has come to make acting
-    /// worthwhile, again at intervals while an episode lasts, and of its end.
+    /// worthwhile, again at intervals while an episode lasts, and of its end. Where no model speaks, a mere
+    /// warning is handed over only once it has lasted: short ones are mostly false.
     fn tasks(
         &mut self,
         context: &ClassContext,
@@ -280,7 +284,10 @@ impl Monitor {
             let due = self.assessed.get(&alarm.mode).is_none_or(|last| {
                 (above && !last.above) || row.ts.hours_since(last.at) >= context.reassess_hours
             });
-            if !(changed || due) {
+            let confirmed = prognosis.is_some()
+                || alarm.severity == Severity::Critical
+                || row.ts.hours_since(alarm.raised_at) >= context.confirm_hours;
+            if !(confirmed && (changed || due)) {
                 continue;
             }
             self.assessed
