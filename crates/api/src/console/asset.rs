@@ -32,7 +32,7 @@ struct AssetPage {
     depot: String,
     health: Option<HealthView>,
     online: Option<bool>,
-    online_since: Option<When>,
+    seen: Option<When>,
     /// Begin of the first and end of the last reading, for the plots' "all".
     first: String,
     last: String,
@@ -97,6 +97,8 @@ async fn show(
     let health = store.health().await?;
     let statuses = store.statuses().await?;
     let status = statuses.iter().find(|s| &s.device == device);
+    let health = health.iter().find(|h| &h.device == device);
+    let heard = [health.map(|h| h.at), status.map(|s| s.at)];
     let page = PageRequest {
         before: None,
         limit: SHOWN_MAX,
@@ -127,12 +129,13 @@ async fn show(
             .as_ref()
             .or_else(|| catalogue.depots.first().map(|d| &d.name))
             .map_or_else(String::new, |d| depot_title(catalogue, d)),
-        health: health
-            .iter()
-            .find(|h| &h.device == device)
-            .map(|h| health_view(app, &asset, now, h)),
+        health: health.map(|h| health_view(app, &asset, now, h)),
         online: status.map(|s| s.online),
-        online_since: status.map(|s| When::new(now, s.at)),
+        seen: heard
+            .into_iter()
+            .flatten()
+            .max()
+            .map(|at| When::new(now, at)),
         first: first
             .first()
             .map_or_else(String::new, |row| row.ts.to_string()),

@@ -7,7 +7,9 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use forecare_catalogue::Catalogue;
-use forecare_domain::{Asset, AssetHealth, AssetId, DeviceId, DeviceStatus, Severity, Timestamp};
+use forecare_domain::{
+    Asset, AssetHealth, AssetId, DeviceId, DeviceStatus, ModeName, Rul, Severity, Ticket, Timestamp,
+};
 use serde::Deserialize;
 
 use super::format::{self, Bar, When};
@@ -67,7 +69,7 @@ struct Row {
     worst: Option<(String, Bar)>,
     rul: Option<String>,
     alarm: Option<&'static str>,
-    n_tickets: u64,
+    n_tickets: usize,
     online: Option<bool>,
     seen: Option<When>,
 }
@@ -78,16 +80,26 @@ struct Member<'a> {
     health: Option<&'a AssetHealth>,
     status: Option<&'a DeviceStatus>,
     alarm: Option<Severity>,
-    n_tickets: u64,
+    /// Open ones.
+    tickets: Vec<&'a Ticket>,
 }
 
 impl Member<'_> {
+    /// The most likely failure and its probability, by the models and by the decisions of open tickets.
+    fn worst(&self) -> Option<(&ModeName, f64)> {
+        let prognoses = self.health.into_iter().flat_map(|h| &h.prognoses);
+        let foretold = prognoses.map(|p| (&p.mode, p.probability));
+        let weighed = self
+            .tickets
+            .iter()
+            .map(|t| (&t.mode, t.decision.probability));
+        foretold.chain(weighed).max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
     /// The larger of lost health and the worst failure probability, 0 to 1; nothing known counts as 0.
     fn risk(&self) -> f64 {
-        self.health.map_or(0.0, |h| {
-            let worst = h.prognoses.iter().map(|p| p.probability);
-            worst.fold(1.0 - h.health / 100.0, f64::max)
-        })
+        let lost = self.health.map_or(0.0, |h| 1.0 - h.health / 100.0);
+        self.worst().map_or(lost, |(_, p)| lost.max(p))
     }
 
     fn is_shown(&self, params: &FleetParams) -> bool {
@@ -103,7 +115,7 @@ impl Member<'_> {
         let chosen = match params.show.as_str() {
             "critical" => self.alarm == Some(Severity::Critical),
             "warning" => self.alarm == Some(Severity::Warning),
-            "tickets" => self.n_tickets > 0,
+            "tickets" => !self.tickets.is_empty(),
             "offline" => self.status.is_some_and(|s| !s.online),
             _ => true,
         };
@@ -112,11 +124,6 @@ impl Member<'_> {
 
     fn row(&self, catalogue: &Catalogue, now: Timestamp) -> Row {
         let asset = self.asset;
-        let worst = self.health.and_then(|h| {
-            h.prognoses
-                .iter()
-                .max_by(|a, b| a.probability.total_cmp(&b.probability))
-        });
         let heard = [self.health.map(|h| h.at), self.status.map(|s| s.at)];
         Row {
             id: asset.id.to_string(),
@@ -126,15 +133,16 @@ impl Member<'_> {
                 .class(&asset.class)
                 .map_or_else(|| asset.class.to_string(), |c| c.title.clone()),
             health: self.health.map(|h| Bar::health(h.health)),
-            worst: worst.map(|p| {
-                (
-                    mode_title(catalogue, Some(asset), &p.mode),
-                    Bar::risk(p.probability),
-                )
-            }),
-            rul: self.health.map(|h| format::rul(&h.rul)),
+            worst: self
+                .worst()
+                .map(|(mode, p)| (mode_title(catalogue, Some(asset), mode), Bar::risk(p))),
+            rul: self
+                .health
+                .map(|h| &h.rul)
+                .filter(|rul| **rul != Rul::NoTrend)
+                .map(format::rul),
             alarm: self.alarm.map(format::severity),
-            n_tickets: self.n_tickets,
+            n_tickets: self.tickets.len(),
             online: self.status.map(|s| s.online),
             seen: heard
                 .into_iter()
@@ -165,9 +173,9 @@ pub(crate) async fn page(
         let worst = severities.entry(&alarm.device).or_insert(alarm.severity);
         *worst = alarm.severity.max(*worst);
     }
-    let mut n_tickets: BTreeMap<&AssetId, u64> = BTreeMap::new();
+    let mut tickets_of: BTreeMap<&AssetId, Vec<&Ticket>> = BTreeMap::new();
     for ticket in &tickets {
-        *n_tickets.entry(&ticket.asset).or_default() += 1;
+        tickets_of.entry(&ticket.asset).or_default().push(ticket);
     }
 
     let members: Vec<Member<'_>> = assets
@@ -177,7 +185,7 @@ pub(crate) async fn page(
             health: health.get(&asset.device).copied(),
             status: statuses.get(&asset.device).copied(),
             alarm: severities.get(&asset.device).copied(),
-            n_tickets: n_tickets.get(&asset.id).copied().unwrap_or(0),
+            tickets: tickets_of.remove(&asset.id).unwrap_or_default(),
         })
         .collect();
     let count = |is: &dyn Fn(&Member<'_>) -> bool| members.iter().filter(|m| is(m)).count();
@@ -185,7 +193,7 @@ pub(crate) async fn page(
         n_assets: members.len(),
         n_critical: count(&|m| m.alarm == Some(Severity::Critical)),
         n_warning: count(&|m| m.alarm == Some(Severity::Warning)),
-        n_tickets: count(&|m| m.n_tickets > 0),
+        n_tickets: count(&|m| !m.tickets.is_empty()),
         n_offline: count(&|m| m.status.is_some_and(|s| !s.online)),
     };
 

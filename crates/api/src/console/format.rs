@@ -108,7 +108,7 @@ pub(crate) fn percent(p: f64) -> String {
 /// A span of hours; in days where that reads better.
 pub(crate) fn hours(h: f64) -> String {
     match h {
-        h if h >= 72.0 => format!("{}\u{a0}d", number((h / 2.4).round() / 10.0)),
+        h if h > 72.0 => format!("{}\u{a0}d", number((h / 2.4).round() / 10.0)),
         h if h >= 10.0 => format!("{h:.0}\u{a0}h"),
         h => format!("{}\u{a0}h", number((h * 10.0).round() / 10.0)),
     }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use forecare_store::{PageRequest, ReservationFilter};
+use forecare_store::{PageRequest, ReservationFilter, StockItem};
 
 use super::form::Fields;
 use super::format::{When, hours, money};
@@ -45,6 +45,8 @@ struct StockView {
     hard: u32,
     available: u32,
     back_ordered: u32,
+    /// Nothing to take where something is held or ordered, or nothing in any depot.
+    short: bool,
 }
 
 struct LineView {
@@ -84,23 +86,29 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
         parts: catalogue
             .parts
             .iter()
-            .map(|part| PartView {
-                number: part.number.to_string(),
-                title: part.title.clone(),
-                lead_time: hours(part.lead_time_hours),
-                unit_cost: money(part.unit_cost, &catalogue.currency),
-                stock: stock
-                    .iter()
-                    .filter(|item| item.part == part.number)
-                    .map(|item| StockView {
-                        depot: depot_title(catalogue, &item.depot),
-                        on_hand: item.on_hand,
-                        soft: item.soft,
-                        hard: item.hard,
-                        available: item.on_hand.saturating_sub(item.hard),
-                        back_ordered: item.back_ordered,
-                    })
-                    .collect(),
+            .map(|part| {
+                let all: Vec<_> = stock.iter().filter(|s| s.part == part.number).collect();
+                let left = |s: &StockItem| s.on_hand.saturating_sub(s.hard);
+                let nowhere = all.iter().all(|s| left(s) == 0);
+                PartView {
+                    number: part.number.to_string(),
+                    title: part.title.clone(),
+                    lead_time: hours(part.lead_time_hours),
+                    unit_cost: money(part.unit_cost, &catalogue.currency),
+                    stock: all
+                        .into_iter()
+                        .map(|item| StockView {
+                            depot: depot_title(catalogue, &item.depot),
+                            on_hand: item.on_hand,
+                            soft: item.soft,
+                            hard: item.hard,
+                            available: left(item),
+                            back_ordered: item.back_ordered,
+                            short: left(item) == 0
+                                && (nowhere || item.soft + item.hard + item.back_ordered > 0),
+                        })
+                        .collect(),
+                }
             })
             .collect(),
         depots: catalogue

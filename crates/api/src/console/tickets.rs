@@ -144,9 +144,8 @@ struct TicketPage {
 
 struct DecisionView {
     sentence: String,
-    why: String,
     probability: String,
-    source: String,
+    source: &'static str,
     horizon: String,
     cost_of_failure: String,
     expected_cost_of_waiting: String,
@@ -170,9 +169,11 @@ impl DecisionView {
                 money(d.cost_of_failure),
                 money(d.cost_of_acting),
             ),
-            why: d.why.clone(),
             probability: percent(d.probability),
-            source: d.probability_source.clone(),
+            source: match d.probability_source.as_str() {
+                "model" => "by the model",
+                _ => "by how often such alarms proved right",
+            },
             horizon: hours(d.horizon_hours),
             cost_of_failure: money(d.cost_of_failure),
             expected_cost_of_waiting: money(d.expected_cost_of_waiting),
@@ -237,7 +238,7 @@ async fn show(
         evidence: When::new(now, ticket.evidence_at),
         decision: DecisionView::new(&ticket.decision, &catalogue.currency, now),
         rul: match &ticket.rul {
-            Rul::NoTrend => "no trend at opening".to_owned(),
+            Rul::NoTrend => "no trend".to_owned(),
             rul @ Rul::Trend { .. } => format::rul(rul),
         },
         reasons: reasons(catalogue, asset, &ticket.contributions),
