@@ -195,7 +195,7 @@ struct ChangeView {
 fn channel_words(channel: forecare_domain::Channel) -> &'static str {
     use forecare_domain::Channel;
     match channel {
-        Channel::System => "by itself",
+        Channel::System => "automatically",
         Channel::Device => "device",
         Channel::Api => "API",
         Channel::Console => "console",
