@@ -37,7 +37,7 @@ async function claim(text, check) {
     console.log(`ok  ${text}`);
     return result;
   } catch (error) {
-    throw new Error(`not so: ${text}\n    ${error.message.replaceAll("\n", "\n    ")}`);
+    throw new Error(`not so: ${text}\n    ${error.message.replaceAll(/\u001b\[\d+m/g, "").trim().replaceAll("\n", "\n    ")}`);
   }
 }
 

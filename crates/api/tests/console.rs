@@ -66,6 +66,29 @@ async fn hostile_world() -> World {
 }
 
 #[tokio::test]
+async fn an_open_ticket_makes_a_machine_the_worst_without_any_model() {
+    let world = World::new();
+    for id in ["pump-1", "pump-2"] {
+        let asset = world.add_asset(id, "pump", id, "").await;
+        let batch = CommitBatch {
+            health: vec![health(&asset, 99.0, &[], Rul::NoTrend)],
+            ..CommitBatch::default()
+        };
+        world.commit(batch).await;
+        if id == "pump-2" {
+            world
+                .commit(raised(&asset, "bearing-wear", Severity::Warning, now()))
+                .await;
+            world.open_ticket(&asset, "bearing-wear", 0.35, now()).await;
+        }
+    }
+    let page = visit(&router(world.state), "/").await;
+    let at = |text: &str| page.text.find(text).unwrap();
+    assert!(at("/assets/pump-2") < at("/assets/pump-1"), "{}", page.text);
+    assert!(page.text.contains("35\u{a0}%"), "{}", page.text);
+}
+
+#[tokio::test]
 async fn hostile_names_are_text_on_every_page() {
     let mut world = hostile_world().await;
     world.state.notice = Some(HOSTILE.to_owned());
