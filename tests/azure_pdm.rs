@@ -197,7 +197,11 @@ fn replay_with_kills(command: &mut dyn FnMut() -> std::process::Command, home: &
         {
             std::thread::sleep(Duration::from_millis(2));
         }
-        child.kill().ok();
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "kill {kill} came too late"
+        );
+        child.kill().unwrap();
         child.wait().unwrap();
     }
     let (ok, out, err) = run(&mut command());

@@ -4,6 +4,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -54,7 +56,6 @@ impl Drop for Mosquitto {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_kills_lose_nothing_and_count_nothing_twice() {
-    const N: usize = 6_000;
     let dir = tempfile::tempdir().unwrap();
     let port = free_port();
     let _broker = Mosquitto::start(dir.path(), port);
@@ -83,7 +84,8 @@ async fn five_kills_lose_nothing_and_count_nothing_twice() {
             .contains("forecare_ingest_connected 1")
     });
 
-    let feed = tokio::spawn(publish(port, N));
+    let stop = Arc::new(AtomicBool::new(false));
+    let feed = tokio::spawn(publish(port, Arc::clone(&stop)));
     let mut kills = 0;
     while kills < 5 {
         let before = service.metric("forecare_readings_stored_total");
@@ -94,7 +96,12 @@ async fn five_kills_lose_nothing_and_count_nothing_twice() {
         kills += 1;
         service = serve();
     }
-    feed.await.unwrap();
+    stop.store(true, Ordering::SeqCst);
+    let n = feed.await.unwrap();
+    assert!(
+        n >= 1_000,
+        "too few messages for the kills to fall among them: {n}"
+    );
     // One reading a message; a second's grid makes every reading its own point.
     let count = |service: &Service| {
         let mut seen = BTreeSet::new();
@@ -106,12 +113,15 @@ async fn five_kills_lose_nothing_and_count_nothing_twice() {
                 .as_array()
                 .cloned()
                 .unwrap_or_default();
-            let n: u64 = points.iter().map(|p| p["n"].as_u64().unwrap()).sum();
+            let n: u64 = points
+                .iter()
+                .map(|p| p["n_readings"].as_u64().unwrap())
+                .sum();
             seen.insert((device, n));
         }
         seen
     };
-    let expected: BTreeSet<(i32, u64)> = (0..10).map(|d| (d, (N / 10) as u64)).collect();
+    let expected: BTreeSet<(i32, u64)> = (0..10).map(|d| (d, (n / 10) as u64)).collect();
     wait_for("every reading once", || {
         // Before its first message a device is unknown.
         service.get("api/v1/assets")["items"]
@@ -123,12 +133,17 @@ async fn five_kills_lose_nothing_and_count_nothing_twice() {
     assert!(service.stop());
 }
 
-async fn publish(port: u16, n: usize) {
+/// Publishes until told to stop; returns how many messages, a multiple of ten, Mosquitto has acknowledged.
+async fn publish(port: u16, stop: Arc<AtomicBool>) -> usize {
     let mut options = MqttOptions::new("pumps", "127.0.0.1", port);
     options.set_outgoing_inflight_upper_limit(20);
+    options.set_keep_alive(Duration::from_secs(5));
     let (client, mut events) = AsyncClient::new(options, 20);
+    let total = Arc::new(AtomicUsize::new(usize::MAX));
+    let sent = Arc::clone(&total);
     let sender = tokio::spawn(async move {
-        for i in 0..n {
+        let mut i = 0;
+        while !(stop.load(Ordering::SeqCst) && i % 10 == 0 && i >= 1_000) {
             let ts = 1_700_000_000_000_i64 + i64::try_from(i).unwrap() * 1_000;
             let payload = format!(
                 "{{\"ts\":{ts},\"values\":{{\"vibration\":{}}}}}",
@@ -147,14 +162,18 @@ async fn publish(port: u16, n: usize) {
             if i % 15 == 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
+            i += 1;
         }
+        sent.store(i, Ordering::SeqCst);
         client
     });
     let mut acknowledged = 0;
-    while acknowledged < n {
+    // The keep-alive wakes this loop when the last acknowledgement came before the total was known.
+    while acknowledged < total.load(Ordering::SeqCst) {
         if let Event::Incoming(Packet::PubAck(_)) = events.poll().await.expect("mosquitto stays") {
             acknowledged += 1;
         }
     }
     drop(sender.await.unwrap());
+    acknowledged
 }

@@ -103,7 +103,7 @@ async fn hostile_messages_are_counted_and_good_ones_are_stored() {
     let mut service = Service::start(&mut serve, home.path());
     let (status, body) = service.post(
         "api/v1/assets",
-        &serde_json::json!({ "id": "press-1", "device": "press-1", "class": "screw-compressor", "name": "Press 1", "site": "Hall 1" }),
+        &serde_json::json!({ "assets": [{ "id": "press-1", "class": "screw-compressor", "name": "Press 1", "site": "Hall 1" }] }),
     );
     assert!(status == 200 || status == 201, "{status} {body:#}");
 
@@ -173,7 +173,7 @@ async fn hostile_messages_are_counted_and_good_ones_are_stored() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|p| p["n"].as_u64().unwrap())
+        .map(|p| p["n_readings"].as_u64().unwrap())
         .sum();
     assert_eq!(n, N_GOOD as u64, "{series:#}");
     assert!(service.stop());

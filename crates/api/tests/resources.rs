@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use fixture::ask::{ask, get, post};
 use fixture::{World, health, now, raised, status};
 use forecare_api::router;
-use forecare_domain::{RejectReason, Rejection, Row, Rul, Severity};
+use forecare_domain::{AlarmChange, RejectReason, Rejection, Row, Rul, Severity};
 use forecare_store::{CommitBatch, ScoredRow, Store};
 use serde_json::{Value, json};
 
@@ -481,4 +481,26 @@ async fn dead_letters_keep_what_is_no_text() {
         .await
         .json();
     assert_eq!(text["items"][0]["payload_text"], "{<x>");
+}
+
+#[tokio::test]
+async fn a_large_answer_to_a_request_with_a_key_is_passed_on() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let mut alarm = fixture::alarm(&asset, "bearing-wear", Severity::Critical, now());
+    alarm.contributions[0].reason = "x".repeat(100_000);
+    let path = format!("/api/v1/alarms/{}/acknowledge", alarm.id.0);
+    world
+        .commit(CommitBatch {
+            alarms: vec![AlarmChange::Raised(alarm)],
+            ..CommitBatch::default()
+        })
+        .await;
+    let router = router(world.state);
+    let key = [("idempotency-key", "large")];
+    for _ in 0..2 {
+        let answer = ask(&router, "POST", &path, &key, "{}").await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        assert!(answer.text.len() > 100_000, "{}", answer.text.len());
+    }
 }

@@ -60,7 +60,9 @@ impl<'a> Assessment<'a> {
                 reading_ts: *reading_ts,
                 at: *at,
             }),
-            CareTask::Cleared { .. } | CareTask::Replaced { .. } => None,
+            CareTask::Cleared { .. } | CareTask::Replaced { .. } | CareTask::Repaired { .. } => {
+                None
+            }
         }
     }
 }

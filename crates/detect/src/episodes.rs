@@ -78,17 +78,11 @@ impl Episodes {
         changes
     }
 
-    /// A repair of the given modes: their episodes clear at once.
+    /// A repair of the given modes: their episodes clear at once; at the time of their last change if the
+    /// repair is told with an older one, because a change must not be older than the one before.
     pub fn reset_after_repair(&mut self, ts: Timestamp, modes: &[ModeName]) -> Vec<AlarmChange> {
         self.pending.retain(|p| !modes.contains(&p.mode));
         self.clear_where(ts, |r| modes.contains(&r.alarm.mode))
-    }
-
-    /// Marks the running episode of `mode` as seen by a person; returns it, or `None` if none runs.
-    pub fn acknowledge(&mut self, mode: &ModeName) -> Option<&Alarm> {
-        let running = self.running.iter_mut().find(|r| &r.alarm.mode == mode)?;
-        running.alarm.acknowledged = true;
-        Some(&running.alarm)
     }
 
     /// The running episodes, oldest first.
@@ -141,9 +135,10 @@ impl Episodes {
         self.running.retain_mut(|running| {
             let clear = over(running);
             if clear {
+                let at = ts.max(running.alarm.updated_at);
                 running.alarm.active = false;
-                running.alarm.updated_at = ts;
-                running.alarm.cleared_at = Some(ts);
+                running.alarm.updated_at = at;
+                running.alarm.cleared_at = Some(at);
                 changes.push(AlarmChange::Cleared(running.alarm.clone()));
             }
             !clear
@@ -355,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledging_keeps_the_episode_active() {
+    fn a_repair_told_with_an_older_time_clears_no_earlier_than_the_last_change() {
         let mut episodes = Episodes::new();
         run(
             &mut episodes,
@@ -363,16 +358,19 @@ mod tests {
             &[evidence("wear", Severity::Warning, 0.6)],
             false,
         );
-        let wear = ModeName::new("wear").unwrap();
-        assert!(
-            episodes
-                .acknowledge(&wear)
-                .is_some_and(|a| a.acknowledged && a.active)
+        run(
+            &mut episodes,
+            10,
+            &[evidence("wear", Severity::Critical, 0.9)],
+            false,
         );
+        let repaired = Timestamp::from_millis(4 * MINUTE);
+        let changes = episodes.reset_after_repair(repaired, &[ModeName::new("wear").unwrap()]);
+        let escalated_at = Timestamp::from_millis(10 * MINUTE);
         assert!(
-            episodes
-                .acknowledge(&ModeName::new("leak").unwrap())
-                .is_none()
+            matches!(&changes[..], [AlarmChange::Cleared(a)]
+                if a.updated_at == escalated_at && a.cleared_at == Some(escalated_at)),
+            "{changes:?}"
         );
     }
 

@@ -24,6 +24,8 @@ pub struct Evidence {
     pub severity: Severity,
     /// 0 to 1; 0.5 is just beyond the threshold.
     pub strength: f64,
-    /// Why, largest share first; the shares sum to 1.
+    /// Why, largest share first; the shares sum to 1. `expected` is what the baseline lets expect, or the
+    /// limit itself where a limit is passed before there is a baseline; `seen` is the value of the row, or
+    /// the smoothed level where the metric drifts.
     pub contributions: Vec<Contribution>,
 }

@@ -39,7 +39,9 @@ pub(crate) struct Departed {
     pub(crate) ratio: f64,
     /// True: up; false: down; `None`: neither.
     pub(crate) up: Option<bool>,
+    /// What the baseline lets expect; of a limit while there is no baseline, the limit itself.
     pub(crate) expected: f64,
+    /// The value of the row; of a drift the smoothed level, which is what departs.
     pub(crate) seen: f64,
     pub(crate) reason: Reason,
 }

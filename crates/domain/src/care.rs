@@ -55,6 +55,15 @@ pub enum CareTask {
         /// When it was replaced.
         at: Timestamp,
     },
+    /// A technician has ended a ticket with a verdict: the detectors are to forget what it was about.
+    Repaired {
+        /// The asset's device.
+        device: DeviceId,
+        /// The failure modes that are settled.
+        modes: Vec<ModeName>,
+        /// When the verdict was given.
+        at: Timestamp,
+    },
 }
 
 /// P1 (now) to P4 (when convenient): impact x urgency.

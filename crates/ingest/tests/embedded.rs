@@ -444,14 +444,34 @@ async fn connections_beyond_the_limit_are_refused() {
 
 #[tokio::test]
 async fn settings_that_cannot_work_are_named() {
-    let stats = Arc::new(IngestStats::default());
-    let config = EmbeddedConfig {
-        queue_max: 0,
-        ..embedded_config()
-    };
-    let error = EmbeddedBroker::start(config, Arc::new(OwnTopics), clock(), stats)
-        .await
-        .map(|_| ())
-        .unwrap_err();
-    assert_eq!(error.to_string(), "mqtt.queue_max must be at least 1");
+    for (config, words) in [
+        (
+            EmbeddedConfig {
+                queue_max: 0,
+                ..embedded_config()
+            },
+            "ingest.queue_max must be at least 1",
+        ),
+        (
+            EmbeddedConfig {
+                clients_max: 0,
+                ..embedded_config()
+            },
+            "mqtt.clients_max must be at least 1",
+        ),
+        (
+            EmbeddedConfig {
+                payload_bytes_max: 0,
+                ..embedded_config()
+            },
+            "ingest.payload_bytes_max must be at least 1",
+        ),
+    ] {
+        let stats = Arc::new(IngestStats::default());
+        let error = EmbeddedBroker::start(config, Arc::new(OwnTopics), clock(), stats)
+            .await
+            .map(|_| ())
+            .unwrap_err();
+        assert_eq!(error.to_string(), words);
+    }
 }

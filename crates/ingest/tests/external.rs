@@ -395,4 +395,14 @@ async fn settings_that_cannot_work_are_named() {
     ] {
         assert!(matches!(refused(bad), IngestError::BadSetting { .. }));
     }
+    let error = refused(ExternalConfig {
+        session_expiry: Duration::ZERO,
+        ..good
+    });
+    assert!(
+        error
+            .to_string()
+            .starts_with("mqtt.session_expiry_hours must be at least 1"),
+        "{error}"
+    );
 }

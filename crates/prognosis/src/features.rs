@@ -20,6 +20,8 @@ const TIMES_MAX: usize = 8;
 const COMPONENTS_MAX: usize = 32;
 /// Longest code kept, bytes; longer ones are no code of a model.
 const CODE_BYTES_MAX: usize = 128;
+/// Beyond this a reading counts as this: no machine measures it, and its square must stay finite.
+const VALUE_MAX: f64 = 1e140;
 /// "A long time ago, or never" for error codes, hours.
 const LONG_AGO_H: f64 = 720.0;
 /// Windows over which error codes are counted, hours.
@@ -53,6 +55,10 @@ impl From<Moments> for (f64, f64, f64) {
 impl Moments {
     fn merge(&mut self, other: Self) {
         if other.n == 0.0 {
+            return;
+        }
+        if self.n == 0.0 {
+            *self = other;
             return;
         }
         let n = self.n + other.n;
@@ -130,8 +136,8 @@ impl FeatureState {
         }
     }
 
-    /// Takes a row: one place per metric in catalogue order, finite. Rows come in time order; one more than
-    /// 24 hours older than the newest changes nothing.
+    /// Takes a row: one place per metric in catalogue order, finite; beyond ±1e140 it counts as ±1e140. Rows
+    /// come in time order; one more than 24 hours older than the newest changes nothing.
     pub fn push(&mut self, ts: Timestamp, values: &[Option<f64>]) {
         let ms = ts.as_millis();
         let hour = hour_of(ms);
@@ -144,6 +150,7 @@ impl FeatureState {
             let Some(value) = value.filter(|v| v.is_finite()) else {
                 continue;
             };
+            let value = value.clamp(-VALUE_MAX, VALUE_MAX);
             self.ring[slot + metric].merge(Moments {
                 n: 1.0,
                 mean: value,
@@ -207,11 +214,15 @@ impl FeatureState {
         });
     }
 
-    /// Notes that a component was replaced; may come before any reading.
+    /// Notes that a component was replaced; may come before any reading. The newest replacement of a
+    /// component counts, in whatever order they are told.
     pub fn replaced(&mut self, ts: Timestamp, component: &ComponentName) {
         let ms = ts.as_millis();
-        if !self.replaced.contains_key(component.as_str()) && self.replaced.len() == COMPONENTS_MAX
-        {
+        if let Some(at) = self.replaced.get_mut(component.as_str()) {
+            *at = ms.max(*at);
+            return;
+        }
+        if self.replaced.len() == COMPONENTS_MAX {
             let oldest = self.replaced.iter().min_by_key(|(_, at)| **at);
             if let Some(name) = oldest.map(|(name, _)| name.clone()) {
                 self.replaced.remove(&name);

@@ -121,13 +121,15 @@ pub struct ModelCard {
     pub sha256: String,
 }
 
-/// How good the probabilities of one mode were on machines that the model had not seen.
+/// How good the probabilities of one mode were on machines that the trees had not seen. Platt scaling, two
+/// numbers per mode, is fitted on the same held-out predictions that are scored here: log loss, Brier score
+/// and reliability are mildly optimistic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModeScores {
     /// The failure mode.
     pub mode: String,
-    /// Failures in the histories.
+    /// Failures of the machines in the histories; one that two histories tell counts once.
     pub n_failures: usize,
     /// Rows judged.
     pub n_rows: usize,

@@ -1,11 +1,14 @@
 //! Histories of machines, and the rows and labels that training takes from them.
 
+use std::collections::BTreeSet;
+
 use forecare_catalogue::FailureMode;
 use forecare_domain::{ComponentName, ModeName, Timestamp};
 
 use crate::features::{FeatureSpec, FeatureState};
 
-/// One machine's history, in time order. At one instant: reading, events, replacements, failures.
+/// One machine's history, in time order. At one instant: events, reading, replacements, failures; so a
+/// reading is judged with the error codes of its instant known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
     /// The machine. Cross-validation never tests on a machine that it has trained on.
@@ -74,7 +77,7 @@ pub(crate) struct Rows {
     pub(crate) ts: Vec<Timestamp>,
     /// Per mode: what is known of each row.
     pub(crate) outcome: Vec<Vec<Outcome>>,
-    /// Per mode: number of failures in the histories.
+    /// Per mode: number of failures of the machines; one that two histories tell counts once.
     pub(crate) n_failures: Vec<usize>,
     /// The histories, in order: where their rows end, and what is known of their sampling.
     sampled: Vec<Sampled>,
@@ -112,12 +115,13 @@ impl Rows {
             sampled: Vec::new(),
             horizon_h,
         };
+        let mut failures: Vec<BTreeSet<(usize, Timestamp)>> = vec![BTreeSet::new(); modes.len()];
         let mut out = Vec::new();
         for history in histories {
             let machine = rows.machines.partition_point(|m| *m < history.device);
             let fates: Vec<Fate> = modes.iter().map(|mode| Fate::of(mode, history)).collect();
-            for (n, fate) in rows.n_failures.iter_mut().zip(&fates) {
-                *n += fate.failed.len();
+            for (known, fate) in failures.iter_mut().zip(&fates) {
+                known.extend(fate.failed.iter().map(|ts| (machine, *ts)));
             }
             let first_row = rows.ts.len();
             let mut state = FeatureState::new(spec.metrics.len());
@@ -139,23 +143,29 @@ impl Rows {
                 }
             }
             let times = &rows.ts[first_row..];
-            let mut gaps: Vec<f64> = times.windows(2).map(|t| t[1].hours_since(t[0])).collect();
+            let mut gaps: Vec<f64> = times
+                .windows(2)
+                .map(|t| t[1].hours_since(t[0]))
+                .filter(|gap| *gap > 0.0)
+                .collect();
             gaps.sort_by(f64::total_cmp);
-            let interval_h = gaps.get(gaps.len() / 2).copied().unwrap_or(0.0);
-            rows.sampled.push(Sampled {
+            let sampled = Sampled {
                 rows: first_row..rows.ts.len(),
-                interval_h,
+                interval_h: gaps.get(gaps.len() / 2).copied().unwrap_or(1.0),
                 span_h: gaps.iter().sum(),
-                n_failures: fates.iter().map(|f| f.failed.len()).collect(),
-            });
+                n_failures: fates.iter().map(|f| f.n_seen(times, horizon_h)).collect(),
+            };
+            rows.sampled.push(sampled);
         }
+        rows.n_failures = failures.iter().map(BTreeSet::len).collect();
         rows
     }
 
     /// Weights of the rows for a mode, 1 on average over the known ones. Histories are often kept around
     /// failures and thinned elsewhere; taken as they are they would make failure look common. So the
     /// quiet rows stand for all the quiet time between first and last reading, the rows before a
-    /// failure for the horizon before each failure. Histories sampled alike are pooled.
+    /// failure for the horizon before each failure that telemetry could foresee. Histories sampled alike are
+    /// pooled.
     pub(crate) fn natural_weights(&self, mode: usize) -> Vec<f64> {
         let outcome = &self.outcome[mode];
         let mut weights = vec![0.0; outcome.len()];
@@ -195,11 +205,11 @@ impl Rows {
 /// How a history was sampled.
 struct Sampled {
     rows: std::ops::Range<usize>,
-    /// Hours that one reading stands for: the median distance.
+    /// Hours that one reading stands for: the median distance between instants, 1 if there is only one.
     interval_h: f64,
     /// Hours from the first reading to the last, gaps included.
     span_h: f64,
-    /// Per mode.
+    /// Per mode: failures from the first reading to a horizon after the last.
     n_failures: Vec<usize>,
 }
 
@@ -246,6 +256,15 @@ impl Fate {
         }
     }
 
+    /// How many failures readings at these times, in order, could foresee.
+    fn n_seen(&self, times: &[Timestamp], horizon_h: f64) -> usize {
+        let (Some(first), Some(last)) = (times.first(), times.last()) else {
+            return 0;
+        };
+        let seen = |at: &&Timestamp| *at >= first && at.hours_since(*last) <= horizon_h;
+        self.failed.iter().filter(seen).count()
+    }
+
     fn outcome(&self, ts: Timestamp, horizon_h: f64) -> Outcome {
         let within = |t: &Timestamp| (0.0..=horizon_h).contains(&t.hours_since(ts));
         let ends_within = self.end.is_none_or(|end| end.hours_since(ts) < horizon_h);
@@ -256,5 +275,124 @@ impl Fate {
         } else {
             Outcome::Lasted
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forecare_catalogue::Catalogue;
+
+    use super::*;
+
+    const HORIZON_H: f64 = 24.0;
+
+    fn ts(hour: i64) -> Timestamp {
+        Timestamp::from_millis(hour * 3_600_000)
+    }
+
+    fn wear() -> ModeName {
+        ModeName::new("wear").unwrap()
+    }
+
+    /// Readings and failures at these hours.
+    fn history(readings: &[i64], failures: &[i64]) -> History {
+        let mut items: Vec<HistoryItem> = readings
+            .iter()
+            .map(|&hour| HistoryItem::Reading {
+                ts: ts(hour),
+                values: vec![Some(1.0)],
+            })
+            .chain(failures.iter().map(|&hour| HistoryItem::Failure {
+                ts: ts(hour),
+                mode: wear(),
+            }))
+            .collect();
+        items.sort_by_key(HistoryItem::ts);
+        History {
+            device: "p1".into(),
+            items,
+        }
+    }
+
+    fn rows(histories: &[History]) -> Rows {
+        let mode = Catalogue::parse(
+            r#"
+            [[class]]
+            name = "pump"
+            title = "Pump"
+            horizon_hours = 24
+            sample_interval_s = 3600
+            [[class.metric]]
+            name = "heat"
+            unit = "1"
+            [[class.mode]]
+            name = "wear"
+            title = "Wear"
+            iso14224 = "BRD"
+            procedure = "P"
+            work_hours = 1
+            cost_of_failure = 10
+            cost_of_acting = 5
+            [[depot]]
+            name = "d"
+            title = "D"
+            "#,
+        )
+        .unwrap()
+        .classes
+        .remove(0)
+        .modes
+        .remove(0);
+        let spec = FeatureSpec {
+            metrics: vec!["heat".into()],
+            codes: Vec::new(),
+            components: Vec::new(),
+        };
+        let histories: Vec<&History> = histories.iter().collect();
+        Rows::build(&spec, &[&mode], HORIZON_H, &histories)
+    }
+
+    #[test]
+    fn failures_without_telemetry_weigh_nothing() {
+        let readings: Vec<i64> = (1_000..1_500).collect();
+        let with = |failures: &[i64]| rows(&[history(&readings, failures)]).natural_weights(0);
+        let within = with(&[1_200]);
+        // Three failures long before the first reading; the last reading is well before the end.
+        assert_eq!(with(&[10, 300, 900, 1_200]), within);
+    }
+
+    #[test]
+    fn a_failure_within_the_horizon_of_the_last_reading_weighs() {
+        let mut readings: Vec<i64> = (0..400).collect();
+        // Most of the horizon before the failure was not kept.
+        readings.extend([900, 901]);
+        let weights = rows(&[history(&readings, &[920])]).natural_weights(0);
+        let kept = weights.len() - 1;
+        assert!(
+            weights[kept] > 5.0 * weights[0],
+            "{} {}",
+            weights[kept],
+            weights[0]
+        );
+    }
+
+    #[test]
+    fn rows_of_one_instant_have_finite_weights() {
+        for readings in [vec![5, 5, 5, 5, 5, 6, 7], vec![5, 5, 5], vec![5]] {
+            let rows = rows(&[history(&readings, &[10, 100])]);
+            let weights = rows.natural_weights(0);
+            assert!(
+                weights.iter().all(|w| w.is_finite() && *w > 0.0),
+                "{readings:?}: {weights:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_failure_told_by_two_histories_of_a_machine_counts_once() {
+        let hourly: Vec<i64> = (0..200).collect();
+        let daily: Vec<i64> = (0..9).map(|day| day * 24).collect();
+        let both = rows(&[history(&hourly, &[100, 150]), history(&daily, &[100, 150])]);
+        assert_eq!(both.n_failures, [2]);
     }
 }

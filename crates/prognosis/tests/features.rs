@@ -184,3 +184,28 @@ fn a_row_older_than_the_ring_changes_nothing() {
     state.push(ts(70 * HOUR_MS), &[Some(9.0)]);
     assert_eq!(state, before);
 }
+
+#[test]
+fn wild_but_finite_readings_leave_a_state_that_can_be_written_and_read() {
+    for wild in [1e200, -1e200, f64::MAX, f64::MIN] {
+        let mut state = FeatureState::new(1);
+        for (h, value) in (0i64..).zip([wild, wild, 1.0, -wild, 2.0, 3.0]) {
+            state.push(ts(h * HOUR_MS / 3), &[Some(value)]);
+        }
+        let json = serde_json::to_string(&state).unwrap();
+        let back: FeatureState = serde_json::from_str(&json).unwrap();
+        assert_eq!(back, state, "{wild}");
+        let mean = get(&state, ts(5 * HOUR_MS / 3), "m mean 3 h");
+        assert!(mean.is_finite(), "{wild}: {mean}");
+    }
+}
+
+#[test]
+fn a_replacement_told_late_does_not_make_a_component_older() {
+    let mut state = FeatureState::new(1);
+    let component = ComponentName::new("c").unwrap();
+    state.replaced(ts(50 * HOUR_MS), &component);
+    state.replaced(ts(10 * HOUR_MS), &component);
+    let age = get(&state, ts(60 * HOUR_MS), "hours since c replaced");
+    assert_eq!(age, 10.0);
+}

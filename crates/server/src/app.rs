@@ -23,7 +23,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use crate::auth::Keys;
+use crate::auth::{ADMIN, Keys};
 use crate::config::Config;
 use crate::desk::CareDesk;
 use crate::home::{Home, secret_hash};
@@ -44,8 +44,8 @@ pub(crate) struct AppOptions {
     pub(crate) home: Home,
     /// Settings.
     pub(crate) config: Config,
-    /// What is known of the machines.
-    pub(crate) catalogue: Catalogue,
+    /// What is known of the machines: text and content.
+    pub(crate) catalogue: (String, Catalogue),
     /// Judges readings.
     pub(crate) clock: Arc<dyn Clock>,
     /// Tells when messages arrive.
@@ -88,13 +88,14 @@ enum Broker {
     External(ExternalBroker),
 }
 
-/// Reads the catalogue file, or `built_in` where the path is empty.
+/// Text and content of the catalogue file, or of `built_in` where the path is empty.
 ///
 /// # Errors
 /// The file cannot be read, or is no catalogue.
-pub(crate) fn catalogue(path: &Path, built_in: &str) -> Result<Catalogue> {
+pub(crate) fn catalogue(path: &Path, built_in: &str) -> Result<(String, Catalogue)> {
     if path.as_os_str().is_empty() {
-        return Catalogue::parse(built_in).context("the built-in catalogue is damaged");
+        let catalogue = Catalogue::parse(built_in).context("the built-in catalogue is damaged")?;
+        return Ok((built_in.to_owned(), catalogue));
     }
     let text = std::fs::read_to_string(path).with_context(|| {
         format!(
@@ -102,8 +103,9 @@ pub(crate) fn catalogue(path: &Path, built_in: &str) -> Result<Catalogue> {
             path.display()
         )
     })?;
-    Catalogue::parse(&text)
-        .with_context(|| format!("the catalogue {} cannot be used", path.display()))
+    let catalogue = Catalogue::parse(&text)
+        .with_context(|| format!("the catalogue {} cannot be used", path.display()))?;
+    Ok((text, catalogue))
 }
 
 impl App {
@@ -121,6 +123,7 @@ impl App {
             notice,
             credentials,
         } = options;
+        let (catalogue_text, catalogue) = catalogue;
         let token = home.api_token()?;
         // The port first: it is the cheapest thing to fail on.
         let listener = TcpListener::bind(config.http.listen).await.with_context(|| {
@@ -136,6 +139,8 @@ impl App {
             config.models.dir.clone()
         };
         let models = models::load(&model_dir, &catalogue)?;
+        // Tools that open this store later must know its classes.
+        home.keep_catalogue(&catalogue_text)?;
         let sqlite = Arc::new(SqliteStore::open(
             &home.database(),
             &catalogue,
@@ -145,7 +150,7 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let keys = Keys::new(store.credentials().await?, config.mqtt.anonymous);
         keys.add(Credential {
-            username: "admin".to_owned(),
+            username: ADMIN.to_owned(),
             role: CredentialRole::Api,
             secret_sha256: secret_hash(token.as_bytes()),
         });
@@ -190,6 +195,7 @@ impl App {
             control,
             stream.clone(),
             Arc::clone(&metrics),
+            care_wake,
         );
         let stopping = Arc::new(AtomicBool::new(false));
         let (stop_desk, desk_stopped) = watch::channel(false);
@@ -224,7 +230,7 @@ impl App {
             care: desk.clone(),
             broker,
             pipeline: tokio::spawn(pipeline.run(source, control_requests)),
-            desk: tokio::spawn(desk.run(care_wake, desk_stopped)),
+            desk: tokio::spawn(desk.run(desk_stopped)),
             api: tokio::spawn(forecare_api::serve(listener, state, async move {
                 // The sender lives as long as the service: an error means it is gone.
                 api_stopped.wait_for(|stop| *stop).await.ok();
@@ -252,12 +258,17 @@ impl App {
         format!("http://{}/", self.http_addr)
     }
 
-    /// Returns when the pipeline has ended by itself, with its reason.
+    /// Returns when a part of the service has ended by itself, which none should.
     ///
     /// # Errors
-    /// What ended it.
+    /// Always: what ended, and why.
     pub(crate) async fn failed(&mut self) -> Result<()> {
-        (&mut self.pipeline).await.context("the pipeline broke")?
+        tokio::select! {
+            ended = &mut self.pipeline => ended.context("the pipeline broke")??,
+            ended = &mut self.desk => ended.context("the care desk broke")?,
+            ended = &mut self.api => ended.context("the API broke")??,
+        }
+        bail!("a part of the service ended unexpectedly")
     }
 
     /// Stops in order: no more messages, pipeline drained, care desk idle, API closed, database closed.

@@ -9,6 +9,9 @@ use forecare_store::{Credential, CredentialRole};
 
 use crate::home::secret_hash;
 
+/// The user that the API token stands for.
+pub(crate) const ADMIN: &str = "admin";
+
 /// All credentials, shared by broker and API.
 #[derive(Clone, Default)]
 pub(crate) struct Keys {

@@ -175,7 +175,7 @@ impl Config {
         // FORECARE_HOME and FORECARE_CONFIG are options of the command line.
         figment = figment.merge(
             Env::prefixed("FORECARE_")
-                .ignore(&["home", "config", "datasets"])
+                .ignore(&["home", "config", "datasets", "replay_login"])
                 .split("__"),
         );
         for (key, value) in overrides {

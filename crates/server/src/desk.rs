@@ -21,6 +21,7 @@ use forecare_store::{
     Store, StoreError, TicketFilter, TicketWrite,
 };
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::metrics::Metrics;
@@ -43,6 +44,8 @@ pub(crate) struct CareDesk {
     control: mpsc::Sender<Control>,
     stream: broadcast::Sender<StreamEvent>,
     metrics: Arc<Metrics>,
+    /// Tasks may be waiting.
+    wake: Arc<Notify>,
     assets: Arc<Mutex<BTreeMap<DeviceId, Asset>>>,
 }
 
@@ -58,6 +61,7 @@ impl CareDesk {
         control: mpsc::Sender<Control>,
         stream: broadcast::Sender<StreamEvent>,
         metrics: Arc<Metrics>,
+        wake: Arc<Notify>,
     ) -> Self {
         Self {
             store,
@@ -67,19 +71,22 @@ impl CareDesk {
             control,
             stream,
             metrics,
+            wake,
             assets: Arc::default(),
         }
     }
 
     /// Works until `stop` turns true and the queue is empty.
-    pub(crate) async fn run(self, wake: Arc<Notify>, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             match self.work().await {
                 Ok(0) if *stop.borrow() => return,
                 Ok(0) => {
                     tokio::select! {
-                        () = wake.notified() => {}
-                        () = tokio::time::sleep(SWEEP_EVERY) => {
+                        () = self.wake.notified() => {}
+                        _ = sweep.tick() => {
                             if let Err(failure) = self.sweep(None, self.clock.now()).await {
                                 warn!(error = %chain(&failure), "timers not looked at");
                             }
@@ -116,6 +123,10 @@ impl CareDesk {
                 CareTask::Cleared { device, at, .. } => {
                     self.done(id, *at).await?;
                     self.sweep(Some(device), *at).await?;
+                }
+                CareTask::Repaired { device, modes, at } => {
+                    self.repaired(device, modes, *at).await?;
+                    self.done(id, *at).await?;
                 }
                 CareTask::Replaced {
                     device,
@@ -236,6 +247,30 @@ impl CareDesk {
         Ok(())
     }
 
+    /// The detectors forget. Once more after a crash does no harm.
+    async fn repaired(
+        &self,
+        device: &DeviceId,
+        modes: &[ModeName],
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Control::Repaired(device.clone(), modes.to_vec(), at, reply);
+        let stopped = || StoreError::Unavailable {
+            what: "the pipeline has stopped".to_owned(),
+            source: None,
+        };
+        self.control
+            .send(request)
+            .await
+            .map_err(|_closed| stopped())?;
+        match answer.await.map_err(|_closed| stopped())? {
+            // A device that is no longer registered has nothing to forget.
+            Err(StoreError::NotFound(_)) => Ok(()),
+            other => other,
+        }
+    }
+
     /// A component was replaced: tickets for its modes that nobody started on have lost their reason.
     async fn replaced(
         &self,
@@ -285,7 +320,7 @@ impl CareDesk {
             before = page.last().map(|p| p.position);
             let full = page.len() == PAGE;
             for ticket in page {
-                self.timers(ticket.item, now).await?;
+                self.timers(ticket.item, now, device.is_some()).await?;
             }
             if !full {
                 return Ok(());
@@ -293,7 +328,12 @@ impl CareDesk {
         }
     }
 
-    async fn timers(&self, ticket: Ticket, now: Timestamp) -> Result<(), StoreError> {
+    async fn timers(
+        &self,
+        ticket: Ticket,
+        now: Timestamp,
+        swept_alone: bool,
+    ) -> Result<(), StoreError> {
         // A silent device is no sign of health: only time with readings counts against the evidence.
         let heard = self
             .store
@@ -301,9 +341,11 @@ impl CareDesk {
             .await?
             .unwrap_or(ticket.evidence_at);
         let judged = now.min(heard);
+        // Evidence up to the newest reading may still be queued.
+        let settled = swept_alone || self.store.next_tasks(1).await?.is_empty();
         let mut ticket = ticket;
         if let Some(after) = confirm_due(&ticket, &self.policy, now)
-            .or_else(|| withdraw_due(&ticket, false, &self.policy, judged))
+            .or_else(|| withdraw_due(&ticket, false, &self.policy, judged).filter(|_| settled))
             && let Some(stored) = self.update(after, now).await?
         {
             ticket = stored;
@@ -562,23 +604,34 @@ impl Desk for CareDesk {
         by: Actor,
     ) -> Result<Ticket, DeskError> {
         let failed = |failure: StoreError| desk_error(&failure);
+        // A key counts for this ticket only.
+        let key = request.idempotency_key.map(|key| format!("{id}:{key}"));
+        if let Some(key) = &key
+            && let Some(CareOutcome::Updated(ticket)) =
+                self.store.outcome(key).await.map_err(failed)?
+        {
+            return Ok(*ticket);
+        }
         let ticket = self.store.ticket(id).await.map_err(failed)?;
-        if let Some(version) = request.if_version
-            && version != ticket.version
-            && request.idempotency_key.is_none()
+        if request
+            .if_version
+            .is_some_and(|version| version != ticket.version)
         {
             return Err(DeskError::PreconditionFailed {
                 current: ticket.version,
             });
         }
+        for (part, _) in &request.parts_used {
+            if self.catalogue.part(part).is_none() {
+                return Err(DeskError::Invalid(format!(
+                    "the catalogue has no part \"{part}\""
+                )));
+            }
+        }
         let now = self.clock.now();
         let mut after =
             match transition(&ticket, request.to, by, &request.why, request.verdict, now) {
                 Ok(after) => after,
-                // A repeated request finds the ticket already moved: the store knows its key.
-                Err(_) if request.idempotency_key.is_some() && ticket.state == request.to => {
-                    ticket.clone()
-                }
                 Err(TransitionError::Illegal(illegal)) => {
                     return Err(DeskError::Conflict(illegal.to_string()));
                 }
@@ -597,9 +650,23 @@ impl Desk for CareDesk {
             }
             after.technician = Some(technician);
         }
-        let label = (request.to == TicketState::Resolved)
-            .then(|| label_of(&after))
-            .flatten();
+        let verdict = after
+            .verdict
+            .clone()
+            .filter(|_| request.to == TicketState::Resolved);
+        // The detectors forget what the ticket was about in any case: a fault that was mended is gone, and one
+        // that was not found is this machine's normal, or its sensor's.
+        let follow_up = verdict.map(|verdict| CareTask::Repaired {
+            device: after.device.clone(),
+            modes: match verdict {
+                Verdict::WrongMode { actual } => vec![after.mode.clone(), actual],
+                Verdict::Confirmed { .. }
+                | Verdict::TooEarly
+                | Verdict::NoFaultFound
+                | Verdict::DataFault => vec![after.mode.clone()],
+            },
+            at: now,
+        });
         let needs = if request.to == TicketState::Reopened {
             self.missing_parts(&after, now).await.map_err(failed)?
         } else {
@@ -607,9 +674,10 @@ impl Desk for CareDesk {
         };
         let commit = CareCommit {
             needs,
-            idempotency_key: request.idempotency_key,
+            label: follow_up.as_ref().and_then(|_| label_of(&after)),
+            follow_up,
+            idempotency_key: key,
             ticket: changed(after, request.parts_used),
-            label,
             at: now,
             ..CareCommit::default()
         };
@@ -617,29 +685,17 @@ impl Desk for CareDesk {
             Ok(CareOutcome::Updated(ticket)) => *ticket,
             Ok(_) => self.store.ticket(id).await.map_err(failed)?,
             Err(StoreError::Conflict(text)) => {
-                let current = self.store.ticket(id).await.map_err(failed)?;
-                if current.version != ticket.version {
-                    return Err(DeskError::PreconditionFailed {
-                        current: current.version,
-                    });
-                }
-                return Err(DeskError::Conflict(text));
+                let current = self.store.ticket(id).await.map_err(failed)?.version;
+                return Err(match request.if_version {
+                    Some(_) if current != ticket.version => {
+                        DeskError::PreconditionFailed { current }
+                    }
+                    _ => DeskError::Conflict(text),
+                });
             }
             Err(failure) => return Err(desk_error(&failure)),
         };
-        if stored.state == TicketState::Resolved
-            && let Some(verdict) = &stored.verdict
-        {
-            let cured: Vec<ModeName> = match verdict {
-                Verdict::Confirmed { .. } | Verdict::TooEarly => vec![stored.mode.clone()],
-                Verdict::WrongMode { actual } => vec![stored.mode.clone(), actual.clone()],
-                // Nothing was mended: what is there is this machine's normal, or its sensor's.
-                Verdict::NoFaultFound | Verdict::DataFault => vec![stored.mode.clone()],
-            };
-            let device = stored.device.clone();
-            self.ask_pipeline(|reply| Control::Repaired(device, cured, now, reply))
-                .await?;
-        }
+        self.wake.notify_one();
         self.tell(StreamEvent::Ticket(Box::new(stored.clone())));
         Ok(stored)
     }

@@ -71,6 +71,18 @@ impl Home {
         self.dir.join("models")
     }
 
+    /// Keeps the text of the catalogue that the store is laid out for.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub(crate) fn keep_catalogue(&self, text: &str) -> Result<()> {
+        let path = kept_catalogue(&self.dir);
+        let partial = path.with_extension("toml.part");
+        fs::write(&partial, text)
+            .and_then(|()| fs::rename(&partial, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// The token file.
     #[must_use]
     pub(crate) fn token_file(&self) -> PathBuf {
@@ -107,6 +119,12 @@ impl Home {
         file.sync_all()?;
         Ok(token)
     }
+}
+
+/// Where an instance keeps the catalogue that its store is laid out for.
+#[must_use]
+pub(crate) fn kept_catalogue(home: &Path) -> PathBuf {
+    home.join("catalogue.toml")
 }
 
 /// A new random secret: 32 bytes in hex.

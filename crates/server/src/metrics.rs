@@ -22,18 +22,18 @@ pub(crate) struct Metrics {
     rejected: IntCounterVec,
     alarms: IntCounterVec,
     reservations: IntCounterVec,
-    ingest: IngestGauges,
+    ingest: IngestMetrics,
 }
 
-/// Copies of what the sources count, refreshed before a scrape.
-struct IngestGauges {
-    received: IntGauge,
-    acknowledged: IntGauge,
-    reconnects: IntGauge,
+/// What the sources count, brought over before a scrape.
+struct IngestMetrics {
+    received: IntCounter,
+    acknowledged: IntCounter,
+    reconnects: IntCounter,
+    refused_credentials: IntCounter,
+    refused_topics: IntCounter,
     connected: IntGauge,
     queue: IntGauge,
-    refused_auth: IntGauge,
-    refused_topic: IntGauge,
 }
 
 impl Metrics {
@@ -140,21 +140,27 @@ impl Metrics {
             rejected,
             alarms,
             reservations,
-            ingest: IngestGauges {
-                received: gauge(
+            ingest: IngestMetrics {
+                received: counter(r, "forecare_ingest_received_total", "Messages received.")?,
+                acknowledged: counter(
                     r,
-                    "forecare_ingest_received",
-                    "Messages received since start.",
+                    "forecare_ingest_acknowledged_total",
+                    "Messages acknowledged.",
                 )?,
-                acknowledged: gauge(
+                reconnects: counter(
                     r,
-                    "forecare_ingest_acknowledged",
-                    "Messages acknowledged since start.",
+                    "forecare_ingest_reconnects_total",
+                    "Reconnections to the broker.",
                 )?,
-                reconnects: gauge(
+                refused_credentials: counter(
                     r,
-                    "forecare_ingest_reconnects",
-                    "Reconnections to the broker since start.",
+                    "forecare_ingest_refused_credentials_total",
+                    "Connections refused for their credentials.",
+                )?,
+                refused_topics: counter(
+                    r,
+                    "forecare_ingest_refused_topics_total",
+                    "Publishes and subscriptions refused for their topic.",
                 )?,
                 connected: gauge(
                     r,
@@ -165,16 +171,6 @@ impl Metrics {
                     r,
                     "forecare_ingest_queue_messages",
                     "Messages between broker and pipeline.",
-                )?,
-                refused_auth: gauge(
-                    r,
-                    "forecare_ingest_refused_credentials",
-                    "Connections refused since start.",
-                )?,
-                refused_topic: gauge(
-                    r,
-                    "forecare_ingest_refused_topics",
-                    "Publishes or subscriptions refused since start.",
                 )?,
             },
             registry,
@@ -203,19 +199,17 @@ impl Metrics {
         self.reservations.with_label_values(&[label]).inc();
     }
 
-    /// Copies the sources' counts.
+    /// Brings the sources' counts over.
     pub(crate) fn refresh(&self, stats: &IngestStats) {
-        let set =
-            |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        set(&self.ingest.received, stats.received());
-        set(&self.ingest.acknowledged, stats.acked());
-        set(&self.ingest.reconnects, stats.reconnects());
-        set(&self.ingest.connected, u64::from(stats.connected()));
-        self.ingest
-            .queue
-            .set(i64::try_from(stats.queue_len()).unwrap_or(i64::MAX));
-        set(&self.ingest.refused_auth, stats.refused_auth());
-        set(&self.ingest.refused_topic, stats.refused_topic());
+        let grow = |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
+        grow(&self.ingest.received, stats.received());
+        grow(&self.ingest.acknowledged, stats.acked());
+        grow(&self.ingest.reconnects, stats.reconnects());
+        grow(&self.ingest.refused_credentials, stats.refused_auth());
+        grow(&self.ingest.refused_topics, stats.refused_topic());
+        self.ingest.connected.set(i64::from(stats.connected()));
+        let queued = i64::try_from(stats.queue_len()).unwrap_or(i64::MAX);
+        self.ingest.queue.set(queued);
     }
 }
 

@@ -57,6 +57,10 @@ pub(crate) fn commit_care(
         conn.prepare_cached("INSERT INTO labels (body) VALUES (?1)")?
             .execute([text::sound_json(label, "verdict")?])?;
     }
+    if let Some(task) = &commit.follow_up {
+        conn.prepare_cached("INSERT INTO care_tasks (body) VALUES (?1)")?
+            .execute([text::sound_json(task, "care task")?])?;
+    }
     if let Some(key) = &commit.idempotency_key {
         keep_outcome(conn, key, &outcome)?;
     }
@@ -210,7 +214,7 @@ enum Kept {
     AlreadyDone,
 }
 
-fn first_outcome(conn: &Connection, key: &str) -> Outcome<Option<CareOutcome>> {
+pub(crate) fn first_outcome(conn: &Connection, key: &str) -> Outcome<Option<CareOutcome>> {
     let body: Option<String> = conn
         .prepare_cached("SELECT body FROM care_outcomes WHERE idempotency_key = ?1")?
         .query_row([key], |r| r.get(0))

@@ -121,7 +121,8 @@ pub(crate) fn commit_batch(
     for NewTask(task) in &batch.tasks {
         let (CareTask::Assess { device, at, .. }
         | CareTask::Cleared { device, at, .. }
-        | CareTask::Replaced { device, at, .. }) = task;
+        | CareTask::Replaced { device, at, .. }
+        | CareTask::Repaired { device, at, .. }) = task;
         match text::json(task)? {
             Some(body) => {
                 conn.prepare_cached("INSERT INTO care_tasks (body) VALUES (?1)")?

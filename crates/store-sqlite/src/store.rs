@@ -275,6 +275,13 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn outcome(&self, idempotency_key: &str) -> Result<Option<CareOutcome>, StoreError> {
+        let key = idempotency_key.to_owned();
+        self.pool
+            .read("outcome", move |conn, _| desk::first_outcome(conn, &key))
+            .await
+    }
+
     async fn commit_care(&self, commit: CareCommit) -> Result<CareOutcome, StoreError> {
         let work = move |conn: &_, _: &_, catalogue: &_, _: &mut _| {
             desk::commit_care(conn, catalogue, &commit)

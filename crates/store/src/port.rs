@@ -165,6 +165,8 @@ pub struct CareCommit {
     pub needs: Vec<(TicketId, Need)>,
     /// A verdict to learn from.
     pub label: Option<Label>,
+    /// A task to queue behind this step.
+    pub follow_up: Option<CareTask>,
     /// When.
     pub at: Timestamp,
 }
@@ -492,6 +494,8 @@ pub trait Store: Send + Sync {
     async fn next_tasks(&self, limit: usize) -> Result<Vec<(TaskId, CareTask)>, StoreError>;
     /// Stores one step of the care desk.
     async fn commit_care(&self, commit: CareCommit) -> Result<CareOutcome, StoreError>;
+    /// The outcome of the step that was stored under this key, if there was one.
+    async fn outcome(&self, idempotency_key: &str) -> Result<Option<CareOutcome>, StoreError>;
     /// Moves stock; returns the item after it.
     async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError>;
     /// Every part at every depot of the catalogue.

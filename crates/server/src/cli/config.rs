@@ -30,7 +30,7 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
     match command {
         ConfigCommand::Check(args) => {
             let config = Config::load(args.config.as_deref(), &[])?;
-            let catalogue = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
+            let (_, catalogue) = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
             println!(
                 "ok: {} asset classes, {} parts, broker {}, console http://{}/",
                 catalogue.classes.len(),

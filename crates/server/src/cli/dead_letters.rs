@@ -9,9 +9,10 @@ use forecare_domain::{Clock, RejectReason};
 use forecare_store::{PageRequest, Store};
 use forecare_store_sqlite::SqliteStore;
 
-use super::{DEMO_CATALOGUE, HomeArg, SERVE_HOME};
+use super::{HomeArg, SERVE_HOME};
 use crate::app::catalogue;
 use crate::clock::SystemClock;
+use crate::home::kept_catalogue;
 
 #[derive(Debug, Args)]
 pub(crate) struct DeadLettersArgs {
@@ -39,7 +40,7 @@ pub(crate) async fn run(args: DeadLettersArgs) -> Result<()> {
             }
         },
     };
-    let store = open_existing(&args.home.or(SERVE_HOME), DEMO_CATALOGUE)?;
+    let store = open_existing(&args.home.or(SERVE_HOME))?;
     let counts = store.rejection_counts().await?;
     if counts.iter().all(|(_, n)| *n == 0) {
         println!("no message was refused");
@@ -84,7 +85,7 @@ pub(crate) async fn run(args: DeadLettersArgs) -> Result<()> {
 }
 
 /// Opens the store of an instance that may be running: reading needs no lock.
-pub(crate) fn open_existing(home: &Path, built_in: &str) -> Result<Arc<SqliteStore>> {
+pub(crate) fn open_existing(home: &Path) -> Result<Arc<SqliteStore>> {
     let database = home.join("forecare.sqlite");
     if !database.is_file() {
         bail!(
@@ -92,7 +93,7 @@ pub(crate) fn open_existing(home: &Path, built_in: &str) -> Result<Arc<SqliteSto
             home.display()
         );
     }
-    let catalogue = catalogue(Path::new(""), built_in)?;
+    let (_, catalogue) = catalogue(&kept_catalogue(home), "")?;
     Ok(Arc::new(SqliteStore::open(
         &database,
         &catalogue,

@@ -37,6 +37,8 @@ const TIME_SETTING: &str = "demo.time";
 const START_DAYS_AGO: f64 = 60.0;
 /// Simulated hours from the start to the first fault.
 const FIRST_ONSET_HOURS: f64 = 6.0;
+/// Longest wait for what is under way at the end.
+const SETTLE_MAX: Duration = Duration::from_secs(30);
 const PAGE: usize = 1_000;
 
 #[derive(Debug, Args)]
@@ -127,7 +129,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
         &std::env::var("FORECARE_LOG__FILTER").unwrap_or_else(|_| "warn".to_owned()),
         LogFormat::Text,
     )?;
-    let catalogue = catalogue(Path::new(""), DEMO_CATALOGUE)?;
+    let (catalogue_text, catalogue) = catalogue(Path::new(""), DEMO_CATALOGUE)?;
     let home = Home::open(&args.home.or(DEMO_HOME))?;
     let home_dir = home.token_file();
     let config = Config::load(
@@ -168,7 +170,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     let app = App::start(AppOptions {
         home,
         config,
-        catalogue: catalogue.clone(),
+        catalogue: (catalogue_text, catalogue.clone()),
         clock: Arc::clone(&clock),
         arrival_clock: Arc::clone(&clock),
         notice: Some(format!("Simulated fleet in simulated time: {pace}")),
@@ -245,7 +247,9 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
             .await
             .context("the simulated fleet broke")??;
     }
-    let end = clock.now();
+    // What was not delivered could not be foreseen.
+    let end = published.published_up_to().min(clock.now());
+    settle(&app).await?;
     let store = Arc::clone(&app.store);
     store.put_setting(TIME_SETTING, &end.to_string()).await?;
     let stats = Arc::clone(&app.stats);
@@ -264,6 +268,18 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
         let json = serde_json::to_string_pretty(&summary)?;
         std::fs::write(path, json + "\n")
             .with_context(|| format!("cannot write the report {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Waits until everything that was delivered is stored and the care desk has nothing left to do.
+async fn settle(app: &App) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + SETTLE_MAX;
+    while app.stats.in_flight() > 0 || !app.store.next_tasks(1).await?.is_empty() {
+        if tokio::time::Instant::now() > deadline {
+            bail!("the pipeline did not come to rest within {SETTLE_MAX:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }

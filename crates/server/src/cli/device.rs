@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use forecare_catalogue::Catalogue;
 use forecare_domain::{Asset, AssetId, ClassName, Clock, DeviceId};
 use forecare_store::{Credential, CredentialRole, Store};
 use forecare_store_sqlite::SqliteStore;
 
 use super::{DEMO_CATALOGUE, HomeArg, SERVE_HOME};
 use crate::app::catalogue;
+use crate::auth::ADMIN;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::home::{Home, new_secret, secret_hash};
+use crate::home::{Home, kept_catalogue, new_secret, secret_hash};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
@@ -61,9 +63,7 @@ pub(crate) async fn run(command: DeviceCommand) -> Result<()> {
         DeviceCommand::Add(args) => add(args).await,
         DeviceCommand::AddGateway(args) => {
             let name = DeviceId::new(&args.name).context("the gateway's name cannot be used")?;
-            let config = Config::load(args.instance.config.as_deref(), &[])?;
-            let catalogue = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
-            let home = Home::open(&args.instance.home.or(SERVE_HOME))?;
+            let (home, catalogue) = instance(args.instance)?;
             let store = SqliteStore::open(&home.database(), &catalogue, SystemClock.now())?;
             give_secret(&store, name.as_str(), CredentialRole::Gateway).await?;
             store.close()?;
@@ -75,8 +75,7 @@ pub(crate) async fn run(command: DeviceCommand) -> Result<()> {
 async fn add(args: AddArgs) -> Result<()> {
     let device = DeviceId::new(&args.id).context("the device's id cannot be used")?;
     let class = ClassName::new(&args.class).context("the class cannot be used")?;
-    let config = Config::load(args.instance.config.as_deref(), &[])?;
-    let catalogue = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
+    let (home, catalogue) = instance(args.instance)?;
     if catalogue.class(&class).is_none() {
         let known: Vec<&str> = catalogue.classes.iter().map(|c| c.name.as_str()).collect();
         bail!(
@@ -84,25 +83,64 @@ async fn add(args: AddArgs) -> Result<()> {
             known.join(", ")
         );
     }
-    let home = Home::open(&args.instance.home.or(SERVE_HOME))?;
     let store = SqliteStore::open(&home.database(), &catalogue, SystemClock.now())?;
-    store
-        .register_assets(vec![Asset {
-            id: AssetId::new(device.as_str())?,
-            name: args.name.unwrap_or_else(|| device.to_string()),
-            device: device.clone(),
-            class,
-            site: args.site,
-            depot: None,
-            registered_at: SystemClock.now(),
-        }])
-        .await?;
+    let known = store
+        .assets()
+        .await?
+        .into_iter()
+        .any(|a| a.device == device);
+    if known {
+        eprintln!("{device} is registered already: it gets a new password, the rest stays");
+    } else {
+        store
+            .register_assets(vec![Asset {
+                id: AssetId::new(device.as_str())?,
+                name: args.name.unwrap_or_else(|| device.to_string()),
+                device: device.clone(),
+                class,
+                site: args.site,
+                depot: None,
+                registered_at: SystemClock.now(),
+            }])
+            .await?;
+    }
     give_secret(&store, device.as_str(), CredentialRole::Device).await?;
     store.close()?;
     Ok(())
 }
 
+/// The instance, and the catalogue its store is laid out for: that of the config file, else the one it last
+/// ran with.
+fn instance(args: InstanceArgs) -> Result<(Home, Catalogue)> {
+    let dir = args.home.or(SERVE_HOME);
+    let kept = kept_catalogue(&dir);
+    let (text, catalogue) = if args.config.is_some() {
+        let config = Config::load(args.config.as_deref(), &[])?;
+        catalogue(&config.catalogue, DEMO_CATALOGUE)?
+    } else if kept.is_file() {
+        catalogue(&kept, "")?
+    } else {
+        bail!(
+            "there is no instance in {} yet: name its config file with --config, or start `forecare serve` there once",
+            dir.display()
+        );
+    };
+    let home = Home::open(&dir)?;
+    home.keep_catalogue(&text)?;
+    Ok((home, catalogue))
+}
+
 async fn give_secret(store: &dyn Store, username: &str, role: CredentialRole) -> Result<()> {
+    if username == ADMIN {
+        bail!("{ADMIN} is the name of the API's own user: choose another");
+    }
+    let taken = store.credentials().await?;
+    if taken
+        .iter()
+        .any(|c| c.username == username && c.role != role)
+    {
+        bail!("{username} has a credential of another kind already: choose another name");
+    }
     let secret = new_secret()?;
     store
         .put_credential(Credential {

@@ -60,7 +60,6 @@ pub(crate) struct ReplayArgs {
     #[arg(
         long,
         value_name = "NAME:PASSWORD",
-        requires = "mqtt",
         env = "FORECARE_REPLAY_LOGIN",
         hide_env_values = true
     )]
@@ -214,9 +213,17 @@ async fn here(args: ReplayArgs, data: &AzurePdm) -> Result<()> {
         if stored == files {
             "equals that of the files"
         } else {
-            "differs: the instance holds other readings of these machines too"
+            "differs from that of the files"
         }
     );
+    if stored.n_readings < files.n_readings {
+        bail!("readings are missing in the store");
+    }
+    if stored != files {
+        eprintln!(
+            "the instance holds other readings of these machines too: give every replay a directory of its own with --home"
+        );
+    }
     println!(
         "now: forecare report azure-pdm --data {}",
         args.data.display()

@@ -7,13 +7,13 @@ use clap::{Args, Subcommand};
 use forecare_datasets::azure_pdm::{
     AlarmRecord, AzurePdm, ComponentReport, MachineRange, Report, Telemetry, TicketRecord, report,
 };
-use forecare_domain::{ComponentName, Supply, Ticket, TicketState, Timestamp};
+use forecare_domain::{ComponentName, ReservationState, Supply, Ticket, TicketState, Timestamp};
 use forecare_store::{AlarmFilter, PageRequest, ReservationFilter, Store, TicketFilter};
 use serde::Serialize;
 
 use super::dead_letters::open_existing;
 use super::replay::{RUN_SETTING, Run, fingerprint_of, fingerprint_stored};
-use super::{AZURE_CATALOGUE, AZURE_HOME, HomeArg};
+use super::{AZURE_HOME, HomeArg};
 
 const PAGE: usize = 1_000;
 
@@ -57,7 +57,7 @@ struct Written {
 
 pub(crate) async fn run(command: ReportCommand) -> Result<()> {
     let ReportCommand::AzurePdm(args) = command;
-    let store = open_existing(&args.home.or(AZURE_HOME), AZURE_CATALOGUE)?;
+    let store = open_existing(&args.home.or(AZURE_HOME))?;
     let last: Option<Run> = match store.setting(RUN_SETTING).await? {
         Some(text) => {
             Some(serde_json::from_str(&text).context("the record of the last replay is damaged")?)
@@ -162,10 +162,13 @@ async fn tickets(store: &dyn Store, machines: &[u32]) -> Result<Vec<TicketRecord
                 component: ComponentName::new(ticket.mode.as_str())?,
                 opened_at: ticket.opened_at,
                 closed_at: closed_at(ticket),
-                // A back-order is no part in hand.
-                part_reserved: reservations
-                    .iter()
-                    .any(|r| !matches!(r.item.supply, Supply::BackOrder { .. })),
+                // Neither a back-order nor a hold that was given back is a part in hand.
+                part_reserved: !reservations.is_empty()
+                    && reservations.iter().all(|r| {
+                        let in_hand =
+                            r.item.state.is_live() || r.item.state == ReservationState::Consumed;
+                        in_hand && !matches!(r.item.supply, Supply::BackOrder { .. })
+                    }),
             });
         }
         if page.len() < PAGE {

@@ -66,7 +66,7 @@ pub(crate) fn run(command: TrainCommand) -> Result<()> {
 }
 
 fn azure(args: AzureArgs) -> Result<()> {
-    let catalogue = catalogue(Path::new(""), AZURE_CATALOGUE)?;
+    let (_, catalogue) = catalogue(Path::new(""), AZURE_CATALOGUE)?;
     let class = class(&catalogue, "azure-pdm-machine")?;
     // Hourly windows around failures, and the natural rate of daily means: together they tell a shift that
     // precedes a failure from one that does not.
@@ -90,7 +90,7 @@ fn azure(args: AzureArgs) -> Result<()> {
 }
 
 fn simulated(args: &SimulatedArgs) -> Result<()> {
-    let catalogue = catalogue(Path::new(""), DEMO_CATALOGUE)?;
+    let (_, catalogue) = catalogue(Path::new(""), DEMO_CATALOGUE)?;
     let class = class(&catalogue, forecare_simulator::CLASS)?;
     let mut fleet = forecare_simulator::histories(
         args.seed,

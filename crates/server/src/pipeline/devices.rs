@@ -111,13 +111,13 @@ impl Devices {
         for (device, entry) in &mut self.entries {
             let mut after = None;
             if let Some(checkpoint) = checkpoints.remove(device) {
-                match serde_json::from_slice::<Monitor>(&checkpoint.state) {
-                    Ok(monitor) => {
+                match Monitor::restored(&entry.context, &checkpoint.state) {
+                    Some(monitor) => {
                         after = monitor.watermark;
                         entry.monitor = monitor;
                     }
-                    Err(error) => {
-                        warn!(device.id = %device, %error, "checkpoint of another version: learning anew from the stored rows");
+                    None => {
+                        warn!(device.id = %device, "checkpoint of another version or catalogue: learning anew from the stored rows");
                     }
                 }
             }
@@ -170,6 +170,10 @@ impl Devices {
         if let Some(entry) = self.entries.get_mut(&window.device)
             && !entry.windows.contains(&window)
         {
+            // Rows long past are never judged again.
+            if let Some(watermark) = entry.monitor.watermark {
+                entry.windows.retain(|w| w.to > watermark);
+            }
             entry.windows.push(window);
         }
     }

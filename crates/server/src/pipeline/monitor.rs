@@ -1,6 +1,7 @@
 //! One device's chain from row to evidence: detectors, prognosis, episodes, trend, as one state that can be
 //! checkpointed and rebuilt bit for bit.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use forecare_catalogue::AssetClass;
@@ -8,8 +9,8 @@ use forecare_detect::{
     ClassDetector, DetectError, DetectSettings, DeviceDetector, EpisodeSettings, Episodes, Evidence,
 };
 use forecare_domain::{
-    Alarm, AlarmChange, AlarmSource, AssetHealth, CareTask, ComponentName, DeviceEvent, ModeName,
-    Prognosis, REPLACED_CODE, Row, Severity, Timestamp,
+    Alarm, AlarmChange, AlarmSource, AssetHealth, CareTask, ComponentName, DeviceEvent, MetricName,
+    ModeName, Prognosis, REPLACED_CODE, Row, Severity, Timestamp,
 };
 use forecare_prognosis::{FeatureState, Model, TrendState};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ use serde::{Deserialize, Serialize};
 const RECENT_EVENTS_MAX: usize = 32;
 /// Most metrics of one device that the catalogue does not know.
 pub(crate) const EXTRA_METRICS_MAX: usize = 64;
+/// How long a device's own report confirms a warning of the same mode, hours.
+const REPORTED_HOURS: f64 = 24.0;
 /// Share of the raising probability below which a prognosis no longer holds its alarm.
 const PROGNOSIS_HOLD_SHARE: f64 = 0.5;
 
@@ -108,6 +111,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Monitor {
     /// Time of the newest scored row.
     pub(crate) watermark: Option<Timestamp>,
+    /// The class's metrics when this state began: of another list it would mean nothing.
+    metrics: Vec<String>,
     newest: Vec<Option<f64>>,
     detector: DeviceDetector,
     episodes: Episodes,
@@ -115,14 +120,21 @@ pub(crate) struct Monitor {
     trend: TrendState,
     assessed: BTreeMap<ModeName, Assessed>,
     recent_events: VecDeque<(Timestamp, String)>,
+    /// Newest reported replacement of each component.
+    replaced: BTreeMap<ComponentName, Timestamp>,
+    /// Newest report of an event code that points to a mode.
+    reported: BTreeMap<ModeName, Timestamp>,
     /// Names of stored metrics that the catalogue does not know.
-    pub(crate) extra_metrics: BTreeSet<String>,
+    extra_metrics: BTreeSet<String>,
     /// Highest `seq` seen, and how many were missing below it.
     pub(crate) seq: Option<u64>,
     pub(crate) seq_missing: u64,
     /// Rows scored since the last checkpoint: what a restart would replay.
     #[serde(skip)]
     since_checkpoint: Vec<(Timestamp, u64)>,
+    /// Watermark of the newest checkpoint.
+    #[serde(skip)]
+    checkpointed_to: Option<Timestamp>,
     /// True when something happened that a replay of rows would not reproduce.
     #[serde(skip)]
     irregular: bool,
@@ -133,6 +145,7 @@ impl Monitor {
         let n_metrics = context.class.metrics.len();
         Self {
             watermark: None,
+            metrics: metric_names(context),
             newest: vec![None; n_metrics],
             detector: DeviceDetector::new(&context.detector),
             episodes: Episodes::new(),
@@ -140,12 +153,22 @@ impl Monitor {
             trend: TrendState::new(),
             assessed: BTreeMap::new(),
             recent_events: VecDeque::new(),
+            replaced: BTreeMap::new(),
+            reported: BTreeMap::new(),
             extra_metrics: BTreeSet::new(),
             seq: None,
             seq_missing: 0,
             since_checkpoint: Vec::new(),
+            checkpointed_to: None,
             irregular: false,
         }
+    }
+
+    /// The state of a checkpoint; `None` where it was written by another version or for other metrics.
+    pub(crate) fn restored(context: &ClassContext, state: &[u8]) -> Option<Self> {
+        let mut monitor: Self = serde_json::from_slice(state).ok()?;
+        monitor.checkpointed_to = monitor.watermark;
+        (monitor.metrics == metric_names(context)).then_some(monitor)
     }
 
     /// Takes the next row of the device. `suppressed`: a maintenance window covers it.
@@ -174,19 +197,25 @@ impl Monitor {
         };
         match placement {
             Placement::NotNewer => {
-                // A late row between checkpoint and watermark would be scored by a replay; a repetition of a
-                // row that was scored changes nothing.
+                // A late row between checkpoint and watermark would be scored by a replay; one before the
+                // checkpoint, or a repetition of a row that was scored, changes nothing.
+                let replayed = self.checkpointed_to.is_none_or(|mark| row.ts > mark);
                 let known = self
                     .since_checkpoint
                     .contains(&(row.ts, fingerprint(&row.values)));
-                self.irregular |= !known;
+                self.irregular |= replayed && !known;
                 return (placement, Outcome::default());
             }
             Placement::Merged => {
                 self.irregular = true;
-                for (old, new) in self.newest.iter_mut().zip(&row.values) {
+                // Only what is new counts: the rest was scored, or is refused by the store.
+                let mut added = row.clone();
+                for (new, old) in added.values.iter_mut().zip(&mut self.newest) {
+                    *new = new.filter(|_| old.is_none());
                     *old = old.or(*new);
                 }
+                let outcome = self.score(context, &added, judged_at, suppressed);
+                return (placement, outcome);
             }
             Placement::InOrder => {
                 self.newest.clone_from(&row.values);
@@ -261,7 +290,8 @@ impl Monitor {
 
     /// The care desk hears of a new or escalated episode, of a probability that has come to make acting
     /// worthwhile, again at intervals while an episode lasts, and of its end. Where no model speaks, a mere
-    /// warning is handed over only once it has lasted: short ones are mostly false.
+    /// warning is handed over only once it has lasted, or the device itself reports a code of that mode: short
+    /// ones are mostly false.
     fn tasks(
         &mut self,
         context: &ClassContext,
@@ -284,8 +314,10 @@ impl Monitor {
             let due = self.assessed.get(&alarm.mode).is_none_or(|last| {
                 (above && !last.above) || row.ts.hours_since(last.at) >= context.reassess_hours
             });
+            let reported = self.reported.get(&alarm.mode);
             let confirmed = prognosis.is_some()
                 || alarm.severity == Severity::Critical
+                || reported.is_some_and(|at| row.ts.hours_since(*at).abs() <= REPORTED_HOURS)
                 || row.ts.hours_since(alarm.raised_at) >= context.confirm_hours;
             if !(confirmed && (changed || due)) {
                 continue;
@@ -300,7 +332,10 @@ impl Monitor {
                 mode: alarm.mode.clone(),
                 alarm: alarm.id.clone(),
                 severity: alarm.severity,
-                probability: prognosis.map(|p| p.probability),
+                // A limit means what it says, whatever a model has learnt.
+                probability: prognosis
+                    .filter(|_| alarm.source != AlarmSource::Limit)
+                    .map(|p| p.probability),
                 horizon_hours: prognosis.map_or(context.class.horizon_hours, |p| p.horizon_hours),
                 rul: health.rul.clone(),
                 contributions: contributions.clone(),
@@ -334,20 +369,43 @@ impl Monitor {
         }
         self.recent_events.push_back(key);
         self.irregular = true;
-        let mut outcome = Outcome::default();
-        if event.code == REPLACED_CODE {
-            if let Some(component) = &event.component {
-                self.features.replaced(event.ts, component);
-                outcome = self.repaired(context, &context.modes_of(component), event.ts, judged_at);
-                outcome.tasks.push(CareTask::Replaced {
-                    device: event.device.clone(),
-                    component: component.clone(),
-                    at: judged_at,
-                });
-            }
-        } else {
+        if event.code != REPLACED_CODE {
             self.features.event(event.ts, &event.code);
+            for mode in &context.class.modes {
+                if mode.event_codes.contains(&event.code) {
+                    self.reported.insert(mode.name.clone(), event.ts);
+                }
+            }
+            return Outcome::default();
         }
+        let Some(component) = &event.component else {
+            return Outcome::default();
+        };
+        if self
+            .replaced
+            .get(component)
+            .is_some_and(|last| event.ts <= *last)
+        {
+            // An older report than the last one, or that one again.
+            return Outcome::default();
+        }
+        self.replaced.insert(component.clone(), event.ts);
+        self.features.replaced(event.ts, component);
+        // What was raised after the replacement speaks of the new component.
+        let younger: Vec<&ModeName> = self
+            .episodes
+            .active()
+            .filter(|a| a.raised_at > event.ts)
+            .map(|a| &a.mode)
+            .collect();
+        let mut cured = context.modes_of(component);
+        cured.retain(|mode| !younger.contains(&mode));
+        let mut outcome = self.repaired(context, &cured, event.ts, judged_at);
+        outcome.tasks.push(CareTask::Replaced {
+            device: event.device.clone(),
+            component: component.clone(),
+            at: event.ts,
+        });
         outcome
     }
 
@@ -377,6 +435,28 @@ impl Monitor {
         }
     }
 
+    /// Admits a metric that the catalogue does not know, up to the bound per device; gives a refused name back.
+    pub(crate) fn extra_metric<'a>(
+        &mut self,
+        name: Cow<'a, str>,
+    ) -> Result<MetricName, Cow<'a, str>> {
+        let is_known = self.extra_metrics.contains(name.as_ref());
+        if !is_known && self.extra_metrics.len() >= EXTRA_METRICS_MAX {
+            return Err(name);
+        }
+        match MetricName::new(name.as_ref()) {
+            Ok(metric) => {
+                if !is_known {
+                    // Rows alone would not bring the name back.
+                    self.irregular = true;
+                    self.extra_metrics.insert(name.into_owned());
+                }
+                Ok(metric)
+            }
+            Err(_) => Err(name),
+        }
+    }
+
     /// Notes a message's sequence number; returns how many numbers were skipped just before it.
     pub(crate) fn sequence(&mut self, seq: u64) -> u64 {
         let skipped = self
@@ -390,6 +470,11 @@ impl Monitor {
         }
         self.seq_missing = self.seq_missing.saturating_add(skipped);
         skipped
+    }
+
+    /// Something outside the rows has changed what they mean from now on.
+    pub(crate) fn touch(&mut self) {
+        self.irregular = true;
     }
 
     /// After a rebuild from rows the newest sequence number is unknown: rows do not carry it.
@@ -407,6 +492,7 @@ impl Monitor {
     /// Call once the state is part of a batch.
     pub(crate) fn checkpointed(&mut self) {
         self.since_checkpoint.clear();
+        self.checkpointed_to = self.watermark;
         self.irregular = false;
     }
 }
@@ -418,6 +504,11 @@ fn cleared(alarm: &Alarm, at: Timestamp) -> CareTask {
         alarm: alarm.id.clone(),
         at,
     }
+}
+
+fn metric_names(context: &ClassContext) -> Vec<String> {
+    let metrics = &context.class.metrics;
+    metrics.iter().map(|m| m.name.to_string()).collect()
 }
 
 /// Tells one row's values from another's at the same time.

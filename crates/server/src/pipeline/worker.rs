@@ -1,6 +1,5 @@
 //! The pipeline's loop: one batch, one transaction, then the acknowledgement.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,8 +7,8 @@ use std::time::Duration;
 
 use forecare_api::StreamEvent;
 use forecare_domain::{
-    Asset, AssetHealth, AssetId, ClassName, Clock, DeviceEvent, DeviceId, DeviceStatus, MetricName,
-    ModeName, RejectReason, Row, Timestamp,
+    Asset, AssetHealth, AssetId, ClassName, Clock, DeviceEvent, DeviceId, DeviceStatus, ModeName,
+    RejectReason, Row, Timestamp,
 };
 use forecare_ingest::{Batch, BatchLimit, Message, Source};
 use forecare_store::{CommitBatch, MaintenanceWindow, NewTask, ScoredRow, Store, StoreError};
@@ -247,7 +246,7 @@ impl Pipeline {
             for (name, value) in sample.values {
                 match context.class.metric_index(&name) {
                     Some(index) => row.values[index] = Some(value),
-                    None => match extra_metric(&mut entry.monitor.extra_metrics, name) {
+                    None => match entry.monitor.extra_metric(name) {
                         Ok(metric) => row.extra.push((metric, value)),
                         Err(name) => refused.push(name),
                     },
@@ -382,6 +381,17 @@ impl Pipeline {
     }
 
     async fn maintenance(&mut self, window: MaintenanceWindow) -> Result<(), StoreError> {
+        // Rows seen so far were judged without the window: a rebuild must not judge them again.
+        let mut draft = Draft::default();
+        if let Some(entry) = self.parts.devices.get_mut(&window.device) {
+            entry.monitor.touch();
+            draft.touched.insert(window.device.clone());
+            self.collect(&mut draft);
+        }
+        if let Err(failure) = self.parts.store.commit_batch(draft.commit).await {
+            self.start_over().await;
+            return Err(failure);
+        }
         self.parts
             .store
             .put_maintenance_window(window.clone())
@@ -448,25 +458,6 @@ impl Draft {
         if let Some(health) = outcome.health {
             self.health.insert(device.clone(), health);
         }
-    }
-}
-
-/// Admits a metric that the catalogue does not know, up to the bound per device.
-fn extra_metric<'a>(
-    known: &mut BTreeSet<String>,
-    name: Cow<'a, str>,
-) -> Result<MetricName, Cow<'a, str>> {
-    if !known.contains(name.as_ref()) && known.len() >= EXTRA_METRICS_MAX {
-        return Err(name);
-    }
-    match MetricName::new(name.as_ref()) {
-        Ok(metric) => {
-            if !known.contains(name.as_ref()) {
-                known.insert(name.into_owned());
-            }
-            Ok(metric)
-        }
-        Err(_) => Err(name),
     }
 }
 

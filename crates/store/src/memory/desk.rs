@@ -62,6 +62,10 @@ impl Desk {
         }
     }
 
+    pub(super) fn outcome(&self, idempotency_key: &str) -> Option<CareOutcome> {
+        self.outcomes.get(idempotency_key).cloned()
+    }
+
     pub(super) fn ticket(&self, id: TicketId) -> Result<&Ticket, StoreError> {
         let ticket = self.tickets.iter().find(|t| t.id == id);
         ticket.ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))
@@ -101,6 +105,7 @@ impl Desk {
         }
         self.decisions.extend(commit.decision);
         self.labels.extend(commit.label);
+        self.queue(commit.follow_up.into_iter().map(NewTask).collect());
         if let Some(key) = commit.idempotency_key {
             self.outcomes.insert(key, outcome.clone());
         }

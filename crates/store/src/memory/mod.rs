@@ -180,6 +180,10 @@ impl Store for MemoryStore {
         Ok(tasks.map(|(id, task)| (*id, task.clone())).collect())
     }
 
+    async fn outcome(&self, idempotency_key: &str) -> Result<Option<CareOutcome>, StoreError> {
+        Ok(self.state().desk.outcome(idempotency_key))
+    }
+
     async fn commit_care(&self, commit: CareCommit) -> Result<CareOutcome, StoreError> {
         let state = &mut *self.state();
         // Worked out on a copy, so that an error leaves nothing behind.
