@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -21,7 +21,7 @@ use crate::problem::Problem;
 /// Answers kept; the oldest goes first.
 const KEPT_MAX: usize = 1_024;
 /// Answers larger than this are not kept.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Owner and key.
 type Key = (String, String);
@@ -161,12 +161,18 @@ pub(crate) async fn replay(
         key: Some(key),
     };
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    if !response.status().is_success() {
+    let small = response.body().size_hint().upper();
+    let small = small.is_some_and(|bytes| bytes <= ANSWER_BYTES_MAX);
+    if !response.status().is_success() || !small {
+        // What was done is done: an answer too large to keep still goes to who asked.
         return Ok(response);
     }
     let (parts, body) = response.into_parts();
-    let body = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|_cause| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer is too large")
+    let body = to_bytes(body, usize::MAX).await.map_err(|_cause| {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the answer was cut short",
+        )
     })?;
     let answer = Answer {
         status: parts.status,
