@@ -115,9 +115,9 @@ impl EmbeddedBroker {
         stats: Arc<IngestStats>,
     ) -> Result<(EmbeddedBroker, EmbeddedSource), IngestError> {
         for (key, bound) in [
-            ("mqtt.queue_max", config.queue_max),
+            ("ingest.queue_max", config.queue_max),
             ("mqtt.clients_max", config.clients_max),
-            ("mqtt.payload_bytes_max", config.payload_bytes_max),
+            ("ingest.payload_bytes_max", config.payload_bytes_max),
         ] {
             if bound == 0 {
                 return Err(IngestError::BadSetting {

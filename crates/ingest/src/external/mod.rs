@@ -126,9 +126,9 @@ impl ExternalBroker {
                 "must be at least 1",
             ),
             (
-                "mqtt.session_expiry",
+                "mqtt.session_expiry_hours",
                 config.session_expiry.as_secs() == 0,
-                "must be at least 1 s: without a session the broker keeps nothing for us",
+                "must be at least 1: without a session the broker keeps nothing for us",
             ),
         ] {
             if wrong {
