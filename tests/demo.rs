@@ -1,4 +1,13 @@
 //! The first command: a machine degrades, an alarm, a ticket, a reserved part, before the failure.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,13 @@
 //! Against a real Mosquitto: nothing that the broker holds is lost when the service dies at any moment.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Longest wait for anything in a test.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The binary under test, with the environment of the developer's shell kept out.
-pub fn forecare() -> Command {
+pub(crate) fn forecare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forecare"));
     command.stdin(Stdio::null());
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("FORECARE_")) {
@@ -23,7 +23,7 @@ pub fn forecare() -> Command {
 }
 
 /// Runs to the end; returns success, standard output and standard error.
-pub fn run(command: &mut Command) -> (bool, String, String) {
+pub(crate) fn run(command: &mut Command) -> (bool, String, String) {
     let output = command.output().expect("the binary starts");
     (
         output.status.success(),
@@ -33,18 +33,18 @@ pub fn run(command: &mut Command) -> (bool, String, String) {
 }
 
 /// A running `serve` or `demo`.
-pub struct Service {
-    pub child: Child,
+pub(crate) struct Service {
+    pub(crate) child: Child,
     /// `host:port` of the embedded broker, where it has one.
-    pub mqtt: Option<String>,
+    pub(crate) mqtt: Option<String>,
     /// `http://host:port/`.
-    pub http: String,
-    pub token: String,
+    pub(crate) http: String,
+    pub(crate) token: String,
 }
 
 impl Service {
     /// Starts `command` and waits for the addresses it prints; the home directory gives the token.
-    pub fn start(command: &mut Command, home: &Path) -> Self {
+    pub(crate) fn start(command: &mut Command, home: &Path) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -97,7 +97,7 @@ impl Service {
         }
     }
 
-    pub fn mqtt_port(&self) -> u16 {
+    pub(crate) fn mqtt_port(&self) -> u16 {
         self.mqtt
             .as_deref()
             .and_then(|a| a.rsplit_once(':'))
@@ -105,7 +105,7 @@ impl Service {
             .expect("a port")
     }
 
-    pub fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let url = format!("{}{path}", self.http);
         let mut response = ureq::get(&url)
             .header("authorization", &format!("Bearer {}", self.token))
@@ -114,7 +114,7 @@ impl Service {
         response.body_mut().read_json().expect("JSON")
     }
 
-    pub fn text(&self, path: &str) -> String {
+    pub(crate) fn text(&self, path: &str) -> String {
         let url = format!("{}{path}", self.http);
         let mut response = ureq::get(&url)
             .header("authorization", &format!("Bearer {}", self.token))
@@ -124,7 +124,7 @@ impl Service {
     }
 
     /// Posts JSON; returns status and body.
-    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let url = format!("{}{path}", self.http);
         let mut response = ureq::post(&url)
             .config()
@@ -140,7 +140,7 @@ impl Service {
     }
 
     /// A metric's value, summed over its labels.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         self.text("metrics")
             .lines()
             .filter(|l| l.starts_with(name) && !l.starts_with('#'))
@@ -150,13 +150,13 @@ impl Service {
     }
 
     /// SIGKILL, as a power cut would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("reaped");
     }
 
     /// SIGTERM, and the exit it leads to.
-    pub fn stop(mut self) -> bool {
+    pub(crate) fn stop(mut self) -> bool {
         terminate(&mut self.child)
     }
 }
@@ -170,7 +170,7 @@ impl Drop for Service {
 }
 
 /// Ends a child of ours with SIGTERM; true when it ended well.
-pub fn terminate(child: &mut Child) -> bool {
+pub(crate) fn terminate(child: &mut Child) -> bool {
     Command::new("kill")
         .arg(child.id().to_string())
         .status()
@@ -186,7 +186,7 @@ pub fn terminate(child: &mut Child) -> bool {
 }
 
 /// Waits until `done` holds; fails with `what` at the deadline.
-pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !done() {
         assert!(Instant::now() < end, "waited {DEADLINE:?} for: {what}");
@@ -195,7 +195,7 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Directory of a public data set, where it is present.
-pub fn dataset(name: &str) -> Option<PathBuf> {
+pub(crate) fn dataset(name: &str) -> Option<PathBuf> {
     let base = std::env::var_os("FORECARE_DATASETS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
         PathBuf::from,
@@ -205,7 +205,7 @@ pub fn dataset(name: &str) -> Option<PathBuf> {
 
 /// A free loopback port. Another program may take it before it is used; tests that need a known port accept
 /// that.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|l| l.local_addr())
         .expect("a port")

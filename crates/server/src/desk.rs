@@ -199,7 +199,11 @@ impl CareDesk {
                     _ => TicketWrite::None,
                 }
             }
-            None if decision.act => {
+            // What a backlog tells of days ago opens nothing today.
+            None if decision.act
+                && assessment.at.hours_since(assessment.reading_ts)
+                    < self.policy.withdraw_after_hours =>
+            {
                 let load = self.load().await?;
                 TicketWrite::Open(Box::new(open_ticket(
                     &self.catalogue,
