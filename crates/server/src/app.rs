@@ -187,16 +187,17 @@ impl App {
             care_wake: Arc::clone(&care_wake),
             metrics: Arc::clone(&metrics),
         });
-        let desk = CareDesk::new(
-            Arc::clone(&store),
-            Arc::clone(&catalogue),
-            Arc::clone(&clock),
-            care_policy(&config),
+        let desk = CareDesk {
+            store: Arc::clone(&store),
+            catalogue: Arc::clone(&catalogue),
+            clock: Arc::clone(&clock),
+            policy: care_policy(&config),
             control,
-            stream.clone(),
-            Arc::clone(&metrics),
-            care_wake,
-        );
+            stream: stream.clone(),
+            metrics: Arc::clone(&metrics),
+            wake: care_wake,
+            assets: Arc::default(),
+        };
         let stopping = Arc::new(AtomicBool::new(false));
         let (stop_desk, desk_stopped) = watch::channel(false);
         let (stop_api, mut api_stopped) = watch::channel(false);

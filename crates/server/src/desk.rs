@@ -37,45 +37,23 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// The care desk. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct CareDesk {
-    store: Arc<dyn Store>,
-    catalogue: Arc<Catalogue>,
-    clock: Arc<dyn Clock>,
-    policy: CarePolicy,
-    control: mpsc::Sender<Control>,
-    stream: broadcast::Sender<StreamEvent>,
-    metrics: Arc<Metrics>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) policy: CarePolicy,
+    pub(crate) control: mpsc::Sender<Control>,
+    pub(crate) stream: broadcast::Sender<StreamEvent>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Tasks may be waiting.
-    wake: Arc<Notify>,
-    assets: Arc<Mutex<BTreeMap<DeviceId, Asset>>>,
+    pub(crate) wake: Arc<Notify>,
+    /// Assets by device, read from the store when one is not known.
+    pub(crate) assets: Arc<Mutex<BTreeMap<DeviceId, Asset>>>,
 }
 
 /// Precision of alarms by class and mode, from all verdicts.
 type Precisions = BTreeMap<(ClassName, ModeName), Precision>;
 
 impl CareDesk {
-    pub(crate) fn new(
-        store: Arc<dyn Store>,
-        catalogue: Arc<Catalogue>,
-        clock: Arc<dyn Clock>,
-        policy: CarePolicy,
-        control: mpsc::Sender<Control>,
-        stream: broadcast::Sender<StreamEvent>,
-        metrics: Arc<Metrics>,
-        wake: Arc<Notify>,
-    ) -> Self {
-        Self {
-            store,
-            catalogue,
-            clock,
-            policy,
-            control,
-            stream,
-            metrics,
-            wake,
-            assets: Arc::default(),
-        }
-    }
-
     /// Works until `stop` turns true and the queue is empty.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);

@@ -216,7 +216,12 @@ impl Client {
                                 self.name, message.topic
                             )));
                         }
-                        refused => {
+                        refused @ (PubAckReason::UnspecifiedError
+                        | PubAckReason::ImplementationSpecificError
+                        | PubAckReason::TopicNameInvalid
+                        | PubAckReason::PacketIdentifierInUse
+                        | PubAckReason::QuotaExceeded
+                        | PubAckReason::PayloadFormatInvalid) => {
                             warn!(client = %self.name, reason = ?refused, "publish refused, sending again");
                             return Err(Failure::Lost(format!("{refused:?}")));
                         }
