@@ -25,7 +25,7 @@ fn the_demo_foresees_its_faults_and_reserves_the_parts() {
             .args([
                 "demo",
                 "--for",
-                "75s",
+                "60s",
                 "--speed",
                 "7200",
                 "--mqtt-listen",

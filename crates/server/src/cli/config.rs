@@ -31,9 +31,15 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
         ConfigCommand::Check(args) => {
             let config = Config::load(args.config.as_deref(), &[])?;
             let (_, catalogue) = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
+            let classes: Vec<&str> = catalogue.classes.iter().map(|c| c.name.as_str()).collect();
             println!(
-                "ok: {} asset classes, {} parts, broker {}, console http://{}/",
-                catalogue.classes.len(),
+                "ok: catalogue {}, asset classes {}, {} parts; broker {}; console http://{}/",
+                if config.catalogue.as_os_str().is_empty() {
+                    "built in".to_owned()
+                } else {
+                    config.catalogue.display().to_string()
+                },
+                classes.join(", "),
                 catalogue.parts.len(),
                 if config.mqtt.url.is_empty() {
                     format!("embedded on {}", config.mqtt.listen)

@@ -1,5 +1,6 @@
 //! `forecare dead-letters`.
 
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ use super::{HomeArg, SERVE_HOME};
 use crate::app::catalogue;
 use crate::clock::SystemClock;
 use crate::home::kept_catalogue;
+
+/// Most characters of a payload shown.
+const PAYLOAD_CHARS_MAX: usize = 200;
 
 #[derive(Debug, Args)]
 pub(crate) struct DeadLettersArgs {
@@ -46,42 +50,38 @@ pub(crate) async fn run(args: DeadLettersArgs) -> Result<()> {
         println!("no message was refused");
         return Ok(());
     }
-    println!("{:<22} {:>12}", "reason", "refused");
+    let mut text = format!("{:<22} {:>12}\n", "reason", "refused");
     for (reason, n) in counts.iter().filter(|(_, n)| *n > 0) {
-        println!("{:<22} {n:>12}", reason.label());
+        text += &format!("{:<22} {n:>12}\n", reason.label());
     }
-    let letters = store
-        .dead_letters(
-            reason,
-            PageRequest {
-                before: None,
-                limit: usize::from(args.limit),
-            },
-        )
-        .await?;
-    println!("\nnewest {} kept:", letters.len());
+    let page = PageRequest {
+        before: None,
+        limit: usize::from(args.limit),
+    };
+    let letters = store.dead_letters(reason, page).await?;
+    text += &format!("\nnewest {} kept:\n", letters.len());
     for letter in letters {
         let letter = letter.item;
-        println!(
-            "{}  {}  {}",
+        let payload: String = letter.payload.escape_ascii().to_string();
+        text += &format!(
+            "{}  {}  {}\n    {}\n    payload, {} bytes: {}\n",
             letter.received_at,
             letter.reason.label(),
-            letter.topic
-        );
-        println!("    {}", letter.detail);
-        println!(
-            "    payload, {} bytes: {}",
+            letter.topic,
+            letter.detail,
             letter.payload_bytes,
-            letter
-                .payload
-                .escape_ascii()
-                .to_string()
+            payload
+                .trim_end()
                 .chars()
-                .take(200)
+                .take(PAYLOAD_CHARS_MAX)
                 .collect::<String>()
         );
     }
-    Ok(())
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // The reader, such as `head`, has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 /// Opens the store of an instance that may be running: reading needs no lock.

@@ -224,7 +224,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     let mut app = app;
     let progress = Progress::line();
     let watched = {
-        let watching = watch_events(&mut events, &progress, &clock, &published);
+        let watching = watch_events(&mut events, &progress, &clock, &published, start);
         let timer = async {
             match args.duration {
                 Some(duration) => tokio::time::sleep(duration).await,
@@ -332,6 +332,7 @@ async fn watch_events(
     progress: &Progress,
     clock: &Arc<dyn Clock>,
     published: &PublishStats,
+    start: Timestamp,
 ) {
     let (mut n_alarms, mut n_tickets, mut n_parts) = (0_u64, 0_u64, 0_u64);
     let mut tick = tokio::time::interval(Duration::from_millis(500));
@@ -352,7 +353,7 @@ async fn watch_events(
                 progress.say(line);
             }
             event = events.recv() => match event {
-                Ok(StreamEvent::Alarm(AlarmChange::Raised(alarm))) => {
+                Ok(StreamEvent::Alarm(AlarmChange::Raised(alarm))) if alarm.raised_at >= start => {
                     n_alarms += 1;
                     let reasons: Vec<String> = alarm
                         .contributions

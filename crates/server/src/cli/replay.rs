@@ -139,6 +139,15 @@ async fn here(args: ReplayArgs, data: &AzurePdm) -> Result<()> {
             ("http.listen", format!("{:?}", args.http)),
         ],
     )?;
+    if !home.models().join("azure-pdm-machine.json").is_file()
+        && config.models.dir.as_os_str().is_empty()
+    {
+        eprintln!(
+            "no model of these machines in {}: the detectors work alone; to learn one: forecare train azure-pdm --data {}",
+            home.models().display(),
+            args.data.display()
+        );
+    }
     let mut secrets = BTreeMap::new();
     let mut credentials = Vec::new();
     for machine in &data.machines {

@@ -521,3 +521,153 @@ fn fingerprint(values: &[Option<f64>]) -> u64 {
                 .rotate_left(23)
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use forecare_catalogue::Catalogue;
+    use forecare_domain::{DeviceId, EventSeverity};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    fn context() -> ClassContext {
+        let catalogue = Catalogue::parse(crate::cli::DEMO_CATALOGUE).unwrap();
+        ClassContext::new(
+            catalogue.classes[0].clone(),
+            None,
+            &DetectSettings::default(),
+            EpisodeSettings::default(),
+            12.0,
+            12.0,
+            0.0,
+        )
+        .unwrap()
+    }
+
+    /// What may happen to a device.
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// The next row, some minutes later; a mask of metrics.
+        Next(u8, u8, i16),
+        /// A row for an earlier or the newest time again, perhaps with other metrics.
+        Again(u8, u8, i16),
+        /// A row between earlier ones.
+        Late(u8, i16),
+        Event(bool),
+        Repaired,
+        /// The batch ends here; then, perhaps, the process dies.
+        Commit(bool),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (1_u8..90, any::<u8>(), any::<i16>()).prop_map(|(m, mask, v)| Step::Next(m, mask, v)),
+            2 => (any::<u8>(), any::<u8>(), any::<i16>()).prop_map(|(i, mask, v)| Step::Again(i, mask, v)),
+            2 => (any::<u8>(), any::<i16>()).prop_map(|(i, v)| Step::Late(i, v)),
+            1 => any::<bool>().prop_map(Step::Event),
+            1 => Just(Step::Repaired),
+            3 => any::<bool>().prop_map(Step::Commit),
+        ]
+    }
+
+    fn row(device: &DeviceId, at: i64, mask: u8, value: i16) -> Row {
+        let values = (0..8)
+            .map(|m| (mask & (1 << m) != 0).then(|| 50.0 + f64::from(m) + f64::from(value) / 500.0))
+            .collect();
+        Row {
+            device: device.clone(),
+            ts: Timestamp::from_millis(at),
+            values,
+            extra: Vec::new(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_rebuilt_monitor_equals_the_undisturbed_one(
+            steps in prop::collection::vec(step(), 1..400),
+            rows_max in 1_u32..40,
+        ) {
+            let context = context();
+            let device = DeviceId::new("compressor-1").unwrap();
+            let mut live = Monitor::new(&context);
+            // What the store holds: committed rows (the first value of a reading stays), newest checkpoint.
+            let mut stored: BTreeMap<i64, Vec<Option<f64>>> = BTreeMap::new();
+            let mut uncommitted: Vec<Row> = Vec::new();
+            let mut checkpoint: Option<Vec<u8>> = None;
+            let mut times = vec![1_700_000_000_000_i64];
+            for step in steps {
+                let newest = times.last().copied().unwrap();
+                let earlier = |i: u8| times[usize::from(i) % times.len()];
+                let told = match step {
+                    Step::Next(minutes, mask, value) => {
+                        let at = newest + i64::from(minutes) * 60_000;
+                        Some(row(&device, at, mask | 1, value))
+                    }
+                    Step::Again(i, mask, value) => {
+                        let at = if i % 2 == 0 { newest } else { earlier(i) };
+                        Some(row(&device, at, mask | 2, value))
+                    }
+                    Step::Late(i, value) => Some(row(&device, earlier(i) + 1, 255, value)),
+                    Step::Event(replaced) => {
+                        let event = DeviceEvent {
+                            device: device.clone(),
+                            ts: Timestamp::from_millis(newest),
+                            code: if replaced { REPLACED_CODE.into() } else { "E21".into() },
+                            severity: EventSeverity::Info,
+                            component: replaced.then(|| ComponentName::new("bearing").unwrap()),
+                            message: String::new(),
+                        };
+                        live.event(&context, &event, event.ts);
+                        None
+                    }
+                    Step::Repaired => {
+                        let modes = [context.class.modes[0].name.clone()];
+                        let at = Timestamp::from_millis(newest + HOUR_MS);
+                        live.repaired(&context, &modes, at, at);
+                        None
+                    }
+                    Step::Commit(dies) => {
+                        for row in uncommitted.drain(..) {
+                            let kept = stored.entry(row.ts.as_millis()).or_insert_with(|| vec![None; 8]);
+                            for (old, new) in kept.iter_mut().zip(row.values) {
+                                *old = old.or(new);
+                            }
+                        }
+                        if live.needs_checkpoint(rows_max) {
+                            live.checkpointed();
+                            checkpoint = Some(serde_json::to_vec(&live).unwrap());
+                        }
+                        let mut rebuilt = checkpoint.as_deref().map_or_else(
+                            || Monitor::new(&context),
+                            |state| Monitor::restored(&context, state).unwrap(),
+                        );
+                        let after = rebuilt.watermark.map_or(i64::MIN, Timestamp::as_millis);
+                        for (at, values) in stored.range(after.saturating_add(1)..) {
+                            let mut next = row(&device, *at, 0, 0);
+                            next.values.clone_from(values);
+                            rebuilt.row(&context, &next, next.ts, false);
+                        }
+                        prop_assert_eq!(
+                            serde_json::to_value(&rebuilt).unwrap(),
+                            serde_json::to_value(&live).unwrap()
+                        );
+                        if dies {
+                            live = rebuilt;
+                        }
+                        None
+                    }
+                };
+                if let Some(told) = told {
+                    live.row(&context, &told, told.ts, false);
+                    times.push(told.ts.as_millis().max(newest));
+                    uncommitted.push(told);
+                }
+            }
+        }
+    }
+}
