@@ -155,7 +155,7 @@ fn a_fault_moves_its_signature_and_nothing_before_its_onset() {
                 let sign = mode.signature.iter().find(|s| s.metric == metric);
                 let seen = match sign.map(|s| s.direction) {
                     Some(Direction::Up) => change > 0.01,
-                    Some(Direction::Down) => change < -0.05,
+                    Some(Direction::Down) => change < -0.01,
                     Some(Direction::Any) => change.abs() > 0.01,
                     None => change.abs() < 0.05,
                 };
