@@ -1,0 +1,1 @@
+//! Real databases for tests: PostgreSQL clusters and a TimescaleDB, started on free loopback ports.
