@@ -23,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) mqtt: MqttConfig,
     /// API and console.
     pub(crate) http: HttpConfig,
+    /// Where everything is kept.
+    pub(crate) store: StoreConfig,
     /// From broker to store.
     pub(crate) ingest: IngestConfig,
     /// Alarms.
@@ -79,6 +81,56 @@ pub(crate) struct MqttConfig {
 pub(crate) struct HttpConfig {
     /// Address of API and console.
     pub(crate) listen: SocketAddr,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreConfig {
+    /// URL of a TimescaleDB; empty: SQLite in the instance's directory.
+    pub(crate) url: String,
+    /// File that holds the password towards the database.
+    pub(crate) password_file: PathBuf,
+    /// PEM file of the authority that signed the database's certificate.
+    pub(crate) ca_file: PathBuf,
+    /// Schema of all tables and views.
+    pub(crate) schema: String,
+    /// Most connections, the one that writes telemetry aside.
+    pub(crate) pool_max: usize,
+    /// Longest run of one statement, seconds.
+    pub(crate) statement_timeout_s: u32,
+    /// Length of a chunk of telemetry, hours.
+    pub(crate) chunk_interval_hours: ChunkInterval,
+    /// Age at which a chunk is compressed, hours; 0: never.
+    pub(crate) compress_after_hours: u32,
+    /// Age at which readings are dropped, days; 0: never.
+    pub(crate) retention_raw_days: u32,
+    /// Age at which aggregates of a minute are dropped, days; 0: never.
+    pub(crate) retention_1m_days: u32,
+    /// Age at which aggregates of an hour are dropped, days; 0: never.
+    pub(crate) retention_1h_days: u32,
+    /// Age at which aggregates of a day are dropped, days; 0: never.
+    pub(crate) retention_1d_days: u32,
+    /// True: take a PostgreSQL without the extension, for a look around.
+    pub(crate) plain_postgres: bool,
+}
+
+/// Length of a chunk of telemetry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum ChunkInterval {
+    /// So many hours.
+    Hours(u32),
+    /// From the sample intervals and the number of devices.
+    Named(Auto),
+}
+
+/// The one word that a number may be replaced by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auto {
+    /// Chosen by the program.
+    Auto,
 }
 
 /// From broker to store.
@@ -227,11 +279,19 @@ impl Config {
                 "ingest.checkpoint_rows",
                 usize::try_from(self.ingest.checkpoint_rows).unwrap_or(usize::MAX),
             ),
+            ("store.pool_max", self.store.pool_max),
+            (
+                "store.statement_timeout_s",
+                usize::try_from(self.store.statement_timeout_s).unwrap_or(usize::MAX),
+            ),
         ];
         for (key, value) in at_least_one {
             if value == 0 {
                 bail!("{key} must be at least 1");
             }
+        }
+        if self.store.chunk_interval_hours == ChunkInterval::Hours(0) {
+            bail!("store.chunk_interval_hours must be \"auto\" or at least 1");
         }
         let positive = [
             (
