@@ -33,10 +33,7 @@ impl ToSql for Instant {
 }
 
 impl<'a> FromSql<'a> for Instant {
-    fn from_sql(
-        _: &Type,
-        raw: &'a [u8],
-    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
         let us = i64::from_be_bytes(raw.try_into()?);
         // `infinity` and its like land on the bounds of `Timestamp`.
         let ms = us.div_euclid(1_000).saturating_add(POSTGRES_EPOCH_MS);

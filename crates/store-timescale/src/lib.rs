@@ -1,4 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+mod connection;
+mod copy;
+mod desk;
 mod fault;
+mod history;
+mod ingest;
 mod instant;
+mod layout;
+mod migrate;
+mod query;
+mod registry;
+mod rows;
+mod settings;
+mod stock;
+mod store;
+mod text;
+mod tls;
+
+pub use settings::{ChunkInterval, Retention, TimescaleSettings};
+pub use store::TimescaleStore;

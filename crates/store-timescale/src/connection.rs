@@ -1,0 +1,369 @@
+//! Connections: a pool for reading and for the care desk, one connection apart for readings, and what
+//! becomes of a call when one of them is lost.
+
+use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
+use std::str::FromStr;
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime,
+    Transaction,
+};
+use forecare_store::StoreError;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::{Config, IsolationLevel, NoTls};
+
+use crate::fault::{Fault, Outcome, unavailable};
+use crate::settings::TimescaleSettings;
+use crate::tls;
+
+/// How long a host may take to answer a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Silence after which the other end is asked whether it is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// Unacknowledged data after this long means the connection is lost.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to go on asking what became of a COMMIT that was cut off.
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pause between two such questions.
+const OUTCOME_PAUSE: Duration = Duration::from_millis(250);
+/// First key of every advisory lock; the second is the hash of the schema's name.
+const CARE_LOCK: i32 = 0x4643_4152;
+
+/// The connections of one store.
+pub(crate) struct Pool {
+    shared: deadpool_postgres::Pool,
+    /// One connection: readings neither wait for others nor keep them waiting.
+    ingest: deadpool_postgres::Pool,
+    limit: Duration,
+    address: String,
+}
+
+/// A borrowed connection. It goes back only by [`Session::release`]: one that was left in the middle of
+/// something is closed instead.
+pub(crate) struct Session(Option<Object>);
+
+impl Pool {
+    /// Builds the pool; connects nowhere yet.
+    pub(crate) fn new(settings: &TimescaleSettings) -> Result<Self, StoreError> {
+        let config = config(settings)?;
+        let address = address(&config);
+        let set_up = set_up(settings);
+        let build = |n_max: usize| {
+            let recycling = ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            };
+            let manager = if config.get_ssl_mode() == SslMode::Disable {
+                Manager::from_config(config.clone(), NoTls, recycling)
+            } else {
+                let connector = tls::connector(settings.ca_file.as_deref())?;
+                Manager::from_config(config.clone(), connector, recycling)
+            };
+            let set_up = set_up.clone();
+            deadpool_postgres::Pool::builder(manager)
+                .max_size(n_max)
+                .runtime(Runtime::Tokio1)
+                .create_timeout(Some(CONNECT_TIMEOUT.saturating_mul(2)))
+                .post_create(Hook::async_fn(move |client, _| {
+                    let set_up = set_up.clone();
+                    Box::pin(async move {
+                        client
+                            .batch_execute(&set_up)
+                            .await
+                            .map_err(HookError::Backend)
+                    })
+                }))
+                .build()
+                .map_err(|e| unavailable(format!("the connection pool cannot be made: {e}")))
+        };
+        Ok(Self {
+            shared: build(settings.pool_max)?,
+            ingest: build(1)?,
+            limit: settings.statement_timeout,
+            address,
+        })
+    }
+
+    /// Hosts and database, for messages.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A connection for reading, and for all writing but readings.
+    pub(crate) async fn session(&self) -> Outcome<Session> {
+        Ok(Session(Some(
+            self.shared.get().await.map_err(|e| self.refused(e))?,
+        )))
+    }
+
+    /// The connection that stores readings.
+    pub(crate) async fn ingest_session(&self) -> Outcome<Session> {
+        Ok(Session(Some(
+            self.ingest.get().await.map_err(|e| self.refused(e))?,
+        )))
+    }
+
+    /// A connection without time-out, for migrations and maintenance.
+    pub(crate) async fn patient_session(&self) -> Outcome<Session> {
+        let session = self.session().await?;
+        session
+            .batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")
+            .await?;
+        Ok(session)
+    }
+
+    fn refused(&self, e: PoolError) -> Fault {
+        match e {
+            PoolError::Backend(e) | PoolError::PostCreateHook(HookError::Backend(e)) => {
+                Fault::Postgres(e)
+            }
+            PoolError::Closed => Fault::Store(unavailable(format!(
+                "the store at {} is closed",
+                self.address
+            ))),
+            PoolError::Timeout(_) => Fault::Store(unavailable(format!(
+                "no connection to {} within {} s; see that the server is reachable",
+                self.address,
+                CONNECT_TIMEOUT.saturating_mul(2).as_secs()
+            ))),
+            e @ (PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
+                Fault::Store(unavailable(format!("{}: {e}", self.address)))
+            }
+        }
+    }
+
+    /// Runs a call of the port within the time-out. One that takes longer is dropped, and its connection
+    /// closed: COPY heeds no `statement_timeout` of the server's.
+    pub(crate) async fn bounded<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Outcome<T>>,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.limit, work).await {
+            Ok(done) => done.map_err(|fault| fault.at(&self.address, what)),
+            Err(_) => Err(unavailable(format!(
+                "{what}: {} did not finish within {} s; see what it is busy with (pg_stat_activity), or raise statement_timeout",
+                self.address,
+                self.limit.as_secs()
+            ))),
+        }
+    }
+
+    /// Commits. Where the connection is lost on the way, another one is asked what became of it: `Ok` means
+    /// committed, whatever happened.
+    pub(crate) async fn commit(&self, tx: Transaction<'_>) -> Outcome<()> {
+        // With the timeline: on a promoted standby the number may be another transaction's.
+        let row = tx
+            .query_one(
+                &tx.prepare_cached(
+                    "SELECT pg_current_xact_id_if_assigned()::text, left(pg_walfile_name(pg_current_wal_lsn()), 8)",
+                )
+                .await?,
+                &[],
+            )
+            .await?;
+        let (id, timeline): (Option<String>, String) = (row.try_get(0)?, row.try_get(1)?);
+        let Err(lost) = tx.commit().await else {
+            return Ok(());
+        };
+        let (Some(id), true) = (id, is_cut_off(&lost)) else {
+            return Err(lost.into());
+        };
+        let asking = self.is_committed(&id, &timeline);
+        match tokio::time::timeout(OUTCOME_TIMEOUT, asking).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(lost.into()),
+        }
+    }
+
+    /// Whether transaction `id` of that timeline is known to have been committed; asks until it is over.
+    async fn is_committed(&self, id: &str, timeline: &str) -> bool {
+        loop {
+            let status = async {
+                let session = self.session().await?;
+                let row = session
+                    .query_one(
+                        "SELECT CASE WHEN left(pg_walfile_name(pg_current_wal_lsn()), 8) = $2
+                                THEN pg_xact_status($1::text::xid8) END",
+                        &[&id, &timeline],
+                    )
+                    .await?;
+                session.release();
+                Outcome::<Option<String>>::Ok(row.try_get(0)?)
+            };
+            match status.await {
+                Ok(Some(status)) if status == "in progress" => {}
+                Ok(status) => return status.as_deref() == Some("committed"),
+                // Not back yet.
+                Err(_) => {}
+            }
+            tokio::time::sleep(OUTCOME_PAUSE).await;
+        }
+    }
+
+    /// Closes every connection that is idle now, and the others when they are given back.
+    pub(crate) fn close(&self) {
+        self.shared.close();
+        self.ingest.close();
+    }
+}
+
+impl Session {
+    /// One state of the database for several queries, which change nothing.
+    pub(crate) async fn snapshot(&mut self) -> Outcome<Transaction<'_>> {
+        let builder = self.build_transaction();
+        let builder = builder.isolation_level(IsolationLevel::RepeatableRead);
+        Ok(builder.read_only(true).start().await?)
+    }
+
+    /// Gives the connection back to be used again.
+    pub(crate) fn release(mut self) {
+        drop(self.0.take());
+    }
+
+    /// Gives the connection back after work that failed, unless the failure was its own.
+    pub(crate) fn release_after(self, fault: &Fault) {
+        if !fault.spoils_connection() {
+            self.release();
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl Deref for Session {
+    type Target = Object;
+
+    #[allow(
+        clippy::expect_used,
+        reason = "taken only by `release` and `drop`, which end it"
+    )]
+    fn deref(&self) -> &Object {
+        self.0.as_ref().expect("a session lasts until released")
+    }
+}
+
+impl DerefMut for Session {
+    #[allow(
+        clippy::expect_used,
+        reason = "taken only by `release` and `drop`, which end it"
+    )]
+    fn deref_mut(&mut self) -> &mut Object {
+        self.0.as_mut().expect("a session lasts until released")
+    }
+}
+
+/// The connection ended, or may have, before the server's answer came.
+fn is_cut_off(e: &tokio_postgres::Error) -> bool {
+    e.code()
+        .is_none_or(|code| code.code().starts_with("57P") || code.code().starts_with("08"))
+}
+
+/// Waits until no other transaction of this schema changes tickets, reservations, stock or care outcomes.
+/// The first statement of every such transaction.
+pub(crate) async fn lock_care(tx: &tokio_postgres::Transaction<'_>) -> Outcome<()> {
+    tx.execute(
+        "SELECT pg_advisory_xact_lock($1, hashtext(current_schema()))",
+        &[&CARE_LOCK],
+    )
+    .await?;
+    Ok(())
+}
+
+/// What every new connection is told.
+fn set_up(settings: &TimescaleSettings) -> String {
+    format!(
+        "SET search_path = {schema}, public;
+         SET statement_timeout = {limit_ms};
+         SET lock_timeout = {limit_ms};
+         SET idle_in_transaction_session_timeout = {idle_ms};
+         SET client_min_messages = warning;
+         SET TimeZone = 'UTC';
+         -- Off is refused at the start; a change of the server's mind must not reach us either.
+         SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+             WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false);",
+        schema = settings.schema,
+        limit_ms = settings.statement_timeout.as_millis(),
+        idle_ms = settings.statement_timeout.saturating_mul(2).as_millis(),
+    )
+}
+
+fn config(settings: &TimescaleSettings) -> Result<Config, StoreError> {
+    // libpq's names for what is always done here: the certificate is verified wherever TLS is used.
+    let url = settings
+        .url
+        .replace("sslmode=verify-full", "sslmode=require")
+        .replace("sslmode=verify-ca", "sslmode=require");
+    let mut config = Config::from_str(&url).map_err(|e| {
+        unavailable(format!(
+            "the URL of the database cannot be read ({}); it looks like postgres://user@host/database?sslmode=require",
+            std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string)
+        ))
+    })?;
+    if let Some(password) = &settings.password {
+        config.password(password);
+    }
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(unavailable(
+            "the URL of the database names no host; it looks like postgres://user@host/database",
+        ));
+    }
+    if config.get_ssl_mode() == SslMode::Prefer {
+        // Never "with TLS if the server likes": whoever sits between could say it does not.
+        config.ssl_mode(if is_local(&config) && settings.ca_file.is_none() {
+            SslMode::Disable
+        } else {
+            SslMode::Require
+        });
+    }
+    config
+        .connect_timeout(CONNECT_TIMEOUT)
+        .keepalives(true)
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .tcp_user_timeout(TCP_USER_TIMEOUT)
+        .target_session_attrs(TargetSessionAttrs::ReadWrite)
+        .application_name(&settings.application_name);
+    Ok(config)
+}
+
+/// Every host is this machine.
+fn is_local(config: &Config) -> bool {
+    let hosts = config.get_hosts().iter().all(|host| match host {
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    });
+    hosts && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
+}
+
+/// `host:port,host:port/database`: no user, no password.
+fn address(config: &Config) -> String {
+    let ports = config.get_ports();
+    let port = |i: usize| ports.get(i).or(ports.first()).copied().unwrap_or(5432);
+    let hosts = config.get_hosts().iter().enumerate();
+    let mut hosts: Vec<String> = hosts
+        .map(|(i, host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(i)),
+            #[cfg(unix)]
+            Host::Unix(path) => path.display().to_string(),
+        })
+        .collect();
+    if hosts.is_empty() {
+        let addresses = config.get_hostaddrs().iter().enumerate();
+        hosts.extend(addresses.map(|(i, ip)| format!("{ip}:{}", port(i))));
+    }
+    let database = config
+        .get_dbname()
+        .or(config.get_user())
+        .unwrap_or_default();
+    format!("{}/{database}", hosts.join(","))
+}

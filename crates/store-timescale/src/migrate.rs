@@ -1,0 +1,73 @@
+//! Brings a schema to the one of this program: ordered, each step checksummed and in one transaction with
+//! its record.
+
+use forecare_domain::Timestamp;
+use forecare_store::StoreError;
+use sha2::{Digest, Sha256};
+use tokio_postgres::Transaction;
+
+use crate::fault::{Fault, Outcome, unreadable};
+use crate::instant::Instant;
+
+/// Every step ever shipped, oldest first. Never edit one that has been released: add another.
+const MIGRATIONS: &[(&str, &str)] = &[("0001_first", include_str!("../migrations/0001_first.sql"))];
+
+/// Number of steps this program knows.
+pub(crate) const STEPS: usize = MIGRATIONS.len();
+
+/// Applies what is missing to the schema in the search path; the caller holds the lock of the start.
+pub(crate) async fn migrate(tx: &Transaction<'_>, now: Timestamp) -> Outcome<()> {
+    tx.batch_execute(
+        "CREATE TABLE IF NOT EXISTS schema_steps (
+            step integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            name text NOT NULL UNIQUE, checksum text NOT NULL, applied_at timestamptz NOT NULL)",
+    )
+    .await?;
+    let applied = tx
+        .query("SELECT name, checksum FROM schema_steps ORDER BY step", &[])
+        .await?;
+    let mut known: Vec<(String, String)> = Vec::with_capacity(applied.len());
+    for row in &applied {
+        known.push((row.try_get(0)?, row.try_get(1)?));
+    }
+    if known.len() > MIGRATIONS.len() {
+        return Err(newer(known.len()));
+    }
+    for (i, (name, sql)) in MIGRATIONS.iter().enumerate() {
+        let checksum = sha256(sql.as_bytes());
+        match known.get(i) {
+            Some((n, c)) if n == name && *c == checksum => {}
+            Some((n, _)) => {
+                return Err(unreadable(format!(
+                    "its schema step {n} is not this program's {name}: another build has written it"
+                )));
+            }
+            None => {
+                tx.batch_execute(sql).await?;
+                tx.execute(
+                    "INSERT INTO schema_steps (name, checksum, applied_at) VALUES ($1, $2, $3)",
+                    &[name, &checksum, &Instant(now)],
+                )
+                .await?;
+                tracing::info!(step = name, "schema step applied");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn newer(n_steps: usize) -> Fault {
+    Fault::Store(StoreError::Corrupt {
+        what: format!(
+            "a newer Forecare wrote it (schema {n_steps}, this program knows {STEPS}); use that version, or restore the backup made before it"
+        ),
+        source: None,
+    })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

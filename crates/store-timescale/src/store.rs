@@ -1,0 +1,77 @@
+//! The adapter: each call of the port is one transaction on a connection of the pool.
+
+use std::sync::Arc;
+
+use forecare_catalogue::Catalogue;
+use forecare_domain::Timestamp;
+use forecare_store::StoreError;
+
+use crate::connection::Pool;
+use crate::fault::Outcome;
+use crate::layout::Layout;
+use crate::migrate;
+use crate::settings::TimescaleSettings;
+
+/// The port on TimescaleDB.
+pub struct TimescaleStore {
+    pub(crate) pool: Pool,
+    pub(crate) layout: Layout,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) settings: TimescaleSettings,
+}
+
+impl std::fmt::Debug for TimescaleStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TimescaleStore")
+            .field("address", &self.pool.address())
+            .field("schema", &self.settings.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TimescaleStore {
+    /// Connects, brings the schema up to date, makes room for what is new in `catalogue`, and books its
+    /// initial stock at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] for a server that cannot be reached or must not be used as it is set up,
+    /// [`StoreError::Corrupt`] for a schema written by a newer version; the text says what to do.
+    pub async fn open(
+        settings: TimescaleSettings,
+        catalogue: &Catalogue,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        settings.check()?;
+        let pool = Pool::new(&settings)?;
+        let layout = prepare(&pool, &settings, catalogue, now)
+            .await
+            .map_err(|fault| fault.at(pool.address(), "opening the database"))?;
+        Ok(Self {
+            pool,
+            layout,
+            catalogue: Arc::new(catalogue.clone()),
+            settings,
+        })
+    }
+
+    /// Closes the connections; what runs is finished first by its caller. Calls after it fail.
+    pub async fn close(&self) {
+        self.pool.close();
+    }
+}
+
+async fn prepare(
+    pool: &Pool,
+    settings: &TimescaleSettings,
+    catalogue: &Catalogue,
+    now: Timestamp,
+) -> Outcome<Layout> {
+    let mut session = pool.patient_session().await?;
+    let tx = session.transaction().await?;
+    tx.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", settings.schema))
+        .await?;
+    migrate::migrate(&tx, now).await?;
+    let layout = Layout::ensure(&tx, catalogue, false).await?;
+    tx.commit().await?;
+    Ok(layout)
+}
