@@ -12,7 +12,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,48 +19,7 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
-use support::{Service, forecare, free_port, wait_for};
-
-struct Mosquitto(Child);
-
-impl Mosquitto {
-    fn start(dir: &std::path::Path, port: u16) -> Self {
-        let config = dir.join("mosquitto.conf");
-        std::fs::write(
-            &config,
-            format!(
-                "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 100000\n"
-            ),
-        )
-        .unwrap();
-        let path = [
-            "/usr/sbin/mosquitto",
-            "/usr/local/sbin/mosquitto",
-            "/opt/homebrew/sbin/mosquitto",
-        ]
-        .into_iter()
-        .find(|p| std::path::Path::new(p).exists())
-        .expect("Mosquitto is missing: apt-get install mosquitto");
-        let child = Command::new(path)
-            .arg("-c")
-            .arg(&config)
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("mosquitto starts");
-        wait_for("mosquitto", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        Self(child)
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
+use support::{Mosquitto, Service, forecare, free_port, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_kills_lose_nothing_and_count_nothing_twice() {

@@ -203,6 +203,48 @@ pub(crate) fn dataset(name: &str) -> Option<PathBuf> {
     Some(base.join(name)).filter(|dir| dir.is_dir())
 }
 
+/// A real broker that keeps what its subscriber is away for.
+pub(crate) struct Mosquitto(Child);
+
+impl Mosquitto {
+    pub(crate) fn start(dir: &Path, port: u16) -> Self {
+        let config = dir.join(format!("mosquitto-{port}.conf"));
+        std::fs::write(
+            &config,
+            format!(
+                "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 1000000\n"
+            ),
+        )
+        .unwrap();
+        let path = [
+            "/usr/sbin/mosquitto",
+            "/usr/local/sbin/mosquitto",
+            "/opt/homebrew/sbin/mosquitto",
+        ]
+        .into_iter()
+        .find(|p| Path::new(p).exists())
+        .expect("Mosquitto is missing: apt-get install mosquitto");
+        let child = Command::new(path)
+            .arg("-c")
+            .arg(&config)
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("mosquitto starts");
+        wait_for("mosquitto", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Self(child)
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 /// A free loopback port. Another program may take it before it is used; tests that need a known port accept
 /// that.
 pub(crate) fn free_port() -> u16 {
