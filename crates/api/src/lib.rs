@@ -12,6 +12,7 @@ mod problem;
 mod routes;
 mod state;
 mod stream;
+mod waiting;
 mod web;
 
 use axum::Router;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 pub use openapi::openapi_json;
 pub use state::{ApiState, Auth, Desk, DeskError, StreamEvent, TransitionRequest};
+pub use waiting::serve_waiting;
 
 use crate::app::App;
 

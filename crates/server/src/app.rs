@@ -15,21 +15,22 @@ use forecare_domain::{Asset, ClassName, Clock};
 use forecare_ingest::{
     BatchLimit, EmbeddedBroker, EmbeddedConfig, ExternalBroker, ExternalConfig, IngestStats, Source,
 };
-use forecare_store::{Credential, CredentialRole, Store};
-use forecare_store_sqlite::SqliteStore;
+use forecare_store::{Credential, CredentialRole, Store, StoreError};
 use forecare_wire::Limits;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::auth::{ADMIN, Keys};
-use crate::config::Config;
+use crate::config::{Config, StoreConfig};
 use crate::desk::CareDesk;
 use crate::home::{Home, secret_hash};
 use crate::metrics::Metrics;
 use crate::models;
-use crate::pipeline::{ClassSettings, Control, Devices, Pipeline, PipelineParts};
+use crate::pipeline::{ClassSettings, Control, Devices, Pipeline, PipelineParts, chain};
+use crate::storage::Storage;
+use crate::survey::Survey;
 
 /// Events a slow listener may fall behind before it is told that it missed some.
 const STREAM_EVENTS_MAX: usize = 1_024;
@@ -37,6 +38,8 @@ const STREAM_EVENTS_MAX: usize = 1_024;
 const CONTROL_MAX: usize = 64;
 /// How often the sources' counts are copied to the metrics.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How soon a device added by another process (`forecare device add`) may connect.
+const NOTICE_EVERY: Duration = Duration::from_secs(5);
 
 /// What a service is started from.
 pub(crate) struct AppOptions {
@@ -70,13 +73,14 @@ pub(crate) struct App {
     pub(crate) stats: Arc<IngestStats>,
     /// Live events.
     pub(crate) stream: broadcast::Sender<StreamEvent>,
-    sqlite: Arc<SqliteStore>,
+    storage: Storage,
     care: CareDesk,
     broker: Broker,
     pipeline: JoinHandle<Result<()>>,
     desk: JoinHandle<()>,
     api: JoinHandle<std::io::Result<()>>,
     refresh: JoinHandle<()>,
+    noticing: JoinHandle<()>,
     stop_desk: watch::Sender<bool>,
     stop_api: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
@@ -141,22 +145,24 @@ impl App {
         let models = models::load(&model_dir, &catalogue)?;
         // Tools that open this store later must know its classes.
         home.keep_catalogue(&catalogue_text)?;
-        let sqlite = Arc::new(SqliteStore::open(
+        let (listener, storage) = open_store(
+            listener,
+            &config.store,
             &home.database(),
             &catalogue,
-            clock.now(),
-        )?);
-        let store: Arc<dyn Store> = sqlite.clone();
+            &*clock,
+        )
+        .await?;
+        let store = storage.store();
         let metrics = Arc::new(Metrics::new()?);
-        let keys = Keys::new(store.credentials().await?, config.mqtt.anonymous);
-        keys.add(Credential {
+        let stored = store.credentials().await?;
+        let mut own = credentials;
+        own.push(Credential {
             username: ADMIN.to_owned(),
             role: CredentialRole::Api,
             secret_sha256: secret_hash(token.as_bytes()),
         });
-        for credential in credentials {
-            keys.add(credential);
-        }
+        let keys = Keys::new(&stored, own, config.mqtt.anonymous);
         let mut devices = Devices::new(&catalogue, models, &class_settings(&config))?;
         devices
             .restore(store.as_ref())
@@ -192,7 +198,7 @@ impl App {
             catalogue: Arc::clone(&catalogue),
             clock: Arc::clone(&clock),
             policy: care_policy(&config),
-            control,
+            control: control.clone(),
             stream: stream.clone(),
             metrics: Arc::clone(&metrics),
             wake: care_wake,
@@ -201,6 +207,12 @@ impl App {
         let stopping = Arc::new(AtomicBool::new(false));
         let (stop_desk, desk_stopped) = watch::channel(false);
         let (stop_api, mut api_stopped) = watch::channel(false);
+        let survey = Survey::new(
+            &metrics.registry,
+            Arc::clone(&store),
+            Arc::clone(&catalogue),
+            Arc::clone(&clock),
+        )?;
         let state = ApiState {
             store: Arc::clone(&store),
             catalogue,
@@ -208,26 +220,28 @@ impl App {
             desk: Arc::new(desk.clone()),
             stream: stream.clone(),
             metrics: metrics.registry.clone(),
-            auth: Arc::new(keys),
+            auth: Arc::new(keys.clone()),
             readiness: readiness(&stats, &stopping),
             notice,
         };
         let refresh = {
             let (metrics, stats) = (Arc::clone(&metrics), Arc::clone(&stats));
-            tokio::spawn(async move {
+            let counts = async move {
                 loop {
                     metrics.refresh(&stats);
                     tokio::time::sleep(REFRESH_EVERY).await;
                 }
-            })
+            };
+            tokio::spawn(async move { tokio::join!(counts, survey.run()).1 })
         };
+        let noticing = tokio::spawn(notice_devices(Arc::clone(&store), keys, stored, control));
         Ok(Self {
             mqtt_addr,
             http_addr,
             token,
             stats,
             stream,
-            sqlite,
+            storage,
             care: desk.clone(),
             broker,
             pipeline: tokio::spawn(pipeline.run(source, control_requests)),
@@ -237,6 +251,7 @@ impl App {
                 api_stopped.wait_for(|stop| *stop).await.ok();
             })),
             refresh,
+            noticing,
             store,
             stop_desk,
             stop_api,
@@ -278,6 +293,7 @@ impl App {
     /// Something could not be stored on the way; what was acknowledged is stored all the same.
     pub(crate) async fn shutdown(self) -> Result<()> {
         self.stopping.store(true, Ordering::SeqCst);
+        self.noticing.abort();
         match self.broker {
             Broker::Embedded(broker) => broker.shutdown().await,
             Broker::External(broker) => broker.shutdown().await,
@@ -290,8 +306,75 @@ impl App {
         self.refresh.abort();
         pipeline??;
         drop(self.store);
-        self.sqlite.close()?;
-        Ok(())
+        self.storage.close().await
+    }
+}
+
+/// Opens the store. While its database cannot be reached, health and readiness are answered all the same.
+async fn open_store(
+    listener: TcpListener,
+    config: &StoreConfig,
+    database: &Path,
+    catalogue: &Catalogue,
+    clock: &dyn Clock,
+) -> Result<(TcpListener, Storage)> {
+    let listener = listener.into_std()?;
+    let mut answering: Option<(watch::Sender<String>, JoinHandle<std::io::Result<()>>)> = None;
+    let waiting = |why: String| {
+        if let Some((reason, _)) = &answering {
+            reason.send_replace(why);
+            return;
+        }
+        // A second handle on the same socket; it serves for as long as the reason has a sender.
+        match listener.try_clone().and_then(TcpListener::from_std) {
+            Ok(second) => {
+                let (reason, reasons) = watch::channel(why);
+                answering = Some((
+                    reason,
+                    tokio::spawn(forecare_api::serve_waiting(second, reasons)),
+                ));
+            }
+            Err(error) => debug!(%error, "cannot answer while waiting for the database"),
+        }
+    };
+    let storage =
+        Storage::open_patiently(config, database, catalogue, clock.now(), waiting).await?;
+    if let Some((reason, task)) = answering {
+        drop(reason);
+        task.await.context("the API broke")??;
+    }
+    Ok((TcpListener::from_std(listener)?, storage))
+}
+
+/// Lets devices in that another process has added to the store.
+async fn notice_devices(
+    store: Arc<dyn Store>,
+    keys: Keys,
+    mut known: Vec<Credential>,
+    control: mpsc::Sender<Control>,
+) {
+    loop {
+        tokio::time::sleep(NOTICE_EVERY).await;
+        let noticed = async {
+            let stored = store.credentials().await?;
+            if stored != known {
+                // The pipeline first: what a device sends at once must not be refused.
+                let (reply, done) = oneshot::channel();
+                let assets = store.assets().await?;
+                if control.send(Control::Noticed(assets, reply)).await.is_ok() {
+                    done.await.ok();
+                }
+                keys.renew(&stored);
+                known = stored;
+            }
+            Ok::<(), StoreError>(())
+        };
+        if let Err(error) = noticed.await {
+            debug!(
+                error = chain(&error),
+                "credentials not read: looking again later"
+            );
+        }
     }
 }
 

@@ -16,27 +16,32 @@ pub(crate) const ADMIN: &str = "admin";
 #[derive(Clone, Default)]
 pub(crate) struct Keys {
     by_name: Arc<RwLock<HashMap<String, Credential>>>,
+    /// Those of this process, beside the stored ones.
+    own: Arc<[Credential]>,
     /// Clients of the embedded broker need no credential.
     anonymous: bool,
 }
 
 impl Keys {
-    pub(crate) fn new(credentials: Vec<Credential>, anonymous: bool) -> Self {
-        let by_name = credentials
-            .into_iter()
-            .map(|c| (c.username.clone(), c))
-            .collect();
-        Self {
-            by_name: Arc::new(RwLock::new(by_name)),
+    /// `own` are those of this process; they win over `stored` ones of the same name.
+    pub(crate) fn new(stored: &[Credential], own: Vec<Credential>, anonymous: bool) -> Self {
+        let keys = Self {
+            by_name: Arc::default(),
+            own: own.into(),
             anonymous,
-        }
+        };
+        keys.renew(stored);
+        keys
     }
 
-    pub(crate) fn add(&self, credential: Credential) {
-        self.by_name
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(credential.username.clone(), credential);
+    /// Takes what is stored now in place of what was stored before.
+    pub(crate) fn renew(&self, stored: &[Credential]) {
+        let by_name = stored
+            .iter()
+            .chain(self.own.iter())
+            .map(|c| (c.username.clone(), c.clone()))
+            .collect();
+        *self.by_name.write().unwrap_or_else(PoisonError::into_inner) = by_name;
     }
 
     fn role(&self, username: &str) -> Option<CredentialRole> {
@@ -128,13 +133,27 @@ mod tests {
             secret_sha256: secret_hash(secret.as_bytes()),
         };
         Keys::new(
-            vec![
+            &[
                 key("pump-1", CredentialRole::Device, "a"),
                 key("hall", CredentialRole::Gateway, "b"),
-                key("admin", CredentialRole::Api, "c"),
             ],
+            vec![key("admin", CredentialRole::Api, "c")],
             anonymous,
         )
+    }
+
+    #[test]
+    fn renewed_keys_forget_the_old_secret_and_keep_the_process_own() {
+        let keys = keys(false);
+        keys.renew(&[Credential {
+            username: "pump-1".to_owned(),
+            role: CredentialRole::Device,
+            secret_sha256: secret_hash(b"new"),
+        }]);
+        assert!(keys.authenticate("x", Some("pump-1"), Some(b"new")));
+        assert!(!keys.authenticate("x", Some("pump-1"), Some(b"a")));
+        assert!(!keys.authenticate("x", Some("hall"), Some(b"b")));
+        assert_eq!(keys.check_token("c").as_deref(), Some("admin"));
     }
 
     #[test]

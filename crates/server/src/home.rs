@@ -9,6 +9,9 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 use sha2::{Digest, Sha256};
 
+/// Name of the database file in an instance's directory, where no other database is configured.
+pub(crate) const DATABASE: &str = "forecare.sqlite";
+
 /// An instance's directory, locked while this value lives.
 #[derive(Debug)]
 pub(crate) struct Home {
@@ -62,7 +65,7 @@ impl Home {
     /// The database file.
     #[must_use]
     pub(crate) fn database(&self) -> PathBuf {
-        self.dir.join("forecare.sqlite")
+        self.dir.join(DATABASE)
     }
 
     /// Where trained models lie unless the config says otherwise.
@@ -119,6 +122,14 @@ impl Home {
         file.sync_all()?;
         Ok(token)
     }
+}
+
+/// Whether a service works in this directory now.
+#[must_use]
+pub(crate) fn is_running(dir: &Path) -> bool {
+    // Shared: two that ask at the same time do not mistake each other for the service.
+    File::open(dir.join("lock"))
+        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Where an instance keeps the catalogue that its store is laid out for.

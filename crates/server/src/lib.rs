@@ -10,5 +10,7 @@ mod home;
 mod metrics;
 mod models;
 mod pipeline;
+mod storage;
+mod survey;
 
 pub use cli::run;

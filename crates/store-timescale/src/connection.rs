@@ -122,11 +122,14 @@ impl Pool {
                 "the store at {} is closed",
                 self.address
             ))),
-            PoolError::Timeout(_) => Fault::Store(unavailable(format!(
-                "no connection to {} within {} s; see that the server is reachable",
-                self.address,
-                CONNECT_TIMEOUT.saturating_mul(2).as_secs()
-            ))),
+            e @ PoolError::Timeout(_) => Fault::Store(StoreError::Unavailable {
+                what: format!(
+                    "no connection to {} within {} s; see that the server is reachable",
+                    self.address,
+                    CONNECT_TIMEOUT.saturating_mul(2).as_secs()
+                ),
+                source: Some(Box::new(e)),
+            }),
             e @ (PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
                 Fault::Store(unavailable(format!("{}: {e}", self.address)))
             }

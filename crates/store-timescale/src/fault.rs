@@ -150,14 +150,44 @@ fn from_postgres(e: tokio_postgres::Error, address: &str, what: &str) -> StoreEr
     }
 }
 
-/// An error of the connection itself.
-fn without_code(e: &tokio_postgres::Error, address: &str) -> String {
+/// Whether waiting may cure it: the server is away, starting, full or on its way to another host. False where
+/// somebody has to do what the error's text says.
+pub(crate) fn may_pass(error: &StoreError) -> bool {
+    let StoreError::Unavailable { source, .. } = error else {
+        return false;
+    };
+    let Some(source) = source else { return false };
+    let Some(e) = source.downcast_ref::<tokio_postgres::Error>() else {
+        // The pool's: no connection in time.
+        return source.is::<deadpool_postgres::PoolError>();
+    };
+    match e.code().map(SqlState::code) {
+        Some(code) => {
+            code.starts_with("08")
+                || code.starts_with("57P")
+                || matches!(code, "53300" | "55P03" | "57014" | "40001" | "40P01" | "25006")
+        }
+        None => !SETTLED.iter().any(|words| said(e).contains(words)),
+    }
+}
+
+/// What the connection says where the two ends cannot agree, however often it is tried.
+const SETTLED: [&str; 3] = ["password missing", "does not support TLS", "certificate"];
+
+/// An error with its sources.
+fn said(e: &tokio_postgres::Error) -> String {
     let mut said = e.to_string();
     let mut source = std::error::Error::source(e);
     while let Some(inner) = source {
         said = format!("{said}: {inner}");
         source = inner.source();
     }
+    said
+}
+
+/// An error of the connection itself.
+fn without_code(e: &tokio_postgres::Error, address: &str) -> String {
+    let said = said(e);
     let fix = if said.contains("password missing") {
         "the server wants a password: set it beside the URL"
     } else if said.contains("does not allow writes") {

@@ -7,7 +7,7 @@ use forecare_domain::Timestamp;
 use forecare_store::StoreError;
 
 use crate::connection::Pool;
-use crate::fault::Outcome;
+use crate::fault::{self, Outcome};
 use crate::layout::Layout;
 use crate::migrate;
 use crate::settings::TimescaleSettings;
@@ -52,6 +52,13 @@ impl TimescaleStore {
             catalogue: Arc::new(catalogue.clone()),
             settings,
         })
+    }
+
+    /// Whether waiting may cure an error of [`TimescaleStore::open`]: the server is away, starting, full or on
+    /// its way to another host. False where somebody has to do what the error's text says.
+    #[must_use]
+    pub fn may_pass(error: &StoreError) -> bool {
+        fault::may_pass(error)
     }
 
     /// Closes the connections; what runs is finished first by its caller. Calls after it fail.

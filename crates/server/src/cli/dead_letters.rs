@@ -1,19 +1,13 @@
 //! `forecare dead-letters`.
 
 use std::io::{ErrorKind, Write};
-use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use forecare_domain::{Clock, RejectReason};
-use forecare_store::{PageRequest, Store};
-use forecare_store_sqlite::SqliteStore;
+use forecare_domain::RejectReason;
+use forecare_store::PageRequest;
 
-use super::{HomeArg, SERVE_HOME};
-use crate::app::catalogue;
-use crate::clock::SystemClock;
-use crate::home::kept_catalogue;
+use super::{InstanceArgs, SERVE_HOME};
 
 /// Most characters of a payload shown.
 const PAYLOAD_CHARS_MAX: usize = 200;
@@ -21,7 +15,7 @@ const PAYLOAD_CHARS_MAX: usize = 200;
 #[derive(Debug, Args)]
 pub(crate) struct DeadLettersArgs {
     #[command(flatten)]
-    home: HomeArg,
+    instance: InstanceArgs,
     /// Only of this reason, such as invalid_json.
     #[arg(long)]
     reason: Option<String>,
@@ -44,7 +38,8 @@ pub(crate) async fn run(args: DeadLettersArgs) -> Result<()> {
             }
         },
     };
-    let store = open_existing(&args.home.or(SERVE_HOME))?;
+    let storage = args.instance.open_existing(SERVE_HOME).await?;
+    let store = storage.store();
     let counts = store.rejection_counts().await?;
     if counts.iter().all(|(_, n)| *n == 0) {
         println!("no message was refused");
@@ -82,21 +77,4 @@ pub(crate) async fn run(args: DeadLettersArgs) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
-}
-
-/// Opens the store of an instance that may be running: reading needs no lock.
-pub(crate) fn open_existing(home: &Path) -> Result<Arc<SqliteStore>> {
-    let database = home.join("forecare.sqlite");
-    if !database.is_file() {
-        bail!(
-            "there is no instance in {}: name its directory with --home DIR",
-            home.display()
-        );
-    }
-    let (_, catalogue) = catalogue(&kept_catalogue(home), "")?;
-    Ok(Arc::new(SqliteStore::open(
-        &database,
-        &catalogue,
-        SystemClock.now(),
-    )?))
 }

@@ -26,8 +26,9 @@ use super::progress::Progress;
 use super::{DEMO_CATALOGUE, DEMO_HOME, HomeArg, log_to_stderr, stop_signal};
 use crate::app::{App, AppOptions, catalogue};
 use crate::clock::{ScaledClock, SystemClock};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, StoreConfig};
 use crate::home::{Home, new_secret, secret_hash};
+use crate::storage::Storage;
 
 /// Name of the gateway credential, and of the setting that keeps the simulated present.
 const FLEET: &str = "demo-fleet";
@@ -144,7 +145,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
             ),
         ],
     )?;
-    let (start, resumed) = begin(&home, &catalogue).await?;
+    let (start, resumed) = begin(&home, &config.store, &catalogue).await?;
     // A second run goes on with machines that are known already.
     let history_hours = if resumed {
         0.0
@@ -285,18 +286,20 @@ async fn settle(app: &App) -> Result<()> {
 }
 
 /// Where simulated time begins: where the last run in this directory ended (true), or some weeks ago.
-async fn begin(home: &Home, catalogue: &Catalogue) -> Result<(Timestamp, bool)> {
+async fn begin(
+    home: &Home,
+    config: &StoreConfig,
+    catalogue: &Catalogue,
+) -> Result<(Timestamp, bool)> {
     let fresh = SystemClock.now().plus_hours(-24.0 * START_DAYS_AGO);
-    if !home.database().exists() {
-        return Ok((fresh, false));
-    }
-    let store = forecare_store_sqlite::SqliteStore::open(&home.database(), catalogue, fresh)?;
+    let storage = Storage::open(config, &home.database(), catalogue, fresh).await?;
+    let store = storage.store();
     let kept = store.setting(TIME_SETTING).await?;
     let mut newest: Option<Timestamp> = None;
     for asset in store.assets().await? {
         newest = newest.max(store.newest_reading(&asset.device).await?);
     }
-    store.close()?;
+    storage.close().await?;
     let resumed = kept.and_then(|text| text.parse().ok()).max(newest);
     // An hour's pause keeps the runs apart on the plots.
     Ok(resumed.map_or((fresh, false), |at| (at.plus_hours(1.0), true)))

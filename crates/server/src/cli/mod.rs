@@ -19,7 +19,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::LogFormat;
+use crate::config::{Config, LogFormat};
+use crate::storage::{self, Storage};
 
 /// The catalogue of the demo, and of `serve` where none is configured.
 pub(crate) const DEMO_CATALOGUE: &str = include_str!("../../../catalogue/catalogues/demo.toml");
@@ -74,6 +75,24 @@ pub(crate) struct HomeArg {
 impl HomeArg {
     fn or(self, default: &str) -> PathBuf {
         self.home.unwrap_or_else(|| PathBuf::from(default))
+    }
+}
+
+/// An instance and its configuration.
+#[derive(Debug, Args)]
+pub(crate) struct InstanceArgs {
+    #[command(flatten)]
+    home: HomeArg,
+    /// Config file of the instance: names its catalogue and its database.
+    #[arg(long, env = "FORECARE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl InstanceArgs {
+    /// Opens the store of an instance that exists and may be running.
+    async fn open_existing(self, default_home: &str) -> Result<Storage> {
+        let config = Config::load(self.config.as_deref(), &[])?;
+        storage::open_existing(&self.home.or(default_home), &config.store).await
     }
 }
 

@@ -11,9 +11,8 @@ use forecare_domain::{ComponentName, ReservationState, Supply, Ticket, TicketSta
 use forecare_store::{AlarmFilter, PageRequest, ReservationFilter, Store, TicketFilter};
 use serde::Serialize;
 
-use super::dead_letters::open_existing;
 use super::replay::{RUN_SETTING, Run, fingerprint_of, fingerprint_stored};
-use super::{AZURE_HOME, HomeArg};
+use super::{AZURE_HOME, InstanceArgs};
 
 const PAGE: usize = 1_000;
 
@@ -38,7 +37,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
-    home: HomeArg,
+    instance: InstanceArgs,
 }
 
 /// The report as written to a file.
@@ -57,7 +56,8 @@ struct Written {
 
 pub(crate) async fn run(command: ReportCommand) -> Result<()> {
     let ReportCommand::AzurePdm(args) = command;
-    let store = open_existing(&args.home.or(AZURE_HOME))?;
+    let storage = args.instance.open_existing(AZURE_HOME).await?;
+    let store = storage.store();
     let last: Option<Run> = match store.setting(RUN_SETTING).await? {
         Some(text) => {
             Some(serde_json::from_str(&text).context("the record of the last replay is damaged")?)
@@ -85,7 +85,7 @@ pub(crate) async fn run(command: ReportCommand) -> Result<()> {
     let result = report(&data, &tickets, &alarms);
     let files = fingerprint_of(&data)?;
     let stored = fingerprint_stored(store.as_ref(), &data.machines).await?;
-    store.close()?;
+    storage.close().await?;
     print(&result);
     println!(
         "\n{} of {} readings stored, checksums {}",

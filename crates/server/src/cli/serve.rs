@@ -53,7 +53,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
         ClockMode::Device => Arc::new(DeviceClock::new(forecare_domain::Timestamp::from_millis(0))),
     };
     let token_file = home.token_file();
-    let mut app = App::start(AppOptions {
+    let start = App::start(AppOptions {
         home,
         config,
         catalogue,
@@ -61,8 +61,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
         arrival_clock: system,
         notice: None,
         credentials: Vec::new(),
-    })
-    .await?;
+    });
+    // The database may keep us waiting.
+    let mut app = tokio::select! {
+        app = start => app?,
+        stopped = stop_signal() => return stopped,
+    };
     println!("console  {}", app.console_url());
     if let Some(addr) = app.mqtt_addr {
         println!("mqtt     mqtt://{addr}");

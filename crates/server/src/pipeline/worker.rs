@@ -28,6 +28,8 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 pub(crate) enum Control {
     /// Take these assets in.
     Register(Vec<Asset>, oneshot::Sender<Result<(), StoreError>>),
+    /// Another process has registered these assets: those not known yet are watched from now on.
+    Noticed(Vec<Asset>, oneshot::Sender<()>),
     /// A technician has cured these modes.
     Repaired(
         DeviceId,
@@ -363,6 +365,12 @@ impl Pipeline {
     async fn control(&mut self, request: Control) {
         let (result, reply) = match request {
             Control::Register(assets, reply) => (self.register(assets).await, reply),
+            Control::Noticed(assets, reply) => {
+                self.notice(assets);
+                // The asker may have gone.
+                reply.send(()).ok();
+                return;
+            }
             Control::Repaired(device, modes, at, reply) => {
                 (self.repaired(&device, &modes, at).await, reply)
             }
@@ -378,6 +386,15 @@ impl Pipeline {
             self.parts.devices.register(asset);
         }
         Ok(())
+    }
+
+    fn notice(&mut self, assets: Vec<Asset>) {
+        for asset in assets {
+            if !self.parts.devices.contains(&asset.device) {
+                info!(device.id = %asset.device, class = %asset.class, "device registered by another process");
+                self.parts.devices.register(asset);
+            }
+        }
     }
 
     async fn maintenance(&mut self, window: MaintenanceWindow) -> Result<(), StoreError> {
