@@ -60,14 +60,16 @@ impl App {
     pub(crate) async fn asset(&self, id: &str) -> Result<Asset, Problem> {
         let missing = || Problem::not_found(format_args!("asset \"{}\"", cut(id, 128)));
         let id = AssetId::new(id).map_err(|_invalid| missing())?;
-        let assets = self.state.store.assets().await?;
-        assets.into_iter().find(|a| a.id == id).ok_or_else(missing)
+        self.state.store.asset(&id).await?.ok_or_else(missing)
     }
 
-    /// Every open ticket.
-    pub(crate) async fn open_tickets(&self) -> Result<Vec<forecare_domain::Ticket>, StoreError> {
+    /// Every open ticket, of one asset or all.
+    pub(crate) async fn open_tickets(
+        &self,
+        asset: Option<&AssetId>,
+    ) -> Result<Vec<forecare_domain::Ticket>, StoreError> {
         let filter = TicketFilter {
-            asset: None,
+            asset: asset.cloned(),
             open: Some(true),
             ..TicketFilter::default()
         };

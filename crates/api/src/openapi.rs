@@ -44,6 +44,7 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
     let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(devices::devices))
         .routes(routes!(devices::device))
+        .routes(routes!(devices::latest))
         .routes(routes!(assets::assets, assets::register_assets))
         .routes(routes!(assets::asset))
         .routes(routes!(assets::telemetry))

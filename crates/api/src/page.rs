@@ -44,6 +44,7 @@ pub(crate) enum List {
     Ledger,
     Labels,
     DeadLetters,
+    Latest,
 }
 
 fn refused() -> Problem {

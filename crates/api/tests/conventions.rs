@@ -202,6 +202,8 @@ async fn every_error_is_problem_details() {
             "from",
         ),
         ("assets/pump-1/telemetry?metrics=a%20b", "metrics"),
+        ("assets/pump-1/telemetry?fill=zero", "fill"),
+        ("telemetry/latest?limit=0", "limit"),
     ] {
         let problem = get(&router, &format!("/api/v1/{query}")).await.problem(400);
         assert_eq!(problem["field"], field, "{query}: {problem}");

@@ -223,6 +223,90 @@ async fn telemetry_defaults_to_the_last_day_that_has_data() {
 }
 
 #[tokio::test]
+async fn gaps_of_a_series_are_filled_as_asked() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let rows = [(0.0, 1.0), (3.0, 7.0)].map(|(hours, value)| ScoredRow {
+        row: Row {
+            device: asset.device.clone(),
+            ts: now().plus_hours(hours),
+            values: vec![None, Some(value), None, None],
+            extra: Vec::new(),
+        },
+        health: None,
+    });
+    world
+        .commit(CommitBatch {
+            rows: rows.to_vec(),
+            ..CommitBatch::default()
+        })
+        .await;
+    let router = router(world.state);
+    let path = "/api/v1/assets/pump-1/telemetry?metrics=vibration&points=4\
+        &from=2026-03-02T08:00:00Z&to=2026-03-02T12:00:00Z";
+    for (fill, means, counts) in [
+        ("", json!([1.0, 7.0]), json!([1, 1])),
+        ("&fill=none", json!([1.0, 7.0]), json!([1, 1])),
+        (
+            "&fill=previous",
+            json!([1.0, 1.0, 1.0, 7.0]),
+            json!([1, 0, 0, 1]),
+        ),
+        (
+            "&fill=linear",
+            json!([1.0, 3.0, 5.0, 7.0]),
+            json!([1, 0, 0, 1]),
+        ),
+    ] {
+        let shown = get(&router, &format!("{path}{fill}")).await.json();
+        let points = shown["series"][0]["points"].as_array().unwrap();
+        let of = |key: &str| Value::from_iter(points.iter().map(|p| p[key].clone()));
+        assert_eq!((of("mean"), of("n_readings")), (means, counts), "{fill}");
+    }
+}
+
+#[tokio::test]
+async fn the_newest_readings_of_the_fleet_come_in_pages() {
+    let world = World::new();
+    for i in 0..7 {
+        let asset = world
+            .add_asset(&format!("pump-{i}"), "pump", "Pump", "")
+            .await;
+        if i == 3 {
+            continue;
+        }
+        let rows = [2.0, 1.0].map(|hours| ScoredRow {
+            row: Row {
+                device: asset.device.clone(),
+                ts: now().plus_hours(hours),
+                values: vec![None, Some(hours), None, None],
+                extra: Vec::new(),
+            },
+            health: (i == 0).then_some(62.5),
+        });
+        world
+            .commit(CommitBatch {
+                rows: rows.to_vec(),
+                ..CommitBatch::default()
+            })
+            .await;
+    }
+    let router = router(world.state);
+    let path = "/api/v1/telemetry/latest?limit=2";
+    let seen = walk(&router, path, "device_id").await;
+    assert_eq!(
+        seen,
+        ["pump-0", "pump-1", "pump-2", "pump-4", "pump-5", "pump-6"]
+    );
+    let page = get(&router, path).await.json();
+    assert_eq!(
+        page["items"][0],
+        json!({"device_id": "pump-0", "ts": "2026-03-02T10:00:00Z", "health_percent": 62.5, "values": {"vibration": 2.0}})
+    );
+    assert_eq!(page["items"][1]["health_percent"], Value::Null);
+}
+
+#[tokio::test]
 async fn a_ticket_goes_its_way_with_etags_and_a_finding() {
     let world = World::new();
     let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forecare_domain::{DeviceId, MetricName, Row, Timestamp};
 use forecare_store::{
-    Bucket, Fingerprint, HEALTH_METRIC, ROWS_MAX, Series, StoreError, TelemetryQuery,
+    Bucket, Fingerprint, HEALTH_METRIC, LatestRow, ROWS_MAX, Series, StoreError, TelemetryQuery,
 };
 use rusqlite::{Connection, params};
 
@@ -96,6 +96,39 @@ pub(crate) fn newest(
     Ok(newest.map(Timestamp::from_millis))
 }
 
+/// One seek per device into its class's table.
+pub(crate) fn latest(conn: &Connection, layout: &Layout) -> Outcome<Vec<LatestRow>> {
+    let mut all = Vec::new();
+    for class in &layout.classes {
+        let of_catalogue = class.catalogue_columns.as_deref().unwrap_or_default();
+        let columns: Vec<String> = of_catalogue.iter().map(|i| format!(", m{i}")).collect();
+        let table = class.table();
+        let sql = format!(
+            "SELECT name, ts, health{} FROM (SELECT device_no, devices.name FROM devices
+                 JOIN assets ON assets.device = devices.name WHERE class_no = ?1) AS fleet
+             JOIN {table} AS t ON t.device_no = fleet.device_no
+                 AND ts = (SELECT max(ts) FROM {table} WHERE device_no = fleet.device_no)",
+            columns.concat(),
+        );
+        all.extend(collect(conn, &sql, [class.class_no], |r| {
+            let mut readings = Vec::with_capacity(of_catalogue.len());
+            for (place, column) in of_catalogue.iter().enumerate() {
+                if let Some(value) = r.get(place + 3)? {
+                    readings.push((class.columns[*column].clone(), value));
+                }
+            }
+            Ok(LatestRow {
+                device: text::name(r, 0)?,
+                ts: text::time(r, 1)?,
+                health: r.get(2)?,
+                readings,
+            })
+        })?);
+    }
+    all.sort_by(|a, b| a.device.cmp(&b.device));
+    Ok(all)
+}
+
 pub(crate) fn fingerprint(
     conn: &Connection,
     layout: &Layout,
@@ -158,7 +191,8 @@ impl Buckets {
         tally.n += 1;
     }
 
-    fn series(self, metric: MetricName, from_ms: i64, bucket_ms: i64) -> Series {
+    fn series(self, metric: MetricName, query: &TelemetryQuery) -> Series {
+        let (from_ms, bucket_ms) = (query.from.as_millis(), query.bucket_ms());
         let buckets = self.0.into_iter().map(|(index, tally)| Bucket {
             ts: Timestamp::from_millis(from_ms + index * bucket_ms),
             mean: tally.sum / tally.n as f64,
@@ -167,7 +201,7 @@ impl Buckets {
             n: tally.n,
         });
         Series {
-            buckets: buckets.collect(),
+            buckets: query.filled(buckets.collect()),
             metric,
         }
     }
@@ -177,6 +211,7 @@ pub(crate) fn telemetry(
     conn: &Connection,
     layout: &Layout,
     query: &TelemetryQuery,
+    rows_max: u64,
 ) -> Outcome<Vec<Series>> {
     let Some((class, device_no)) = locate(conn, layout, &query.device)? else {
         return Err(StoreError::NotFound(format!("device {}", query.device)).into());
@@ -189,6 +224,14 @@ pub(crate) fn telemetry(
     }
     let (from, to) = (query.from.as_millis(), query.to.as_millis());
     let bucket_ms = query.bucket_ms();
+    let mut n_rows = 0;
+    let mut count = || -> Outcome<()> {
+        n_rows += 1;
+        if n_rows > rows_max {
+            return Err(StoreError::range_too_long(rows_max).into());
+        }
+        Ok(())
+    };
     let mut all: Vec<Buckets> = metrics.iter().map(|_| Buckets::default()).collect();
     // What stands in the wide table is read in one pass; the rest is asked for one by one.
     let mut wide: Vec<(usize, String)> = Vec::new();
@@ -203,6 +246,7 @@ pub(crate) fn telemetry(
             let mut statement = conn.prepare_cached(sql)?;
             let mut rows = statement.query(params![device_no, from, to, metric.as_str()])?;
             while let Some(r) = rows.next()? {
+                count()?;
                 all[i].add((r.get::<_, i64>(0)? - from) / bucket_ms, r.get(1)?);
             }
         }
@@ -217,6 +261,7 @@ pub(crate) fn telemetry(
         let mut statement = conn.prepare_cached(&sql)?;
         let mut rows = statement.query([device_no, from, to])?;
         while let Some(r) = rows.next()? {
+            count()?;
             let index = (r.get::<_, i64>(0)? - from) / bucket_ms;
             for (place, (i, _)) in wide.iter().enumerate() {
                 if let Some(value) = r.get::<_, Option<f64>>(place + 1)? {
@@ -228,6 +273,48 @@ pub(crate) fn telemetry(
     Ok(metrics
         .into_iter()
         .zip(all)
-        .map(|(metric, buckets)| buckets.series(metric, from, bucket_ms))
+        .map(|(metric, buckets)| buckets.series(metric, query))
         .collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+mod tests {
+    use forecare_store::conformance::fixtures::{commit, device, hour, metric, ms, register, row};
+    use forecare_store::{Fill, Store};
+
+    use super::*;
+    use crate::SqliteStore;
+
+    #[tokio::test]
+    async fn a_range_of_too_many_rows_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let catalogue = forecare_store::conformance::fixtures::catalogue();
+        let store =
+            std::sync::Arc::new(SqliteStore::open(directory.path(), &catalogue, hour(0)).unwrap());
+        let as_store: std::sync::Arc<dyn Store> = store.clone();
+        register(&as_store, 1).await;
+        let rows = (0..10).map(|ts| row(0, ts, [Some(1.0), None, None]));
+        commit(&as_store, rows.collect()).await;
+        for (rows_max, fits) in [(9, false), (10, true)] {
+            let query = TelemetryQuery {
+                device: device(0),
+                metrics: vec![metric("vibration")],
+                from: ms(0),
+                to: ms(10),
+                points: 1,
+                fill: Fill::None,
+            };
+            let asked = store
+                .pool
+                .read("telemetry", move |conn, layout| {
+                    telemetry(conn, layout, &query, rows_max)
+                })
+                .await;
+            match asked {
+                Ok(series) => assert!(fits && series[0].buckets[0].n == 10),
+                Err(e) => assert!(!fits && e.to_string().contains("more than 9 rows")),
+            }
+        }
+    }
 }

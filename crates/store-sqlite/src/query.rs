@@ -91,6 +91,12 @@ pub(crate) fn health(conn: &Connection) -> Outcome<Vec<AssetHealth>> {
     })
 }
 
+pub(crate) fn health_of(conn: &Connection, device: &DeviceId) -> Outcome<Option<AssetHealth>> {
+    let sql = "SELECT body FROM health WHERE device = ?1";
+    let found = collect(conn, sql, [device.as_str()], |r| body(r, 0))?;
+    Ok(found.into_iter().next())
+}
+
 pub(crate) fn next_tasks(conn: &Connection, limit: usize) -> Outcome<Vec<(TaskId, CareTask)>> {
     let limit = i64::try_from(limit.clamp(1, PAGE_ENTRIES_MAX)).unwrap_or(1);
     collect(

@@ -2,7 +2,7 @@
 
 use forecare_domain::{Asset, AssetId, DeviceStatus, Timestamp};
 use forecare_store::{Credential, MaintenanceWindow, StoreError};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::fault::Outcome;
 use crate::layout::Layout;
@@ -102,19 +102,28 @@ pub(crate) fn register_assets(conn: &Connection, layout: &Layout, assets: &[Asse
     Ok(())
 }
 
-pub(crate) fn assets(conn: &Connection) -> Outcome<Vec<Asset>> {
-    let sql = "SELECT id, device, class, name, site, depot, registered_at FROM assets ORDER BY id";
-    collect(conn, sql, [], |r| {
-        Ok(Asset {
-            id: text::name(r, 0)?,
-            device: text::name(r, 1)?,
-            class: text::name(r, 2)?,
-            name: r.get(3)?,
-            site: r.get(4)?,
-            depot: text::optional_name(r, 5)?,
-            registered_at: text::time(r, 6)?,
-        })
+const ASSET: &str = "SELECT id, device, class, name, site, depot, registered_at FROM assets";
+
+fn read_asset(r: &Row<'_>) -> Outcome<Asset> {
+    Ok(Asset {
+        id: text::name(r, 0)?,
+        device: text::name(r, 1)?,
+        class: text::name(r, 2)?,
+        name: r.get(3)?,
+        site: r.get(4)?,
+        depot: text::optional_name(r, 5)?,
+        registered_at: text::time(r, 6)?,
     })
+}
+
+pub(crate) fn assets(conn: &Connection) -> Outcome<Vec<Asset>> {
+    collect(conn, &format!("{ASSET} ORDER BY id"), [], read_asset)
+}
+
+pub(crate) fn asset(conn: &Connection, id: &AssetId) -> Outcome<Option<Asset>> {
+    let sql = format!("{ASSET} WHERE id = ?1");
+    let found = collect(conn, &sql, [id.as_str()], read_asset)?;
+    Ok(found.into_iter().next())
 }
 
 pub(crate) fn statuses(conn: &Connection) -> Outcome<Vec<DeviceStatus>> {

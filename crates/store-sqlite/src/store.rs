@@ -6,14 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, AssetHealth, CareTask, Decision, DeviceId, DeviceStatus, Label,
-    RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
+    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
 };
 use forecare_store::{
     AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
-    Credential, DeadLetter, EventRecord, Fingerprint, LedgerEntry, MaintenanceWindow, PageRequest,
-    Paged, ReservationFilter, Series, StockCommand, StockItem, Store, StoreError, TelemetryQuery,
-    TicketFilter,
+    Credential, DeadLetter, EventRecord, Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow,
+    PageRequest, Paged, RANGE_ROWS_MAX, ReservationFilter, Series, StockCommand, StockItem, Store,
+    StoreError, TelemetryQuery, TicketFilter,
 };
 use rusqlite::params;
 
@@ -221,6 +221,13 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn asset(&self, id: &AssetId) -> Result<Option<Asset>, StoreError> {
+        let id = id.clone();
+        self.pool
+            .read("asset", move |conn, _| registry::asset(conn, &id))
+            .await
+    }
+
     async fn statuses(&self) -> Result<Vec<DeviceStatus>, StoreError> {
         self.pool
             .read("statuses", |conn, _| registry::statuses(conn))
@@ -395,11 +402,22 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn health_of(&self, device: &DeviceId) -> Result<Option<AssetHealth>, StoreError> {
+        let device = device.clone();
+        self.pool
+            .read("health_of", move |conn, _| query::health_of(conn, &device))
+            .await
+    }
+
+    async fn latest(&self) -> Result<Vec<LatestRow>, StoreError> {
+        self.pool.read("latest", history::latest).await
+    }
+
     async fn telemetry(&self, query: &TelemetryQuery) -> Result<Vec<Series>, StoreError> {
         let query = query.clone();
         self.pool
             .read("telemetry", move |conn, layout| {
-                history::telemetry(conn, layout, &query)
+                history::telemetry(conn, layout, &query, RANGE_ROWS_MAX)
             })
             .await
     }

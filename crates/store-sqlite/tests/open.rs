@@ -12,7 +12,7 @@ use forecare_catalogue::Catalogue;
 use forecare_store::conformance::fixtures::{
     ALL, bearings, catalogue, commit, device, hour, metric, ms, receipt, register, row, with_extra,
 };
-use forecare_store::{ScoredRow, Store, StoreError, TelemetryQuery};
+use forecare_store::{Fill, ScoredRow, Store, StoreError, TelemetryQuery};
 use forecare_store_sqlite::{Durability, SqliteStore};
 use rusqlite::Connection;
 
@@ -124,6 +124,7 @@ async fn a_metric_that_enters_the_catalogue_takes_its_readings_along() {
         from: ms(0),
         to: ms(9),
         points: 1,
+        fill: Fill::None,
     };
     let series = store.telemetry(&query).await.unwrap();
     assert_eq!(

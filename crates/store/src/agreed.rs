@@ -15,6 +15,9 @@ pub const PAGE_ENTRIES_MAX: usize = 1_000;
 pub const ROWS_MAX: usize = 100_000;
 /// Most buckets of one series.
 pub const POINTS_MAX: usize = 5_000;
+/// Most rows that one telemetry query reads: beyond, it is refused, as it would hold up all others. A reading
+/// each second for eight weeks.
+pub const RANGE_ROWS_MAX: u64 = 5_000_000;
 /// Dead letters kept; the oldest go first, the counts by reason stay.
 pub const DEAD_LETTERS_KEPT: i64 = 100_000;
 /// Conflicts kept; the oldest go first.
@@ -172,6 +175,14 @@ impl StoreError {
     pub fn second_open_ticket(id: TicketId, other: TicketId) -> Self {
         Self::Conflict(format!(
             "ticket {id} cannot be open: {other} is, for the same asset and failure mode"
+        ))
+    }
+
+    /// A range of telemetry has more than `rows_max` rows.
+    #[must_use]
+    pub fn range_too_long(rows_max: u64) -> Self {
+        Self::Conflict(format!(
+            "the range has more than {rows_max} rows of the device; ask for a shorter one"
         ))
     }
 

@@ -7,14 +7,14 @@ mod memory;
 mod port;
 
 pub use agreed::{
-    CONFLICTS_KEPT, DEAD_LETTERS_KEPT, OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, ROWS_MAX,
-    forecare, initial_stock, need_of_victim, refusal, refused,
+    CONFLICTS_KEPT, DEAD_LETTERS_KEPT, OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX,
+    ROWS_MAX, forecare, initial_stock, need_of_victim, refusal, refused,
 };
 pub use memory::MemoryStore;
 pub use port::{
     AlarmFilter, Bucket, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
-    Credential, CredentialRole, DeadLetter, EventRecord, Fingerprint, HEALTH_METRIC, LedgerEntry,
-    MaintenanceWindow, NewTask, PageRequest, Paged, ReservationFilter, ReservationWrite, ScoredRow,
-    Series, StockCommand, StockItem, StockMove, Store, StoreError, TelemetryQuery, TicketFilter,
-    TicketWrite, reading_hash,
+    Credential, CredentialRole, DeadLetter, EventRecord, Fill, Fingerprint, HEALTH_METRIC,
+    LatestRow, LedgerEntry, MaintenanceWindow, NewTask, PageRequest, Paged, ReservationFilter,
+    ReservationWrite, ScoredRow, Series, StockCommand, StockItem, StockMove, Store, StoreError,
+    TelemetryQuery, TicketFilter, TicketWrite, reading_hash,
 };

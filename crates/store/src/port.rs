@@ -354,6 +354,21 @@ pub struct TelemetryQuery {
     pub to: Timestamp,
     /// At most so many buckets of equal length. 1 to 5,000.
     pub points: usize,
+    /// What stands in buckets without readings.
+    pub fill: Fill,
+}
+
+/// What a series shows in buckets without readings that lie between buckets with some. Before the first and
+/// after the last reading nothing is made up: a silent machine looks silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fill {
+    /// Nothing: such buckets are left out.
+    #[default]
+    None,
+    /// The mean of the bucket before the gap.
+    Previous,
+    /// The straight line from the mean before the gap to the mean after it.
+    Linear,
 }
 
 impl TelemetryQuery {
@@ -365,6 +380,56 @@ impl TelemetryQuery {
         let points = i64::try_from(self.points.clamp(1, crate::POINTS_MAX)).unwrap_or(1);
         span_ms / points + i64::from(span_ms % points > 0)
     }
+
+    /// `buckets`, given in time order, with the gaps between them filled as asked. No more than `points`
+    /// where they are buckets of this query.
+    #[must_use]
+    pub fn filled(&self, buckets: Vec<Bucket>) -> Vec<Bucket> {
+        if self.fill == Fill::None {
+            return buckets;
+        }
+        let bucket_ms = self.bucket_ms();
+        let mut all: Vec<Bucket> = Vec::with_capacity(buckets.len());
+        for bucket in buckets {
+            if let Some(before) = all.last().copied() {
+                let (begin, end) = (before.ts.as_millis(), bucket.ts.as_millis());
+                let mut ts = begin + bucket_ms;
+                while ts < end {
+                    let value = match self.fill {
+                        Fill::None | Fill::Previous => before.mean,
+                        Fill::Linear => {
+                            let share = (ts - begin) as f64 / (end - begin) as f64;
+                            before.mean * (1.0 - share) + bucket.mean * share
+                        }
+                    };
+                    all.push(Bucket {
+                        ts: Timestamp::from_millis(ts),
+                        mean: value,
+                        min: value,
+                        max: value,
+                        n: 0,
+                    });
+                    ts += bucket_ms;
+                }
+            }
+            all.push(bucket);
+        }
+        all
+    }
+}
+
+/// The newest row of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatestRow {
+    /// The device.
+    pub device: DeviceId,
+    /// The row's time.
+    pub ts: Timestamp,
+    /// Health 0 to 100 after it; `None` where it was not scored.
+    pub health: Option<f64>,
+    /// What it holds of its class's metrics, in the catalogue's order. Metrics beyond the catalogue are left
+    /// out: they are not kept beside the others.
+    pub readings: Vec<(MetricName, f64)>,
 }
 
 /// One metric's points.
@@ -372,7 +437,7 @@ impl TelemetryQuery {
 pub struct Series {
     /// The metric.
     pub metric: MetricName,
-    /// Buckets with readings, in time order.
+    /// Buckets with readings, in time order; where asked for, the empty ones between them as well.
     pub buckets: Vec<Bucket>,
 }
 
@@ -387,7 +452,7 @@ pub struct Bucket {
     pub min: f64,
     /// Greatest reading.
     pub max: f64,
-    /// Number of readings.
+    /// Number of readings; 0: filled in.
     pub n: u64,
 }
 
@@ -470,6 +535,8 @@ pub trait Store: Send + Sync {
     async fn register_assets(&self, assets: Vec<Asset>) -> Result<(), StoreError>;
     /// All assets, by id.
     async fn assets(&self) -> Result<Vec<Asset>, StoreError>;
+    /// The asset of that id.
+    async fn asset(&self, id: &AssetId) -> Result<Option<Asset>, StoreError>;
     /// Newest connection state of every device.
     async fn statuses(&self) -> Result<Vec<DeviceStatus>, StoreError>;
     /// Adds or replaces a credential.
@@ -542,7 +609,12 @@ pub trait Store: Send + Sync {
     ) -> Result<Alarm, StoreError>;
     /// State of health of every device that was scored.
     async fn health(&self) -> Result<Vec<AssetHealth>, StoreError>;
-    /// Telemetry, down-sampled.
+    /// State of health of `device`, where it was scored.
+    async fn health_of(&self, device: &DeviceId) -> Result<Option<AssetHealth>, StoreError>;
+    /// The newest row, by its own time, of every registered asset's device that has any; by device.
+    async fn latest(&self) -> Result<Vec<LatestRow>, StoreError>;
+    /// Telemetry, down-sampled. [`StoreError::Conflict`] where that would read more than
+    /// [`RANGE_ROWS_MAX`](crate::RANGE_ROWS_MAX) rows.
     async fn telemetry(&self, query: &TelemetryQuery) -> Result<Vec<Series>, StoreError>;
     /// Time of the newest reading of `device`.
     async fn newest_reading(&self, device: &DeviceId) -> Result<Option<Timestamp>, StoreError>;

@@ -164,7 +164,7 @@ pub(crate) async fn page(
     let health = store.health().await?;
     let statuses = store.statuses().await?;
     let alarms = app.active_alarms().await?;
-    let tickets = app.open_tickets().await?;
+    let tickets = app.open_tickets(None).await?;
 
     let health: BTreeMap<&DeviceId, _> = health.iter().map(|h| (&h.device, h)).collect();
     let statuses: BTreeMap<&DeviceId, _> = statuses.iter().map(|s| (&s.device, s)).collect();

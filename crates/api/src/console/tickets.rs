@@ -98,7 +98,7 @@ pub(crate) async fn page(
         html.tickets = page.items;
         html.next_cursor = page.next_cursor;
     } else {
-        let mut open = app.open_tickets().await?;
+        let mut open = app.open_tickets(None).await?;
         // The most urgent first, then what is due first.
         open.sort_by_key(|t| (t.priority, t.due_at, t.id));
         html.n_open = open.len();

@@ -14,5 +14,5 @@ pub(crate) use asset::{
 };
 pub(crate) use part::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
 pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};
-pub(crate) use telemetry::TelemetryDto;
+pub(crate) use telemetry::{FillDto, LatestRowDto, TelemetryDto};
 pub(crate) use ticket::{TicketDetailDto, TicketDto, TransitionDto};

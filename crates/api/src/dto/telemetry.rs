@@ -1,9 +1,11 @@
 //! Down-sampled telemetry.
 
 use forecare_catalogue::{AssetClass, Limits, MetricSpec};
+use std::collections::BTreeMap;
+
 use forecare_domain::{Asset, Timestamp};
-use forecare_store::{HEALTH_METRIC, Series, TelemetryQuery};
-use serde::Serialize;
+use forecare_store::{Fill, HEALTH_METRIC, LatestRow, Series, TelemetryQuery};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Engineering limits of a metric, in its unit; null: none on that side.
@@ -26,6 +28,55 @@ impl From<Limits> for LimitsDto {
     }
 }
 
+/// What stands in buckets without readings between others.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FillDto {
+    /// They are left out.
+    #[default]
+    None,
+    /// The mean before the gap.
+    Previous,
+    /// A straight line across the gap.
+    Linear,
+}
+
+impl From<FillDto> for Fill {
+    fn from(fill: FillDto) -> Self {
+        match fill {
+            FillDto::None => Self::None,
+            FillDto::Previous => Self::Previous,
+            FillDto::Linear => Self::Linear,
+        }
+    }
+}
+
+/// The newest readings of a device.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LatestRowDto {
+    /// The device.
+    pub(crate) device_id: String,
+    /// When they were taken.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) ts: Timestamp,
+    /// Health after them, 0 to 100; null: not scored.
+    pub(crate) health_percent: Option<f64>,
+    /// Readings by metric, as far as the catalogue knows it.
+    pub(crate) values: BTreeMap<String, f64>,
+}
+
+impl From<&LatestRow> for LatestRowDto {
+    fn from(row: &LatestRow) -> Self {
+        let values = row.readings.iter().map(|(m, v)| (m.to_string(), *v));
+        Self {
+            device_id: row.device.to_string(),
+            ts: row.ts,
+            health_percent: row.health,
+            values: values.collect(),
+        }
+    }
+}
+
 /// A bucket of readings.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PointDto {
@@ -38,7 +89,7 @@ pub(crate) struct PointDto {
     pub(crate) min: f64,
     /// Greatest reading.
     pub(crate) max: f64,
-    /// Number of readings.
+    /// Number of readings; 0: filled in.
     pub(crate) n_readings: u64,
 }
 
@@ -51,7 +102,7 @@ pub(crate) struct SeriesDto {
     pub(crate) unit: String,
     /// Engineering limits.
     pub(crate) limits: LimitsDto,
-    /// Buckets with readings, in time order.
+    /// Buckets with readings, in time order; with `fill`, those between them as well.
     pub(crate) points: Vec<PointDto>,
 }
 

@@ -6,14 +6,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use forecare_domain::{Asset, AssetId, DepotName, DeviceId, MetricName, Timestamp};
-use forecare_store::{MaintenanceWindow, TelemetryQuery};
+use forecare_store::{Fill, MaintenanceWindow, TelemetryQuery};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::dto::{
-    AssetDto, EventDto, MaintenanceWindowDto, NewAssetDto, NewAssetsDto, NewMaintenanceWindowDto,
-    RegisteredDto, TelemetryDto,
+    AssetDto, EventDto, FillDto, MaintenanceWindowDto, NewAssetDto, NewAssetsDto,
+    NewMaintenanceWindowDto, RegisteredDto, TelemetryDto,
 };
 use crate::extract::{ApiJson, ApiPath, ApiQuery};
 use crate::page::{List, Page, PageParams};
@@ -42,7 +42,7 @@ pub(crate) async fn assets(
     ApiQuery(page): ApiQuery<PageParams>,
 ) -> Result<Json<Page<AssetDto>>, Problem> {
     let mut open: BTreeMap<AssetId, u64> = BTreeMap::new();
-    for ticket in app.open_tickets().await? {
+    for ticket in app.open_tickets(None).await? {
         *open.entry(ticket.asset).or_default() += 1;
     }
     let health = app.state.store.health().await?;
@@ -72,13 +72,12 @@ pub(crate) async fn asset(
     ApiPath(id): ApiPath<String>,
 ) -> Result<Json<AssetDto>, Problem> {
     let asset = app.asset(&id).await?;
-    let health = app.state.store.health().await?;
-    let open = app.open_tickets().await?;
-    let n_open = open.iter().filter(|t| t.asset == asset.id).count();
+    let health = app.state.store.health_of(&asset.device).await?;
+    let open = app.open_tickets(Some(&asset.id)).await?;
     Ok(Json(AssetDto::new(
         &asset,
-        health.iter().find(|h| h.device == asset.device),
-        u64::try_from(n_open).unwrap_or(u64::MAX),
+        health.as_ref(),
+        u64::try_from(open.len()).unwrap_or(u64::MAX),
     )))
 }
 
@@ -234,6 +233,11 @@ pub(crate) struct TelemetryParams {
     points: Option<u16>,
     /// Metrics, comma-separated; `health` is one of them. All where not given.
     metrics: Option<String>,
+    /// What stands in buckets without readings between others: `none` (they are left out), `previous` (the
+    /// mean before the gap) or `linear` (a straight line across it). `none` where not given.
+    #[serde(default)]
+    #[param(default = "none")]
+    fill: FillDto,
 }
 
 /// Telemetry of an asset, down-sampled
@@ -294,6 +298,7 @@ pub(crate) async fn telemetry(
         from,
         to,
         points: usize::from(points),
+        fill: Fill::from(params.fill),
     };
     let series = store.telemetry(&query).await?;
     let class = app.state.catalogue.class(&asset.class);

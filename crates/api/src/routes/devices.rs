@@ -7,7 +7,7 @@ use axum::extract::State;
 use forecare_domain::{AssetHealth, DeviceId, DeviceStatus};
 
 use crate::app::{App, cut};
-use crate::dto::DeviceDto;
+use crate::dto::{DeviceDto, LatestRowDto};
 use crate::extract::{ApiPath, ApiQuery};
 use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
@@ -71,4 +71,21 @@ pub(crate) async fn device(
         statuses.get(&asset.device),
         health.get(&asset.device),
     )))
+}
+
+/// The newest readings of every device that has any, by device
+#[utoipa::path(get, path = "/api/v1/telemetry/latest", tag = "devices", params(PageParams),
+    responses((status = 200, description = "a page of newest readings", body = Page<LatestRowDto>)))]
+pub(crate) async fn latest(
+    State(app): State<App>,
+    ApiQuery(page): ApiQuery<PageParams>,
+) -> Result<Json<Page<LatestRowDto>>, Problem> {
+    let rows = app.state.store.latest().await?;
+    let page = page.cut(
+        List::Latest,
+        &rows,
+        |r| r.device.as_str(),
+        |r| LatestRowDto::from(r),
+    )?;
+    Ok(Json(page))
 }

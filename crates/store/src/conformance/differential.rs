@@ -9,8 +9,8 @@ use super::fixtures::{
     ms, need, new_ticket, reservations, row, step, task, with_extra,
 };
 use crate::{
-    AlarmFilter, CareCommit, Checkpoint, CommitBatch, Conflict, MemoryStore, ReservationWrite,
-    StockMove, Store, TelemetryQuery, TicketFilter, TicketWrite,
+    AlarmFilter, CareCommit, Checkpoint, CommitBatch, Conflict, Fill, MemoryStore,
+    ReservationWrite, StockMove, Store, TelemetryQuery, TicketFilter, TicketWrite,
 };
 
 /// SplitMix64: seeded, so that a failure repeats.
@@ -120,12 +120,14 @@ pub async fn random_telemetry_equals_the_model(store: Arc<dyn Store>) {
             from: ms(2),
             to: ms(39),
             points: 4,
+            fill: [Fill::None, Fill::Previous, Fill::Linear][n % 3],
         };
         match model.telemetry(&query).await {
             Ok(expected) => assert_eq!(store.telemetry(&query).await.unwrap(), expected),
             Err(_) => assert!(store.telemetry(&query).await.is_err()),
         }
     }
+    assert_eq!(store.latest().await.unwrap(), model.latest().await.unwrap());
     let conflicts = sorted(items(store.conflicts(ALL).await.unwrap()));
     assert!(conflicts.len() > 20, "the dice must roll conflicts");
     assert_eq!(

@@ -235,6 +235,20 @@ pub async fn assets_are_replaced_but_not_their_birthday(store: Arc<dyn Store>) {
     assert_eq!(store.assets().await.unwrap(), [renamed, asset(1)]);
 }
 
+pub async fn one_asset_and_its_health_are_found(store: Arc<dyn Store>) {
+    register(&store, 2).await;
+    let batch = CommitBatch {
+        health: vec![health(0, 1, 10.0), health(1, 1, 20.0)],
+        ..CommitBatch::default()
+    };
+    store.commit_batch(batch).await.unwrap();
+    assert_eq!(store.asset(&asset(1).id).await.unwrap(), Some(asset(1)));
+    assert_eq!(store.asset(&asset(2).id).await.unwrap(), None);
+    let found = store.health_of(&device(1)).await.unwrap();
+    assert_eq!(found, Some(health(1, 1, 20.0)));
+    assert_eq!(store.health_of(&device(2)).await.unwrap(), None);
+}
+
 pub async fn auto_registration_leaves_known_assets_alone(store: Arc<dyn Store>) {
     register(&store, 1).await;
     let mut other = asset(0);

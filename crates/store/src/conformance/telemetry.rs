@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use forecare_domain::{RejectReason, Timestamp};
 
-use super::fixtures::{ALL, commit, device, items, metric, ms, receipt, register, row, with_extra};
-use crate::{Bucket, Fingerprint, Series, Store, StoreError, TelemetryQuery};
+use super::fixtures::{
+    ALL, asset, commit, device, items, metric, ms, receipt, register, row, with_extra,
+};
+use crate::{Bucket, Fill, Fingerprint, LatestRow, Series, Store, StoreError, TelemetryQuery};
 
 pub async fn same_batch_twice_counts_once(store: Arc<dyn Store>) {
     register(&store, 1).await;
@@ -196,6 +198,76 @@ pub async fn newest_reading_is_the_newest(store: Arc<dyn Store>) {
     assert_eq!(store.newest_reading(&device(9)).await.unwrap(), None);
 }
 
+pub async fn latest_rows_are_the_newest_by_time_and_merged(store: Arc<dyn Store>) {
+    register(&store, 4).await;
+    let none = [None, None, None];
+    let unscored = |mut row: crate::ScoredRow| {
+        row.health = None;
+        row
+    };
+    commit(
+        &store,
+        vec![
+            row(2, 3, [Some(3.0), None, None]),
+            unscored(row(0, 9, [Some(9.0), None, None])),
+            row(0, 4, [Some(4.0), Some(4.0), Some(4.0)]),
+            row(2, 7, [Some(7.0), None, None]),
+        ],
+    )
+    .await;
+    // Late ones change nothing, the newest time's second message adds to it, its first value stays.
+    let mut second = row(0, 9, [Some(1.0), None, Some(-1.0)]);
+    second.health = Some(75.0);
+    commit(
+        &store,
+        vec![row(0, 5, [Some(5.0), Some(5.0), None]), second],
+    )
+    .await;
+    commit(&store, vec![row(0, 8, [None, Some(8.0), None])]).await;
+    // The newest row may have nothing but metrics beyond the catalogue, or nothing.
+    commit(
+        &store,
+        vec![
+            with_extra(row(2, 8, none), &[("odd", 1.0)]),
+            row(2, 9, none),
+        ],
+    )
+    .await;
+    let latest = |n, ts, health, readings: &[(&str, f64)]| LatestRow {
+        device: device(n),
+        ts: ms(ts),
+        health: Some(health),
+        readings: readings.iter().map(|(m, v)| (metric(m), *v)).collect(),
+    };
+    let expected = [
+        latest(0, 9, 75.0, &[("vibration", 9.0), ("Temperature", -1.0)]),
+        latest(2, 8, 50.0, &[]),
+    ];
+    assert_eq!(store.latest().await.unwrap(), expected);
+}
+
+pub async fn latest_rows_are_those_of_registered_assets(store: Arc<dyn Store>) {
+    assert_eq!(store.latest().await.unwrap(), []);
+    register(&store, 2).await;
+    commit(
+        &store,
+        (0..3).map(|n| row(n, 1, [Some(1.0), None, None])).collect(),
+    )
+    .await;
+    let devices = async || -> Vec<_> {
+        let rows = store.latest().await.unwrap();
+        rows.into_iter().map(|r| r.device).collect()
+    };
+    assert_eq!(devices().await, [device(0), device(1)]);
+    let mut moved = asset(0);
+    moved.device = device(9);
+    store.register_assets(vec![moved.clone()]).await.unwrap();
+    assert_eq!(devices().await, [device(1)], "the new device sent nothing");
+    moved.device = device(0);
+    store.register_assets(vec![moved]).await.unwrap();
+    assert_eq!(devices().await, [device(0), device(1)]);
+}
+
 async fn series(
     store: &Arc<dyn Store>,
     metrics: &[&str],
@@ -210,8 +282,64 @@ async fn series(
         from: ms(from),
         to: ms(to),
         points,
+        fill: Fill::None,
     };
     store.telemetry(&query).await.unwrap()
+}
+
+pub async fn gaps_between_readings_are_filled_as_asked(store: Arc<dyn Store>) {
+    register(&store, 1).await;
+    // In buckets of 2 ms from 10: none, 1 and 3, none, none, 8, none.
+    let rows = [(12, 1.0), (13, 3.0), (18, 8.0)];
+    let rows = rows.map(|(ts, value)| row(0, ts, [Some(value), None, None]));
+    commit(&store, rows.to_vec()).await;
+    for (fill, between) in [
+        (Fill::None, None),
+        (Fill::Previous, Some([2.0, 2.0])),
+        (Fill::Linear, Some([4.0, 6.0])),
+    ] {
+        let query = TelemetryQuery {
+            device: device(0),
+            metrics: vec![metric("vibration"), metric("temperature"), metric("odd")],
+            from: ms(10),
+            to: ms(22),
+            points: 6,
+            fill,
+        };
+        let bucket = |ts, mean, min, max, n| Bucket {
+            ts: ms(ts),
+            mean,
+            min,
+            max,
+            n,
+        };
+        let mut expected = vec![bucket(12, 2.0, 1.0, 3.0, 2)];
+        for (value, ts) in between.into_iter().flatten().zip([14, 16]) {
+            expected.push(bucket(ts, value, value, value, 0));
+        }
+        expected.push(bucket(18, 8.0, 8.0, 8.0, 1));
+        let got = store.telemetry(&query).await.unwrap();
+        assert_eq!(got[0].buckets.len(), expected.len(), "{fill:?}");
+        for (g, e) in got[0].buckets.iter().zip(&expected) {
+            assert!((g.mean - e.mean).abs() < 1e-9, "{fill:?}: {g:?} {e:?}");
+            assert_eq!((g.ts, g.n), (e.ts, e.n), "{fill:?}");
+            assert!(
+                (g.min - e.min).abs() < 1e-9 && (g.max - e.max).abs() < 1e-9,
+                "{fill:?}"
+            );
+        }
+        assert!(
+            got[1].buckets.is_empty() && got[2].buckets.is_empty(),
+            "nothing is made of nothing"
+        );
+        let dense = TelemetryQuery {
+            from: ms(0),
+            to: ms(1_000_000_000),
+            points: 5_000,
+            ..query
+        };
+        assert!(store.telemetry(&dense).await.unwrap()[0].buckets.len() <= 5_000);
+    }
 }
 
 pub async fn series_equal_brute_force(store: Arc<dyn Store>) {
@@ -289,6 +417,7 @@ pub async fn series_of_nothing_are_empty(store: Arc<dyn Store>) {
         from: ms(0),
         to: ms(1),
         points: 1,
+        fill: Fill::None,
     };
     assert!(matches!(
         store.telemetry(&query).await,

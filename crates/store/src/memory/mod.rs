@@ -10,13 +10,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, AssetHealth, CareTask, Decision, DeviceId, DeviceStatus, Label,
-    RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
+    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
 };
 
 use crate::{
     AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
-    Credential, DeadLetter, EventRecord, Fingerprint, LedgerEntry, MaintenanceWindow,
+    Credential, DeadLetter, EventRecord, Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow,
     PAGE_ENTRIES_MAX, PageRequest, Paged, ReservationFilter, Series, StockCommand, StockItem,
     Store, StoreError, TelemetryQuery, TicketFilter,
 };
@@ -118,6 +118,10 @@ impl Store for MemoryStore {
 
     async fn assets(&self) -> Result<Vec<Asset>, StoreError> {
         Ok(self.state().telemetry.assets.values().cloned().collect())
+    }
+
+    async fn asset(&self, id: &AssetId) -> Result<Option<Asset>, StoreError> {
+        Ok(self.state().telemetry.assets.get(id).cloned())
     }
 
     async fn statuses(&self) -> Result<Vec<DeviceStatus>, StoreError> {
@@ -285,6 +289,14 @@ impl Store for MemoryStore {
 
     async fn health(&self) -> Result<Vec<AssetHealth>, StoreError> {
         Ok(self.state().telemetry.health.values().cloned().collect())
+    }
+
+    async fn health_of(&self, device: &DeviceId) -> Result<Option<AssetHealth>, StoreError> {
+        Ok(self.state().telemetry.health.get(device).cloned())
+    }
+
+    async fn latest(&self) -> Result<Vec<LatestRow>, StoreError> {
+        Ok(self.state().telemetry.latest(&self.catalogue))
     }
 
     async fn telemetry(&self, query: &TelemetryQuery) -> Result<Vec<Series>, StoreError> {

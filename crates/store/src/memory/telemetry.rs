@@ -11,7 +11,7 @@ use forecare_domain::{
 use crate::agreed::{ROWS_MAX, refusal, refused};
 use crate::{
     Bucket, Checkpoint, CommitBatch, CommitReceipt, Conflict, Fingerprint, HEALTH_METRIC,
-    ScoredRow, Series, StoreError, TelemetryQuery,
+    LatestRow, ScoredRow, Series, StoreError, TelemetryQuery,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -266,6 +266,25 @@ impl Telemetry {
             .collect()
     }
 
+    pub(super) fn latest(&self, catalogue: &Catalogue) -> Vec<LatestRow> {
+        let newest = |asset: &Asset| {
+            let (ts, stored) = self.devices.get(&asset.device)?.rows.last_key_value()?;
+            let metrics = catalogue
+                .class(&asset.class)
+                .map_or(&[][..], |c| &c.metrics);
+            let reading = |name: &MetricName| Some((name.clone(), *stored.readings.get(name)?));
+            Some(LatestRow {
+                device: asset.device.clone(),
+                ts: *ts,
+                health: stored.health,
+                readings: metrics.iter().filter_map(|m| reading(&m.name)).collect(),
+            })
+        };
+        let mut rows: Vec<LatestRow> = self.assets.values().filter_map(newest).collect();
+        rows.sort_by(|a, b| a.device.cmp(&b.device));
+        rows
+    }
+
     pub(super) fn newest(&self, device: &DeviceId) -> Option<Timestamp> {
         let (ts, _) = self.devices.get(device)?.rows.last_key_value()?;
         Some(*ts)
@@ -327,7 +346,7 @@ impl Telemetry {
                 n: values.len() as u64,
             });
             Series {
-                buckets: buckets.collect(),
+                buckets: query.filled(buckets.collect()),
                 metric,
             }
         };
