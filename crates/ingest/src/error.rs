@@ -59,4 +59,18 @@ pub enum IngestError {
         /// What it must be.
         reason: &'static str,
     },
+    /// The directory of the spill cannot be used.
+    #[error("cannot keep messages in {}: give this user write permission, or set spill.dir to another directory", dir.display())]
+    Spill {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process spills into the directory.
+    #[error("another forecare keeps its messages in {}: stop it, or give each its own spill.dir", dir.display())]
+    SpillInUse {
+        /// The directory.
+        dir: PathBuf,
+    },
 }

@@ -5,10 +5,12 @@ mod error;
 mod external;
 mod gather;
 mod source;
+mod spill;
 mod stats;
 
 pub use embedded::{EmbeddedBroker, EmbeddedConfig, EmbeddedSource};
 pub use error::IngestError;
 pub use external::{ExternalBroker, ExternalConfig, ExternalSource};
 pub use source::{Authorizer, Batch, BatchLimit, Message, Position, Source};
+pub use spill::{SpillConfig, SpillStats, SpillingSource, WhenFull};
 pub use stats::IngestStats;

@@ -1,0 +1,594 @@
+//! Owns the inner source: reads on whatever the pipeline does, and decides between memory and disk.
+//!
+//! What is not stored yet is one queue, oldest first: batches handed out, then messages on disk, then
+//! messages in memory. Only a queue that ends in memory is unacknowledged, and only its part in memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use forecare_domain::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::log::{Log, Place, Refused};
+use super::stats::SpillStats;
+use super::{SpillConfig, WhenFull, record};
+use crate::stats::count;
+use crate::{Batch, BatchLimit, Message, Position, Source};
+
+/// Messages taken from the inner source at once: enough for a sync to be cheap per message.
+const TAKE: BatchLimit = BatchLimit {
+    messages_max: 5_000,
+    linger: Duration::ZERO,
+};
+/// A batch that holds so many bytes is handed out, however few messages it has.
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Pause after the disk refused, unless room is made before.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+/// How often it is said again that messages wait.
+const REMIND_EVERY: Duration = Duration::from_secs(60);
+/// So long the disk is still drained after the inner source has ended; the rest waits for the next start.
+const DRAIN_AT_END: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Next(BatchLimit, oneshot::Sender<Option<Batch>>),
+    Commit(Position),
+    Abandon(Position),
+}
+
+/// The pipeline waits for a batch.
+struct Request {
+    limit: BatchLimit,
+    answer: oneshot::Sender<Option<Batch>>,
+    linger_until: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Out,
+    Stored,
+    Abandoned,
+}
+
+enum Held {
+    Memory(Vec<Message>),
+    Disk { from: Place, to: Place },
+}
+
+/// A batch that was handed out, until it and all before it are stored.
+struct Given {
+    number: u64,
+    n_messages: usize,
+    received_at: Option<Timestamp>,
+    held: Held,
+    fate: Fate,
+}
+
+/// The disk takes no more.
+struct Blocked {
+    retry_at: Instant,
+    remind_at: Instant,
+}
+
+pub(super) struct Keeper {
+    config: SpillConfig,
+    inner: Box<dyn Source>,
+    log: Log,
+    stats: Arc<SpillStats>,
+    commands: mpsc::Receiver<Command>,
+    request: Option<Request>,
+    given: VecDeque<Given>,
+    /// Received, neither handed out nor on disk.
+    waiting: VecDeque<Message>,
+    /// Messages and bytes of `waiting` and of what is handed out from memory.
+    n_memory: usize,
+    memory_bytes: usize,
+    /// Batches of the inner source that are not acknowledged, and their messages not yet durable.
+    unacknowledged: VecDeque<(Position, usize)>,
+    /// What is on disk is handed out up to here.
+    read_to: Place,
+    /// New messages go to disk.
+    spilling: bool,
+    spilled_before: u64,
+    /// When the store last took something, or had nothing to take.
+    moved_at: Instant,
+    blocked: Option<Blocked>,
+    read_again_at: Option<Instant>,
+    numbers: u64,
+    ended_at: Option<Instant>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        config: SpillConfig,
+        inner: Box<dyn Source>,
+        log: Log,
+        stats: Arc<SpillStats>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let n_messages = log.n_messages();
+        if log.torn_bytes() > 0 {
+            info!(
+                bytes = log.torn_bytes(),
+                "a torn end of the spill was cut: it was never acknowledged"
+            );
+        }
+        if n_messages > 0 {
+            info!(
+                n_messages,
+                bytes = log.bytes(),
+                "messages of the last run wait on disk: they are stored first"
+            );
+        }
+        Self {
+            read_to: log.cursor(),
+            spilling: n_messages > 0,
+            config,
+            inner,
+            log,
+            stats,
+            commands,
+            request: None,
+            given: VecDeque::new(),
+            waiting: VecDeque::new(),
+            n_memory: 0,
+            memory_bytes: 0,
+            unacknowledged: VecDeque::new(),
+            spilled_before: 0,
+            moved_at: Instant::now(),
+            blocked: None,
+            read_again_at: None,
+            numbers: 0,
+            ended_at: None,
+        }
+    }
+
+    /// Runs until the pipeline drops its end.
+    pub(super) async fn run(mut self) {
+        loop {
+            if !self.wants_to_spill() {
+                self.unblock();
+            } else if self.may_try() {
+                self.spill().await;
+            }
+            self.hand_out().await;
+            self.publish();
+            let wake_at = self.wake_at();
+            let reads = self.reads();
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => return,
+                },
+                batch = self.inner.next_batch(TAKE), if reads => self.take(batch),
+                () = until(wake_at) => {}
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Next(limit, answer) => {
+                self.request = Some(Request {
+                    limit,
+                    answer,
+                    linger_until: None,
+                });
+            }
+            Command::Commit(position) => {
+                self.set_fate(&position, Fate::Stored);
+                self.settle_stored().await;
+            }
+            Command::Abandon(position) => self.set_fate(&position, Fate::Abandoned),
+        }
+    }
+
+    fn set_fate(&mut self, position: &Position, fate: Fate) {
+        if let Some(given) = self
+            .given
+            .iter_mut()
+            .find(|given| given.number == position.number())
+        {
+            given.fate = fate;
+        }
+    }
+
+    fn take(&mut self, batch: Option<Batch>) {
+        let Some(batch) = batch else {
+            self.ended_at = Some(Instant::now());
+            return;
+        };
+        if self.n_memory == 0 && self.given.is_empty() {
+            self.moved_at = Instant::now();
+        }
+        let n_messages = batch.messages.len();
+        self.unacknowledged.push_back((batch.position, n_messages));
+        self.n_memory += n_messages;
+        self.memory_bytes += batch.messages.iter().map(record::bytes_of).sum::<usize>();
+        self.waiting.extend(batch.messages);
+    }
+
+    fn window_is_full(&self) -> bool {
+        self.n_memory >= self.config.memory_messages_max
+            || self.memory_bytes >= self.config.memory_bytes_max
+    }
+
+    /// Whether the inner source is asked for more.
+    fn reads(&self) -> bool {
+        let room = if self.spilling {
+            // What was taken goes to disk at once; where it could not, it waits here.
+            self.blocked.is_none()
+        } else {
+            !self.window_is_full()
+        };
+        self.ended_at.is_none() && room
+    }
+
+    /// Where messages in memory belong on disk. A store that takes messages slowly is no reason as long
+    /// as publishers can wait without loss: writing everything twice would make it slower still.
+    fn wants_to_spill(&self) -> bool {
+        self.n_memory > 0
+            && (self.spilling
+                || self.moved_at.elapsed() >= self.config.after
+                || (self.config.when_full == WhenFull::Spill && self.window_is_full()))
+    }
+
+    /// False in the pause after the disk refused.
+    fn may_try(&self) -> bool {
+        self.blocked
+            .as_ref()
+            .is_none_or(|blocked| Instant::now() >= blocked.retry_at)
+    }
+
+    fn unblock(&mut self) {
+        if self.blocked.take().is_some() {
+            info!("messages are taken again");
+        }
+    }
+
+    /// Brings everything in memory to disk, oldest first, and acknowledges it.
+    async fn spill(&mut self) {
+        let mut groups: Vec<Vec<Message>> = Vec::new();
+        for given in &mut self.given {
+            if let Held::Memory(messages) = &mut given.held {
+                groups.push(std::mem::take(messages));
+            }
+        }
+        let n_given = groups.len();
+        if !self.waiting.is_empty() {
+            groups.push(std::mem::take(&mut self.waiting).into());
+        }
+        let spans = match self.log.append(&groups) {
+            Ok(spans) => spans,
+            Err(refused) => {
+                let mut groups = groups.into_iter();
+                for (given, messages) in self.in_memory().zip(groups.by_ref()) {
+                    given.held = Held::Memory(messages);
+                }
+                self.waiting = groups.next().unwrap_or_default().into();
+                self.refused(&refused);
+                return;
+            }
+        };
+        for (given, &(from, to)) in self.in_memory().zip(&spans) {
+            given.held = Held::Disk { from, to };
+        }
+        if let Some((_, to)) = n_given.checked_sub(1).and_then(|last| spans.get(last)) {
+            // Batches from memory were the newest handed out: nothing on disk was left to read.
+            self.read_to = *to;
+        }
+        let n_messages = std::mem::take(&mut self.n_memory);
+        self.memory_bytes = 0;
+        if !self.spilling {
+            self.spilling = true;
+            self.spilled_before = self.stats.spilled();
+            warn!(
+                n_messages,
+                stalled_ms = self.moved_at.elapsed().as_millis(),
+                "the store does not keep up: messages go to disk"
+            );
+        }
+        self.unblock();
+        count(&self.stats.spilled, n_messages);
+        self.show_oldest();
+        self.acknowledge(n_messages).await;
+    }
+
+    fn in_memory(&mut self) -> impl Iterator<Item = &mut Given> {
+        self.given
+            .iter_mut()
+            .filter(|given| matches!(given.held, Held::Memory(_)))
+    }
+
+    fn refused(&mut self, refused: &Refused) {
+        let now = Instant::now();
+        let first = self.blocked.is_none();
+        if first {
+            match refused {
+                Refused::Full(_) => count(&self.stats.full, 1),
+                Refused::Failed(_) => count(&self.stats.failed, 1),
+            }
+        }
+        let remind = self.blocked.as_ref().is_none_or(|b| now >= b.remind_at);
+        if remind {
+            match refused {
+                Refused::Full(why) => error!(
+                    why,
+                    "the spill is full: no more messages are taken until the store is back; raise spill.bytes_max or make room"
+                ),
+                Refused::Failed(error) => error!(
+                    %error,
+                    dir = %self.config.dir.display(),
+                    "the spill cannot be written: no more messages are taken; check spill.dir and its disk"
+                ),
+            }
+        }
+        self.blocked = Some(Blocked {
+            retry_at: now + DISK_RETRY,
+            remind_at: match &self.blocked {
+                Some(blocked) if !remind => blocked.remind_at,
+                _ => now + REMIND_EVERY,
+            },
+        });
+    }
+
+    /// Tells the inner source of the oldest messages in memory that they are durable.
+    async fn acknowledge(&mut self, mut n_messages: usize) {
+        while n_messages > 0 {
+            let Some((_, left)) = self.unacknowledged.front_mut() else {
+                return;
+            };
+            let durable = n_messages.min(*left);
+            *left -= durable;
+            n_messages -= durable;
+            if *left == 0
+                && let Some((position, _)) = self.unacknowledged.pop_front()
+            {
+                self.inner.commit(position).await;
+            }
+        }
+    }
+
+    /// Lets go of the oldest batches as far as they are stored.
+    async fn settle_stored(&mut self) {
+        let mut settled_to = None;
+        while let Some(given) = self.given.pop_front_if(|given| given.fate == Fate::Stored) {
+            match given.held {
+                Held::Memory(messages) => {
+                    self.n_memory -= messages.len();
+                    self.memory_bytes -= messages.iter().map(record::bytes_of).sum::<usize>();
+                    self.acknowledge(messages.len()).await;
+                }
+                Held::Disk { to, .. } => {
+                    count(&self.stats.drained, given.n_messages);
+                    settled_to = Some(to);
+                }
+            }
+            self.moved_at = Instant::now();
+        }
+        let Some(to) = settled_to else { return };
+        self.log.settle(to);
+        if let Some(blocked) = &mut self.blocked {
+            // There may be room now.
+            blocked.retry_at = Instant::now();
+        }
+        self.show_oldest();
+        if self.spilling && self.all_read() && self.waiting.is_empty() {
+            self.spilling = false;
+            info!(
+                n_messages = self.stats.spilled() - self.spilled_before,
+                "the store has caught up: messages no longer go to disk"
+            );
+        }
+    }
+
+    fn all_read(&self) -> bool {
+        self.read_to.sequence >= self.log.end().sequence
+    }
+
+    /// Answers the pipeline's request if there is something for it.
+    async fn hand_out(&mut self) {
+        let Some(request) = &mut self.request else {
+            return;
+        };
+        if self.read_again_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.read_again_at = None;
+        let limit = request.limit;
+        let on_disk = self.read_to.sequence < self.log.end().sequence;
+        let drains = self
+            .ended_at
+            .is_none_or(|ended| ended.elapsed() < DRAIN_AT_END);
+        let batch = if let Some(again) = self
+            .given
+            .iter()
+            .position(|given| given.fate == Fate::Abandoned)
+        {
+            match self.given.get(again).map(|given| &given.held) {
+                // Safe on disk, and the store is away: it waits for the next start.
+                Some(Held::Disk { .. }) if self.ended_at.is_some() => None,
+                _ => match self.again(again) {
+                    Some(batch) => Some(batch),
+                    None => return,
+                },
+            }
+        } else if on_disk && drains {
+            match self.from_disk(limit).await {
+                Some(batch) => Some(batch),
+                None => return,
+            }
+        } else if !on_disk && !self.waiting.is_empty() {
+            let linger_until = *request
+                .linger_until
+                .get_or_insert_with(|| Instant::now() + limit.linger);
+            let full = self.waiting.len() >= limit.messages_max;
+            if !full && self.ended_at.is_none() && Instant::now() < linger_until {
+                return;
+            }
+            Some(self.from_memory(limit))
+        } else if self.ended_at.is_some() {
+            None
+        } else {
+            return;
+        };
+        if let Some(request) = self.request.take()
+            && let Err(Some(unwanted)) = request.answer.send(batch)
+        {
+            self.set_fate(&unwanted.position, Fate::Abandoned);
+        }
+    }
+
+    fn give(&mut self, messages: &[Message], held: Held) -> Position {
+        self.numbers += 1;
+        self.given.push_back(Given {
+            number: self.numbers,
+            n_messages: messages.len(),
+            received_at: messages.first().map(|message| message.received_at),
+            held,
+            fate: Fate::Out,
+        });
+        Position::new(self.numbers)
+    }
+
+    fn again(&mut self, index: usize) -> Option<Batch> {
+        let given = self.given.get_mut(index)?;
+        let messages = match &given.held {
+            Held::Memory(messages) => messages.clone(),
+            Held::Disk { from, .. } => {
+                match self.log.read(*from, given.n_messages, usize::MAX) {
+                    Ok(found) => found.messages,
+                    Err(error) => {
+                        self.unreadable(&error);
+                        return None;
+                    }
+                }
+            }
+        };
+        self.numbers += 1;
+        given.number = self.numbers;
+        given.fate = Fate::Out;
+        Some(Batch {
+            messages,
+            position: Position::new(self.numbers),
+        })
+    }
+
+    async fn from_disk(&mut self, limit: BatchLimit) -> Option<Batch> {
+        let from = self.read_to;
+        let found = match self
+            .log
+            .read(from, limit.messages_max.max(1), BATCH_BYTES_MAX)
+        {
+            Ok(found) => found,
+            Err(error) => {
+                self.unreadable(&error);
+                return None;
+            }
+        };
+        self.read_to = found.to;
+        if found.n_damaged > 0 {
+            self.stats
+                .damaged
+                .fetch_add(found.n_damaged, Ordering::Relaxed);
+            error!(
+                n_messages = found.n_damaged,
+                "messages on disk are damaged: they are lost to the store"
+            );
+        }
+        let held = Held::Disk { from, to: found.to };
+        let position = self.give(&found.messages, held);
+        if found.messages.is_empty() {
+            self.set_fate(&position, Fate::Stored);
+            self.settle_stored().await;
+            return None;
+        }
+        Some(Batch {
+            messages: found.messages,
+            position,
+        })
+    }
+
+    fn from_memory(&mut self, limit: BatchLimit) -> Batch {
+        let mut bytes = 0;
+        let n_messages = self
+            .waiting
+            .iter()
+            .take(limit.messages_max.max(1))
+            .take_while(|message| {
+                let fits = bytes < BATCH_BYTES_MAX;
+                bytes += record::bytes_of(message);
+                fits
+            })
+            .count();
+        let messages: Vec<Message> = self.waiting.drain(..n_messages).collect();
+        let position = self.give(&messages, Held::Memory(messages.clone()));
+        Batch { messages, position }
+    }
+
+    fn unreadable(&mut self, error: &std::io::Error) {
+        count(&self.stats.failed, 1);
+        error!(%error, dir = %self.config.dir.display(), "the spill cannot be read: tried again; check spill.dir and its disk");
+        self.read_again_at = Some(Instant::now() + DISK_RETRY);
+    }
+
+    /// When there is something to do though nothing comes.
+    fn wake_at(&self) -> Option<Instant> {
+        let lingers = self.request.as_ref().and_then(|r| r.linger_until);
+        let stalls = (self.n_memory > 0 && !self.spilling && self.blocked.is_none())
+            .then(|| self.moved_at + self.config.after);
+        let retries = self.blocked.as_ref().map(|blocked| blocked.retry_at);
+        let reads = self.request.as_ref().and(self.read_again_at);
+        [lingers, stalls, retries, reads]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn show_oldest(&mut self) {
+        let given = self
+            .given
+            .iter()
+            .find(|given| matches!(given.held, Held::Disk { .. }));
+        let oldest = match given {
+            Some(given) => given.received_at,
+            // The gauge can do without what cannot be read.
+            None => self
+                .log
+                .read(self.read_to, 1, 1)
+                .ok()
+                .and_then(|found| found.messages.first().map(|message| message.received_at)),
+        };
+        self.stats.set_oldest(oldest);
+    }
+
+    fn publish(&self) {
+        let stats = &self.stats;
+        stats.bytes.store(self.log.bytes(), Ordering::Relaxed);
+        stats
+            .messages
+            .store(self.log.n_messages(), Ordering::Relaxed);
+        stats.spilling.store(self.spilling, Ordering::Relaxed);
+        stats
+            .blocked
+            .store(self.blocked.is_some(), Ordering::Relaxed);
+        stats
+            .memory_messages
+            .store(self.n_memory, Ordering::Relaxed);
+        stats
+            .memory_bytes
+            .store(self.memory_bytes, Ordering::Relaxed);
+    }
+}
+
+async fn until(wake_at: Option<Instant>) {
+    match wake_at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

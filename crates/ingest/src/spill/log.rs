@@ -1,0 +1,595 @@
+//! Messages on disk, first in, first out: appended and synced at one end, read and settled at the other.
+//!
+//! Segments are files named by the sequence number of their first record; a segment is deleted once all
+//! of it is settled. The cursor, how far that is, is written without a sync: after a crash it may be
+//! older than it was, never newer than what was settled, and some messages are read again.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::record::{self, HEAD_BYTES};
+use crate::{IngestError, Message};
+
+const MAGIC: [u8; 8] = *b"FORESPIL";
+const VERSION: u32 = 1;
+/// Magic, version (u32), sequence number of the first record (u64), CRC-32C of these (u32).
+const SEGMENT_HEAD_BYTES: u64 = 24;
+/// Segment, offset, sequence number (u64 each), CRC-32C of these (u32).
+const CURSOR_BYTES: usize = 28;
+const SEGMENT_SUFFIX: &str = ".spill";
+/// Encoded and written at once.
+const WRITE_BYTES: usize = 1024 * 1024;
+const READ_BYTES: usize = 128 * 1024;
+
+/// Where a log lies and how large it may become.
+#[derive(Debug, Clone)]
+pub(super) struct LogSettings {
+    pub(super) dir: PathBuf,
+    /// Most bytes of all segments.
+    pub(super) bytes_max: u64,
+    /// Bytes that must stay free on the disk.
+    pub(super) disk_free_min: u64,
+    /// A segment this long is followed by another.
+    pub(super) segment_bytes: u64,
+}
+
+/// A place between two records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    segment: u64,
+    offset: u64,
+    /// Number of the record that follows, counted from the log's beginning.
+    pub(super) sequence: u64,
+}
+
+impl Place {
+    fn start_of(segment: u64) -> Self {
+        Self {
+            segment,
+            offset: SEGMENT_HEAD_BYTES,
+            sequence: segment,
+        }
+    }
+}
+
+/// Why messages were not appended. Nothing of them is in the log then.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The bound, or the disk's floor, is reached.
+    Full(String),
+    Failed(io::Error),
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) messages: Vec<Message>,
+    /// Where they end.
+    pub(super) to: Place,
+    /// Records that should have followed but are damaged; [`Self::to`] lies behind them.
+    pub(super) n_damaged: u64,
+}
+
+#[derive(Debug)]
+struct Segment {
+    /// Sequence number of its first record, and its name.
+    first: u64,
+    /// Bytes that are good.
+    bytes: u64,
+    /// Kept for a look when it would be deleted.
+    damaged: bool,
+}
+
+/// An open log. One process at a time.
+#[derive(Debug)]
+pub(super) struct Log {
+    settings: LogSettings,
+    segments: VecDeque<Segment>,
+    /// Of the last segment; `None`: the next append begins a new one.
+    writer: Option<File>,
+    cursor_file: File,
+    cursor: Place,
+    end: Place,
+    /// Bytes of a torn tail that was cut when the log was opened.
+    torn_bytes: u64,
+    _lock: File,
+}
+
+impl Log {
+    /// Opens the log in its directory, created where needed; cuts a tail that a crash tore.
+    pub(super) fn open(settings: LogSettings) -> Result<Self, IngestError> {
+        let dir = settings.dir.clone();
+        let failed = |source| IngestError::Spill {
+            dir: dir.clone(),
+            source,
+        };
+        create_private_dir(&dir).map_err(failed)?;
+        let lock = private().open(dir.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(IngestError::SpillInUse { dir }),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let mut cursor_file = private().open(dir.join("cursor")).map_err(failed)?;
+        let cursor = read_cursor(&mut cursor_file).map_err(failed)?;
+        let mut log = Self {
+            settings,
+            segments: VecDeque::new(),
+            writer: None,
+            cursor_file,
+            cursor: cursor.unwrap_or(Place::start_of(0)),
+            end: Place::start_of(0),
+            torn_bytes: 0,
+            _lock: lock,
+        };
+        log.find_segments().map_err(failed)?;
+        log.find_end().map_err(failed)?;
+        log.find_cursor();
+        log.drop_settled();
+        Ok(log)
+    }
+
+    /// Appends each group in order; they are on disk when this returns. Tells where each group lies.
+    pub(super) fn append(&mut self, groups: &[Vec<Message>]) -> Result<Vec<(Place, Place)>, Refused> {
+        let bytes: usize = groups.iter().flatten().map(record::bytes_of).sum();
+        self.room(u64::try_from(bytes).unwrap_or(u64::MAX))?;
+        let (end, n_segments) = (self.end, self.segments.len());
+        let n_bytes = self.segments.back().map(|segment| segment.bytes);
+        self.write(groups).map_err(|error| {
+            self.undo(end, n_segments, n_bytes);
+            Refused::Failed(error)
+        })
+    }
+
+    /// Reads on from `from`: whole messages, at most so many and (but for the last one) so many bytes.
+    pub(super) fn read(
+        &mut self,
+        from: Place,
+        messages_max: usize,
+        bytes_max: usize,
+    ) -> io::Result<Found> {
+        let mut found = Found {
+            messages: Vec::new(),
+            to: from,
+            n_damaged: 0,
+        };
+        let Some(index) = self.index_of(from.sequence) else {
+            return Ok(found);
+        };
+        let first_after = self.first_after(index);
+        let path = self.path_of(index);
+        let Some(segment) = self.segments.get_mut(index) else {
+            return Ok(found);
+        };
+        let mut to = if from.segment == segment.first {
+            from
+        } else {
+            Place::start_of(segment.first)
+        };
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(to.offset))?;
+        let mut reader = BufReader::with_capacity(READ_BYTES, file);
+        let mut body = Vec::new();
+        let mut bytes = 0;
+        while to.sequence < first_after && found.messages.len() < messages_max && bytes < bytes_max {
+            let left = segment.bytes.saturating_sub(to.offset);
+            let Some(message) = read_record(&mut reader, left, &mut body)? else {
+                segment.damaged = true;
+                found.n_damaged = first_after - to.sequence;
+                to.sequence = first_after;
+                to.offset = segment.bytes;
+                break;
+            };
+            bytes += body.len();
+            to.offset += (HEAD_BYTES + body.len()) as u64;
+            to.sequence += 1;
+            found.messages.push(message);
+        }
+        found.to = to;
+        Ok(found)
+    }
+
+    /// All before `to` is done with.
+    pub(super) fn settle(&mut self, to: Place) {
+        self.cursor = to;
+        if let Err(error) = write_cursor(&mut self.cursor_file, to) {
+            tracing::warn!(%error, "the spill's cursor is not written: after a crash more messages are read again");
+        }
+        self.drop_settled();
+    }
+
+    /// Where the oldest message that is not settled lies.
+    pub(super) fn cursor(&self) -> Place {
+        self.cursor
+    }
+
+    /// Where the next message will lie.
+    pub(super) fn end(&self) -> Place {
+        self.end
+    }
+
+    /// Messages that are not settled.
+    pub(super) fn n_messages(&self) -> u64 {
+        self.end.sequence.saturating_sub(self.cursor.sequence)
+    }
+
+    /// Bytes of all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Bytes of a torn tail that was cut when the log was opened.
+    pub(super) fn torn_bytes(&self) -> u64 {
+        self.torn_bytes
+    }
+
+    /// Whether so many bytes may be appended.
+    pub(super) fn room(&self, bytes: u64) -> Result<(), Refused> {
+        let held = self.bytes();
+        // One append always fits an empty log: a bound below it would stop everything for good.
+        if held > 0 && held.saturating_add(bytes) > self.settings.bytes_max {
+            return Err(Refused::Full(format!(
+                "it holds {held} bytes and spill.bytes_max is {}",
+                self.settings.bytes_max
+            )));
+        }
+        let free = disk_free(&self.settings.dir).map_err(Refused::Failed)?;
+        if free.saturating_sub(bytes) < self.settings.disk_free_min {
+            return Err(Refused::Full(format!(
+                "{free} bytes are free on the disk of {} and spill.disk_free_min is {}",
+                self.settings.dir.display(),
+                self.settings.disk_free_min
+            )));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, groups: &[Vec<Message>]) -> io::Result<Vec<(Place, Place)>> {
+        let mut spans = Vec::with_capacity(groups.len());
+        let mut chunk = Vec::new();
+        for group in groups {
+            self.roll()?;
+            let from = self.end;
+            let mut messages = group.iter().peekable();
+            while let Some(message) = messages.next() {
+                record::encode(message, &mut chunk)
+                    .ok_or_else(|| io::Error::other("a message of 4 GiB or more"))?;
+                self.end.sequence += 1;
+                if chunk.len() >= WRITE_BYTES || messages.peek().is_none() {
+                    self.put(&chunk)?;
+                    chunk.clear();
+                }
+            }
+            spans.push((from, self.end));
+        }
+        self.sync()?;
+        Ok(spans)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (Some(file), Some(segment)) = (&mut self.writer, self.segments.back_mut()) else {
+            return Err(io::Error::other("no segment is open"));
+        };
+        file.write_all(bytes)?;
+        segment.bytes += bytes.len() as u64;
+        self.end.offset = segment.bytes;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.writer.as_ref().map_or(Ok(()), File::sync_data)
+    }
+
+    /// Begins a new segment where there is none to write to, or it is long enough.
+    fn roll(&mut self) -> io::Result<()> {
+        let long = self
+            .segments
+            .back()
+            .is_some_and(|segment| segment.bytes >= self.settings.segment_bytes);
+        if self.writer.is_some() && !long {
+            return Ok(());
+        }
+        self.sync()?;
+        let first = self.end.sequence;
+        self.segments.push_back(Segment {
+            first,
+            bytes: SEGMENT_HEAD_BYTES,
+            damaged: false,
+        });
+        let mut file = private()
+            .truncate(true)
+            .open(segment_path(&self.settings.dir, first))?;
+        file.write_all(&segment_head(first))?;
+        // Its name must be as durable as its content.
+        sync_dir(&self.settings.dir)?;
+        self.writer = Some(file);
+        self.end = Place::start_of(first);
+        Ok(())
+    }
+
+    /// Forgets a failed append. After a failed sync nobody knows what the file holds beyond what was synced
+    /// before, so it is cut there and never written to again.
+    fn undo(&mut self, end: Place, n_segments: usize, n_bytes: Option<u64>) {
+        self.writer = None;
+        self.end = end;
+        while self.segments.len() > n_segments {
+            let path = self.path_of(self.segments.len() - 1);
+            self.segments.pop_back();
+            remove(&path);
+        }
+        if let (Some(segment), Some(bytes)) = (self.segments.back_mut(), n_bytes) {
+            segment.bytes = bytes;
+            let path = segment_path(&self.settings.dir, segment.first);
+            // What stays is unread: the next segment's first sequence number bounds this one.
+            if let Err(error) = cut(&path, bytes) {
+                tracing::warn!(path = %path.display(), %error, "a failed append is not cut off");
+            }
+        }
+    }
+
+    fn find_segments(&mut self) -> io::Result<()> {
+        let mut firsts = Vec::new();
+        for entry in fs::read_dir(&self.settings.dir)? {
+            let name = entry?.file_name();
+            if let Some(first) = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(SEGMENT_SUFFIX))
+                .and_then(|first| first.parse().ok())
+            {
+                firsts.push(first);
+            }
+        }
+        firsts.sort_unstable();
+        for first in firsts {
+            let path = segment_path(&self.settings.dir, first);
+            self.segments.push_back(Segment {
+                first,
+                bytes: fs::metadata(path)?.len(),
+                damaged: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads the last segment through: its good records end where the first bad one begins.
+    fn find_end(&mut self) -> io::Result<()> {
+        self.end = match self.segments.back() {
+            // Numbers never come again, or an old cursor could point into a new segment.
+            None => Place::start_of(self.cursor.sequence),
+            Some(segment) => {
+                let path = segment_path(&self.settings.dir, segment.first);
+                let mut reader = BufReader::with_capacity(READ_BYTES, File::open(path)?);
+                let mut head = Vec::new();
+                reader
+                    .by_ref()
+                    .take(SEGMENT_HEAD_BYTES)
+                    .read_to_end(&mut head)?;
+                let mut end = Place::start_of(segment.first);
+                if head.get(..12).is_some_and(|h| h.starts_with(&MAGIC) && h[8..] != VERSION.to_le_bytes()) {
+                    return Err(io::Error::other(
+                        "a segment was written by a newer version: start that one, and let it drain",
+                    ));
+                }
+                let mut body = Vec::new();
+                if head == segment_head(segment.first) {
+                    while let Some(_message) =
+                        read_record(&mut reader, segment.bytes - end.offset, &mut body)?
+                    {
+                        end.offset += (HEAD_BYTES + body.len()) as u64;
+                        end.sequence += 1;
+                    }
+                }
+                end
+            }
+        };
+        let Some(segment) = self.segments.back_mut() else {
+            return Ok(());
+        };
+        let path = segment_path(&self.settings.dir, segment.first);
+        let good = self.end.offset;
+        self.torn_bytes = segment.bytes.saturating_sub(good);
+        if self.end.sequence == segment.first {
+            // Not one record, so nothing of it was ever acknowledged.
+            fs::remove_file(path)?;
+            self.segments.pop_back();
+        } else if self.torn_bytes > 0 {
+            segment.bytes = good;
+            cut(&path, good)?;
+        }
+        Ok(())
+    }
+
+    /// The cursor as written, where it fits the segments; else the beginning, or the end.
+    fn find_cursor(&mut self) {
+        let written = self.cursor;
+        self.cursor = match self.index_of(written.sequence) {
+            Some(index) => match self.segments.get(index) {
+                Some(s) if s.first == written.segment && written.offset <= s.bytes => written,
+                Some(s) => Place::start_of(s.first),
+                None => self.end,
+            },
+            None => match self.segments.front() {
+                Some(oldest) if written.sequence < oldest.first => Place::start_of(oldest.first),
+                _ => self.end,
+            },
+        };
+    }
+
+    /// Deletes what lies wholly before the cursor.
+    fn drop_settled(&mut self) {
+        while !self.segments.is_empty() && self.first_after(0) <= self.cursor.sequence {
+            let path = self.path_of(0);
+            let Some(segment) = self.segments.pop_front() else {
+                break;
+            };
+            if self.segments.is_empty() {
+                self.writer = None;
+            }
+            if segment.damaged {
+                let kept = path.with_extension("damaged");
+                tracing::error!(path = %kept.display(), "a damaged part of the spill is kept: its unreadable messages are lost to the store");
+                if let Err(error) = fs::rename(&path, &kept) {
+                    tracing::warn!(path = %path.display(), %error, "a damaged part of the spill is not renamed");
+                }
+            } else {
+                remove(&path);
+            }
+        }
+    }
+
+    /// The segment that holds the record with this number.
+    fn index_of(&self, sequence: u64) -> Option<usize> {
+        if sequence >= self.end.sequence {
+            return None;
+        }
+        self.segments
+            .partition_point(|segment| segment.first <= sequence)
+            .checked_sub(1)
+    }
+
+    /// Sequence number of the first record behind a segment.
+    fn first_after(&self, index: usize) -> u64 {
+        self.segments
+            .get(index + 1)
+            .map_or(self.end.sequence, |next| next.first)
+    }
+
+    fn path_of(&self, index: usize) -> PathBuf {
+        let first = self.segments.get(index).map_or(0, |segment| segment.first);
+        segment_path(&self.settings.dir, first)
+    }
+}
+
+fn segment_path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}{SEGMENT_SUFFIX}"))
+}
+
+fn segment_head(first: u64) -> Vec<u8> {
+    let mut head = MAGIC.to_vec();
+    head.extend_from_slice(&VERSION.to_le_bytes());
+    head.extend_from_slice(&first.to_le_bytes());
+    let sum = crc32c::crc32c(&head);
+    head.extend_from_slice(&sum.to_le_bytes());
+    head
+}
+
+/// The next record; `None` where `left` bytes hold no whole and sound one. `body` is left holding it.
+fn read_record(
+    reader: &mut impl Read,
+    left: u64,
+    body: &mut Vec<u8>,
+) -> io::Result<Option<Message>> {
+    let mut head = [0; HEAD_BYTES];
+    if left < head.len() as u64 || !filled(reader, &mut head)? {
+        return Ok(None);
+    }
+    let (length, sum) = record::head(head);
+    if u64::from(length) > left - head.len() as u64 {
+        return Ok(None);
+    }
+    body.clear();
+    body.resize(usize::try_from(length).map_err(io::Error::other)?, 0);
+    if !filled(reader, body)? || record::checksum(length, body) != sum {
+        return Ok(None);
+    }
+    Ok(record::decode(body))
+}
+
+/// Fills the buffer; false where the file ends before.
+fn filled(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match reader.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_cursor(file: &mut File) -> io::Result<Option<Place>> {
+    let mut bytes = [0; CURSOR_BYTES];
+    file.seek(SeekFrom::Start(0))?;
+    if !filled(file, &mut bytes)? {
+        return Ok(None);
+    }
+    let number = |at: usize| {
+        let mut number = [0; 8];
+        number.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_le_bytes(number)
+    };
+    let place = Place {
+        segment: number(0),
+        offset: number(8),
+        sequence: number(16),
+    };
+    Ok((cursor_bytes(place) == bytes).then_some(place))
+}
+
+fn write_cursor(file: &mut File, place: Place) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&cursor_bytes(place))
+}
+
+fn cursor_bytes(place: Place) -> [u8; CURSOR_BYTES] {
+    let mut bytes = [0; CURSOR_BYTES];
+    let (numbers, sum) = bytes.split_at_mut(24);
+    for (field, number) in numbers
+        .chunks_exact_mut(8)
+        .zip([place.segment, place.offset, place.sequence])
+    {
+        field.copy_from_slice(&number.to_le_bytes());
+    }
+    sum.copy_from_slice(&crc32c::crc32c(numbers).to_le_bytes());
+    bytes
+}
+
+fn cut(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(bytes)?;
+    file.sync_all()
+}
+
+/// What is not deleted now is deleted at the next start: it lies before the cursor.
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "a part of the spill is not deleted");
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn create_private_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+#[cfg(unix)]
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_dir(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Bytes that this user may still write.
+#[cfg(unix)]
+fn disk_free(dir: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(dir)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn disk_free(_dir: &Path) -> io::Result<u64> {
+    Ok(u64::MAX)
+}
