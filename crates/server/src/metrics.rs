@@ -29,10 +29,15 @@ pub(crate) struct Metrics {
 struct IngestMetrics {
     received: IntCounter,
     acknowledged: IntCounter,
+    abandoned: IntCounter,
+    overflows: IntCounter,
+    qos0_dropped: IntCounter,
     reconnects: IntCounter,
     refused_credentials: IntCounter,
     refused_topics: IntCounter,
     connected: IntGauge,
+    clients: IntGauge,
+    in_flight: IntGauge,
     queue: IntGauge,
 }
 
@@ -147,6 +152,21 @@ impl Metrics {
                     "forecare_ingest_acknowledged_total",
                     "Messages acknowledged.",
                 )?,
+                abandoned: counter(
+                    r,
+                    "forecare_ingest_abandoned_total",
+                    "Messages whose batch could not be stored; the sender sends those of QoS 1 and 2 again.",
+                )?,
+                overflows: counter(
+                    r,
+                    "forecare_ingest_overflows_total",
+                    "Connections dropped because the broker sent beyond the window; its session keeps the messages.",
+                )?,
+                qos0_dropped: counter(
+                    r,
+                    "forecare_ingest_qos0_dropped_total",
+                    "Messages of QoS 0 lost to a full queue or a batch that could not be stored.",
+                )?,
                 reconnects: counter(
                     r,
                     "forecare_ingest_reconnects_total",
@@ -166,6 +186,16 @@ impl Metrics {
                     r,
                     "forecare_ingest_connected",
                     "1 while connected to the broker.",
+                )?,
+                clients: gauge(
+                    r,
+                    "forecare_ingest_clients",
+                    "Connections of the embedded broker.",
+                )?,
+                in_flight: gauge(
+                    r,
+                    "forecare_ingest_in_flight_messages",
+                    "Messages received and neither stored, abandoned nor dropped.",
                 )?,
                 queue: gauge(
                     r,
@@ -207,9 +237,14 @@ impl Metrics {
         grow(&self.ingest.reconnects, stats.reconnects());
         grow(&self.ingest.refused_credentials, stats.refused_auth());
         grow(&self.ingest.refused_topics, stats.refused_topic());
+        grow(&self.ingest.abandoned, stats.abandoned());
+        grow(&self.ingest.overflows, stats.overflows());
+        grow(&self.ingest.qos0_dropped, stats.qos0_dropped());
+        let level = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.ingest.clients.set(level(stats.clients()));
+        self.ingest.in_flight.set(level(stats.in_flight()));
+        self.ingest.queue.set(level(stats.queue_len()));
         self.ingest.connected.set(i64::from(stats.connected()));
-        let queued = i64::try_from(stats.queue_len()).unwrap_or(i64::MAX);
-        self.ingest.queue.set(queued);
     }
 }
 

@@ -1,0 +1,305 @@
+//! How things stand, for `/metrics`: what no counter can say, read from the store every few seconds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use forecare_catalogue::Catalogue;
+use forecare_domain::{Clock, DeviceId, Priority, Severity, Supply, TicketState};
+use forecare_store::{AlarmFilter, PageRequest, Paged, ReservationFilter, Store, TicketFilter};
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use tracing::warn;
+
+use crate::pipeline::chain;
+
+/// How often the store is asked.
+const SURVEY_EVERY: Duration = Duration::from_secs(10);
+/// Entries read at once.
+const PAGE: usize = 500;
+/// Most entries of one kind that are looked at: the newest.
+const ENTRIES_MAX: usize = 100_000;
+/// Verdicts that count as recent: the newest.
+const VERDICTS_RECENT: usize = 1_000;
+/// A device is silent after so many of its class's sampling intervals without a scored reading.
+const SILENT_AFTER_INTERVALS: f64 = 6.0;
+const PRIORITIES: [(Priority, &str); 4] = [
+    (Priority::P1, "p1"),
+    (Priority::P2, "p2"),
+    (Priority::P3, "p3"),
+    (Priority::P4, "p4"),
+];
+const VERDICTS: [&str; 5] = [
+    "confirmed",
+    "wrong_mode",
+    "no_fault_found",
+    "data_fault",
+    "too_early",
+];
+const SEVERITIES: [(Severity, &str); 2] = [
+    (Severity::Warning, "warning"),
+    (Severity::Critical, "critical"),
+];
+
+/// What is asked, and the gauges that show the answers.
+pub(crate) struct Survey {
+    store: Arc<dyn Store>,
+    catalogue: Arc<Catalogue>,
+    clock: Arc<dyn Clock>,
+    store_available: IntGauge,
+    alarms_active: IntGaugeVec,
+    critical_without_ticket: IntGauge,
+    tickets_open: IntGaugeVec,
+    tickets_overdue: IntGaugeVec,
+    parts_back_ordered: IntGauge,
+    parts_late: IntGauge,
+    verdicts: IntGaugeVec,
+    devices_online: IntGauge,
+    devices_silent: IntGaugeVec,
+    memory: IntGauge,
+}
+
+impl Survey {
+    /// Registers the gauges.
+    ///
+    /// # Errors
+    /// Two metrics of one name: our own mistake.
+    pub(crate) fn new(
+        registry: &Registry,
+        store: Arc<dyn Store>,
+        catalogue: Arc<Catalogue>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let build = labelled(
+            registry,
+            "forecare_build_info",
+            "1; the label says which version runs.",
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            store,
+            catalogue,
+            clock,
+            store_available: plain(
+                registry,
+                "forecare_store_available",
+                "1 while the store answers; 0: what this page says of alarms, tickets and parts is old.",
+            )?,
+            alarms_active: labelled(
+                registry,
+                "forecare_alarms_active",
+                "Alarm episodes that last, by class and severity.",
+                &["class", "severity"],
+            )?,
+            critical_without_ticket: plain(
+                registry,
+                "forecare_alarms_critical_without_ticket",
+                "Critical alarm episodes that last, on machines without an open ticket.",
+            )?,
+            tickets_open: labelled(
+                registry,
+                "forecare_tickets_open",
+                "Open tickets, by priority and state.",
+                &["priority", "state"],
+            )?,
+            tickets_overdue: labelled(
+                registry,
+                "forecare_tickets_overdue",
+                "Open tickets past the time by which the work was due, by priority.",
+                &["priority"],
+            )?,
+            parts_back_ordered: plain(
+                registry,
+                "forecare_parts_back_ordered",
+                "Parts that tickets wait for from a supplier.",
+            )?,
+            parts_late: plain(
+                registry,
+                "forecare_parts_late",
+                "Reserved parts that arrive after they are needed.",
+            )?,
+            verdicts: labelled(
+                registry,
+                "forecare_verdicts_recent",
+                "Technicians' verdicts among the newest thousand, by class, failure mode and verdict.",
+                &["class", "mode", "verdict"],
+            )?,
+            devices_online: plain(
+                registry,
+                "forecare_devices_online",
+                "Devices whose last word on their connection was \"online\".",
+            )?,
+            devices_silent: labelled(
+                registry,
+                "forecare_devices_silent",
+                "Devices without a scored reading for six sampling intervals, by class; those that never sent any left out.",
+                &["class"],
+            )?,
+            memory: plain(
+                registry,
+                "process_resident_memory_bytes",
+                "Resident memory size in bytes.",
+            )?,
+        })
+    }
+
+    /// Asks again and again, until the task is ended.
+    pub(crate) async fn run(self) {
+        loop {
+            if let Some(bytes) = resident_bytes() {
+                self.memory.set(bytes);
+            }
+            match self.look().await {
+                Ok(()) => self.store_available.set(1),
+                Err(failure) => {
+                    self.store_available.set(0);
+                    warn!(error = %chain(&failure), "the store does not answer: its metrics are old");
+                }
+            }
+            tokio::time::sleep(SURVEY_EVERY).await;
+        }
+    }
+
+    async fn look(&self) -> Result<(), forecare_store::StoreError> {
+        let store = self.store.as_ref();
+        let now = self.clock.now();
+        let class_of: BTreeMap<DeviceId, String> = store
+            .assets()
+            .await?
+            .into_iter()
+            .map(|asset| (asset.device, asset.class.to_string()))
+            .collect();
+        let class = |device: &DeviceId| class_of.get(device).map_or("", String::as_str);
+
+        let filter = TicketFilter {
+            open: Some(true),
+            ..TicketFilter::default()
+        };
+        let tickets = all(ENTRIES_MAX, |page| store.tickets(&filter, page)).await?;
+        let filter = AlarmFilter {
+            active: Some(true),
+            ..AlarmFilter::default()
+        };
+        let alarms = all(ENTRIES_MAX, |page| store.alarms(&filter, page)).await?;
+        let filter = ReservationFilter {
+            live: true,
+            ..ReservationFilter::default()
+        };
+        let reservations = all(ENTRIES_MAX, |page| store.reservations(&filter, page)).await?;
+        let labels = all(VERDICTS_RECENT, |page| store.labels(page)).await?;
+        let statuses = store.statuses().await?;
+        let health = store.health().await?;
+
+        for known in &self.catalogue.classes {
+            for (severity, label) in SEVERITIES {
+                let n = alarms
+                    .iter()
+                    .filter(|a| a.severity == severity && class(&a.device) == known.name.as_str());
+                show(
+                    &self.alarms_active,
+                    &[known.name.as_str(), label],
+                    n.count(),
+                );
+            }
+            let silent_hours = SILENT_AFTER_INTERVALS * known.sample_interval_s / 3_600.0;
+            let n = health.iter().filter(|h| {
+                class(&h.device) == known.name.as_str() && now.hours_since(h.at) > silent_hours
+            });
+            show(&self.devices_silent, &[known.name.as_str()], n.count());
+        }
+        let uncared = alarms.iter().filter(|a| {
+            a.severity == Severity::Critical && !tickets.iter().any(|t| t.device == a.device)
+        });
+        self.critical_without_ticket.set(int(uncared.count()));
+        for (priority, label) in PRIORITIES {
+            let of_priority = || tickets.iter().filter(|t| t.priority == priority);
+            for state in TicketState::ALL.into_iter().filter(|s| s.is_open()) {
+                let n = of_priority().filter(|t| t.state == state).count();
+                show(&self.tickets_open, &[label, state.label()], n);
+            }
+            let n = of_priority().filter(|t| t.due_at < now).count();
+            show(&self.tickets_overdue, &[label], n);
+        }
+        let missing = |r: &&forecare_domain::Reservation| i64::from(r.quantity - r.used);
+        let back_ordered = reservations
+            .iter()
+            .filter(|r| matches!(r.supply, Supply::BackOrder { .. }));
+        self.parts_back_ordered
+            .set(back_ordered.map(|r| missing(&r)).sum());
+        let late = reservations
+            .iter()
+            .filter(|r| r.available_at > r.needed_at && r.available_at > now);
+        self.parts_late.set(late.map(|r| missing(&r)).sum());
+
+        for known in &self.catalogue.classes {
+            for mode in &known.modes {
+                for verdict in VERDICTS {
+                    let n = labels.iter().filter(|l| {
+                        l.verdict.label() == verdict
+                            && l.mode == mode.name
+                            && class(&l.device) == known.name.as_str()
+                    });
+                    let of = [known.name.as_str(), mode.name.as_str(), verdict];
+                    show(&self.verdicts, &of, n.count());
+                }
+            }
+        }
+        let online = statuses.iter().filter(|s| s.online).count();
+        self.devices_online.set(int(online));
+        Ok(())
+    }
+}
+
+/// Reads page after page, newest first, up to `entries_max`.
+async fn all<T, E, F>(
+    entries_max: usize,
+    mut read: impl FnMut(PageRequest) -> F,
+) -> Result<Vec<T>, E>
+where
+    F: Future<Output = Result<Vec<Paged<T>>, E>>,
+{
+    let mut entries = Vec::new();
+    let mut before = None;
+    loop {
+        let page = read(PageRequest {
+            before,
+            limit: PAGE,
+        })
+        .await?;
+        before = page.last().map(|p| p.position);
+        let was_last = page.len() < PAGE;
+        entries.extend(page.into_iter().map(|p| p.item));
+        if was_last || entries.len() >= entries_max {
+            return Ok(entries);
+        }
+    }
+}
+
+/// Resident memory of this process, bytes; `None` where there is no /proc.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kib: i64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1_024)
+}
+
+fn show(gauge: &IntGaugeVec, labels: &[&str], n: usize) {
+    gauge.with_label_values(labels).set(int(n));
+}
+
+fn int(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn plain(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn labelled(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
+    let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
