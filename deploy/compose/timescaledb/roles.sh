@@ -6,7 +6,9 @@ psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username postgres --dbname fore
 \set reader_password `cat /run/forecare/grafana_database_password`
 CREATE EXTENSION IF NOT EXISTS timescaledb;
 CREATE ROLE forecare LOGIN PASSWORD :'owner_password';
-CREATE ROLE grafana LOGIN PASSWORD :'reader_password';
+-- Forecare grants its views, and nothing else, to this role.
+CREATE ROLE forecare_read NOLOGIN;
+CREATE ROLE grafana LOGIN PASSWORD :'reader_password' IN ROLE forecare_read;
 -- A person's dashboard must not be able to stop ingestion.
 ALTER ROLE grafana SET default_transaction_read_only = on;
 ALTER ROLE grafana SET statement_timeout = '30s';
