@@ -30,6 +30,8 @@ const OUTCOME_TIMEOUT: Duration = Duration::from_secs(20);
 const OUTCOME_PAUSE: Duration = Duration::from_millis(250);
 /// First key of every advisory lock; the second is the hash of the schema's name.
 const CARE_LOCK: i32 = 0x4643_4152;
+/// As [`CARE_LOCK`], held by whoever brings the schema up to date.
+const START_LOCK: i32 = 0x4643_5354;
 
 /// The connections of one store.
 pub(crate) struct Pool {
@@ -280,15 +282,30 @@ pub(crate) async fn lock_care(tx: &tokio_postgres::Transaction<'_>) -> Outcome<(
     Ok(())
 }
 
+/// Waits until no other process brings this schema up to date.
+pub(crate) async fn lock_start(tx: &tokio_postgres::Transaction<'_>, schema: &str) -> Outcome<()> {
+    tx.execute(
+        "SELECT pg_advisory_xact_lock($1, hashtext($2))",
+        &[&START_LOCK, &schema],
+    )
+    .await?;
+    Ok(())
+}
+
 /// What every new connection is told.
 fn set_up(settings: &TimescaleSettings) -> String {
     format!(
-        "SET search_path = {schema}, public;
+        "-- The extension's functions are found wherever it was created.
+         SELECT set_config('search_path', concat_ws(', ', '{schema}', (
+             SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace
+             WHERE extname = 'timescaledb' AND nspname <> 'public'), 'public'), false);
          SET statement_timeout = {limit_ms};
          SET lock_timeout = {limit_ms};
          SET idle_in_transaction_session_timeout = {idle_ms};
          SET client_min_messages = warning;
          SET TimeZone = 'UTC';
+         -- Late readings of a whole fleet may touch any number of compressed batches at once.
+         SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0;
          -- Off is refused at the start; a change of the server's mind must not reach us either.
          SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
              WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false);",

@@ -12,6 +12,8 @@ pub(crate) enum Fault {
     Postgres(tokio_postgres::Error),
     /// A value that cannot be written as, or read from, JSON.
     Json(serde_json::Error),
+    /// Another writer has stored the same rows meanwhile.
+    Overtaken,
 }
 
 pub(crate) type Outcome<T> = Result<T, Fault>;
@@ -59,6 +61,7 @@ impl std::fmt::Display for Fault {
             Self::Store(e) => e.fmt(f),
             Self::Postgres(e) => e.fmt(f),
             Self::Json(e) => e.fmt(f),
+            Self::Overtaken => f.write_str("another writer stores the same rows"),
         }
     }
 }
@@ -68,7 +71,7 @@ impl Fault {
     pub(crate) fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Postgres(e) => e.code(),
-            Self::Store(_) | Self::Json(_) => None,
+            Self::Store(_) | Self::Json(_) | Self::Overtaken => None,
         }
     }
 
@@ -94,6 +97,7 @@ impl Fault {
                 source: Some(Box::new(e)),
             },
             Self::Postgres(e) => from_postgres(e, address, what),
+            Self::Overtaken => unavailable(format!("{what}: {self}; try again")),
         }
     }
 }
@@ -165,7 +169,10 @@ pub(crate) fn may_pass(error: &StoreError) -> bool {
         Some(code) => {
             code.starts_with("08")
                 || code.starts_with("57P")
-                || matches!(code, "53300" | "55P03" | "57014" | "40001" | "40P01" | "25006")
+                || matches!(
+                    code,
+                    "53300" | "55P03" | "57014" | "40001" | "40P01" | "25006"
+                )
         }
         None => !SETTLED.iter().any(|words| said(e).contains(words)),
     }

@@ -9,6 +9,8 @@ mod ingest;
 mod instant;
 mod layout;
 mod migrate;
+mod policies;
+mod preflight;
 mod query;
 mod registry;
 mod rows;

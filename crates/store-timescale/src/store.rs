@@ -6,11 +6,12 @@ use forecare_catalogue::Catalogue;
 use forecare_domain::Timestamp;
 use forecare_store::StoreError;
 
-use crate::connection::Pool;
+use crate::connection::{Pool, lock_start};
 use crate::fault::{self, Outcome};
 use crate::layout::Layout;
-use crate::migrate;
+use crate::preflight::Server;
 use crate::settings::TimescaleSettings;
+use crate::{migrate, policies};
 
 /// The port on TimescaleDB.
 pub struct TimescaleStore {
@@ -74,11 +75,27 @@ async fn prepare(
     now: Timestamp,
 ) -> Outcome<Layout> {
     let mut session = pool.patient_session().await?;
+    let server = Server::ask(&session).await?;
+    server.check(settings.plain_postgres)?;
+    let has_timescale = server.timescale.is_some() && !settings.plain_postgres;
     let tx = session.transaction().await?;
-    tx.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", settings.schema))
+    lock_start(&tx, &settings.schema).await?;
+    // IF NOT EXISTS would ask for the right to create one even where it is there.
+    let is_there = tx
+        .query_one(
+            "SELECT to_regnamespace($1) IS NOT NULL",
+            &[&settings.schema],
+        )
         .await?;
+    if !is_there.try_get::<_, bool>(0)? {
+        tx.batch_execute(&format!("CREATE SCHEMA {}", settings.schema))
+            .await?;
+    }
     migrate::migrate(&tx, now).await?;
-    let layout = Layout::ensure(&tx, catalogue, false).await?;
+    let layout = Layout::ensure(&tx, catalogue, has_timescale).await?;
+    if has_timescale {
+        policies::ensure(&tx, &layout, settings, now).await?;
+    }
     tx.commit().await?;
     Ok(layout)
 }

@@ -1,0 +1,286 @@
+//! What must be right with the server before anything is stored on it.
+
+use forecare_store::StoreError;
+use tokio_postgres::Client;
+
+use crate::fault::{Outcome, unavailable};
+
+/// 15: `ON CONFLICT` on partitioned keys, `pg_stat` and privileges as used here; older ones are out of support
+/// or about to be, and none of ours is tested on them.
+const POSTGRES_MIN: i32 = 150_000;
+/// 2.18: the first with the columnstore's own statements (`enable_columnstore`, `add_columnstore_policy`), which
+/// the older names are deprecated for.
+const TIMESCALE_MIN: (u32, u32) = (2, 18);
+
+/// What the server is, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// `server_version_num`, such as 150020.
+    pub(crate) version: i32,
+    pub(crate) is_standby: bool,
+    pub(crate) encoding: String,
+    pub(crate) fsync: String,
+    pub(crate) full_page_writes: String,
+    /// As role, database and server set it; not what this session has made of it.
+    pub(crate) synchronous_commit: String,
+    /// Version of the extension in this database.
+    pub(crate) timescale: Option<String>,
+    /// Version of the extension that could be created here.
+    pub(crate) timescale_available: Option<String>,
+    pub(crate) license: Option<String>,
+}
+
+impl Server {
+    pub(crate) async fn ask(client: &Client) -> Outcome<Self> {
+        let row = client
+            .query_one(
+                "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), getdatabaseencoding()::text,
+                     current_setting('fsync'), current_setting('full_page_writes'),
+                     coalesce((SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'), 'on'),
+                     (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
+                     (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'),
+                     current_setting('timescaledb.license', true)",
+                &[],
+            )
+            .await?;
+        Ok(Self {
+            version: row.try_get(0)?,
+            is_standby: row.try_get(1)?,
+            encoding: row.try_get(2)?,
+            fsync: row.try_get(3)?,
+            full_page_writes: row.try_get(4)?,
+            synchronous_commit: row.try_get(5)?,
+            timescale: row.try_get(6)?,
+            timescale_available: row.try_get(7)?,
+            license: row.try_get(8)?,
+        })
+    }
+
+    /// Why nothing may be stored there; the texts name the fix.
+    pub(crate) fn objections(&self, plain_postgres: bool) -> Vec<String> {
+        let mut all = Vec::new();
+        if self.version < POSTGRES_MIN {
+            all.push(format!(
+                "PostgreSQL {} is too old; use 15 or later",
+                self.version / 10_000
+            ));
+        }
+        if self.is_standby {
+            all.push(
+                "the server is in recovery (a standby) and takes no writes; name the primary too in the URL, as host1,host2"
+                    .to_owned(),
+            );
+        }
+        if self.encoding != "UTF8" {
+            all.push(format!(
+                "the database's encoding is {}; make one with CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8'",
+                self.encoding
+            ));
+        }
+        all.extend(self.durability());
+        if !plain_postgres {
+            all.extend(self.extension());
+        }
+        all
+    }
+
+    /// Settings with which a stored reading could be lost.
+    pub(crate) fn durability(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let reload = "then SELECT pg_reload_conf()";
+        if self.fsync == "off" {
+            all.push(format!(
+                "fsync is off: what is acknowledged would not survive a power cut; ALTER SYSTEM SET fsync = on, {reload}"
+            ));
+        }
+        if self.full_page_writes == "off" {
+            all.push(format!(
+                "full_page_writes is off: a power cut could damage the database; ALTER SYSTEM SET full_page_writes = on, {reload}"
+            ));
+        }
+        if self.synchronous_commit == "off" {
+            all.push(format!(
+                "synchronous_commit is off: what is acknowledged would not survive a crash; switch it on where it was switched off \
+                 (ALTER SYSTEM, ALTER DATABASE … or ALTER ROLE … RESET synchronous_commit), {reload}"
+            ));
+        }
+        all
+    }
+
+    fn extension(&self) -> Option<String> {
+        let Some(version) = &self.timescale else {
+            return Some(if self.timescale_available.is_some() {
+                "the extension timescaledb is not in this database; \
+                 as a superuser in it: CREATE EXTENSION timescaledb"
+                    .to_owned()
+            } else {
+                "the extension timescaledb is not installed on the server; install its package for this PostgreSQL, \
+                 write shared_preload_libraries = 'timescaledb' into postgresql.conf, restart the server, \
+                 and as a superuser in this database: CREATE EXTENSION timescaledb. \
+                 For a trial without it, set plain_postgres"
+                    .to_owned()
+            });
+        };
+        if version_of(version).is_none_or(|found| found < TIMESCALE_MIN) {
+            return Some(format!(
+                "timescaledb {version} is too old; install {}.{} or later, and as the first statement of a new session: \
+                 ALTER EXTENSION timescaledb UPDATE",
+                TIMESCALE_MIN.0, TIMESCALE_MIN.1
+            ));
+        }
+        if self.license.as_deref() != Some("timescale") {
+            return Some(format!(
+                "timescaledb.license is {}: there is neither compression nor continuous aggregates; install the community \
+                 edition (package timescaledb-2-postgresql-…, not …-oss), and ALTER SYSTEM SET timescaledb.license = 'timescale', \
+                 then restart",
+                self.license.as_deref().unwrap_or("not set")
+            ));
+        }
+        None
+    }
+
+    /// Refuses a server with objections, all of them named.
+    pub(crate) fn check(&self, plain_postgres: bool) -> Result<(), StoreError> {
+        let objections = self.objections(plain_postgres);
+        if objections.is_empty() {
+            return Ok(());
+        }
+        Err(unavailable(format!(
+            "this database must not be used as it is: {}",
+            objections.join("; also, ")
+        )))
+    }
+}
+
+/// Major and minor of `2.22.1`, `2.23.0-dev`.
+fn version_of(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(['.', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sound() -> Server {
+        Server {
+            version: 150_020,
+            is_standby: false,
+            encoding: "UTF8".to_owned(),
+            fsync: "on".to_owned(),
+            full_page_writes: "on".to_owned(),
+            synchronous_commit: "on".to_owned(),
+            timescale: Some("2.23.0-dev".to_owned()),
+            timescale_available: Some("2.23.0-dev".to_owned()),
+            license: Some("timescale".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_sound_server_is_accepted_and_the_extension_is_needed_only_where_it_is_used() {
+        sound().check(false).unwrap();
+        let plain = Server {
+            timescale: None,
+            timescale_available: None,
+            license: None,
+            ..sound()
+        };
+        plain.check(true).unwrap();
+        let refused = plain.check(false).unwrap_err().to_string();
+        assert!(
+            refused.contains("shared_preload_libraries = 'timescaledb'"),
+            "{refused}"
+        );
+        assert!(
+            refused.contains("CREATE EXTENSION timescaledb"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn each_unfit_setting_is_refused_with_its_fix() {
+        let cases: [(Server, &str); 9] = [
+            (
+                Server {
+                    version: 140_010,
+                    ..sound()
+                },
+                "use 15 or later",
+            ),
+            (
+                Server {
+                    is_standby: true,
+                    ..sound()
+                },
+                "name the primary",
+            ),
+            (
+                Server {
+                    encoding: "SQL_ASCII".to_owned(),
+                    ..sound()
+                },
+                "ENCODING 'UTF8'",
+            ),
+            (
+                Server {
+                    fsync: "off".to_owned(),
+                    ..sound()
+                },
+                "SET fsync = on",
+            ),
+            (
+                Server {
+                    full_page_writes: "off".to_owned(),
+                    ..sound()
+                },
+                "SET full_page_writes = on",
+            ),
+            (
+                Server {
+                    synchronous_commit: "off".to_owned(),
+                    ..sound()
+                },
+                "RESET synchronous_commit",
+            ),
+            (
+                Server {
+                    timescale: None,
+                    ..sound()
+                },
+                "CREATE EXTENSION timescaledb",
+            ),
+            (
+                Server {
+                    timescale: Some("2.17.2".to_owned()),
+                    ..sound()
+                },
+                "ALTER EXTENSION timescaledb UPDATE",
+            ),
+            (
+                Server {
+                    license: Some("apache".to_owned()),
+                    ..sound()
+                },
+                "SET timescaledb.license = 'timescale'",
+            ),
+        ];
+        for (server, fix) in cases {
+            let refused = server.check(false).unwrap_err().to_string();
+            assert!(refused.contains(fix), "{refused}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named_at_once() {
+        let server = Server {
+            fsync: "off".to_owned(),
+            encoding: "LATIN1".to_owned(),
+            ..sound()
+        };
+        let refused = server.check(false).unwrap_err().to_string();
+        assert!(
+            refused.contains("fsync") && refused.contains("LATIN1"),
+            "{refused}"
+        );
+    }
+}
