@@ -12,5 +12,6 @@ mod models;
 mod pipeline;
 mod storage;
 mod survey;
+mod tables;
 
 pub use cli::run;

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use forecare_catalogue::Catalogue;
-use forecare_domain::{Clock, Timestamp};
+use forecare_domain::Timestamp;
 use forecare_store::{Store, StoreError};
 use forecare_store_sqlite::SqliteStore;
 use tracing::{info, warn};
 
-use crate::app::catalogue;
-use crate::clock::SystemClock;
 use crate::config::StoreConfig;
-use crate::home::{DATABASE, kept_catalogue};
 
 /// Pause before the database is tried again, doubled up to the maximum.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -108,21 +105,4 @@ impl Storage {
         }
         Ok(())
     }
-}
-
-/// Opens the store of an instance that exists and may be running: reading needs no lock.
-///
-/// # Errors
-/// There is no instance in `home`; as [`Storage::open`].
-pub(crate) async fn open_existing(home: &Path, config: &StoreConfig) -> Result<Storage> {
-    let database = home.join(DATABASE);
-    let kept = kept_catalogue(home);
-    if !kept.is_file() || (config.url.is_empty() && !database.is_file()) {
-        bail!(
-            "there is no instance in {}: name its directory with --home DIR",
-            home.display()
-        );
-    }
-    let (_, catalogue) = catalogue(&kept, "")?;
-    Storage::open(config, &database, &catalogue, SystemClock.now()).await
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use forecare_domain::RejectReason;
 use forecare_store::PageRequest;
 
-use super::{InstanceArgs, SERVE_HOME};
+use super::SERVE_HOME;
+use super::instance::InstanceArgs;
 
 /// Most characters of a payload shown.
 const PAYLOAD_CHARS_MAX: usize = 200;
@@ -38,8 +39,8 @@ pub(crate) async fn run(args: DeadLettersArgs) -> Result<()> {
             }
         },
     };
-    let storage = args.instance.open_existing(SERVE_HOME).await?;
-    let store = storage.store();
+    let instance = args.instance.open(SERVE_HOME).await?;
+    let store = instance.storage.store();
     let counts = store.rejection_counts().await?;
     if counts.iter().all(|(_, n)| *n == 0) {
         println!("no message was refused");

@@ -2,17 +2,14 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use forecare_catalogue::Catalogue;
 use forecare_domain::{Asset, AssetId, ClassName, Clock, DeviceId};
 use forecare_store::{Credential, CredentialRole, Store};
 
-use super::{DEMO_CATALOGUE, InstanceArgs, SERVE_HOME};
-use crate::app::catalogue;
+use super::SERVE_HOME;
+use super::instance::{Instance, InstanceArgs};
 use crate::auth::ADMIN;
 use crate::clock::SystemClock;
-use crate::config::Config;
-use crate::home::{DATABASE, Home, is_running, kept_catalogue, new_secret, secret_hash};
-use crate::storage::Storage;
+use crate::home::{new_secret, secret_hash};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
@@ -52,10 +49,10 @@ pub(crate) async fn run(command: DeviceCommand) -> Result<()> {
         DeviceCommand::Add(args) => add(args).await,
         DeviceCommand::AddGateway(args) => {
             let name = DeviceId::new(&args.name).context("the gateway's name cannot be used")?;
-            let instance = Instance::open(args.instance).await?;
+            let instance = args.instance.open_to_change(SERVE_HOME).await?;
             let store = instance.storage.store();
             give_secret(&*store, name.as_str(), CredentialRole::Gateway).await?;
-            instance.close().await
+            close(instance).await
         }
     }
 }
@@ -63,14 +60,14 @@ pub(crate) async fn run(command: DeviceCommand) -> Result<()> {
 async fn add(args: AddArgs) -> Result<()> {
     let device = DeviceId::new(&args.id).context("the device's id cannot be used")?;
     let class = ClassName::new(&args.class).context("the class cannot be used")?;
-    let instance = Instance::open(args.instance).await?;
+    let instance = args.instance.open_to_change(SERVE_HOME).await?;
     let catalogue = &instance.catalogue;
     if catalogue.class(&class).is_none() {
         let known: Vec<&str> = catalogue.classes.iter().map(|c| c.name.as_str()).collect();
         bail!(
             "the catalogue has no class \"{class}\"; it has {}{}",
             known.join(", "),
-            if instance.home.is_none() {
+            if instance.is_running() {
                 " (a new catalogue counts once the service is started anew)"
             } else {
                 ""
@@ -99,62 +96,14 @@ async fn add(args: AddArgs) -> Result<()> {
             .await?;
     }
     give_secret(&*store, device.as_str(), CredentialRole::Device).await?;
-    instance.close().await
+    close(instance).await
 }
 
-/// An instance to change: stopped, or running.
-struct Instance {
-    /// Locked; `None`: a service runs in it.
-    home: Option<Home>,
-    /// The catalogue its store is laid out for: that of the config file, else the one it last ran with. A
-    /// running service keeps the one it was started with.
-    catalogue: Catalogue,
-    storage: Storage,
-}
-
-impl Instance {
-    async fn open(args: InstanceArgs) -> Result<Self> {
-        let config = Config::load(args.config.as_deref(), &[])?;
-        let dir = args.home.or(SERVE_HOME);
-        let kept = kept_catalogue(&dir);
-        let running = is_running(&dir);
-        let (text, catalogue) = if args.config.is_some() && !running {
-            catalogue(&config.catalogue, DEMO_CATALOGUE)?
-        } else if kept.is_file() {
-            catalogue(&kept, "")?
-        } else {
-            bail!(
-                "there is no instance in {} yet: name its config file with --config, or start `forecare serve` there once",
-                dir.display()
-            );
-        };
-        let home = if running {
-            None
-        } else {
-            let home = Home::open(&dir)?;
-            home.keep_catalogue(&text)?;
-            Some(home)
-        };
-        let storage = Storage::open(
-            &config.store,
-            &dir.join(DATABASE),
-            &catalogue,
-            SystemClock.now(),
-        )
-        .await?;
-        Ok(Self {
-            home,
-            catalogue,
-            storage,
-        })
+async fn close(instance: Instance) -> Result<()> {
+    if instance.is_running() {
+        eprintln!("the running service lets it in within a few seconds");
     }
-
-    async fn close(self) -> Result<()> {
-        if self.home.is_none() {
-            eprintln!("the running service lets it in within a few seconds");
-        }
-        self.storage.close().await
-    }
+    instance.storage.close().await
 }
 
 async fn give_secret(store: &dyn Store, username: &str, role: CredentialRole) -> Result<()> {

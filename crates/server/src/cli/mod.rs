@@ -5,6 +5,9 @@ mod config;
 mod dead_letters;
 mod demo;
 mod device;
+mod export;
+mod import;
+mod instance;
 mod progress;
 mod replay;
 mod report;
@@ -19,8 +22,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, LogFormat};
-use crate::storage::{self, Storage};
+use crate::config::LogFormat;
 
 /// The catalogue of the demo, and of `serve` where none is configured.
 pub(crate) const DEMO_CATALOGUE: &str = include_str!("../../../catalogue/catalogues/demo.toml");
@@ -53,6 +55,10 @@ enum Command {
     Report(report::ReportCommand),
     /// Show the messages that were refused, and why.
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// Write telemetry, events, alarms and tickets to files.
+    Export(export::ExportArgs),
+    /// Read recorded telemetry into the store; it is not scored.
+    Import(import::ImportArgs),
     /// Register devices and give them credentials.
     #[command(subcommand)]
     Device(device::DeviceCommand),
@@ -75,24 +81,6 @@ pub(crate) struct HomeArg {
 impl HomeArg {
     fn or(self, default: &str) -> PathBuf {
         self.home.unwrap_or_else(|| PathBuf::from(default))
-    }
-}
-
-/// An instance and its configuration.
-#[derive(Debug, Args)]
-pub(crate) struct InstanceArgs {
-    #[command(flatten)]
-    home: HomeArg,
-    /// Config file of the instance: names its catalogue and its database.
-    #[arg(long, env = "FORECARE_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl InstanceArgs {
-    /// Opens the store of an instance that exists and may be running.
-    async fn open_existing(self, default_home: &str) -> Result<Storage> {
-        let config = Config::load(self.config.as_deref(), &[])?;
-        storage::open_existing(&self.home.or(default_home), &config.store).await
     }
 }
 
@@ -132,6 +120,8 @@ fn execute(command: Command) -> Result<()> {
         Command::Replay(command) => runtime.block_on(replay::run(command)),
         Command::Report(command) => runtime.block_on(report::run(command)),
         Command::DeadLetters(args) => runtime.block_on(dead_letters::run(args)),
+        Command::Export(args) => runtime.block_on(export::run(args)),
+        Command::Import(args) => runtime.block_on(import::run(args)),
         Command::Device(command) => runtime.block_on(device::run(command)),
         Command::Config(command) => config::run(command),
         Command::Bench(command) => runtime.block_on(bench::run(command)),

@@ -11,8 +11,9 @@ use forecare_domain::{ComponentName, ReservationState, Supply, Ticket, TicketSta
 use forecare_store::{AlarmFilter, PageRequest, ReservationFilter, Store, TicketFilter};
 use serde::Serialize;
 
+use super::AZURE_HOME;
+use super::instance::InstanceArgs;
 use super::replay::{RUN_SETTING, Run, fingerprint_of, fingerprint_stored};
-use super::{AZURE_HOME, InstanceArgs};
 
 const PAGE: usize = 1_000;
 
@@ -56,8 +57,8 @@ struct Written {
 
 pub(crate) async fn run(command: ReportCommand) -> Result<()> {
     let ReportCommand::AzurePdm(args) = command;
-    let storage = args.instance.open_existing(AZURE_HOME).await?;
-    let store = storage.store();
+    let instance = args.instance.open(AZURE_HOME).await?;
+    let store = instance.storage.store();
     let last: Option<Run> = match store.setting(RUN_SETTING).await? {
         Some(text) => {
             Some(serde_json::from_str(&text).context("the record of the last replay is damaged")?)
@@ -85,7 +86,7 @@ pub(crate) async fn run(command: ReportCommand) -> Result<()> {
     let result = report(&data, &tickets, &alarms);
     let files = fingerprint_of(&data)?;
     let stored = fingerprint_stored(store.as_ref(), &data.machines).await?;
-    storage.close().await?;
+    instance.storage.close().await?;
     print(&result);
     println!(
         "\n{} of {} readings stored, checksums {}",
