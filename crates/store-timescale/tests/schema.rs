@@ -1,0 +1,473 @@
+//! The schema: made once, by whoever comes first, brought up to date, refused where it cannot be; and what the
+//! extension makes of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail by panicking"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forecare_catalogue::Catalogue;
+use forecare_store::conformance::fixtures::{
+    ALL, bearings, catalogue, commit, device, hour, metric, ms, receipt, register, row, with_extra,
+};
+use forecare_store::{CommitReceipt, HEALTH_METRIC, ScoredRow, Series, Store, TelemetryQuery};
+use forecare_store_timescale::{ChunkInterval, Retention, TimescaleSettings, TimescaleStore};
+use forecare_test_databases::{Postgres, Timescale};
+use support::{fresh_plain, fresh_timescale, open, refusal, shared};
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY: Duration = Duration::from_secs(86_400);
+
+// Made and brought up to date.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_programs_that_start_at_once_make_the_schema_once() {
+    let settings = fresh_plain();
+    let starting: Vec<_> = (0..8)
+        .map(|_| {
+            let settings = settings.clone();
+            tokio::spawn(async move { shared(&settings).await })
+        })
+        .collect();
+    let mut stores = Vec::new();
+    for store in starting {
+        stores.push(store.await.unwrap());
+    }
+    for store in &stores {
+        assert_eq!(store.ledger(ALL).await.unwrap().len(), 3);
+        assert_eq!(bearings(store, "main").await, (5, 0, 0, 0));
+    }
+    let database = settings.url.rsplit('/').next().unwrap();
+    let steps = "SELECT count(*), count(DISTINCT name) FROM forecare.schema_steps";
+    assert_eq!(Postgres::shared().sql(database, steps), "1|1");
+}
+
+#[tokio::test]
+async fn what_was_stored_is_there_after_opening_again() {
+    for settings in [fresh_plain(), fresh_timescale()] {
+        let store = shared(&settings).await;
+        register(&store, 1).await;
+        commit(&store, vec![row(0, 1, [Some(1.0), None, None])]).await;
+        let before = store.fingerprint(&device(0)).await.unwrap();
+        drop(store);
+        let store = shared(&settings).await;
+        assert_eq!(store.fingerprint(&device(0)).await.unwrap(), before);
+        assert_eq!(
+            store.ledger(ALL).await.unwrap().len(),
+            3,
+            "initial stock is booked once"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_newer_or_edited_schema_is_refused() {
+    let settings = fresh_plain();
+    open(&settings).await.unwrap();
+    let database = settings.url.rsplit('/').next().unwrap();
+    let sql = |sql: &str| Postgres::shared().sql(database, sql);
+    sql(
+        "INSERT INTO forecare.schema_steps (name, checksum, applied_at) VALUES ('9999_future', 'x', now())",
+    );
+    let text = refusal(&settings).await;
+    assert!(
+        text.contains("a newer Forecare wrote it (schema 2, this program knows 1)")
+            && text.contains("use that version"),
+        "{text}"
+    );
+    sql("DELETE FROM forecare.schema_steps WHERE name = '9999_future'");
+    open(&settings).await.unwrap();
+    sql("UPDATE forecare.schema_steps SET checksum = 'x'");
+    let text = refusal(&settings).await;
+    assert!(
+        text.contains("0001_first") && text.contains("restore"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn the_ledger_cannot_be_rewritten() {
+    let settings = fresh_plain();
+    open(&settings).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&settings.url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    for sql in [
+        "UPDATE forecare.ledger SET delta = 0",
+        "DELETE FROM forecare.ledger",
+    ] {
+        let refused = client.batch_execute(sql).await.unwrap_err();
+        let text = refused.as_db_error().unwrap().message().to_owned();
+        assert!(text.contains("append-only"), "{text}");
+    }
+}
+
+fn catalogue_with(metrics: &[&str]) -> Catalogue {
+    let metrics: Vec<String> = metrics
+        .iter()
+        .map(|name| format!("{{ name = \"{name}\", unit = \"\" }}"))
+        .collect();
+    let text = format!(
+        r#"
+        [[class]]
+        name = "pump"
+        title = "Pump"
+        horizon_hours = 24
+        sample_interval_s = 60
+        metric = [{}]
+        [[depot]]
+        name = "main"
+        title = "Main"
+        "#,
+        metrics.join(", ")
+    );
+    Catalogue::parse(&text).unwrap()
+}
+
+#[tokio::test]
+async fn a_metric_that_enters_the_catalogue_takes_its_readings_along() {
+    for settings in [fresh_plain(), fresh_timescale()] {
+        let has_timescale = !settings.plain_postgres;
+        let at = async |metrics: &[&str]| -> Arc<dyn Store> {
+            let catalogue = catalogue_with(metrics);
+            let store = TimescaleStore::open(settings.clone(), &catalogue, hour(0)).await;
+            Arc::new(store.unwrap())
+        };
+        let one = |ts, values: &[Option<f64>], extra: &[(&str, f64)]| -> ScoredRow {
+            let mut row = with_extra(row(0, ts, [None; 3]), extra);
+            row.row.values = values.to_vec();
+            row
+        };
+        let store = at(&["a", "b"]).await;
+        register(&store, 1).await;
+        let first = one(1, &[Some(1.0), Some(2.0)], &[("c", 3.0), ("d", 4.0)]);
+        commit(&store, vec![first]).await;
+        let before = store.fingerprint(&device(0)).await.unwrap();
+        drop(store);
+        if has_timescale {
+            // The readings to be moved lie in compressed chunks.
+            run_jobs(&settings.schema, "policy_compression");
+        }
+        // `c` comes in, in front; `b` goes.
+        let store = at(&["c", "a"]).await;
+        assert_eq!(store.fingerprint(&device(0)).await.unwrap(), before);
+        let again = one(1, &[Some(3.0), Some(1.0)], &[("b", 2.0), ("d", 4.0)]);
+        assert_eq!(commit(&store, vec![again]).await, receipt(0, 4, 0));
+        let rows = store.rows_after(&device(0), None, 10).await.unwrap();
+        assert_eq!(rows[0].values, [Some(3.0), Some(1.0)]);
+        assert_eq!(rows[0].extra, [(metric("b"), 2.0), (metric("d"), 4.0)]);
+        let query = query(&["b", "c"], 0, 9, 1);
+        let series = store.telemetry(&query).await.unwrap();
+        assert_eq!(
+            (series[0].buckets[0].mean, series[1].buckets[0].mean),
+            (2.0, 3.0)
+        );
+        if has_timescale {
+            let of_class = "SELECT view_name FROM timescaledb_information.continuous_aggregates
+                WHERE view_schema = current_schema() ORDER BY 1";
+            let names = sql(&settings.schema, of_class);
+            let expected =
+                [0, 1].map(|g| ["1d", "1h", "1m"].map(|l| format!("telemetry_1_g{g}_{l}")));
+            assert_eq!(names.lines().collect::<Vec<_>>(), expected.concat());
+            // Both generations answer.
+            refresh(&settings.schema);
+            assert_eq!(store.telemetry(&query).await.unwrap(), series);
+        }
+    }
+}
+
+// What the extension does.
+
+/// Runs SQL in the schema; the result's values.
+fn sql(schema: &str, sql: &str) -> String {
+    let sql = format!("SET search_path = {schema}, public; {sql}");
+    Timescale::shared().sql(&sql)
+}
+
+/// Runs the schema's jobs of that kind, as the extension's scheduler would: PGlite has no background workers.
+fn run_jobs(schema: &str, kind: &str) {
+    let jobs = format!(
+        "SELECT job_id FROM timescaledb_information.jobs
+         WHERE hypertable_schema = current_schema() AND proc_name = '{kind}'
+         ORDER BY hypertable_name NOT LIKE '%\\_1m', hypertable_name NOT LIKE '%\\_1h', 1"
+    );
+    let jobs = sql(schema, &jobs);
+    assert!(!jobs.is_empty(), "no {kind} in {schema}");
+    for job in jobs.lines() {
+        Timescale::shared().sql(&format!("CALL run_job({job})"));
+    }
+}
+
+/// Brings all aggregates up to date, the finer ones first.
+fn refresh(schema: &str) {
+    run_jobs(schema, "policy_refresh_continuous_aggregate");
+}
+
+fn query(metrics: &[&str], from_ms: i64, to_ms: i64, points: usize) -> TelemetryQuery {
+    TelemetryQuery {
+        device: device(0),
+        metrics: metrics.iter().map(|m| metric(m)).collect(),
+        from: ms(from_ms),
+        to: ms(to_ms),
+        points,
+    }
+}
+
+/// Readings of two pumps over `hours`, one a minute; some metrics are missing now and then.
+fn history(hours: i64) -> Vec<ScoredRow> {
+    let mut rows = Vec::new();
+    for n in 0..hours * 60 {
+        for d in 0..2 {
+            let wave = ((n * 37 + i64::try_from(d).unwrap()) % 101) as f64;
+            let second = (n % 7 != 0).then_some(wave / 4.0);
+            rows.push(row(d, n * 60_000 + 1_234, [Some(wave), second, None]));
+        }
+    }
+    rows
+}
+
+async fn commit_all(store: &Arc<dyn Store>, rows: Vec<ScoredRow>) -> CommitReceipt {
+    let mut sum = CommitReceipt::default();
+    for part in rows.chunks(2_000) {
+        let one = commit(store, part.to_vec()).await;
+        sum.inserted += one.inserted;
+        sum.duplicates += one.duplicates;
+        sum.conflicts += one.conflicts;
+    }
+    sum
+}
+
+#[tokio::test]
+async fn readings_lie_in_hypertables_with_columnstore_and_policies() {
+    let mut settings = fresh_timescale();
+    settings.chunk_interval = ChunkInterval::Hours(6);
+    settings.compress_after = Some(3 * DAY);
+    let store = shared(&settings).await;
+    let schema = &settings.schema;
+    let tables = "SELECT hypertable_name, compression_enabled, time_interval
+        FROM timescaledb_information.hypertables JOIN timescaledb_information.dimensions USING (hypertable_schema, hypertable_name)
+        WHERE hypertable_schema = current_schema() ORDER BY 1";
+    let expected = ["overflow", "telemetry_1", "telemetry_2"].map(|t| format!("{t}|t|06:00:00"));
+    assert_eq!(sql(schema, tables), expected.join("\n"));
+    register(&store, 2).await;
+    commit(&store, history(24)).await;
+    let chunks = "SELECT count(*) FROM show_chunks('telemetry_1')";
+    assert!((4..=5).contains(&sql(schema, chunks).parse::<u32>().unwrap()));
+    let job = |table: &str, kind: &str, key: &str| {
+        let job = format!(
+            "SELECT config->>'{key}' FROM timescaledb_information.jobs
+             WHERE hypertable_schema = current_schema() AND hypertable_name = '{table}' AND proc_name = '{kind}'"
+        );
+        sql(schema, &job)
+    };
+    assert_eq!(
+        job("telemetry_1", "policy_compression", "compress_after"),
+        "72:00:00"
+    );
+    assert_eq!(job("telemetry_1", "policy_retention", "drop_after"), "");
+    drop(store);
+    // Other settings at the next start.
+    settings.compress_after = None;
+    settings.retention.raw = Some(30 * DAY);
+    settings.chunk_interval = ChunkInterval::Hours(12);
+    shared(&settings).await;
+    assert_eq!(
+        job("telemetry_1", "policy_compression", "compress_after"),
+        ""
+    );
+    assert_eq!(
+        job("telemetry_1", "policy_retention", "drop_after"),
+        "720:00:00"
+    );
+    assert!(sql(schema, tables).contains("telemetry_1|t|12:00:00"));
+}
+
+#[tokio::test]
+async fn late_readings_into_compressed_chunks_count_once() {
+    let settings = fresh_timescale();
+    let store = shared(&settings).await;
+    register(&store, 2).await;
+    let rows = history(30);
+    // Every fifth row comes late.
+    let (late, early): (Vec<_>, Vec<_>) = rows
+        .iter()
+        .cloned()
+        .enumerate()
+        .partition(|(i, _)| i / 2 % 5 == 3);
+    let strip =
+        |rows: Vec<(usize, ScoredRow)>| rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>();
+    let (late, early) = (strip(late), strip(early));
+    let n_readings = |rows: &[ScoredRow]| {
+        rows.iter()
+            .map(|r| r.row.values.iter().flatten().count() as u64)
+            .sum::<u64>()
+    };
+    assert_eq!(
+        commit_all(&store, early.clone()).await,
+        receipt(n_readings(&early), 0, 0)
+    );
+    run_jobs(&settings.schema, "policy_compression");
+    let compressed =
+        "SELECT count(*) FILTER (WHERE is_compressed) > 0 FROM timescaledb_information.chunks
+        WHERE hypertable_schema = current_schema() AND hypertable_name = 'telemetry_1'";
+    assert_eq!(sql(&settings.schema, compressed), "t");
+    assert_eq!(
+        commit_all(&store, late.clone()).await,
+        receipt(n_readings(&late), 0, 0)
+    );
+    // Again, and with another value.
+    assert_eq!(
+        commit_all(&store, rows.clone()).await,
+        receipt(0, n_readings(&rows), 0)
+    );
+    let other = row(0, 1_234, [Some(-1.0), None, Some(5.0)]);
+    assert_eq!(commit(&store, vec![other]).await, receipt(1, 0, 1));
+    let before = store.fingerprint(&device(0)).await.unwrap();
+    run_jobs(&settings.schema, "policy_compression");
+    assert_eq!(store.fingerprint(&device(0)).await.unwrap(), before);
+    let plain = shared(&fresh_plain()).await;
+    register(&plain, 2).await;
+    commit_all(&plain, rows).await;
+    commit(&plain, vec![row(0, 1_234, [None, None, Some(5.0)])]).await;
+    for d in 0..2 {
+        assert_eq!(
+            store.fingerprint(&device(d)).await.unwrap(),
+            plain.fingerprint(&device(d)).await.unwrap()
+        );
+    }
+}
+
+/// The series are equal but for the order in which means were summed up.
+fn assert_same(one: &[Series], other: &[Series], what: &str) {
+    assert_eq!(one.len(), other.len(), "{what}");
+    for (a, b) in one.iter().zip(other) {
+        assert_eq!(
+            (&a.metric, a.buckets.len()),
+            (&b.metric, b.buckets.len()),
+            "{what}"
+        );
+        for (a, b) in a.buckets.iter().zip(&b.buckets) {
+            assert_eq!(
+                (a.ts, a.n, a.min, a.max),
+                (b.ts, b.n, b.min, b.max),
+                "{what}"
+            );
+            assert!(
+                (a.mean - b.mean).abs() <= 1e-9 * b.mean.abs().max(1.0),
+                "{what}: {a:?} {b:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn series_from_aggregates_equal_those_from_readings() {
+    let settings = fresh_timescale();
+    let (store, plain) = (shared(&settings).await, shared(&fresh_plain()).await);
+    const HOURS: i64 = 60;
+    for store in [&store, &plain] {
+        register(store, 2).await;
+        commit_all(store, history(HOURS)).await;
+    }
+    let metrics = ["vibration", "temperature", HEALTH_METRIC];
+    let spans: Vec<TelemetryQuery> = [
+        (0, HOURS * HOUR_MS, 1),
+        (0, HOURS * HOUR_MS, 3),
+        (0, HOURS * HOUR_MS, 20),
+        (0, HOURS * HOUR_MS, 60),
+        (5 * HOUR_MS + 17, 31 * HOUR_MS + 4_711, 26),
+        (5 * HOUR_MS, 6 * HOUR_MS, 60),
+        (-100 * HOUR_MS, 300 * HOUR_MS, 400),
+        (-24 * HOUR_MS, 24 * 30 * HOUR_MS, 31),
+    ]
+    .map(|(from, to, points)| query(&metrics, from, to, points))
+    .into();
+    let compare = async |when: &str| {
+        for span in &spans {
+            let what = format!("{when}, {span:?}");
+            assert_same(
+                &store.telemetry(span).await.unwrap(),
+                &plain.telemetry(span).await.unwrap(),
+                &what,
+            );
+        }
+    };
+    compare("before the first refresh").await;
+    refresh(&settings.schema);
+    let materialised = "SELECT sum(n_rows) FROM telemetry_1_g0_1d";
+    assert_eq!(
+        sql(&settings.schema, materialised),
+        (HOURS * 60 * 2).to_string()
+    );
+    compare("refreshed").await;
+    run_jobs(&settings.schema, "policy_compression");
+    compare("compressed").await;
+    for store in [&store, &plain] {
+        let late = vec![row(0, 7 * HOUR_MS + 5, [Some(1e6), None, Some(2.0)])];
+        commit(store, late).await;
+    }
+    refresh(&settings.schema);
+    compare("with a late reading").await;
+}
+
+#[tokio::test]
+async fn each_level_is_kept_as_long_as_asked() {
+    let mut settings = fresh_timescale();
+    settings.retention = Retention {
+        raw: Some(7 * DAY),
+        ..Retention::default()
+    };
+    let store = shared(&settings).await;
+    register(&store, 2).await;
+    // Long ago.
+    commit_all(&store, history(30)).await;
+    let days = query(&["vibration"], 0, 48 * HOUR_MS, 2);
+    // What was stored long ago lies beyond what the policies look at: brought in by hand, as after an import.
+    for level in ["1m", "1h", "1d"] {
+        let view = format!("{}.telemetry_1_g0_{level}", settings.schema);
+        Timescale::shared().sql(&format!(
+            "CALL refresh_continuous_aggregate('{view}', NULL, NULL)"
+        ));
+    }
+    let before = store.telemetry(&days).await.unwrap();
+    run_jobs(&settings.schema, "policy_retention");
+    assert_eq!(
+        sql(&settings.schema, "SELECT count(*) FROM telemetry_1"),
+        "0"
+    );
+    refresh(&settings.schema);
+    let by_hour = "SELECT sum(n_rows) FROM telemetry_1_g0_1h";
+    assert_eq!(sql(&settings.schema, by_hour), (30 * 60 * 2).to_string());
+    assert_same(&store.telemetry(&days).await.unwrap(), &before, "dropped");
+}
+
+#[tokio::test]
+async fn a_database_that_was_used_without_the_extension_can_be_moved_to_it() {
+    let mut settings = TimescaleSettings {
+        plain_postgres: true,
+        ..fresh_timescale()
+    };
+    let store = shared(&settings).await;
+    register(&store, 2).await;
+    commit_all(&store, history(5)).await;
+    let before = store.fingerprint(&device(0)).await.unwrap();
+    drop(store);
+    settings.plain_postgres = false;
+    let store = shared(&settings).await;
+    assert_eq!(store.fingerprint(&device(0)).await.unwrap(), before);
+    assert!(!sql(&settings.schema, "SELECT show_chunks('telemetry_1')").is_empty());
+    refresh(&settings.schema);
+    assert_eq!(
+        sql(
+            &settings.schema,
+            "SELECT sum(n_rows) FROM telemetry_1_g0_1h"
+        ),
+        "600"
+    );
+}
