@@ -227,6 +227,14 @@ impl Session {
         drop(self.0.take());
     }
 
+    /// Gives the connection back after work that succeeded, or failed for another reason than the connection.
+    pub(crate) fn give_back<T>(self, done: &Outcome<T>) {
+        match done {
+            Ok(_) => self.release(),
+            Err(fault) => self.release_after(fault),
+        }
+    }
+
     /// Gives the connection back after work that failed, unless the failure was its own.
     pub(crate) fn release_after(self, fault: &Fault) {
         if !fault.spoils_connection() {

@@ -104,14 +104,15 @@ pub(crate) async fn commit_rows(
     // stays.
     placed.sort_unstable_by_key(|p| (p.class, p.device_no, p.scored.row.ts, p.arrival));
     let mut conflicts = Vec::new();
-    for of_class in placed.chunk_by(|a, b| a.class == b.class) {
+    let by_class: Vec<&[Placed<'_>]> = placed.chunk_by(|a, b| a.class == b.class).collect();
+    for of_class in by_class {
         let class = &layout.classes[of_class[0].class];
         let mut writer = Writer::new(class);
         writer.look_up(tx, of_class).await?;
-        let mut groups = of_class.chunk_by(|a, b| a.key() == b.key()).peekable();
-        while let Some(group) = groups.next() {
+        let groups: Vec<&[Placed<'_>]> = of_class.chunk_by(|a, b| a.key() == b.key()).collect();
+        for (i, group) in groups.iter().enumerate() {
             let is_last_of_device = groups
-                .peek()
+                .get(i + 1)
                 .is_none_or(|next| next[0].device_no != group[0].device_no);
             writer.merge(group, buffers);
             if is_last_of_device && known.is_newest(&group[0].scored.row) {

@@ -1,23 +1,33 @@
 //! The adapter: each call of the port is one transaction on a connection of the pool.
 
-use std::sync::Arc;
-
+use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
-use forecare_domain::Timestamp;
-use forecare_store::StoreError;
+use forecare_domain::{
+    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
+    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+};
+use forecare_store::{
+    AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
+    Credential, DeadLetter, EventRecord, Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow,
+    PageRequest, Paged, RANGE_ROWS_MAX, ReservationFilter, Series, StockCommand, StockItem, Store,
+    StoreError, TelemetryQuery, TicketFilter,
+};
+use tokio::sync::Mutex;
 
-use crate::connection::{Pool, lock_start};
+use crate::connection::{Pool, lock_care, lock_start};
 use crate::fault::{self, Outcome};
+use crate::ingest::Ingest;
 use crate::layout::Layout;
 use crate::preflight::Server;
 use crate::settings::TimescaleSettings;
-use crate::{migrate, policies};
+use crate::{desk, history, migrate, policies, query, registry, stock};
 
 /// The port on TimescaleDB.
 pub struct TimescaleStore {
     pub(crate) pool: Pool,
     pub(crate) layout: Layout,
-    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) catalogue: Catalogue,
+    ingest: Mutex<Ingest>,
     pub(crate) settings: TimescaleSettings,
 }
 
@@ -50,7 +60,8 @@ impl TimescaleStore {
         Ok(Self {
             pool,
             layout,
-            catalogue: Arc::new(catalogue.clone()),
+            catalogue: catalogue.clone(),
+            ingest: Mutex::default(),
             settings,
         })
     }
@@ -96,6 +107,295 @@ async fn prepare(
     if has_timescale {
         policies::ensure(&tx, &layout, settings, now).await?;
     }
+    lock_care(&tx).await?;
+    stock::book_initial(&tx, catalogue, now).await?;
     tx.commit().await?;
     Ok(layout)
+}
+
+/// A read of the port: `$work` sees one state of the database through the transaction `$tx`.
+macro_rules! read {
+    ($store:ident, $what:literal, |$tx:ident| $work:expr) => {{
+        let pool = &$store.pool;
+        let reading = async {
+            let mut session = pool.session().await?;
+            let done = async {
+                let tx = session.snapshot().await?;
+                let $tx = &tx;
+                let value = $work.await?;
+                tx.commit().await?;
+                Outcome::Ok(value)
+            };
+            let done = done.await;
+            session.give_back(&done);
+            done
+        };
+        pool.bounded($what, reading).await
+    }};
+}
+
+/// A write of the port: all of `$work`, or nothing, with the transaction `$tx`.
+macro_rules! write {
+    ($store:ident, $what:literal, |$tx:ident| $work:expr) => {{
+        let pool = &$store.pool;
+        let writing = async {
+            let mut session = pool.session().await?;
+            let done = async {
+                let tx = session.transaction().await?;
+                let $tx = &tx;
+                let value = $work.await?;
+                pool.commit(tx).await?;
+                Outcome::Ok(value)
+            };
+            let done = done.await;
+            session.give_back(&done);
+            done
+        };
+        pool.bounded($what, writing).await
+    }};
+}
+
+/// As `write`, of what the care desk and the stock room share: one at a time.
+macro_rules! write_care {
+    ($store:ident, $what:literal, |$tx:ident| $work:expr) => {
+        write!($store, $what, |$tx| async {
+            lock_care($tx).await?;
+            $work.await
+        })
+    };
+}
+
+#[async_trait]
+impl Store for TimescaleStore {
+    async fn commit_batch(&self, batch: CommitBatch) -> Result<CommitReceipt, StoreError> {
+        let storing = async {
+            let mut ingest = self.ingest.lock().await;
+            ingest.commit_batch(&self.pool, &self.layout, &batch).await
+        };
+        self.pool.bounded("commit_batch", storing).await
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        read!(self, "checkpoints", |tx| query::checkpoints(tx))
+    }
+
+    async fn rows_after(
+        &self,
+        device: &DeviceId,
+        after: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        read!(self, "rows_after", |tx| history::rows_after(
+            tx,
+            &self.layout,
+            device,
+            after,
+            limit
+        ))
+    }
+
+    async fn register_assets(&self, assets: Vec<Asset>) -> Result<(), StoreError> {
+        let mut ingest = self.ingest.lock().await;
+        ingest.forget();
+        write!(self, "register_assets", |tx| registry::register_assets(
+            tx,
+            &self.layout,
+            &assets
+        ))
+    }
+
+    async fn assets(&self) -> Result<Vec<Asset>, StoreError> {
+        read!(self, "assets", |tx| registry::assets(tx))
+    }
+
+    async fn asset(&self, id: &AssetId) -> Result<Option<Asset>, StoreError> {
+        read!(self, "asset", |tx| registry::asset(tx, id))
+    }
+
+    async fn statuses(&self) -> Result<Vec<DeviceStatus>, StoreError> {
+        read!(self, "statuses", |tx| registry::statuses(tx))
+    }
+
+    async fn put_credential(&self, credential: Credential) -> Result<(), StoreError> {
+        write!(self, "put_credential", |tx| registry::put_credential(
+            tx,
+            &credential
+        ))
+    }
+
+    async fn credentials(&self) -> Result<Vec<Credential>, StoreError> {
+        read!(self, "credentials", |tx| registry::credentials(tx))
+    }
+
+    async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
+        read!(self, "setting", |tx| registry::setting(tx, key))
+    }
+
+    async fn put_setting(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        write!(self, "put_setting", |tx| registry::put_setting(
+            tx, key, value
+        ))
+    }
+
+    async fn put_maintenance_window(&self, window: MaintenanceWindow) -> Result<(), StoreError> {
+        write!(self, "put_maintenance_window", |tx| registry::put_window(
+            tx, &window
+        ))
+    }
+
+    async fn maintenance_windows(
+        &self,
+        after: Timestamp,
+    ) -> Result<Vec<MaintenanceWindow>, StoreError> {
+        read!(self, "maintenance_windows", |tx| registry::windows(
+            tx, after
+        ))
+    }
+
+    async fn next_tasks(&self, limit: usize) -> Result<Vec<(TaskId, CareTask)>, StoreError> {
+        read!(self, "next_tasks", |tx| query::next_tasks(tx, limit))
+    }
+
+    async fn commit_care(&self, commit: CareCommit) -> Result<CareOutcome, StoreError> {
+        write_care!(self, "commit_care", |tx| desk::commit_care(
+            tx,
+            &self.catalogue,
+            &commit
+        ))
+    }
+
+    async fn outcome(&self, idempotency_key: &str) -> Result<Option<CareOutcome>, StoreError> {
+        read!(self, "outcome", |tx| desk::first_outcome(
+            tx,
+            idempotency_key
+        ))
+    }
+
+    async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError> {
+        write_care!(self, "move_stock", |tx| stock::move_stock(
+            tx,
+            &self.catalogue,
+            &command
+        ))
+    }
+
+    async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {
+        read!(self, "stock", |tx| stock::stock(tx, &self.catalogue))
+    }
+
+    async fn ledger(&self, page: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError> {
+        read!(self, "ledger", |tx| query::ledger(tx, page))
+    }
+
+    async fn tickets(
+        &self,
+        filter: &TicketFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Ticket>>, StoreError> {
+        read!(self, "tickets", |tx| query::tickets(tx, filter, page))
+    }
+
+    async fn ticket(&self, id: TicketId) -> Result<Ticket, StoreError> {
+        read!(self, "ticket", |tx| query::ticket(tx, id))
+    }
+
+    async fn reservations(
+        &self,
+        filter: &ReservationFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Reservation>>, StoreError> {
+        read!(self, "reservations", |tx| query::reservations(
+            tx, filter, page
+        ))
+    }
+
+    async fn labels(&self, page: PageRequest) -> Result<Vec<Paged<Label>>, StoreError> {
+        read!(self, "labels", |tx| query::labels(tx, page))
+    }
+
+    async fn decisions(
+        &self,
+        device: Option<&DeviceId>,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Decision>>, StoreError> {
+        read!(self, "decisions", |tx| query::decisions(tx, device, page))
+    }
+
+    async fn alarms(
+        &self,
+        filter: &AlarmFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Alarm>>, StoreError> {
+        read!(self, "alarms", |tx| query::alarms(tx, filter, page))
+    }
+
+    async fn acknowledge_alarm(
+        &self,
+        id: &AlarmId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Alarm, StoreError> {
+        write!(self, "acknowledge_alarm", |tx| query::acknowledge(
+            tx, id, by, at
+        ))
+    }
+
+    async fn health(&self) -> Result<Vec<AssetHealth>, StoreError> {
+        read!(self, "health", |tx| query::health(tx))
+    }
+
+    async fn health_of(&self, device: &DeviceId) -> Result<Option<AssetHealth>, StoreError> {
+        read!(self, "health_of", |tx| query::health_of(tx, device))
+    }
+
+    async fn latest(&self) -> Result<Vec<LatestRow>, StoreError> {
+        read!(self, "latest", |tx| history::latest(tx, &self.layout))
+    }
+
+    async fn telemetry(&self, query: &TelemetryQuery) -> Result<Vec<Series>, StoreError> {
+        read!(self, "telemetry", |tx| history::telemetry(
+            tx,
+            &self.layout,
+            query,
+            RANGE_ROWS_MAX
+        ))
+    }
+
+    async fn newest_reading(&self, device: &DeviceId) -> Result<Option<Timestamp>, StoreError> {
+        read!(self, "newest_reading", |tx| history::newest(tx, device))
+    }
+
+    async fn events(
+        &self,
+        device: Option<&DeviceId>,
+        page: PageRequest,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        read!(self, "events", |tx| query::events(tx, device, page))
+    }
+
+    async fn dead_letters(
+        &self,
+        reason: Option<RejectReason>,
+        page: PageRequest,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        read!(self, "dead_letters", |tx| query::dead_letters(
+            tx, reason, page
+        ))
+    }
+
+    async fn rejection_counts(&self) -> Result<Vec<(RejectReason, u64)>, StoreError> {
+        read!(self, "rejection_counts", |tx| query::rejection_counts(tx))
+    }
+
+    async fn conflicts(&self, page: PageRequest) -> Result<Vec<Paged<Conflict>>, StoreError> {
+        read!(self, "conflicts", |tx| query::conflicts(tx, page))
+    }
+
+    async fn fingerprint(&self, device: &DeviceId) -> Result<Fingerprint, StoreError> {
+        read!(self, "fingerprint", |tx| history::fingerprint(
+            tx,
+            &self.layout,
+            device
+        ))
+    }
 }
