@@ -41,7 +41,9 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn str_of<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_else(|| panic!("{key} of {value:#}"))
+    value[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("{key} of {value:#}"))
 }
 
 /// A query of a dashboard, and the columns that what shows it refers to.
@@ -92,7 +94,12 @@ fn sql_queries(dashboard: &Value) -> Vec<Query> {
 }
 
 /// Replaces Grafana's macros and variables as its PostgreSQL data source does.
-fn expand(sql: &str, range: &(String, String), interval_ms: u64, variables: &BTreeMap<String, String>) -> String {
+fn expand(
+    sql: &str,
+    range: &(String, String),
+    interval_ms: u64,
+    variables: &BTreeMap<String, String>,
+) -> String {
     let mut text = sql.to_owned();
     while let Some(at) = text.find("$__timeFilter(") {
         let end = at + text[at..].find(')').unwrap();
@@ -102,7 +109,9 @@ fn expand(sql: &str, range: &(String, String), interval_ms: u64, variables: &BTr
     }
     text = text.replace("$__interval_ms", &interval_ms.to_string());
     for (name, value) in variables {
-        text = text.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);
+        text = text
+            .replace(&format!("${{{name}}}"), value)
+            .replace(&format!("${name}"), value);
     }
     assert!(!text.contains('$'), "something is left to replace: {text}");
     text
@@ -112,7 +121,15 @@ fn expand(sql: &str, range: &(String, String), interval_ms: u64, variables: &BTr
 /// and lines.
 fn ask(database: &Timescale, sql: &str) -> Result<Vec<String>, String> {
     let output = tool("psql", "postgresql-client")
-        .args(["-X", "-q", "--csv", "-v", "ON_ERROR_STOP=1", "-d", &database.url()])
+        .args([
+            "-X",
+            "-q",
+            "--csv",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            &database.url(),
+        ])
         .args(["-c", "BEGIN READ ONLY"])
         .args(["-c", "SET LOCAL ROLE grafana"])
         .args(["-c", "SET LOCAL search_path = forecare, public"])
@@ -123,11 +140,18 @@ fn ask(database: &Timescale, sql: &str) -> Result<Vec<String>, String> {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    Ok(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect())
+    Ok(String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect())
 }
 
 fn quoted(values: &[String]) -> String {
-    let all: Vec<String> = values.iter().map(|v| format!("'{}'", v.replace('\'', "''"))).collect();
+    let all: Vec<String> = values
+        .iter()
+        .map(|v| format!("'{}'", v.replace('\'', "''")))
+        .collect();
     all.join(",")
 }
 
@@ -135,7 +159,10 @@ fn quoted(values: &[String]) -> String {
 fn options(database: &Timescale, sql: &str) -> Vec<String> {
     let lines = ask(database, sql).unwrap_or_else(|e| panic!("{sql}\n{e}"));
     assert!(lines.len() > 1, "no value: {sql}");
-    lines[1..].iter().map(|line| line.trim_matches('"').to_owned()).collect()
+    lines[1..]
+        .iter()
+        .map(|line| line.trim_matches('"').to_owned())
+        .collect()
 }
 
 /// Roles as the container makes them, by the same script.
@@ -154,32 +181,57 @@ fn make_roles(database: &Timescale) {
         .replace("DATABASE forecare", &format!("DATABASE {name}"));
     let file = dir.path().join("roles.sh");
     std::fs::write(&file, script).unwrap();
-    pass(Command::new("sh").arg(&file).env("PGHOST", host).env("PGPORT", port));
+    pass(
+        Command::new("sh")
+            .arg(&file)
+            .env("PGHOST", host)
+            .env("PGPORT", port),
+    );
 }
 
 #[test]
 fn dashboards_are_distinct_and_their_data_sources_are_provisioned() {
-    let provisioned: BTreeSet<(String, String)> = yaml(&text("grafana/provisioning/datasources/forecare.yaml"))["datasources"]
-        .as_vec()
-        .unwrap()
-        .iter()
-        .map(|source| {
-            let field = |key: &str| source[key].as_str().unwrap().to_owned();
-            (field("type"), field("uid"))
-        })
-        .collect();
+    let provisioned: BTreeSet<(String, String)> =
+        yaml(&text("grafana/provisioning/datasources/forecare.yaml"))["datasources"]
+            .as_vec()
+            .unwrap()
+            .iter()
+            .map(|source| {
+                let field = |key: &str| source[key].as_str().unwrap().to_owned();
+                (field("type"), field("uid"))
+            })
+            .collect();
     let mut uids = BTreeSet::new();
     let mut titles = BTreeSet::new();
     let all = dashboards();
     for dashboard in &all {
-        assert!(uids.insert(str_of(dashboard, "uid")), "{}", dashboard["uid"]);
-        assert!(titles.insert(str_of(dashboard, "title")), "{}", dashboard["title"]);
-        let ids: BTreeSet<u64> = list(&dashboard["panels"]).iter().map(|p| p["id"].as_u64().unwrap()).collect();
-        assert_eq!(ids.len(), list(&dashboard["panels"]).len(), "{}: panel ids", dashboard["title"]);
+        assert!(
+            uids.insert(str_of(dashboard, "uid")),
+            "{}",
+            dashboard["uid"]
+        );
+        assert!(
+            titles.insert(str_of(dashboard, "title")),
+            "{}",
+            dashboard["title"]
+        );
+        let ids: BTreeSet<u64> = list(&dashboard["panels"])
+            .iter()
+            .map(|p| p["id"].as_u64().unwrap())
+            .collect();
+        assert_eq!(
+            ids.len(),
+            list(&dashboard["panels"]).len(),
+            "{}: panel ids",
+            dashboard["title"]
+        );
         let mut sources = Vec::new();
         collect(dashboard, "datasource", &mut sources);
         for source in sources {
-            let of = (str_of(source, "type").to_owned(), str_of(source, "uid").to_owned());
+            let of = (
+                str_of(source, "type").to_owned(),
+                str_of(source, "uid").to_owned(),
+            );
             assert!(provisioned.contains(&of), "{}: {of:?}", dashboard["title"]);
         }
     }
@@ -193,8 +245,13 @@ fn dashboards_are_distinct_and_their_data_sources_are_provisioned() {
         }
     }
     let provider = text("grafana/provisioning/dashboards/forecare.yaml");
-    assert!(yaml(&provider)["providers"][0]["options"]["path"].as_str() == Some("/etc/grafana/dashboards"));
-    assert!(text("compose/compose.yaml").contains("../grafana/dashboards:/etc/grafana/dashboards:ro"));
+    assert!(
+        yaml(&provider)["providers"][0]["options"]["path"].as_str()
+            == Some("/etc/grafana/dashboards")
+    );
+    assert!(
+        text("compose/compose.yaml").contains("../grafana/dashboards:/etc/grafana/dashboards:ro")
+    );
 }
 
 /// Every value of `key`, at any depth.
@@ -227,10 +284,26 @@ fn metric_names(expression: &str) -> BTreeSet<String> {
 /// A demo on TimescaleDB, until it has seen a ticket with its parts; its `/metrics`.
 fn fill(database: &Timescale, home: &std::path::Path) -> String {
     let mut demo = forecare();
-    demo.args(["demo", "--devices", "8", "--faults", "4", "--speed", "7200", "--history", "3"])
-        .args(["--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--home"])
-        .arg(home)
-        .env("FORECARE_STORE__URL", database.url());
+    demo.args([
+        "demo",
+        "--devices",
+        "8",
+        "--faults",
+        "4",
+        "--speed",
+        "7200",
+        "--history",
+        "3",
+    ])
+    .args([
+        "--mqtt-listen",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+        "--home",
+    ])
+    .arg(home)
+    .env("FORECARE_STORE__URL", database.url());
     let service = Service::start(&mut demo, home);
     wait_for("tickets, and the survey of them", || {
         service.metric("forecare_tickets_opened_total") >= 2.0
@@ -263,7 +336,12 @@ fn names_exist(metrics: &str) {
     let mut used = BTreeMap::new();
     for file in ["recording", "alerts"] {
         let rules = yaml(&text(&format!("prometheus/rules/{file}.yml")));
-        for rule in rules["groups"].as_vec().unwrap().iter().flat_map(|g| g["rules"].as_vec().unwrap()) {
+        for rule in rules["groups"]
+            .as_vec()
+            .unwrap()
+            .iter()
+            .flat_map(|g| g["rules"].as_vec().unwrap())
+        {
             if let Some(name) = rule["record"].as_str() {
                 known.insert(name.to_owned());
             }
@@ -288,7 +366,11 @@ fn names_exist(metrics: &str) {
 }
 
 fn rows_come(database: &Timescale) {
-    let span = ask(database, "SELECT min(ts), max(ts) + interval '1 day' FROM v_telemetry").unwrap();
+    let span = ask(
+        database,
+        "SELECT min(ts), max(ts) + interval '1 day' FROM v_telemetry",
+    )
+    .unwrap();
     let (from, to) = span[1].split_once(',').unwrap();
     let range = (from.to_owned(), to.to_owned());
     // The machine to look at: one with an alarm and a ticket.
@@ -318,11 +400,18 @@ fn rows_come(database: &Timescale) {
                     Ok(lines) => {
                         let columns: BTreeSet<String> = lines
                             .first()
-                            .map(|l| l.split(',').map(|c| c.trim_matches('"').to_owned()).collect())
+                            .map(|l| {
+                                l.split(',')
+                                    .map(|c| c.trim_matches('"').to_owned())
+                                    .collect()
+                            })
                             .unwrap_or_default();
                         let missing: Vec<&String> = query.needs.difference(&columns).collect();
                         if !missing.is_empty() {
-                            failures.push(format!("{}: no column {missing:?} in {columns:?}", query.at));
+                            failures.push(format!(
+                                "{}: no column {missing:?} in {columns:?}",
+                                query.at
+                            ));
                         }
                         if lines.len() < 2 {
                             failures.push(format!("{}: no row\n{sql}", query.at));
@@ -336,11 +425,19 @@ fn rows_come(database: &Timescale) {
             }
         }
     }
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 
     // The reading role reads views, and nothing else.
     for table in ["credentials", "tickets", "alarms"] {
         let refused = ask(database, &format!("SELECT * FROM {table}"));
-        assert!(refused.is_err_and(|e| e.contains("permission denied")), "{table}");
+        assert!(
+            refused.is_err_and(|e| e.contains("permission denied")),
+            "{table}"
+        );
     }
 }

@@ -94,11 +94,17 @@ fn bootstrap_makes_every_file_that_compose_names() {
             if source.starts_with('.') {
                 assert!(compose_dir.join(source).exists(), "{name}: {source}");
             } else {
-                assert!(map(&compose["volumes"]).contains_key(source), "{name}: {source}");
+                assert!(
+                    map(&compose["volumes"]).contains_key(source),
+                    "{name}: {source}"
+                );
             }
         }
         for network in strings(&service["networks"]) {
-            assert!(map(&compose["networks"]).contains_key(&network), "{name}: {network}");
+            assert!(
+                map(&compose["networks"]).contains_key(&network),
+                "{name}: {network}"
+            );
         }
     }
     assert_eq!(used, secrets.into_keys().collect(), "every secret is used");
@@ -106,7 +112,10 @@ fn bootstrap_makes_every_file_that_compose_names() {
     for (at, _) in text("compose/compose.yaml").match_indices(":?") {
         let before = &text("compose/compose.yaml")[..at];
         let name = &before[before.rfind("${").unwrap() + 2..];
-        assert!(env.lines().any(|l| l.starts_with(&format!("{name}="))), "{name} in .env");
+        assert!(
+            env.lines().any(|l| l.starts_with(&format!("{name}="))),
+            "{name} in .env"
+        );
     }
 }
 
@@ -115,7 +124,10 @@ fn bootstrap_overwrites_nothing_and_no_two_secrets_are_equal() {
     let dir = tempfile::tempdir().unwrap();
     let deploy = copy(dir.path());
     let (ok, said) = bootstrap(&deploy, &[]);
-    assert!(!ok && said.contains("./bootstrap broker.example.com"), "{said}");
+    assert!(
+        !ok && said.contains("./bootstrap broker.example.com"),
+        "{said}"
+    );
     let (ok, said) = bootstrap(&deploy, &["-x;y"]);
     assert!(!ok && said.contains("no host name"), "{said}");
     assert!(bootstrap(&deploy, &["localhost"]).0);
@@ -134,7 +146,10 @@ fn bootstrap_overwrites_nothing_and_no_two_secrets_are_equal() {
     let secrets = contents(&instance.join("secrets"));
     let distinct: BTreeSet<&Vec<u8>> = secrets.values().collect();
     assert_eq!(distinct.len(), secrets.len());
-    assert!(secrets.values().all(|secret| secret.len() >= 64), "256 bits in hex");
+    assert!(
+        secrets.values().all(|secret| secret.len() >= 64),
+        "256 bits in hex"
+    );
     for file in first.keys() {
         let mode = std::fs::metadata(file).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}", file.display());
@@ -145,15 +160,32 @@ fn bootstrap_overwrites_nothing_and_no_two_secrets_are_equal() {
 fn compose_confines_every_service_and_pins_every_image() {
     let compose = yaml(&text("compose/compose.yaml"));
     for (name, service) in map(&compose["services"]) {
-        assert!(!of(&compose, service, "restart").is_badvalue(), "{name}: restart");
-        assert_eq!(of(&compose, service, "read_only").as_bool(), Some(true), "{name}");
-        assert_eq!(strings(of(&compose, service, "cap_drop")), ["ALL"], "{name}");
-        assert!(!service["healthcheck"]["test"].is_badvalue(), "{name}: health check");
+        assert!(
+            !of(&compose, service, "restart").is_badvalue(),
+            "{name}: restart"
+        );
+        assert_eq!(
+            of(&compose, service, "read_only").as_bool(),
+            Some(true),
+            "{name}"
+        );
+        assert_eq!(
+            strings(of(&compose, service, "cap_drop")),
+            ["ALL"],
+            "{name}"
+        );
+        assert!(
+            !service["healthcheck"]["test"].is_badvalue(),
+            "{name}: health check"
+        );
         for limit in ["mem_limit", "cpus", "pids_limit"] {
             assert!(!service[limit].is_badvalue(), "{name}: {limit}");
         }
         let image = service["image"].as_str().unwrap();
-        assert!(is_pinned(image) || image.starts_with("forecare:"), "{name}: {image}");
+        assert!(
+            is_pinned(image) || image.starts_with("forecare:"),
+            "{name}: {image}"
+        );
         // One port for the network, those for people on the machine itself only.
         for port in strings(&service["ports"]) {
             assert!(
@@ -162,7 +194,10 @@ fn compose_confines_every_service_and_pins_every_image() {
             );
         }
         if name != "timescaledb" {
-            assert!(service["user"].as_str().unwrap().contains("FORECARE_UID"), "{name}");
+            assert!(
+                service["user"].as_str().unwrap().contains("FORECARE_UID"),
+                "{name}"
+            );
         }
     }
     let internal = |name: &str| compose["networks"][name]["internal"].as_bool() == Some(true);
@@ -176,14 +211,19 @@ fn compose_confines_every_service_and_pins_every_image() {
         assert!(stages.contains(words[1]) || is_pinned(words[1]), "{line}");
         stages.extend(words.get(3).map(|&name| name.to_owned()));
     }
-    let user = dockerfile.lines().rfind(|l| l.starts_with("USER ")).unwrap();
+    let user = dockerfile
+        .lines()
+        .rfind(|l| l.starts_with("USER "))
+        .unwrap();
     assert!(!user.contains("root") && !user.contains(" 0"), "{user}");
     assert!(dockerfile.contains("\nHEALTHCHECK "));
     for line in dockerfile.lines().filter(|l| l.starts_with("COPY deploy/")) {
         let source = line.split_whitespace().nth(1).unwrap();
         assert!(root().join(source).exists(), "{line}");
         assert!(
-            std::fs::read_to_string(root().join(".dockerignore")).unwrap().contains(&format!("!{source}\n")),
+            std::fs::read_to_string(root().join(".dockerignore"))
+                .unwrap()
+                .contains(&format!("!{source}\n")),
             "{source} reaches the build"
         );
     }
@@ -199,7 +239,9 @@ fn no_file_holds_a_secret() {
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(!text.contains("PRIVATE KEY"), "{}", file.display());
         for line in text.lines().map(str::trim).filter(|l| !l.starts_with('#')) {
-            let Some((key, value)) = line.split_once([':', '=']) else { continue };
+            let Some((key, value)) = line.split_once([':', '=']) else {
+                continue;
+            };
             let key = key.to_lowercase();
             let value = value.trim().trim_matches(['"', '\'']);
             // A path, a variable, a list of names, a file of Grafana's: no secret.
@@ -233,7 +275,11 @@ fn the_unit_is_valid_and_exposes_little() {
     let dir = tempfile::tempdir().unwrap();
     let unit = dir.path().join("forecare.service");
     let binary = env!("CARGO_BIN_EXE_forecare");
-    std::fs::write(&unit, text("forecare.service").replace("/usr/local/bin/forecare", binary)).unwrap();
+    std::fs::write(
+        &unit,
+        text("forecare.service").replace("/usr/local/bin/forecare", binary),
+    )
+    .unwrap();
     let said = pass(tool("systemd-analyze", "systemd").arg("verify").arg(&unit));
     assert_eq!(said.trim(), "", "no warnings");
     // Of 10; what is left is that it uses the network.
@@ -256,7 +302,10 @@ fn the_images_root_is_enough_to_run_the_binary() {
     let libraries = files(&out, "");
     let loader = libraries
         .iter()
-        .find(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("ld-")))
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("ld-"))
+        })
         .expect("the loader");
     let dirs: BTreeSet<String> = libraries
         .iter()
@@ -285,7 +334,11 @@ fn prometheus_and_alertmanager_accept_their_configuration() {
         .unwrap()
         .replace("/run/secrets/api_token", token.to_str().unwrap());
     std::fs::write(&config, text).unwrap();
-    pass(tool("promtool", "prometheus").args(["check", "config"]).arg(&config));
+    pass(
+        tool("promtool", "prometheus")
+            .args(["check", "config"])
+            .arg(&config),
+    );
     pass(
         tool("promtool", "prometheus")
             .args(["test", "rules"])
@@ -311,15 +364,39 @@ fn every_alert_has_a_test_and_a_section_in_the_runbook() {
         .collect();
     for alert in &alerts {
         let name = alert["alert"].as_str().unwrap();
-        assert!(tests.contains(&format!("alertname: {name}\n        exp_alerts:\n          - exp_labels")), "{name} fires in a test");
-        assert!(tests.contains(&format!("alertname: {name}\n        exp_alerts: []")), "{name} is quiet in a test");
-        assert!(runbook.contains(&format!("\n## {name}\n")), "{name} in runbook.md");
+        assert!(
+            tests.contains(&format!(
+                "alertname: {name}\n        exp_alerts:\n          - exp_labels"
+            )),
+            "{name} fires in a test"
+        );
+        assert!(
+            tests.contains(&format!("alertname: {name}\n        exp_alerts: []")),
+            "{name} is quiet in a test"
+        );
+        assert!(
+            runbook.contains(&format!("\n## {name}\n")),
+            "{name} in runbook.md"
+        );
         let anchor = format!("runbook.md#{}", name.to_lowercase());
-        assert_eq!(alert["annotations"]["runbook"].as_str(), Some(anchor.as_str()));
-        assert!(matches!(alert["labels"]["severity"].as_str(), Some("page" | "ticket")), "{name}");
+        assert_eq!(
+            alert["annotations"]["runbook"].as_str(),
+            Some(anchor.as_str())
+        );
+        assert!(
+            matches!(
+                alert["labels"]["severity"].as_str(),
+                Some("page" | "ticket")
+            ),
+            "{name}"
+        );
     }
     let sections = runbook.lines().filter(|l| l.starts_with("## ")).count();
-    assert_eq!(sections, alerts.len(), "no section for an alert that is gone");
+    assert_eq!(
+        sections,
+        alerts.len(),
+        "no section for an alert that is gone"
+    );
 }
 
 /// Mosquitto as compose configures it, with paths and port of this machine.
@@ -332,12 +409,30 @@ impl Broker {
         let path = |path: &Path| path.display().to_string();
         let mut config = text("compose/mosquitto/mosquitto.conf");
         for (from, to) in [
-            ("listener 8883".to_owned(), format!("listener {port} 127.0.0.1")),
-            ("/run/secrets/broker_certificate".to_owned(), path(&instance.join("certificates/broker.crt"))),
-            ("/run/secrets/broker_key".to_owned(), path(&instance.join("certificates/broker.key"))),
-            ("/mosquitto/users".to_owned(), path(&instance.join("mosquitto"))),
-            ("/mosquitto/config".to_owned(), path(&compose.join("mosquitto"))),
-            ("/mosquitto/data".to_owned(), path(&instance.join("state/mosquitto"))),
+            (
+                "listener 8883".to_owned(),
+                format!("listener {port} 127.0.0.1"),
+            ),
+            (
+                "/run/secrets/broker_certificate".to_owned(),
+                path(&instance.join("certificates/broker.crt")),
+            ),
+            (
+                "/run/secrets/broker_key".to_owned(),
+                path(&instance.join("certificates/broker.key")),
+            ),
+            (
+                "/mosquitto/users".to_owned(),
+                path(&instance.join("mosquitto")),
+            ),
+            (
+                "/mosquitto/config".to_owned(),
+                path(&compose.join("mosquitto")),
+            ),
+            (
+                "/mosquitto/data".to_owned(),
+                path(&instance.join("state/mosquitto")),
+            ),
         ] {
             assert!(config.contains(&from), "{from} in mosquitto.conf");
             config = config.replace(&from, &to);
@@ -347,8 +442,15 @@ impl Broker {
         config.push_str("user root\n");
         let file = deploy.join("mosquitto-here.conf");
         std::fs::write(&file, config).unwrap();
-        let child = tool("mosquitto", "mosquitto").arg("-c").arg(&file).stdout(Stdio::null()).spawn().unwrap();
-        wait_for("mosquitto", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let child = tool("mosquitto", "mosquitto")
+            .arg("-c")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for("mosquitto", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         Self(child)
     }
 
@@ -376,11 +478,13 @@ async fn publish(port: u16, ca: &Path, login: Option<(&str, &str)>, topic: &str)
     for certificate in CertificateDer::pem_file_iter(ca).unwrap() {
         roots.add(certificate.unwrap()).unwrap();
     }
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_root_certificates(roots)
+    .with_no_client_auth();
     let mut options = MqttOptions::new("deploy-test", "localhost", port);
     options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::new(tls))));
     options.set_keep_alive(Duration::from_secs(5));
@@ -389,17 +493,24 @@ async fn publish(port: u16, ca: &Path, login: Option<(&str, &str)>, topic: &str)
     }
     let (client, mut events) = AsyncClient::new(options, 10);
     let payload = r#"{"values":{"vibration":2.5}}"#;
-    client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+    client
+        .publish(topic, QoS::AtLeastOnce, false, payload)
+        .await
+        .unwrap();
     let answer = async {
         loop {
             match events.poll().await {
-                Ok(Event::Incoming(Packet::PubAck(ack))) => return Published::Acknowledged(ack.reason),
+                Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                    return Published::Acknowledged(ack.reason);
+                }
                 Ok(_) => {}
                 Err(_) => return Published::NoConnection,
             }
         }
     };
-    tokio::time::timeout(support::DEADLINE, answer).await.expect("an answer")
+    tokio::time::timeout(support::DEADLINE, answer)
+        .await
+        .expect("an answer")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -418,11 +529,23 @@ async fn devices_reach_forecare_through_the_brokers_tls_and_only_under_their_own
     let mut config = text("compose/forecare.toml");
     let path = |path: std::path::PathBuf| path.display().to_string();
     for (from, to) in [
-        ("mqtts://mosquitto:8883".to_owned(), format!("mqtts://localhost:{port}")),
-        ("/run/secrets/mqtt_password".to_owned(), path(instance.join("secrets/mqtt_password"))),
-        ("/run/secrets/database_password".to_owned(), path(instance.join("secrets/database_password"))),
+        (
+            "mqtts://mosquitto:8883".to_owned(),
+            format!("mqtts://localhost:{port}"),
+        ),
+        (
+            "/run/secrets/mqtt_password".to_owned(),
+            path(instance.join("secrets/mqtt_password")),
+        ),
+        (
+            "/run/secrets/database_password".to_owned(),
+            path(instance.join("secrets/database_password")),
+        ),
         ("/run/secrets/ca_certificate".to_owned(), path(ca.clone())),
-        ("/etc/forecare/catalogue.toml".to_owned(), path(instance.join("catalogue.toml"))),
+        (
+            "/etc/forecare/catalogue.toml".to_owned(),
+            path(instance.join("catalogue.toml")),
+        ),
         ("0.0.0.0:8080".to_owned(), "127.0.0.1:0".to_owned()),
     ] {
         assert!(config.contains(&from), "{from} in forecare.toml");
@@ -437,16 +560,38 @@ async fn devices_reach_forecare_through_the_brokers_tls_and_only_under_their_own
     std::fs::write(&file, config.replace(url, "")).unwrap();
     let home = instance.join("state/forecare");
     let mut serve = forecare();
-    serve.arg("serve").arg("--config").arg(&file).arg("--home").arg(&home);
+    serve
+        .arg("serve")
+        .arg("--config")
+        .arg(&file)
+        .arg("--home")
+        .arg(&home);
     let service = Service::start(&mut serve, &home);
-    wait_for("the subscription", || service.metric("forecare_ingest_connected") > 0.0);
+    wait_for("the subscription", || {
+        service.metric("forecare_ingest_connected") > 0.0
+    });
 
     // As add-device does it.
     let mut add = forecare();
-    add.args(["device", "add", "press-1", "--class", "screw-compressor", "--config"]).arg(&file).arg("--home").arg(&home);
+    add.args([
+        "device",
+        "add",
+        "press-1",
+        "--class",
+        "screw-compressor",
+        "--config",
+    ])
+    .arg(&file)
+    .arg("--home")
+    .arg(&home);
     let (ok, said, err) = run(&mut add);
     assert!(ok, "{err}");
-    let password = said.lines().find_map(|l| l.strip_prefix("password")).unwrap().trim().to_owned();
+    let password = said
+        .lines()
+        .find_map(|l| l.strip_prefix("password"))
+        .unwrap()
+        .trim()
+        .to_owned();
     let mut hash = Command::new(compose.join("password-line"))
         .arg("press-1")
         .stdin(Stdio::piped())
@@ -469,17 +614,31 @@ async fn devices_reach_forecare_through_the_brokers_tls_and_only_under_their_own
     while publish(port, &ca, mine, own).await != Published::Acknowledged(PubAckReason::Success) {
         assert!(tokio::time::Instant::now() < end, "the device is let in");
     }
-    wait_for("the reading", || service.metric("forecare_readings_stored_total") >= 1.0);
+    wait_for("the reading", || {
+        service.metric("forecare_readings_stored_total") >= 1.0
+    });
 
     let refused = Published::Acknowledged(PubAckReason::NotAuthorized);
-    assert_eq!(publish(port, &ca, mine, "devices/press-2/telemetry").await, refused);
-    assert_eq!(publish(port, &ca, mine, "v1/devices/me/telemetry").await, refused);
-    assert_eq!(publish(port, &ca, Some(("press-1", "wrong")), own).await, Published::NoConnection);
+    assert_eq!(
+        publish(port, &ca, mine, "devices/press-2/telemetry").await,
+        refused
+    );
+    assert_eq!(
+        publish(port, &ca, mine, "v1/devices/me/telemetry").await,
+        refused
+    );
+    assert_eq!(
+        publish(port, &ca, Some(("press-1", "wrong")), own).await,
+        Published::NoConnection
+    );
     assert_eq!(publish(port, &ca, None, own).await, Published::NoConnection);
     // Another authority's word is not taken.
     let other = copy(&dir.path().join("other"));
     assert!(bootstrap(&other, &["broker.example.com"]).0);
     let foreign = other.join("compose/instance/certificates/ca.crt");
-    assert_eq!(publish(port, &foreign, mine, own).await, Published::NoConnection);
+    assert_eq!(
+        publish(port, &foreign, mine, own).await,
+        Published::NoConnection
+    );
     assert!(service.stop());
 }

@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{Clock, Timestamp};
 use forecare_simulator::{
-    CLASS, CONNECTIONS_MAX_DEFAULT, Credentials, Fleet, FleetConfig, PublishStats, PublisherConfig, publish,
+    CLASS, CONNECTIONS_MAX_DEFAULT, Credentials, Fleet, FleetConfig, PublishStats, PublisherConfig,
+    publish,
 };
 use serde_json::Value;
 use support::{Service, forecare, free_port, run, wait_for};
@@ -30,7 +31,13 @@ struct Running(Child);
 
 impl Running {
     fn start(command: &mut Command) -> Self {
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Self(
+            command
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
     }
 }
 
@@ -73,7 +80,10 @@ fn firing(prometheus: &str) -> Vec<(String, Value)> {
 fn query(prometheus: &str, expression: &str) -> Option<f64> {
     let url = format!("{prometheus}/api/v1/query?query={expression}");
     let answer = get(&url)?;
-    answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    answer["data"]["result"][0]["value"][1]
+        .as_str()?
+        .parse()
+        .ok()
 }
 
 /// Starts Prometheus and Alertmanager with the files of `deploy/`: addresses are this machine's, and what takes
@@ -81,7 +91,11 @@ fn query(prometheus: &str, expression: &str) -> Option<f64> {
 fn start(deploy: &Path, service: &Service, token: &Path) -> (Running, Running, String, String) {
     let (port, manager) = (free_port(), free_port());
     let config = deploy.join("prometheus/prometheus.yml");
-    let target = service.http.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let target = service
+        .http
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
     let mut text = std::fs::read_to_string(&config).unwrap();
     for (from, to) in [
         ("/run/secrets/api_token", token.display().to_string()),
@@ -89,7 +103,10 @@ fn start(deploy: &Path, service: &Service, token: &Path) -> (Running, Running, S
         ("alertmanager:9093", format!("127.0.0.1:{manager}")),
         ("scrape_interval: 15s", "scrape_interval: 1s".to_owned()),
         ("scrape_timeout: 10s", "scrape_timeout: 1s".to_owned()),
-        ("evaluation_interval: 15s", "evaluation_interval: 1s".to_owned()),
+        (
+            "evaluation_interval: 15s",
+            "evaluation_interval: 1s".to_owned(),
+        ),
     ] {
         assert!(text.contains(from), "{from} in prometheus.yml");
         text = text.replace(from, &to);
@@ -98,7 +115,10 @@ fn start(deploy: &Path, service: &Service, token: &Path) -> (Running, Running, S
     let prometheus = Running::start(
         tool("prometheus", "prometheus")
             .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", deploy.join("prometheus-data").display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                deploy.join("prometheus-data").display()
+            ))
             .arg(format!("--web.listen-address=127.0.0.1:{port}")),
     );
     let routes = deploy.join("alertmanager/alertmanager.yml");
@@ -108,7 +128,10 @@ fn start(deploy: &Path, service: &Service, token: &Path) -> (Running, Running, S
     let alertmanager = Running::start(
         tool("prometheus-alertmanager", "prometheus-alertmanager")
             .arg(format!("--config.file={}", routes.display()))
-            .arg(format!("--storage.path={}", deploy.join("alertmanager-data").display()))
+            .arg(format!(
+                "--storage.path={}",
+                deploy.join("alertmanager-data").display()
+            ))
             .arg(format!("--web.listen-address=127.0.0.1:{manager}"))
             .arg("--cluster.listen-address="),
     );
@@ -126,17 +149,33 @@ async fn an_injected_fault_makes_the_alert_fire_and_reach_alertmanager() {
     let home = dir.path().join("home");
     let config = dir.path().join("forecare.toml");
     // History is replayed as fast as it goes; every reading is judged at its own time.
-    std::fs::write(&config, "clock = \"device\"\n[ingest]\nfuture_tolerance_minutes = 1e9\n").unwrap();
+    std::fs::write(
+        &config,
+        "clock = \"device\"\n[ingest]\nfuture_tolerance_minutes = 1e9\n",
+    )
+    .unwrap();
     let (ok, said, err) = run(forecare()
         .args(["device", "add-gateway", "fleet", "--config"])
         .arg(&config)
         .arg("--home")
         .arg(&home));
     assert!(ok, "{err}");
-    let password = said.lines().find_map(|l| l.strip_prefix("password")).unwrap().trim().to_owned();
+    let password = said
+        .lines()
+        .find_map(|l| l.strip_prefix("password"))
+        .unwrap()
+        .trim()
+        .to_owned();
     let mut serve = forecare();
     serve
-        .args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--config"])
+        .args([
+            "serve",
+            "--mqtt-listen",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--config",
+        ])
         .arg(&config)
         .arg("--home")
         .arg(&home)
@@ -147,7 +186,8 @@ async fn an_injected_fault_makes_the_alert_fire_and_reach_alertmanager() {
         start(&deploy, &service, &home.join("token"));
 
     // Four machines, one of which begins to wear out after eight days.
-    let catalogue = std::fs::read_to_string(deploy.join("../crates/catalogue/catalogues/demo.toml")).unwrap();
+    let catalogue =
+        std::fs::read_to_string(deploy.join("../crates/catalogue/catalogues/demo.toml")).unwrap();
     let begin = Timestamp::from_millis(1_700_000_000_000);
     let fleet = Fleet::new(
         &FleetConfig {
@@ -174,25 +214,40 @@ async fn an_injected_fault_makes_the_alert_fire_and_reach_alertmanager() {
         },
         connections_max: CONNECTIONS_MAX_DEFAULT,
     };
-    let task = tokio::spawn(publish(fleet, publisher, clock.clone(), stopped, Arc::clone(&stats)));
+    let task = tokio::spawn(publish(
+        fleet,
+        publisher,
+        clock.clone(),
+        stopped,
+        Arc::clone(&stats),
+    ));
 
     // Healthy: everything arrives, Prometheus sees it, and no machine is alarming.
     clock.0.store(fault.onset_at.as_millis(), Ordering::SeqCst);
     let n_healthy = 4.0 * 8.0 * 24.0 * 6.0;
-    wait_for("the healthy days", || service.metric("forecare_messages_total") >= n_healthy);
+    wait_for("the healthy days", || {
+        service.metric("forecare_messages_total") >= n_healthy
+    });
     wait_for("Prometheus has seen the alarms there are", || {
         query(&prometheus, "forecare_messages_total").is_some_and(|n| n >= n_healthy)
             && query(&prometheus, "sum(forecare_devices)") == Some(4.0)
             && query(&prometheus, "sum(forecare_alarms_active)").is_some()
     });
     let before = firing(&prometheus);
-    assert!(before.is_empty(), "nothing fires on a healthy fleet: {before:?}");
+    assert!(
+        before.is_empty(),
+        "nothing fires on a healthy fleet: {before:?}"
+    );
 
     // The fault runs its course.
-    clock.0.store(fault.failure_at.as_millis(), Ordering::SeqCst);
+    clock
+        .0
+        .store(fault.failure_at.as_millis(), Ordering::SeqCst);
     let mut labels = Value::Null;
     wait_for("ForecareCriticalAlarm fires in Prometheus", || {
-        let found = firing(&prometheus).into_iter().find(|(name, _)| name == "ForecareCriticalAlarm");
+        let found = firing(&prometheus)
+            .into_iter()
+            .find(|(name, _)| name == "ForecareCriticalAlarm");
         found.is_some_and(|(_, found)| {
             labels = found;
             true
@@ -208,7 +263,10 @@ async fn an_injected_fault_makes_the_alert_fire_and_reach_alertmanager() {
         .filter(|alarm| alarm["severity"] == "critical")
         .collect();
     assert!(
-        !critical.is_empty() && critical.iter().all(|alarm| alarm["device_id"] == fault.device.as_str()),
+        !critical.is_empty()
+            && critical
+                .iter()
+                .all(|alarm| alarm["device_id"] == fault.device.as_str()),
         "it is about the machine that fails: {critical:#?}"
     );
     wait_for("it reaches Alertmanager, for those on call", || {
@@ -223,5 +281,7 @@ async fn an_injected_fault_makes_the_alert_fire_and_reach_alertmanager() {
     task.await.unwrap().unwrap();
     // The other end of the scale: the service itself is gone.
     drop(service);
-    wait_for("Prometheus finds the instance down", || query(&prometheus, "up") == Some(0.0));
+    wait_for("Prometheus finds the instance down", || {
+        query(&prometheus, "up") == Some(0.0)
+    });
 }

@@ -35,7 +35,13 @@ pub(crate) fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
 
 /// A tool that Debian has, wherever it lies.
 pub(crate) fn tool(name: &str, package: &str) -> Command {
-    let dirs = ["/usr/bin", "/usr/sbin", "/bin", "/usr/local/bin", "/usr/local/sbin"];
+    let dirs = [
+        "/usr/bin",
+        "/usr/sbin",
+        "/bin",
+        "/usr/local/bin",
+        "/usr/local/sbin",
+    ];
     let path = dirs
         .iter()
         .map(|dir| Path::new(dir).join(name))
