@@ -401,15 +401,18 @@ async fn broker(
         let addr = broker.local_addr();
         return Ok((Broker::Embedded(broker), Box::new(source), Some(addr)));
     }
-    let password = if config.mqtt.password_file.as_os_str().is_empty() {
-        None
-    } else {
-        let path = &config.mqtt.password_file;
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}: check mqtt.password_file", path.display()))?;
-        Some(text.trim_end_matches(['\r', '\n']).to_owned())
-    };
-    let external = ExternalConfig {
+    let external = external_config(config)?;
+    let (broker, source) = ExternalBroker::connect(external, Arc::clone(clock), Arc::clone(stats))?;
+    Ok((Broker::External(broker), Box::new(source), None))
+}
+
+/// Settings of the connection to the external broker.
+///
+/// # Errors
+/// The password file cannot be read.
+pub(crate) fn external_config(config: &Config) -> Result<ExternalConfig> {
+    let password = secret_file(&config.mqtt.password_file, "mqtt.password_file")?;
+    Ok(ExternalConfig {
         url: config.mqtt.url.clone(),
         client_id: config.mqtt.client_id.clone(),
         username: Some(config.mqtt.username.clone()).filter(|name| !name.is_empty()),
@@ -421,9 +424,20 @@ async fn broker(
         payload_bytes_max: config.ingest.payload_bytes_max,
         backoff_min: Duration::from_millis(200),
         backoff_max: Duration::from_secs(30),
-    };
-    let (broker, source) = ExternalBroker::connect(external, Arc::clone(clock), Arc::clone(stats))?;
-    Ok((Broker::External(broker), Box::new(source), None))
+    })
+}
+
+/// The secret in a file; `None` where no file is named.
+///
+/// # Errors
+/// The file cannot be read; `key` is the setting that names it.
+pub(crate) fn secret_file(path: &Path, key: &str) -> Result<Option<String>> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read {}: check {key}", path.display()))?;
+    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 fn readiness(
