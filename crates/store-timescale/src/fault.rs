@@ -133,6 +133,9 @@ fn from_postgres(e: tokio_postgres::Error, address: &str, what: &str) -> StoreEr
         "42P01" | "42703" | "3F000" => {
             "a table of Forecare's is missing: somebody has changed the schema; restore it from a backup"
         }
+        "2BP01" => {
+            "something of yours depends on a view of Forecare's, which has changed: drop yours, start, and make it again"
+        }
         "53100" => {
             "the server's disk is full: free space on it; nothing was changed and the next try goes on"
         }

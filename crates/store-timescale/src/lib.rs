@@ -19,6 +19,7 @@ mod stock;
 mod store;
 mod text;
 mod tls;
+mod views;
 
 pub use settings::{ChunkInterval, Retention, TimescaleSettings};
 pub use store::TimescaleStore;

@@ -20,7 +20,7 @@ use crate::ingest::Ingest;
 use crate::layout::Layout;
 use crate::preflight::Server;
 use crate::settings::TimescaleSettings;
-use crate::{desk, history, migrate, policies, query, registry, stock};
+use crate::{desk, history, migrate, policies, query, registry, stock, views};
 
 /// The port on TimescaleDB.
 pub struct TimescaleStore {
@@ -107,6 +107,7 @@ async fn prepare(
     if has_timescale {
         policies::ensure(&tx, &layout, settings, now).await?;
     }
+    views::ensure(&tx, &layout, &settings.schema).await?;
     lock_care(&tx).await?;
     stock::book_initial(&tx, catalogue, now).await?;
     tx.commit().await?;
