@@ -32,6 +32,7 @@ pub fn run<G>(
 ) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
