@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod checks;
 mod connection;
 mod copy;
 mod desk;
@@ -21,5 +22,6 @@ mod text;
 mod tls;
 mod views;
 
+pub use checks::{Finding, FindingVerdict};
 pub use settings::{ChunkInterval, Retention, TimescaleSettings};
 pub use store::TimescaleStore;

@@ -22,6 +22,58 @@ use crate::preflight::Server;
 use crate::settings::TimescaleSettings;
 use crate::{desk, history, migrate, policies, query, registry, stock, views};
 
+/// A read of the port: `$work` sees one state of the database through the transaction `$tx`.
+macro_rules! read {
+    ($store:ident, $what:literal, |$tx:ident| $work:expr) => {{
+        let pool = &$store.pool;
+        let reading = async {
+            let mut session = pool.session().await?;
+            let done = async {
+                let tx = session.snapshot().await?;
+                let $tx = &tx;
+                let value = $work.await?;
+                tx.commit().await?;
+                Outcome::Ok(value)
+            };
+            let done = done.await;
+            session.give_back(&done);
+            done
+        };
+        pool.bounded($what, reading).await
+    }};
+}
+
+/// A write of the port: all of `$work`, or nothing, with the transaction `$tx`.
+macro_rules! write {
+    ($store:ident, $what:literal, |$tx:ident| $work:expr) => {{
+        let pool = &$store.pool;
+        let writing = async {
+            let mut session = pool.session().await?;
+            let done = async {
+                let tx = session.transaction().await?;
+                let $tx = &tx;
+                let value = $work.await?;
+                pool.commit(tx).await?;
+                Outcome::Ok(value)
+            };
+            let done = done.await;
+            session.give_back(&done);
+            done
+        };
+        pool.bounded($what, writing).await
+    }};
+}
+
+/// As `write`, of what the care desk and the stock room share: one at a time.
+macro_rules! write_care {
+    ($store:ident, $what:literal, |$tx:ident| $work:expr) => {
+        write!($store, $what, |$tx| async {
+            lock_care($tx).await?;
+            $work.await
+        })
+    };
+}
+
 /// The port on TimescaleDB.
 pub struct TimescaleStore {
     pub(crate) pool: Pool,
@@ -73,6 +125,25 @@ impl TimescaleStore {
         fault::may_pass(error)
     }
 
+    /// Looks again how long chunks should be, where that is left to the store ([`ChunkInterval::Auto`]):
+    /// once a day is enough. Changes only chunks to come. Returns their length in hours where it was measured.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the server cannot be reached.
+    ///
+    /// [`ChunkInterval::Auto`]: crate::ChunkInterval::Auto
+    pub async fn maintain(&self, now: Timestamp) -> Result<Option<u32>, StoreError> {
+        if !self.layout.has_timescale {
+            return Ok(None);
+        }
+        write!(self, "maintain", |tx| policies::adjust_chunks(
+            tx,
+            &self.layout,
+            &self.settings,
+            now
+        ))
+    }
+
     /// Closes the connections; what runs is finished first by its caller. Calls after it fail.
     pub async fn close(&self) {
         self.pool.close();
@@ -112,58 +183,6 @@ async fn prepare(
     stock::book_initial(&tx, catalogue, now).await?;
     tx.commit().await?;
     Ok(layout)
-}
-
-/// A read of the port: `$work` sees one state of the database through the transaction `$tx`.
-macro_rules! read {
-    ($store:ident, $what:literal, |$tx:ident| $work:expr) => {{
-        let pool = &$store.pool;
-        let reading = async {
-            let mut session = pool.session().await?;
-            let done = async {
-                let tx = session.snapshot().await?;
-                let $tx = &tx;
-                let value = $work.await?;
-                tx.commit().await?;
-                Outcome::Ok(value)
-            };
-            let done = done.await;
-            session.give_back(&done);
-            done
-        };
-        pool.bounded($what, reading).await
-    }};
-}
-
-/// A write of the port: all of `$work`, or nothing, with the transaction `$tx`.
-macro_rules! write {
-    ($store:ident, $what:literal, |$tx:ident| $work:expr) => {{
-        let pool = &$store.pool;
-        let writing = async {
-            let mut session = pool.session().await?;
-            let done = async {
-                let tx = session.transaction().await?;
-                let $tx = &tx;
-                let value = $work.await?;
-                pool.commit(tx).await?;
-                Outcome::Ok(value)
-            };
-            let done = done.await;
-            session.give_back(&done);
-            done
-        };
-        pool.bounded($what, writing).await
-    }};
-}
-
-/// As `write`, of what the care desk and the stock room share: one at a time.
-macro_rules! write_care {
-    ($store:ident, $what:literal, |$tx:ident| $work:expr) => {
-        write!($store, $what, |$tx| async {
-            lock_care($tx).await?;
-            $work.await
-        })
-    };
 }
 
 #[async_trait]

@@ -100,16 +100,12 @@ fn all(layout: &Layout) -> Vec<View> {
         .collect();
     views.push(View {
         name: "v_telemetry".to_owned(),
-        sql: identified("t.ts", "t.metric, t.value", &readings(layout)),
+        sql: readings(layout),
     });
     for level in Level::ALL {
         views.push(View {
             name: format!("v_telemetry_{}", level.suffix()),
-            sql: identified(
-                "t.ts",
-                "t.metric, t.mean, t.min, t.max, t.n",
-                &buckets(layout, level),
-            ),
+            sql: buckets(layout, level),
         });
     }
     let mut taken: BTreeSet<String> = views.iter().map(|v| v.name.clone()).collect();
@@ -127,77 +123,78 @@ fn all(layout: &Layout) -> Vec<View> {
     views
 }
 
-/// `source` is a query with `device_no`, `class` and the columns of `ts` and `columns` as `t`.
-fn identified(ts: &str, columns: &str, source: &str) -> String {
+/// Columns of every device's readings or buckets. `branches` are queries of one device, `d`: said inside each,
+/// the condition reaches the index and the sums below it; as a join above them it would not.
+fn of_devices(columns: &str, branches: &[String]) -> String {
     format!(
-        "SELECT {ts}, a.id AS asset, a.name AS asset_name, d.name AS device, t.class, a.site, {columns}
-         FROM ({source}) AS t JOIN devices d USING (device_no) LEFT JOIN assets a ON a.device = d.name"
+        "SELECT t.ts, a.id AS asset, a.name AS asset_name, d.name AS device, c.name AS class, a.site, {columns}
+         FROM devices d JOIN classes c USING (class_no) LEFT JOIN assets a ON a.device = d.name
+         CROSS JOIN LATERAL ({}) AS t",
+        branches.join(" UNION ALL ")
     )
 }
 
-/// Every reading: a branch per column, each with its metric as a constant, so that a condition on metric or
-/// class leaves the other branches out, and only the columns asked for are read.
+/// Every reading: a branch per column, each with its metric as a constant, so that a condition on the metric
+/// leaves the other branches out, and only the columns asked for are read.
 fn readings(layout: &Layout) -> String {
     let mut branches = vec![
-        "SELECT o.device_no, o.ts, c.name AS class, m.name AS metric, o.value
-         FROM overflow o JOIN metrics m USING (metric_no) JOIN devices od USING (device_no) JOIN classes c USING (class_no)"
+        "SELECT o.ts, m.name AS metric, o.value
+         FROM overflow o JOIN metrics m USING (metric_no) WHERE o.device_no = d.device_no"
             .to_owned(),
     ];
     for class in &layout.classes {
         for (column, metric) in columns_and_metrics(class) {
             branches.push(format!(
-                "SELECT device_no, ts, {}::text, {}::text, {column} FROM {} WHERE {column} IS NOT NULL",
-                literal(class.name.as_str()),
+                "SELECT ts, {}::text, {column} FROM {} WHERE device_no = d.device_no AND d.class_no = {} AND {column} IS NOT NULL",
                 literal(&metric),
-                class.table()
+                class.table(),
+                class.class_no
             ));
         }
     }
-    branches.join(" UNION ALL ")
+    of_devices("t.metric, t.value", &branches)
 }
 
 fn buckets(layout: &Layout, level: Level) -> String {
-    let (bucket, bucket_ms) = if layout.has_timescale {
-        ("time_bucket(interval", "', ts)")
+    let seconds = level.bucket_ms() / 1_000;
+    let bucket = if layout.has_timescale {
+        format!("time_bucket(interval '{seconds} seconds', ts)")
     } else {
-        (
-            "date_bin(interval",
-            "', ts, timestamptz '2000-01-03 00:00Z')",
-        )
+        format!("date_bin(interval '{seconds} seconds', ts, timestamptz '2000-01-03 00:00Z')")
     };
-    let bucket = format!("{bucket} '{} seconds{bucket_ms}", level.bucket_ms() / 1_000);
     let of_raw = |column: &str| {
         format!(
             "avg({column}) AS mean, min({column}) AS min, max({column}) AS max, count({column}) AS n"
         )
     };
     let mut branches = vec![format!(
-        "SELECT o.device_no, o.ts, c.name AS class, m.name AS metric, o.mean, o.min, o.max, o.n
+        "SELECT o.ts, m.name AS metric, o.mean, o.min, o.max, o.n
          FROM (SELECT device_no, metric_no, {bucket} AS ts, {} FROM overflow GROUP BY 1, 2, 3) AS o
-         JOIN metrics m USING (metric_no) JOIN devices od USING (device_no) JOIN classes c USING (class_no)",
+         JOIN metrics m USING (metric_no) WHERE o.device_no = d.device_no",
         of_raw("value")
     )];
     for class in &layout.classes {
-        let class_name = literal(class.name.as_str());
+        let class_no = class.class_no;
         for (column, metric) in columns_and_metrics(class) {
             let metric = literal(&metric);
             branches.push(if layout.has_timescale {
                 let generation = generation_of(class, &column);
                 format!(
-                    "SELECT device_no, ts, {class_name}::text, {metric}::text, {column}_sum / {column}_n, {column}_min, {column}_max, {column}_n
-                     FROM {} WHERE {column}_n > 0",
+                    "SELECT ts, {metric}::text, {column}_sum / {column}_n, {column}_min, {column}_max, {column}_n
+                     FROM {} WHERE device_no = d.device_no AND d.class_no = {class_no} AND {column}_n > 0",
                     class.aggregate(level, generation)
                 )
             } else {
                 format!(
-                    "SELECT device_no, {bucket}, {class_name}::text, {metric}::text, {} FROM {} WHERE {column} IS NOT NULL GROUP BY 1, 2",
+                    "SELECT {bucket}, {metric}::text, {} FROM {}
+                     WHERE device_no = d.device_no AND d.class_no = {class_no} AND {column} IS NOT NULL GROUP BY 1",
                     of_raw(&column),
                     class.table()
                 )
             });
         }
     }
-    branches.join(" UNION ALL ")
+    of_devices("t.metric, t.mean, t.min, t.max, t.n", &branches)
 }
 
 fn generation_of(class: &ClassLayout, column: &str) -> i32 {

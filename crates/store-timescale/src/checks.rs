@@ -1,0 +1,535 @@
+//! What `forecare doctor` asks of the database.
+
+use std::time::{Duration, Instant as Stopwatch};
+
+use forecare_domain::Timestamp;
+use tokio_postgres::Client;
+
+use crate::fault::Outcome;
+use crate::instant::Instant;
+use crate::layout::{ClassLayout, Level};
+use crate::migrate::STEPS;
+use crate::preflight::Server;
+use crate::store::TimescaleStore;
+
+/// Days whose aggregates are compared with the readings, newest first.
+const RECONCILED_DAYS: i64 = 7;
+/// No further day is begun after this.
+const RECONCILING_MAX: Duration = Duration::from_secs(20);
+const DAY_MS: i64 = 86_400_000;
+/// Difference between the two clocks from which on windows and policies disagree, s.
+const SKEW_S_MAX: f64 = 5.0;
+/// WAL that a replication slot may hold back, bytes.
+const SLOT_BYTES_MAX: i64 = 1 << 30;
+
+/// How good a [`Finding`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FindingVerdict {
+    /// As it should be.
+    Ok,
+    /// It works, but should not stay so.
+    Warn,
+    /// It does not work, or stored readings are in danger.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at: `server`, `schema`, `policies`, ...
+    pub name: &'static str,
+    /// How good it is.
+    pub verdict: FindingVerdict,
+    /// What was found, in words.
+    pub what: String,
+    /// What to do; `None` where nothing is to be done.
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    fn ok(name: &'static str, what: impl Into<String>) -> Self {
+        Self {
+            name,
+            verdict: FindingVerdict::Ok,
+            what: what.into(),
+            fix: None,
+        }
+    }
+
+    fn warn(name: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            verdict: FindingVerdict::Warn,
+            fix: Some(fix.into()),
+            ..Self::ok(name, what)
+        }
+    }
+
+    fn fail(name: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            verdict: FindingVerdict::Fail,
+            ..Self::warn(name, what, fix)
+        }
+    }
+}
+
+impl TimescaleStore {
+    /// Examines server, schema, policies, aggregates, stock and disk. `now` is this machine's time at the call.
+    /// Changes nothing; every statement is bound by `statement_timeout`, the reconciliation by 20 s more.
+    pub async fn examine(&self, now: Timestamp) -> Vec<Finding> {
+        let session = match self.pool.session().await {
+            Ok(session) => session,
+            Err(fault) => {
+                let error = fault.at(self.pool.address(), "examining the database");
+                return vec![Finding::fail("server", error.to_string(), "see above")];
+            }
+        };
+        let mut findings = Vec::new();
+        let mut keep = |name, done: Outcome<Vec<Finding>>| match done {
+            Ok(found) => findings.extend(found),
+            Err(fault) => {
+                let error = fault.at(self.pool.address(), "asking");
+                findings.push(Finding::warn(
+                    name,
+                    format!("could not be examined: {error}"),
+                    "let Forecare's role do what the message names, or ask again when the server is less busy",
+                ));
+            }
+        };
+        // First: the time that passes before counts as skew.
+        keep("clock", clock(&session, now).await);
+        keep("server", self.server(&session).await);
+        keep("schema", schema(&session).await);
+        if self.layout.has_timescale {
+            keep("policies", policies(&session).await);
+            keep("workers", workers(&session).await);
+            keep("compression", self.compression(&session).await);
+            keep("aggregates", self.aggregates(&session).await);
+        }
+        keep("stock", stock(&session).await);
+        keep("disk", disk(&session).await);
+        keep("replication", replication(&session).await);
+        session.release();
+        findings
+    }
+
+    async fn server(&self, client: &Client) -> Outcome<Vec<Finding>> {
+        let server = Server::ask(client).await?;
+        let mut found: Vec<Finding> = server
+            .objections(self.settings.plain_postgres)
+            .into_iter()
+            .map(|objection| Finding::fail("server", objection, "as it says"))
+            .collect();
+        let postgres = format!(
+            "PostgreSQL {}.{}",
+            server.version / 10_000,
+            server.version % 10_000
+        );
+        match (&server.timescale, self.layout.has_timescale) {
+            (Some(version), true) if found.is_empty() => found.push(Finding::ok(
+                "server",
+                format!("{postgres}, timescaledb {version}, commits reach the disk"),
+            )),
+            (_, false) => found.push(Finding::warn(
+                "server",
+                format!(
+                    "{postgres} without timescaledb: no compression, no aggregates, no retention"
+                ),
+                "for production install timescaledb and unset plain_postgres",
+            )),
+            _ => {}
+        }
+        if let (Some(here), Some(available)) = (&server.timescale, &server.timescale_available)
+            && here != available
+        {
+            found.push(Finding::warn(
+                "server",
+                format!("timescaledb {here} is used, {available} is installed"),
+                "stop Forecare, and as the first statement of a new session: ALTER EXTENSION timescaledb UPDATE",
+            ));
+        }
+        Ok(found)
+    }
+
+    async fn compression(&self, client: &Client) -> Outcome<Vec<Finding>> {
+        let Some(after) = self.settings.compress_after else {
+            return Ok(vec![Finding::ok("compression", "switched off")]);
+        };
+        // Two days of grace: the job comes by every half a day.
+        let limit = format!("{} seconds", after.as_secs() + 2 * 86_400);
+        let row = client
+            .query_one(
+                "SELECT count(*) FILTER (WHERE NOT is_compressed AND range_end < now() - $1::text::interval),
+                     count(*) FILTER (WHERE is_compressed), count(*)
+                 FROM timescaledb_information.chunks
+                 WHERE hypertable_schema = current_schema() AND hypertable_name ~ '^(telemetry_[0-9]+|overflow)$'",
+                &[&limit],
+            )
+            .await?;
+        let (late, compressed, all): (i64, i64, i64) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        Ok(vec![if late == 0 {
+            Finding::ok(
+                "compression",
+                format!("{compressed} of {all} chunks are compressed, none is overdue"),
+            )
+        } else {
+            Finding::warn(
+                "compression",
+                format!("{late} of {all} chunks should be compressed and are not"),
+                "see why the job policy_compression does not run: SELECT * FROM timescaledb_information.job_errors",
+            )
+        }])
+    }
+
+    /// Compares every level with the readings, day by day, outside of what is yet to be refreshed.
+    async fn aggregates(&self, client: &Client) -> Outcome<Vec<Finding>> {
+        let started = Stopwatch::now();
+        let mut found = Vec::new();
+        let mut n_days = 0;
+        for back in 0..RECONCILED_DAYS {
+            for class in &self.layout.classes {
+                let Some(last) = last_settled_day(client, class).await? else {
+                    continue;
+                };
+                let day = last - back * DAY_MS;
+                if back == 0 || self.is_kept(client, day).await? {
+                    n_days += 1;
+                    for generation in class.all_generations() {
+                        found.extend(
+                            reconcile(client, class, generation, day, &self.settings.schema)
+                                .await?,
+                        );
+                    }
+                }
+            }
+            if started.elapsed() > RECONCILING_MAX {
+                break;
+            }
+        }
+        if found.is_empty() {
+            found.push(Finding::ok(
+                "aggregates",
+                format!(
+                    "all levels equal the readings on the newest {n_days} days and classes compared"
+                ),
+            ));
+        }
+        Ok(found)
+    }
+
+    /// The day's readings cannot have been dropped yet.
+    async fn is_kept(&self, client: &Client, day_ms: i64) -> Outcome<bool> {
+        let Some(kept) = self.settings.retention.raw else {
+            return Ok(true);
+        };
+        let limit = format!("{} seconds", kept.as_secs());
+        let row = client
+            .query_one(
+                "SELECT $1::timestamptz > now() - $2::text::interval + interval '1 hour'",
+                &[&Instant(Timestamp::from_millis(day_ms)), &limit],
+            )
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+}
+
+async fn clock(client: &Client, now: Timestamp) -> Outcome<Vec<Finding>> {
+    let row = client
+        .query_one(
+            "SELECT extract(epoch FROM clock_timestamp() - $1::timestamptz)::float8",
+            &[&Instant(now)],
+        )
+        .await?;
+    let ahead_s: f64 = row.try_get(0)?;
+    Ok(vec![if ahead_s.abs() <= SKEW_S_MAX {
+        Finding::ok("clock", format!("the server's differs by {ahead_s:.1} s"))
+    } else {
+        Finding::warn(
+            "clock",
+            format!("the server's clock is {ahead_s:.0} s ahead of this machine's"),
+            "synchronise both by NTP: retention and refresh go by the server's",
+        )
+    }])
+}
+
+async fn schema(client: &Client) -> Outcome<Vec<Finding>> {
+    let row = client
+        .query_one("SELECT count(*), max(name) FROM schema_steps", &[])
+        .await?;
+    let (n, newest): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+    let newest = newest.unwrap_or_default();
+    Ok(vec![if usize::try_from(n).ok() == Some(STEPS) {
+        Finding::ok("schema", format!("at step {newest}, as this program"))
+    } else {
+        Finding::fail(
+            "schema",
+            format!("at step {newest} ({n}), this program is at {STEPS}"),
+            "use the same version of Forecare everywhere",
+        )
+    }])
+}
+
+async fn policies(client: &Client) -> Outcome<Vec<Finding>> {
+    let rows = client
+        .query(
+            "SELECT j.job_id, j.proc_name || ' of ' || j.hypertable_name, j.scheduled, s.last_run_status = 'Failed',
+                 coalesce(s.next_start, j.next_start) < now() - greatest(interval '15 minutes', j.schedule_interval)
+                     AND s.job_status IS DISTINCT FROM 'Running',
+                 (SELECT e.err_message FROM timescaledb_information.job_errors e
+                  WHERE e.job_id = j.job_id ORDER BY e.finish_time DESC NULLS LAST LIMIT 1)
+             FROM timescaledb_information.jobs j LEFT JOIN timescaledb_information.job_stats s USING (job_id)
+             WHERE j.hypertable_schema = current_schema()
+             ORDER BY j.job_id",
+            &[],
+        )
+        .await?;
+    let mut found = Vec::new();
+    for row in &rows {
+        let (id, what): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
+        let scheduled: bool = row.try_get(2)?;
+        let failed: Option<bool> = row.try_get(3)?;
+        let overdue: Option<bool> = row.try_get(4)?;
+        let why: Option<String> = row.try_get(5)?;
+        if failed == Some(true) {
+            let why = why.unwrap_or_else(|| "no message".to_owned());
+            found.push(Finding::fail(
+                "policies",
+                format!("{what} (job {id}) failed last: {why}"),
+                format!("mend what it says, then CALL run_job({id})"),
+            ));
+        } else if !scheduled {
+            found.push(Finding::warn(
+                "policies",
+                format!("{what} (job {id}) is switched off"),
+                format!("SELECT alter_job({id}, scheduled => true)"),
+            ));
+        } else if overdue == Some(true) {
+            found.push(Finding::fail(
+                "policies",
+                format!("{what} (job {id}) is overdue: no background worker takes it"),
+                "SELECT _timescaledb_functions.start_background_workers(), and see the server's log; timescaledb must be in shared_preload_libraries",
+            ));
+        }
+    }
+    if found.is_empty() {
+        found.push(Finding::ok(
+            "policies",
+            format!("{} jobs run on time", rows.len()),
+        ));
+    }
+    Ok(found)
+}
+
+/// There must be a worker for the launcher, one per database, and some for jobs.
+async fn workers(client: &Client) -> Outcome<Vec<Finding>> {
+    let row = client
+        .query_one(
+            "SELECT current_setting('timescaledb.max_background_workers')::int8,
+                 current_setting('max_worker_processes')::int8, current_setting('max_parallel_workers')::int8,
+                 (SELECT count(*) FROM pg_database WHERE datallowconn)",
+            &[],
+        )
+        .await?;
+    let (jobs, all, parallel, databases): (i64, i64, i64, i64) = (
+        row.try_get(0)?,
+        row.try_get(1)?,
+        row.try_get(2)?,
+        row.try_get(3)?,
+    );
+    let what = format!(
+        "timescaledb.max_background_workers {jobs}, max_worker_processes {all}, max_parallel_workers {parallel}, {databases} databases"
+    );
+    let wanted = databases + 2;
+    Ok(vec![if jobs < wanted {
+        Finding::fail(
+            "workers",
+            format!("too few for the jobs: {what}"),
+            format!(
+                "ALTER SYSTEM SET timescaledb.max_background_workers = {}, then restart",
+                wanted.max(16)
+            ),
+        )
+    } else if all < wanted + 3 {
+        Finding::fail(
+            "workers",
+            format!("too few processes for the jobs: {what}"),
+            format!(
+                "ALTER SYSTEM SET max_worker_processes = {}, then restart",
+                jobs + parallel + 3
+            ),
+        )
+    } else if all < jobs + parallel + 3 {
+        Finding::warn(
+            "workers",
+            format!("jobs may have to wait for parallel queries: {what}"),
+            format!(
+                "ALTER SYSTEM SET max_worker_processes = {}, then restart",
+                jobs + parallel + 3
+            ),
+        )
+    } else {
+        Finding::ok("workers", what)
+    }])
+}
+
+/// Begin (epoch ms) of the newest whole day of readings that every level must have taken in by now; `None`
+/// where there is none.
+async fn last_settled_day(client: &Client, class: &ClassLayout) -> Outcome<Option<i64>> {
+    // Twice the day level's schedule beside its lag.
+    let unsettled_s = i64::try_from(Level::Day.lag_s()).unwrap_or(i64::MAX) + 12 * 3_600;
+    let settled = format!("{unsettled_s} seconds");
+    let row = client
+        .query_one(
+            "SELECT least(max(range_end), now() - $2::text::interval) FROM timescaledb_information.chunks
+             WHERE hypertable_schema = current_schema() AND hypertable_name = $1",
+            &[&class.table(), &settled],
+        )
+        .await?;
+    let Some(end) = row.try_get::<_, Option<Instant>>(0)? else {
+        return Ok(None);
+    };
+    // `least` leaves out what is not there: no chunk at all gives the present.
+    let before = Instant(Timestamp::from_millis(
+        end.0.as_millis().div_euclid(DAY_MS) * DAY_MS,
+    ));
+    let row = client
+        .query_one(
+            &format!(
+                "SELECT max(ts) FROM {} WHERE ts < $1 AND ts >= $1 - interval '30 days'",
+                class.table()
+            ),
+            &[&before],
+        )
+        .await?;
+    let newest: Option<Instant> = row.try_get(0)?;
+    Ok(newest.map(|at| at.0.as_millis().div_euclid(DAY_MS) * DAY_MS))
+}
+
+async fn reconcile(
+    client: &Client,
+    class: &ClassLayout,
+    generation: i32,
+    day_ms: i64,
+    schema: &str,
+) -> Outcome<Vec<Finding>> {
+    let columns = class.columns_of_generation(generation);
+    let (from, to) = (
+        Instant(Timestamp::from_millis(day_ms)),
+        Instant(Timestamp::from_millis(day_ms + DAY_MS)),
+    );
+    let count = |pattern: &dyn Fn(&String) -> String| {
+        let terms: Vec<String> = columns.iter().map(pattern).collect();
+        terms.join(" + ")
+    };
+    let raw = client
+        .query_one(
+            &format!(
+                "SELECT count(*), {} FROM {} WHERE ts >= $1 AND ts < $2",
+                count(&|c| format!("count({c})")),
+                class.table()
+            ),
+            &[&from, &to],
+        )
+        .await?;
+    let (rows, readings): (i64, i64) = (raw.try_get(0)?, raw.try_get(1)?);
+    let mut found = Vec::new();
+    for level in Level::ALL {
+        let name = class.aggregate(level, generation);
+        let held = client
+            .query_one(
+                &format!(
+                    "SELECT coalesce(sum(n_rows), 0)::int8, coalesce(sum({}), 0)::int8 FROM {name} WHERE ts >= $1 AND ts < $2",
+                    count(&|c| format!("{c}_n"))
+                ),
+                &[&from, &to],
+            )
+            .await?;
+        let (held_rows, held_readings): (i64, i64) = (held.try_get(0)?, held.try_get(1)?);
+        if (held_rows, held_readings) != (rows, readings) {
+            found.push(Finding::warn(
+                "aggregates",
+                format!(
+                    "class {}, level {}, day {}: {held_rows} rows and {held_readings} readings, of {rows} and {readings} stored; \
+                     late readings are taken in by the next refresh",
+                    class.name,
+                    level.suffix(),
+                    from.0
+                ),
+                format!(
+                    "if it stays: CALL refresh_continuous_aggregate('{schema}.{name}', '{}', '{}', force => true), finer levels first",
+                    from.0, to.0
+                ),
+            ));
+        }
+    }
+    Ok(found)
+}
+
+async fn stock(client: &Client) -> Outcome<Vec<Finding>> {
+    let row = client
+        .query_one(
+            "SELECT count(*) FILTER (WHERE on_hand IS DISTINCT FROM booked AND coalesce(on_hand, 0) <> coalesce(booked, 0)), count(*)
+             FROM stock FULL JOIN (
+                 SELECT part, depot, sum(delta)::int8 AS booked FROM ledger GROUP BY part, depot) AS l USING (part, depot)",
+            &[],
+        )
+        .await?;
+    let (off, all): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(vec![if off == 0 {
+        Finding::ok("stock", format!("{all} items equal their ledger"))
+    } else {
+        Finding::fail(
+            "stock",
+            format!("{off} of {all} items differ from their ledger"),
+            "somebody has written to the tables: restore stock and ledger from a backup, or count the shelf and book the difference",
+        )
+    }])
+}
+
+async fn disk(client: &Client) -> Outcome<Vec<Finding>> {
+    let row = client
+        .query_one("SELECT pg_database_size(current_database())", &[])
+        .await?;
+    let bytes: i64 = row.try_get(0)?;
+    Ok(vec![Finding::ok(
+        "disk",
+        format!(
+            "the database takes {} MiB; SQL cannot tell what is free, watch the server's disk",
+            bytes >> 20
+        ),
+    )])
+}
+
+async fn replication(client: &Client) -> Outcome<Vec<Finding>> {
+    let rows = client
+        .query(
+            "SELECT slot_name::text, active, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8
+             FROM pg_replication_slots WHERE restart_lsn IS NOT NULL ORDER BY 1",
+            &[],
+        )
+        .await?;
+    let mut found = Vec::new();
+    for row in &rows {
+        let (name, active): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+        let behind: Option<i64> = row.try_get(2)?;
+        let behind = behind.unwrap_or(0);
+        if behind > SLOT_BYTES_MAX || !active {
+            found.push(Finding::warn(
+                "replication",
+                format!(
+                    "slot {name} is {} MiB behind{}; the server keeps that much WAL for it",
+                    behind >> 20,
+                    if active { "" } else { " and nobody reads it" }
+                ),
+                format!("see to its standby, or SELECT pg_drop_replication_slot('{name}'); set max_slot_wal_keep_size"),
+            ));
+        }
+    }
+    if found.is_empty() {
+        found.push(Finding::ok(
+            "replication",
+            format!("{} slots, none behind", rows.len()),
+        ));
+    }
+    Ok(found)
+}
