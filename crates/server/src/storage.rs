@@ -4,26 +4,31 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use forecare_catalogue::Catalogue;
 use forecare_domain::Timestamp;
 use forecare_store::{Store, StoreError};
 use forecare_store_sqlite::SqliteStore;
+use forecare_store_timescale::{ChunkInterval, Retention, TimescaleSettings, TimescaleStore};
 use tracing::{info, warn};
 
-use crate::config::StoreConfig;
+use crate::app::secret_file;
+use crate::config::{self, StoreConfig};
 
 /// Pause before the database is tried again, doubled up to the maximum.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// An open store.
+#[derive(Clone)]
 pub(crate) struct Storage {
     adapter: Adapter,
 }
 
+#[derive(Clone)]
 enum Adapter {
     Sqlite(Arc<SqliteStore>),
+    Timescale(Arc<TimescaleStore>),
 }
 
 impl Storage {
@@ -40,7 +45,9 @@ impl Storage {
         let adapter = if config.url.is_empty() {
             Adapter::Sqlite(Arc::new(SqliteStore::open(database, catalogue, now)?))
         } else {
-            bail!("store.url: TimescaleDB is not wired up yet; leave it empty for SQLite");
+            let settings = settings(config)?;
+            let store = TimescaleStore::open(settings, catalogue, now).await?;
+            Adapter::Timescale(Arc::new(store))
         };
         Ok(Self { adapter })
     }
@@ -70,10 +77,10 @@ impl Storage {
                 Err(error) => error,
             };
             match error.downcast_ref::<StoreError>() {
-                Some(StoreError::Unavailable { .. }) if !config.url.is_empty() => {}
+                Some(failure) if !config.url.is_empty() && TimescaleStore::may_pass(failure) => {}
                 _ => return Err(error.context("the store cannot be used")),
             }
-            let why = format!("{error:#}");
+            let why = error.to_string();
             n_failures += 1;
             warn!(
                 error = why,
@@ -90,7 +97,24 @@ impl Storage {
     pub(crate) fn store(&self) -> Arc<dyn Store> {
         match &self.adapter {
             Adapter::Sqlite(store) => store.clone(),
+            Adapter::Timescale(store) => store.clone(),
         }
+    }
+
+    /// What the store needs once a day.
+    ///
+    /// # Errors
+    /// The database cannot be reached: the next day will do.
+    pub(crate) async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        match &self.adapter {
+            Adapter::Sqlite(_) => {}
+            Adapter::Timescale(store) => {
+                if let Some(chunk_hours) = store.maintain(now).await? {
+                    info!(chunk_hours, "chunk interval follows the readings' rate");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Finishes what is queued and closes the store; calls after it fail.
@@ -102,7 +126,42 @@ impl Storage {
             Adapter::Sqlite(store) => {
                 tokio::task::spawn_blocking(move || store.close()).await??;
             }
+            Adapter::Timescale(store) => store.close().await,
         }
         Ok(())
     }
+}
+
+/// The settings of TimescaleDB as configured.
+///
+/// # Errors
+/// The password file cannot be read.
+pub(crate) fn settings(config: &StoreConfig) -> Result<TimescaleSettings> {
+    Ok(TimescaleSettings {
+        url: config.url.clone(),
+        password: secret_file(&config.password_file, "store.password_file")?,
+        ca_file: Some(config.ca_file.clone()).filter(|path| !path.as_os_str().is_empty()),
+        schema: config.schema.clone(),
+        pool_max: config.pool_max,
+        statement_timeout: Duration::from_secs(u64::from(config.statement_timeout_s)),
+        chunk_interval: match config.chunk_interval_hours {
+            config::ChunkInterval::Hours(hours) => ChunkInterval::Hours(hours),
+            config::ChunkInterval::Named(config::Auto::Auto) => ChunkInterval::Auto,
+        },
+        compress_after: unless_0(config.compress_after_hours, 3_600),
+        retention: Retention {
+            raw: unless_0(config.retention_raw_days, DAY_S),
+            minute: unless_0(config.retention_1m_days, DAY_S),
+            hour: unless_0(config.retention_1h_days, DAY_S),
+            day: unless_0(config.retention_1d_days, DAY_S),
+        },
+        plain_postgres: config.plain_postgres,
+        ..TimescaleSettings::default()
+    })
+}
+
+const DAY_S: u64 = 86_400;
+
+fn unless_0(n: u32, unit_s: u64) -> Option<Duration> {
+    (n > 0).then(|| Duration::from_secs(u64::from(n) * unit_s))
 }

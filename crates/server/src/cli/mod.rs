@@ -5,6 +5,7 @@ mod config;
 mod dead_letters;
 mod demo;
 mod device;
+mod doctor;
 mod export;
 mod import;
 mod instance;
@@ -55,6 +56,8 @@ enum Command {
     Report(report::ReportCommand),
     /// Show the messages that were refused, and why.
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// Check configuration, broker, store, disk, models and the running service; each failure names its fix.
+    Doctor(doctor::DoctorArgs),
     /// Write telemetry, events, alarms and tickets to files.
     Export(export::ExportArgs),
     /// Read recorded telemetry into the store; it is not scored.
@@ -96,7 +99,7 @@ const AZURE_HOME: &str = "forecare-azure-pdm";
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     match execute(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -104,7 +107,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn execute(command: Command) -> Result<()> {
+fn execute(command: Command) -> Result<ExitCode> {
     // The process-wide TLS provider; a second call would be our own mistake.
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -120,12 +123,14 @@ fn execute(command: Command) -> Result<()> {
         Command::Replay(command) => runtime.block_on(replay::run(command)),
         Command::Report(command) => runtime.block_on(report::run(command)),
         Command::DeadLetters(args) => runtime.block_on(dead_letters::run(args)),
+        Command::Doctor(args) => return runtime.block_on(doctor::run(args)),
         Command::Export(args) => runtime.block_on(export::run(args)),
         Command::Import(args) => runtime.block_on(import::run(args)),
         Command::Device(command) => runtime.block_on(device::run(command)),
         Command::Config(command) => config::run(command),
         Command::Bench(command) => runtime.block_on(bench::run(command)),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Log lines go to standard error, so that results on standard output can be piped.

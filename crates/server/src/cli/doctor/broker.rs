@@ -1,0 +1,170 @@
+//! The broker: reached, let in, allowed to read.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use forecare_ingest::{ExternalBroker, IngestStats};
+
+use super::{Findings, Patient};
+use crate::app::external_config;
+use crate::clock::SystemClock;
+
+const CHECK: &str = "broker";
+/// Longest wait for connection and subscription.
+const ANSWER_MAX: Duration = Duration::from_secs(8);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+pub(super) async fn examine(patient: &Patient, findings: &mut Findings) {
+    if patient.config.mqtt.url.is_empty() {
+        embedded(patient, findings);
+    } else {
+        external(patient, findings).await;
+    }
+}
+
+fn embedded(patient: &Patient, findings: &mut Findings) {
+    let listen = patient.config.mqtt.listen;
+    if patient.running {
+        if listen.port() == 0 {
+            findings.ok(CHECK, "embedded, on a port that the service chose");
+        } else if answers(listen) {
+            findings.ok(CHECK, format!("embedded, takes connections on {listen}"));
+        } else {
+            findings.fail(
+                CHECK,
+                format!("the running service takes no connection on mqtt.listen = {listen}"),
+                "see its log; if it was started with another configuration, name that with --config",
+            );
+        }
+    } else if listen.port() != 0 && answers(listen) {
+        findings.fail(
+            CHECK,
+            format!("another program listens on mqtt.listen = {listen}"),
+            "stop it, or set mqtt.listen to another port",
+        );
+    } else {
+        findings.ok(CHECK, format!("embedded, will listen on {listen}"));
+    }
+    if !listen.ip().is_loopback() {
+        findings.warn(
+            CHECK,
+            format!("{listen}: passwords and readings cross the network unencrypted"),
+            "keep the embedded broker on 127.0.0.1, and put a broker with TLS before it (mqtt.url = mqtts://…)",
+        );
+    }
+}
+
+/// Somebody listens there.
+pub(super) fn answers(address: SocketAddr) -> bool {
+    // An unspecified address is reached on loopback.
+    let address = if address.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], address.port()))
+    } else {
+        address
+    };
+    TcpStream::connect_timeout(&address, Duration::from_secs(2)).is_ok()
+}
+
+/// Connects as the service would, with a client id of its own: the same one would throw the service out.
+async fn external(patient: &Patient, findings: &mut Findings) {
+    let mut config = match external_config(&patient.config) {
+        Ok(config) => config,
+        Err(error) => return findings.failed(CHECK, &error),
+    };
+    config.client_id = format!("{}-doctor-{}", config.client_id, std::process::id());
+    // The broker is to forget this session at once.
+    config.session_expiry = Duration::from_secs(1);
+    let topics = config.topics.join(", ");
+    let address = shown(&config.url);
+    let stats = Arc::new(IngestStats::default());
+    let connected = ExternalBroker::connect(config, Arc::new(SystemClock), Arc::clone(&stats));
+    // The source is kept to the end: without it the connection is given up.
+    let (broker, _source) = match connected {
+        Ok(connection) => connection,
+        Err(error) => return findings.failed(CHECK, &error.into()),
+    };
+    let waiting = async {
+        loop {
+            if stats.connected() {
+                return Ok(());
+            }
+            if let Some(error) = stats.last_error() {
+                return Err(error);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let outcome = tokio::time::timeout(ANSWER_MAX, waiting).await;
+    drop(broker);
+    match outcome {
+        Ok(Ok(())) => findings.ok(
+            CHECK,
+            format!("{address}: let in, may read {topics} at QoS 1"),
+        ),
+        Ok(Err(error)) => {
+            let fix = fix(&error);
+            findings.fail(CHECK, format!("{address}: {error}"), fix);
+        }
+        Err(_) => findings.fail(
+            CHECK,
+            format!("{address} did not answer within {} s", ANSWER_MAX.as_secs()),
+            "see that it runs and that no firewall is in between",
+        ),
+    }
+    if !address.starts_with("mqtts")
+        && !address.contains("//127.")
+        && !address.contains("//localhost")
+    {
+        findings.warn(
+            CHECK,
+            format!("{address}: passwords and readings cross the network unencrypted"),
+            "use mqtts:// with mqtt.ca_file",
+        );
+    }
+}
+
+fn fix(error: &str) -> &'static str {
+    let error = error.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| error.contains(word));
+    if says(&["subscription"]) {
+        "allow this user to read the topics in the broker's access list, or correct mqtt.topics"
+    } else if says(&[
+        "badusernamepassword",
+        "notauthorized",
+        "bad user name",
+        "not authorized",
+    ]) {
+        "correct mqtt.username and mqtt.password_file, or let the user in at the broker"
+    } else if says(&["certificate", "tls"]) {
+        "name the PEM file of the authority that signed the broker's certificate as mqtt.ca_file, and the host in mqtt.url as the certificate does"
+    } else if says(&["lookup", "resolve", "name or service"]) {
+        "correct the host name in mqtt.url"
+    } else {
+        "see that the broker runs, and that mqtt.url names its host and port"
+    }
+}
+
+/// The address without its credentials.
+fn shown(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            format!(
+                "{scheme}://{}",
+                rest.rsplit_once('@').map_or(rest, |(_, place)| place)
+            )
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        assert_eq!(shown("mqtts://me:p@ss@host:8883"), "mqtts://host:8883");
+        assert_eq!(shown("mqtt://host"), "mqtt://host");
+    }
+}

@@ -1,0 +1,237 @@
+//! Directory, secrets, models, disk.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::{Findings, Patient};
+use crate::models;
+
+/// Below this share of a disk, or of bytes, free: a warning.
+const FREE_SHARE_WARN: f64 = 0.1;
+const FREE_BYTES_WARN: u64 = 2 << 30;
+/// Below this: nothing can be promised any more.
+const FREE_BYTES_FAIL: u64 = 256 << 20;
+
+pub(super) fn examine(patient: &Patient, findings: &mut Findings) {
+    home(patient, findings);
+    secrets(patient, findings);
+    models(patient, findings);
+    disk("disk", &patient.home, findings);
+    spill(patient, findings);
+}
+
+fn home(patient: &Patient, findings: &mut Findings) {
+    let dir = &patient.home;
+    if !dir.is_dir() {
+        findings.warn(
+            "home",
+            format!("there is no instance in {} yet", dir.display()),
+            "start `forecare serve`, or name the instance's directory with --home DIR",
+        );
+        return;
+    }
+    // As a new file: the lock and the token may be another user's and still readable.
+    match tempfile_in(dir) {
+        Ok(()) => findings.ok(
+            "home",
+            format!(
+                "{}, {}",
+                dir.display(),
+                if patient.running {
+                    "a service runs in it"
+                } else {
+                    "no service runs in it"
+                }
+            ),
+        ),
+        Err(error) => findings.fail(
+            "home",
+            format!("{} cannot be written: {error}", dir.display()),
+            "give the service's user write permission, or run this as that user",
+        ),
+    }
+}
+
+fn tempfile_in(dir: &Path) -> std::io::Result<()> {
+    let path = dir.join(format!(".doctor-{}", std::process::id()));
+    drop(File::create(&path)?);
+    std::fs::remove_file(path)
+}
+
+fn secrets(patient: &Patient, findings: &mut Findings) {
+    let config = &patient.config;
+    let mut n_private = 0;
+    let token = patient.home.join("token");
+    for (path, key) in [
+        (token.as_path(), "the API token"),
+        (config.mqtt.password_file.as_path(), "mqtt.password_file"),
+        (config.store.password_file.as_path(), "store.password_file"),
+    ] {
+        let named = !path.as_os_str().is_empty();
+        if !named || (path == token && !path.exists()) {
+            continue;
+        }
+        match File::open(path) {
+            Err(error) => findings.fail(
+                "secrets",
+                format!("{key}: {} cannot be read: {error}", path.display()),
+                "give the service's user read permission, or correct the path",
+            ),
+            Ok(_) if is_open_to_others(path) => findings.warn(
+                "secrets",
+                format!("{key}: other users can read {}", path.display()),
+                format!("chmod 600 {}", path.display()),
+            ),
+            Ok(_) => n_private += 1,
+        }
+    }
+    if let Some(file) = &patient.config_file
+        && holds_password(&config.store.url)
+        && is_open_to_others(file)
+    {
+        findings.warn(
+            "secrets",
+            format!(
+                "store.url holds a password, and other users can read {}",
+                file.display()
+            ),
+            format!(
+                "chmod 600 {}, or move it into a file and name that as store.password_file",
+                file.display()
+            ),
+        );
+    }
+    if n_private > 0 {
+        findings.ok(
+            "secrets",
+            format!("{n_private} files, readable by their owner only"),
+        );
+    }
+}
+
+/// `scheme://user:password@host`.
+fn holds_password(url: &str) -> bool {
+    url.split_once("://")
+        .and_then(|(_, rest)| rest.rsplit_once('@'))
+        .is_some_and(|(user, _)| user.contains(':'))
+}
+
+#[cfg(unix)]
+fn is_open_to_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_path: &Path) -> bool {
+    false
+}
+
+fn models(patient: &Patient, findings: &mut Findings) {
+    let dir = if patient.config.models.dir.as_os_str().is_empty() {
+        patient.home.join("models")
+    } else {
+        patient.config.models.dir.clone()
+    };
+    match models::load(&dir, &patient.catalogue) {
+        Err(error) => findings.failed("models", &error),
+        Ok(models) if models.is_empty() => findings.ok(
+            "models",
+            "none: the detectors work alone (`forecare train` learns one)",
+        ),
+        Ok(models) => {
+            let classes: Vec<&str> = models.iter().map(|m| m.class().as_str()).collect();
+            findings.ok(
+                "models",
+                format!("{} fit their classes: {}", models.len(), classes.join(", ")),
+            );
+        }
+    }
+}
+
+fn spill(patient: &Patient, findings: &mut Findings) {
+    let config = &patient.config.spill;
+    let dir = if config.dir.as_os_str().is_empty() {
+        patient.home.join("spill")
+    } else {
+        disk("spill", &config.dir, findings);
+        config.dir.clone()
+    };
+    let bytes: u64 = std::fs::read_dir(&dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.metadata().ok())
+        .map(|file| file.len())
+        .sum();
+    let text = format!(
+        "at most {} MiB wait on disk for the store, of {}",
+        bytes >> 20,
+        config.bytes_max >> 20
+    );
+    if bytes > config.bytes_max / 2 {
+        findings.warn(
+            "spill",
+            text,
+            "see why the store takes nothing, or too little; when it is full publishers wait",
+        );
+    } else {
+        findings.ok("spill", text);
+    }
+}
+
+/// Free space where `path` lies, or will.
+fn disk(check: &'static str, path: &Path, findings: &mut Findings) {
+    let Some(there) = path.ancestors().find(|p| p.is_dir()) else {
+        return;
+    };
+    let Some((free, total)) = space(there) else {
+        findings.warn(
+            check,
+            format!("free space at {} cannot be told", there.display()),
+            "look at it by hand (df)",
+        );
+        return;
+    };
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    let (share, gib) = (
+        free as f64 / total.max(1) as f64,
+        free as f64 / f64::from(1 << 30),
+    );
+    let text = format!(
+        "{gib:.1} GiB free at {} ({:.0} %)",
+        path.display(),
+        share * 100.0
+    );
+    let fix = "free space, or move it to a larger disk";
+    if free < FREE_BYTES_FAIL {
+        findings.fail(check, text, fix);
+    } else if free < FREE_BYTES_WARN || share < FREE_SHARE_WARN {
+        findings.warn(check, text, fix);
+    } else {
+        findings.ok(check, text);
+    }
+}
+
+/// Bytes free for this user, and in all.
+#[cfg(unix)]
+fn space(path: &Path) -> Option<(u64, u64)> {
+    let at = rustix::fs::statvfs(path).ok()?;
+    Some((at.f_bavail * at.f_frsize, at.f_blocks * at.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn space(_path: &Path) -> Option<(u64, u64)> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_seen() {
+        assert!(holds_password("postgres://me:secret@host/db"));
+        assert!(!holds_password("postgres://me@host:5432/db"));
+        assert!(!holds_password("postgres://host/db"));
+    }
+}

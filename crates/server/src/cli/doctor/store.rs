@@ -1,0 +1,77 @@
+//! The store: whole, of this program's schema, its books in order.
+
+use forecare_domain::Clock;
+use forecare_store_sqlite::SqliteStore;
+use forecare_store_timescale::{FindingVerdict, TimescaleStore};
+
+use super::{Findings, Level, Patient};
+use crate::clock::SystemClock;
+use crate::home::DATABASE;
+use crate::storage::settings;
+
+const CHECK: &str = "store";
+
+pub(super) async fn examine(patient: &Patient, findings: &mut Findings) {
+    if patient.config.store.url.is_empty() {
+        sqlite(patient, findings).await;
+    } else {
+        timescale(patient, findings).await;
+    }
+}
+
+/// Opens the database as the service would, so that whatever would end its start is seen.
+async fn timescale(patient: &Patient, findings: &mut Findings) {
+    let settings = match settings(&patient.config.store) {
+        Ok(settings) => settings,
+        Err(error) => return findings.failed(CHECK, &error),
+    };
+    let opened = TimescaleStore::open(settings, &patient.catalogue, SystemClock.now()).await;
+    let store = match opened {
+        Ok(store) => store,
+        // Its sources are part of the text already.
+        Err(error) => return findings.push(CHECK, Level::Fail, error.to_string(), None),
+    };
+    findings.ok(CHECK, "TimescaleDB, as configured");
+    for finding in store.examine(SystemClock.now()).await {
+        let level = match finding.verdict {
+            FindingVerdict::Ok => Level::Ok,
+            FindingVerdict::Warn => Level::Warn,
+            FindingVerdict::Fail => Level::Fail,
+        };
+        findings.push(finding.name, level, finding.what, finding.fix);
+    }
+    store.close().await;
+}
+
+async fn sqlite(patient: &Patient, findings: &mut Findings) {
+    let file = patient.home.join(DATABASE);
+    if !file.is_file() {
+        findings.ok(CHECK, "SQLite, made at the first start");
+        return;
+    }
+    let opened = SqliteStore::open(&file, &patient.catalogue, SystemClock.now());
+    let store = match opened {
+        Ok(store) => store,
+        Err(error) => return findings.failed(CHECK, &error.into()),
+    };
+    match store.check().await {
+        Ok(()) => {
+            let bytes = std::fs::metadata(&file).map_or(0, |m| m.len());
+            findings.ok(
+                CHECK,
+                format!(
+                    "SQLite, {} MiB, every page and index whole, stock equals its ledger",
+                    bytes >> 20
+                ),
+            );
+        }
+        Err(error) => findings.fail(
+            CHECK,
+            format!("{:#}", anyhow::Error::from(error)),
+            "stop the service and restore the file from a backup",
+        ),
+    }
+    if let Err(error) = store.close() {
+        findings.failed(CHECK, &error.into());
+    }
+}
