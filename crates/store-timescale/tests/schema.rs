@@ -13,10 +13,15 @@ use std::time::Duration;
 
 use forecare_catalogue::Catalogue;
 use forecare_store::conformance::fixtures::{
-    ALL, bearings, catalogue, commit, device, hour, metric, ms, receipt, register, row, with_extra,
+    ALL, bearings, commit, device, hour, metric, ms, receipt, register, row, with_extra,
 };
-use forecare_store::{CommitReceipt, HEALTH_METRIC, ScoredRow, Series, Store, TelemetryQuery};
-use forecare_store_timescale::{ChunkInterval, Retention, TimescaleSettings, TimescaleStore};
+use forecare_store::{
+    CommitReceipt, Credential, CredentialRole, Fill, HEALTH_METRIC, ScoredRow, Series, Store,
+    TelemetryQuery,
+};
+use forecare_store_timescale::{
+    ChunkInterval, Finding, FindingVerdict, Retention, TimescaleSettings, TimescaleStore,
+};
 use forecare_test_databases::{Postgres, Timescale};
 use support::{fresh_plain, fresh_timescale, open, refusal, shared};
 
@@ -137,7 +142,8 @@ async fn a_metric_that_enters_the_catalogue_takes_its_readings_along() {
         let at = async |metrics: &[&str]| -> Arc<dyn Store> {
             let catalogue = catalogue_with(metrics);
             let store = TimescaleStore::open(settings.clone(), &catalogue, hour(0)).await;
-            Arc::new(store.unwrap())
+            let store: Arc<dyn Store> = Arc::new(store.unwrap());
+            store
         };
         let one = |ts, values: &[Option<f64>], extra: &[(&str, f64)]| -> ScoredRow {
             let mut row = with_extra(row(0, ts, [None; 3]), extra);
@@ -216,6 +222,7 @@ fn query(metrics: &[&str], from_ms: i64, to_ms: i64, points: usize) -> Telemetry
         from: ms(from_ms),
         to: ms(to_ms),
         points,
+        fill: Fill::None,
     }
 }
 
@@ -427,7 +434,9 @@ async fn each_level_is_kept_as_long_as_asked() {
     register(&store, 2).await;
     // Long ago.
     commit_all(&store, history(30)).await;
-    let days = query(&["vibration"], 0, 48 * HOUR_MS, 2);
+    // Whole days of UTC, as the aggregates have them.
+    let midnight = -(hour(0).as_millis() % (24 * HOUR_MS));
+    let days = query(&["vibration"], midnight, midnight + 72 * HOUR_MS, 3);
     // What was stored long ago lies beyond what the policies look at: brought in by hand, as after an import.
     for level in ["1m", "1h", "1d"] {
         let view = format!("{}.telemetry_1_g0_{level}", settings.schema);
@@ -445,6 +454,85 @@ async fn each_level_is_kept_as_long_as_asked() {
     let by_hour = "SELECT sum(n_rows) FROM telemetry_1_g0_1h";
     assert_eq!(sql(&settings.schema, by_hour), (30 * 60 * 2).to_string());
     assert_same(&store.telemetry(&days).await.unwrap(), &before, "dropped");
+}
+
+async fn aggregates(store: &TimescaleStore) -> Finding {
+    let findings = store.examine(hour(48)).await;
+    let of_aggregates = findings.into_iter().find(|f| f.name == "aggregates");
+    of_aggregates.unwrap()
+}
+
+#[tokio::test]
+async fn an_aggregate_that_differs_from_the_readings_is_found() {
+    let settings = fresh_timescale();
+    let store = Arc::new(open(&settings).await.unwrap());
+    let port: Arc<dyn Store> = store.clone();
+    register(&port, 2).await;
+    commit_all(&port, history(60)).await;
+    refresh(&settings.schema);
+    let finding = aggregates(&store).await;
+    assert_eq!(finding.verdict, FindingVerdict::Ok, "{finding:?}");
+    let table =
+        "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)
+        FROM timescaledb_information.continuous_aggregates
+        WHERE view_schema = current_schema() AND view_name = 'telemetry_1_g0_1h'";
+    let table = sql(&settings.schema, table);
+    let bucket = |change: &str| {
+        let one = format!("SELECT max(ts) FROM {table} WHERE ts < '2025-06-17 12:00'");
+        let change = format!("UPDATE {table} SET {change} WHERE device_no = 1 AND ts = ({one})");
+        sql(&settings.schema, &change);
+    };
+    bucket("n_rows = n_rows - 1, m0_n = m0_n - 1");
+    let finding = aggregates(&store).await;
+    assert_ne!(finding.verdict, FindingVerdict::Ok, "{finding:?}");
+    assert!(finding.what.contains("1h"), "{finding:?}");
+    let fix = finding.fix.unwrap();
+    assert!(fix.contains("refresh_continuous_aggregate"), "{fix}");
+    bucket("n_rows = n_rows + 1, m0_n = m0_n + 1");
+    assert_eq!(aggregates(&store).await.verdict, FindingVerdict::Ok);
+}
+
+#[tokio::test]
+async fn the_reading_role_reads_every_view_and_no_table() {
+    for settings in [fresh_plain(), fresh_timescale()] {
+        let store = shared(&settings).await;
+        register(&store, 1).await;
+        commit(&store, vec![row(0, 1, [Some(1.5), None, None])]).await;
+        let credential = Credential {
+            username: "grafana".to_owned(),
+            role: CredentialRole::Api,
+            secret_sha256: "0".repeat(64),
+        };
+        store.put_credential(credential).await.unwrap();
+        let schema = settings.schema.clone();
+        let database = settings.url.rsplit('/').next().unwrap().to_owned();
+        let is_plain = settings.plain_postgres;
+        let sql = |text: &str| {
+            let text = format!("SET search_path = {schema}, public; {text}");
+            if is_plain {
+                Postgres::shared().sql(&database, &text)
+            } else {
+                Timescale::shared().sql(&text)
+            }
+        };
+        let views = "SELECT viewname FROM pg_views WHERE schemaname = current_schema() AND viewname LIKE 'v\\_%'";
+        let views = sql(views);
+        for name in ["v_telemetry", "v_health", "v_tickets", "v_parts", "v_kpis"] {
+            assert!(views.lines().any(|v| v == name), "no {name} in: {views}");
+        }
+        for view in views.lines() {
+            sql(&format!(
+                "SET ROLE forecare_read; SELECT count(*) FROM {view}"
+            ));
+        }
+        let open_tables = "SELECT string_agg(tablename, ', ') FROM pg_tables WHERE schemaname = current_schema()
+            AND has_table_privilege('forecare_read', format('%I.%I', schemaname, tablename), 'SELECT, INSERT, UPDATE, DELETE')";
+        assert_eq!(sql(open_tables), "");
+        let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'credentials'";
+        assert_eq!(sql(tables), "1");
+        let read = "SET ROLE forecare_read; SELECT device, metric, value FROM v_telemetry WHERE metric <> 'health'";
+        assert_eq!(sql(read), "pump-0|vibration|1.5");
+    }
 }
 
 #[tokio::test]

@@ -199,7 +199,6 @@ impl Postgres {
     }
 
     /// Runs SQL as the superuser; the result's values, a row a line, separated by `|`.
-    // The result of a command is nothing to look at.
     #[allow(clippy::must_use_candidate, reason = "many statements have no result")]
     pub fn sql(&self, database: &str, sql: &str) -> String {
         psql(&self.url_of(database), sql)

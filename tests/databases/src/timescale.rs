@@ -69,7 +69,7 @@ impl Timescale {
     }
 
     /// Runs SQL as the superuser; the result's values, a row a line, separated by `|`.
-    #[must_use]
+    #[allow(clippy::must_use_candidate, reason = "many statements have no result")]
     pub fn sql(&self, sql: &str) -> String {
         psql(&self.url(), sql)
     }
