@@ -505,11 +505,13 @@ impl Reader<'_> {
         let Some(generation) = wanted.first().map(|w| w.generation) else {
             return Ok(());
         };
-        let oldest = [
-            self.oldest(&class.table()).await?,
-            self.oldest(&class.aggregate(Level::Minute, generation)).await?,
-            self.oldest(&class.aggregate(Level::Hour, generation)).await?,
-        ];
+        // A level that was never computed, or not from the beginning, has lost nothing that a finer one has.
+        let rows = self.oldest(&class.table()).await?;
+        let minutes = class.aggregate(Level::Minute, generation);
+        let minutes = self.oldest(&minutes).await?.min(rows);
+        let hours = class.aggregate(Level::Hour, generation);
+        let hours = self.oldest(&hours).await?.min(minutes);
+        let oldest = [rows, minutes, hours];
         let stale = match level {
             Some(level) => self.stale(&class.aggregate(level, generation)).await?,
             None => Vec::new(),
