@@ -90,7 +90,7 @@ type Items = HashMap<(PartNumber, DepotName), StockItem>;
 /// The item, empty where nothing was ever booked or reserved of it.
 fn take(known: &mut Items, part: &PartNumber, depot: &DepotName) -> StockItem {
     let key = (part.clone(), depot.clone());
-    known.remove(&key).unwrap_or_else(|| StockItem {
+    known.remove(&key).unwrap_or(StockItem {
         part: key.0,
         depot: key.1,
         on_hand: 0,
