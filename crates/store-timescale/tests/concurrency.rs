@@ -41,10 +41,12 @@ async fn sixty_four_clients_of_four_programs_oversell_nothing() {
                 let priority = [Priority::P1, Priority::P2, Priority::P3, Priority::P4][n / 4 % 4];
                 // Two clients, of different programs, want the same ticket.
                 let opened = store.commit_care(opening(n / 2, need(1, priority))).await;
-                let ticket = match opened.unwrap() {
-                    CareOutcome::Opened { ticket, .. } => *ticket,
-                    CareOutcome::AlreadyOpen(_) => return 0,
-                    other => panic!("{other:?}"),
+                let opened = opened.unwrap();
+                if matches!(opened, CareOutcome::AlreadyOpen(_)) {
+                    return 0;
+                }
+                let CareOutcome::Opened { ticket, .. } = opened else {
+                    panic!("{opened:?}")
                 };
                 match n % 3 {
                     0 => {
