@@ -101,7 +101,7 @@ fn recorded(path: &Path, rows_per_device: usize) {
     let mut text = "device,time,load,motor_current,extra\n".to_owned();
     for device in 0..DEVICES {
         for i in 0..rows_per_device {
-            let ts = 1_767_225_600_000 + i64::try_from(i).unwrap() * 5_000_000 / 2;
+            let ts = 1_577_836_800_000 + i64::try_from(i).unwrap() * 5_000_000 / 2;
             let load = (i as f64 * 0.7 + device as f64).sin() * 50.0 + 50.0;
             let current = if i % 7 == 0 {
                 String::new()
@@ -174,7 +174,7 @@ fn a_file_imported_twice_counts_once_and_what_differs_is_a_conflict() {
         &file,
         format!(
             "device,time,load\npress-0,{},12345\n",
-            Timestamp::from_millis(1_767_225_600_000)
+            Timestamp::from_millis(1_577_836_800_000)
         ),
     )
     .unwrap();
