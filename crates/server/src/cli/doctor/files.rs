@@ -181,9 +181,11 @@ fn spill(patient: &Patient, findings: &mut Findings) {
 
 /// Free space where `path` lies, or will.
 fn disk(check: &'static str, path: &Path, findings: &mut Findings) {
-    let Some(there) = path.ancestors().find(|p| p.is_dir()) else {
-        return;
-    };
+    // A relative path that does not exist yet lies in the working directory.
+    let there = path
+        .ancestors()
+        .find(|p| p.is_dir())
+        .unwrap_or(Path::new("."));
     let Some((free, total)) = space(there) else {
         findings.warn(
             check,
