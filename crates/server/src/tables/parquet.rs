@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use forecare_domain::Row;
 use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical};
-use parquet::column::writer::ColumnWriter;
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::FileReader;
@@ -125,33 +124,27 @@ impl ParquetWriter {
         let mut group = self.writer.next_row_group()?;
         let mut index = 0;
         while let Some(mut column) = group.next_column()? {
-            match column.untyped() {
-                ColumnWriter::ByteArrayColumnWriter(_) if index == 0 => {
-                    column
-                        .typed::<ByteArrayType>()
-                        .write_batch(&self.devices, None, None)?;
-                }
-                ColumnWriter::Int64ColumnWriter(_) => {
-                    column
-                        .typed::<Int64Type>()
-                        .write_batch(&self.times, None, None)?;
-                }
-                ColumnWriter::DoubleColumnWriter(_) => {
-                    let metric = &self.metrics[index - 2];
-                    column.typed::<DoubleType>().write_batch(
+            // In the order of the schema: device, time, the metrics, the rest.
+            match index {
+                0 => column
+                    .typed::<ByteArrayType>()
+                    .write_batch(&self.devices, None, None)?,
+                1 => column
+                    .typed::<Int64Type>()
+                    .write_batch(&self.times, None, None)?,
+                _ => match self.metrics.get(index - 2) {
+                    Some(metric) => column.typed::<DoubleType>().write_batch(
                         &metric.values,
                         Some(&metric.levels),
                         None,
-                    )?;
-                }
-                _ => {
-                    column.typed::<ByteArrayType>().write_batch(
+                    )?,
+                    None => column.typed::<ByteArrayType>().write_batch(
                         &self.extra.values,
                         Some(&self.extra.levels),
                         None,
-                    )?;
-                }
-            }
+                    )?,
+                },
+            };
             column.close()?;
             index += 1;
         }
@@ -245,6 +238,10 @@ impl ParquetReader {
     }
 }
 
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "other kinds are read as their text"
+)]
 fn cell(field: &Field, ticks_per_ms: Option<i64>) -> Cell {
     let instant = |ticks: i64, per_ms: i64| Cell::Millis(ticks.div_euclid(per_ms));
     match field {

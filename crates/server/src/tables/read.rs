@@ -12,6 +12,10 @@ use super::parquet::ParquetReader;
 
 /// What stands in a place of a table.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(
+    not(feature = "parquet"),
+    allow(dead_code, reason = "only Parquet files are typed")
+)]
 pub(crate) enum Cell {
     /// Nothing.
     Empty,

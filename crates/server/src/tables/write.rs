@@ -94,7 +94,7 @@ impl Write for PartialFile {
 /// Writes rows of one class.
 pub(crate) enum TableWriter {
     /// Comma-separated text.
-    Csv(csv::Writer<Text>),
+    Csv(Box<csv::Writer<Text>>),
     /// Parquet.
     #[cfg(feature = "parquet")]
     Parquet(Box<ParquetWriter>),
@@ -154,7 +154,7 @@ impl TableWriter {
                 .chain(names.iter().map(String::as_str))
                 .chain(ends),
         )?;
-        Ok(Self::Csv(writer))
+        Ok(Self::Csv(Box::new(writer)))
     }
 
     /// Writes a row: `values` in the order of the columns, `extra` as JSON where there is any.
