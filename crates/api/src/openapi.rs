@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::auth::COOKIE;
-use crate::dto::{AlarmChangeDto, HealthDto, ReservationDto, TicketDto};
+use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{alarms, assets, devices, ops, parts, records, tickets};
 use crate::stream::{self, LaggedDto};
@@ -24,7 +24,7 @@ use crate::stream::{self, LaggedDto};
             are problem details (RFC 9457). Every POST takes an `Idempotency-Key`.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
     ),
-    components(schemas(Problem, AlarmChangeDto, TicketDto, ReservationDto, HealthDto, LaggedDto)),
+    components(schemas(Problem, AlarmChangeDto, TicketDto, ReservationDto, HealthDto, LaggedDto, FillDto)),
     security(("token" = []), ("session" = [])),
     tags(
         (name = "assets", description = "machines, their health, telemetry and events"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use forecare_domain::AlarmId;
 use futures_util::StreamExt;
 use serde::Serialize;
 use tokio_stream::wrappers::BroadcastStream;
@@ -40,9 +41,22 @@ fn event<T: Serialize>(name: &str, body: &T) -> Event {
         })
 }
 
-fn to_sse(received: Result<StreamEvent, BroadcastStreamRecvError>) -> Event {
+async fn to_sse(app: &App, received: Result<StreamEvent, BroadcastStreamRecvError>) -> Event {
     match received {
-        Ok(StreamEvent::Alarm(change)) => event("alarm", &AlarmChangeDto::from(change)),
+        Ok(StreamEvent::Alarm(change)) => {
+            let mut change = AlarmChangeDto::from(change);
+            // Who reports changes does not know who has seen the episode; the store does.
+            match app
+                .state
+                .store
+                .alarm(&AlarmId(change.alarm.id.clone()))
+                .await
+            {
+                Ok(stored) => change.alarm.acknowledged = stored.acknowledged,
+                Err(error) => tracing::warn!(%error, "alarm on the stream not looked up"),
+            }
+            event("alarm", &change)
+        }
         Ok(StreamEvent::Ticket(ticket)) => event("ticket", &TicketDto::from(&*ticket)),
         Ok(StreamEvent::Reservation(r)) => event("reservation", &ReservationDto::from(r)),
         Ok(StreamEvent::Health(health)) => event("health", &HealthDto::from(health)),
@@ -79,9 +93,10 @@ pub(crate) async fn stream(State(app): State<App>) -> Result<Response, Problem> 
     };
     let events = BroadcastStream::new(app.state.stream.subscribe())
         .take_until(Box::pin(closed))
-        .map(move |received| {
+        .then(move |received| {
+            let app = app.clone();
             let _held_while_streaming = &place;
-            Ok::<_, Infallible>(to_sse(received))
+            async move { Ok::<_, Infallible>(to_sse(&app, received).await) }
         });
     // The first bytes go out at once: a reader knows that it is connected.
     let hello = futures_util::stream::once(async {

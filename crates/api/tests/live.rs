@@ -90,6 +90,32 @@ async fn events_arrive_with_their_types_and_ids() {
 }
 
 #[tokio::test]
+async fn an_alarm_on_the_stream_is_acknowledged_where_somebody_has_seen_it() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let batch = raised(&asset, "bearing-wear", Severity::Critical, now());
+    let alarm = batch.alarms[0].alarm().clone();
+    world.commit(batch).await;
+    let (store, sender) = (world.store.clone(), world.state.stream.clone());
+    let mut stream = connect(router(world.state)).await;
+    read_until(&mut stream, "connected").await;
+    for acknowledged in [false, true] {
+        if acknowledged {
+            let by = forecare_store::forecare();
+            store
+                .acknowledge_alarm(&alarm.id, &by, now())
+                .await
+                .unwrap();
+        }
+        let change = StreamEvent::Alarm(AlarmChange::Escalated(alarm.clone()));
+        sender.send(change).unwrap();
+        let text = read_until(&mut stream, "\n\n").await;
+        let expected = format!("\"acknowledged\":{acknowledged}");
+        assert!(text.contains(&expected), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_reader_is_told_what_it_missed_and_holds_nobody_up() {
     let world = World::new();
     let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;

@@ -226,7 +226,7 @@ async fn telemetry_defaults_to_the_last_day_that_has_data() {
 async fn gaps_of_a_series_are_filled_as_asked() {
     let world = World::new();
     let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
-    let rows = [(0.0, 1.0), (3.0, 7.0)].map(|(hours, value)| ScoredRow {
+    let rows = [(0.0, 1.0), (4.0, 9.0)].map(|(hours, value)| ScoredRow {
         row: Row {
             device: asset.device.clone(),
             ts: now().plus_hours(hours),
@@ -242,20 +242,20 @@ async fn gaps_of_a_series_are_filled_as_asked() {
         })
         .await;
     let router = router(world.state);
-    let path = "/api/v1/assets/pump-1/telemetry?metrics=vibration&points=4\
-        &from=2026-03-02T08:00:00Z&to=2026-03-02T12:00:00Z";
+    let path = "/api/v1/assets/pump-1/telemetry?metrics=vibration&points=5\
+        &from=2026-03-02T08:00:00Z&to=2026-03-02T13:00:00Z";
     for (fill, means, counts) in [
-        ("", json!([1.0, 7.0]), json!([1, 1])),
-        ("&fill=none", json!([1.0, 7.0]), json!([1, 1])),
+        ("", json!([1.0, 9.0]), json!([1, 1])),
+        ("&fill=none", json!([1.0, 9.0]), json!([1, 1])),
         (
             "&fill=previous",
-            json!([1.0, 1.0, 1.0, 7.0]),
-            json!([1, 0, 0, 1]),
+            json!([1.0, 1.0, 1.0, 1.0, 9.0]),
+            json!([1, 0, 0, 0, 1]),
         ),
         (
             "&fill=linear",
-            json!([1.0, 3.0, 5.0, 7.0]),
-            json!([1, 0, 0, 1]),
+            json!([1.0, 3.0, 5.0, 7.0, 9.0]),
+            json!([1, 0, 0, 0, 1]),
         ),
     ] {
         let shown = get(&router, &format!("{path}{fill}")).await.json();

@@ -4,7 +4,8 @@ use forecare_care::{NewTicket, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
 use forecare_store::{
-    CareCommit, CareOutcome, OUTCOMES_KEPT, ReservationWrite, StoreError, TicketWrite, forecare,
+    CareCommit, CareOutcome, DECISIONS_KEPT, OUTCOMES_KEPT, ReservationWrite, StoreError,
+    TicketWrite, forecare,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,10 @@ pub(crate) fn commit_care(
                 decision.device.as_str(),
                 &text::sound_json(decision, "decision")?,
             ])?;
+        conn.prepare_cached(
+            "DELETE FROM decisions WHERE seq <= (SELECT max(seq) FROM decisions) - ?1",
+        )?
+        .execute([DECISIONS_KEPT])?;
     }
     if let Some(label) = &commit.label {
         conn.prepare_cached("INSERT INTO labels (body) VALUES (?1)")?

@@ -7,7 +7,7 @@ use forecare_domain::{
     Rejection, Timestamp,
 };
 use forecare_store::{
-    CONFLICTS_KEPT, CommitBatch, CommitReceipt, Conflict, DEAD_LETTERS_KEPT, NewTask,
+    CONFLICTS_KEPT, CommitBatch, CommitReceipt, Conflict, DEAD_LETTERS_KEPT, EVENTS_KEPT, NewTask,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -79,6 +79,10 @@ pub(crate) fn commit_batch(
     let receipt = commit_rows(conn, layout, known, &batch.rows, &mut refusals)?;
     for event in &batch.events {
         keep_event(conn, event)?;
+    }
+    if !batch.events.is_empty() {
+        conn.prepare_cached("DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?1")?
+            .execute([EVENTS_KEPT])?;
     }
     for status in &batch.statuses {
         conn.prepare_cached(

@@ -378,6 +378,13 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn alarm(&self, id: &AlarmId) -> Result<Alarm, StoreError> {
+        let id = id.clone();
+        self.pool
+            .read("alarm", move |conn, _| query::alarm(conn, &id))
+            .await
+    }
+
     async fn acknowledge_alarm(
         &self,
         id: &AlarmId,

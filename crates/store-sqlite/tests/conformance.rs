@@ -62,6 +62,25 @@ fn old_dead_letters_go_and_their_count_stays() {
     });
 }
 
+#[tokio::test]
+async fn old_events_and_decisions_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalogue = forecare_store::conformance::fixtures::catalogue();
+    let store = Arc::new(SqliteStore::open(directory.path(), &catalogue, hour(0)).unwrap());
+    let file = store.file().to_owned();
+    let skip_to = async |position: i64| {
+        let conn = rusqlite::Connection::open(&file).unwrap();
+        let n = conn
+            .execute(
+                "UPDATE sqlite_sequence SET seq = ?1 WHERE name IN ('events', 'decisions')",
+                [position - 1],
+            )
+            .unwrap();
+        assert_eq!(n, 2);
+    };
+    forecare_store::conformance::records::old_events_and_decisions_go(store, skip_to).await;
+}
+
 /// Beyond the suite, as the model keeps values, not text.
 #[test]
 fn a_record_that_could_not_be_read_back_is_dead_lettered() {

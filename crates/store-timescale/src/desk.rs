@@ -5,7 +5,8 @@ use forecare_care::{NewTicket, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
 use forecare_store::{
-    CareCommit, CareOutcome, OUTCOMES_KEPT, ReservationWrite, StoreError, TicketWrite, forecare,
+    CareCommit, CareOutcome, DECISIONS_KEPT, OUTCOMES_KEPT, ReservationWrite, StoreError,
+    TicketWrite, forecare,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,12 @@ pub(crate) async fn commit_care(
                 &decision.device.as_str(),
                 &text::sound_json(decision, "decision")?,
             ],
+        )
+        .await?;
+        execute(
+            tx,
+            "DELETE FROM decisions WHERE seq <= (SELECT max(seq) FROM decisions) - $1",
+            &[&DECISIONS_KEPT],
         )
         .await?;
     }

@@ -8,7 +8,8 @@ use forecare_domain::{
     Timestamp,
 };
 use forecare_store::{
-    CONFLICTS_KEPT, CommitBatch, CommitReceipt, Conflict, DEAD_LETTERS_KEPT, NewTask, ScoredRow,
+    CONFLICTS_KEPT, CommitBatch, CommitReceipt, Conflict, DEAD_LETTERS_KEPT, EVENTS_KEPT, NewTask,
+    ScoredRow,
 };
 use tokio_postgres::error::SqlState;
 
@@ -16,8 +17,8 @@ use crate::connection::{Pool, Session};
 use crate::fault::{Fault, Outcome};
 use crate::instant::Instant;
 use crate::layout::{Layout, metric_number};
-use crate::rows::{Buffers, Stored, commit_rows};
 use crate::query::execute;
+use crate::rows::{Buffers, Stored, commit_rows};
 use crate::{registry, text};
 
 /// Tries of one batch: each but the first follows on another writer's getting between, or on rows found out.
@@ -105,11 +106,7 @@ impl Known {
         is_newest
     }
 
-    pub(crate) async fn metric(
-        &mut self,
-        tx: &Transaction<'_>,
-        name: &MetricName,
-    ) -> Outcome<i32> {
+    pub(crate) async fn metric(&mut self, tx: &Transaction<'_>, name: &MetricName) -> Outcome<i32> {
         if let Some(number) = self.metrics.get(name) {
             return Ok(*number);
         }
@@ -217,7 +214,8 @@ impl Ingest {
         known_poison: &BTreeMap<usize, String>,
     ) -> Outcome<BTreeMap<usize, String>> {
         let mut found = BTreeMap::new();
-        let mut suspects = vec![0..rows.len()];
+        let all = 0..rows.len();
+        let mut suspects = vec![all];
         while let Some(part) = suspects.pop() {
             if part.is_empty() || (part.len() == 1 && known_poison.contains_key(&part.start)) {
                 continue;
@@ -354,7 +352,12 @@ async fn keep_conflicts(tx: &Transaction<'_>, conflicts: &[Conflict]) -> Outcome
     execute(tx, "INSERT INTO conflicts (device, metric, ts, stored, refused)
              SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::double precision[], $5::double precision[])
              ON CONFLICT DO NOTHING", &[&devices, &metrics, &times, &stored, &refused]).await?;
-    execute(tx, "DELETE FROM conflicts WHERE seq <= (SELECT max(seq) FROM conflicts) - $1", &[&CONFLICTS_KEPT]).await?;
+    execute(
+        tx,
+        "DELETE FROM conflicts WHERE seq <= (SELECT max(seq) FROM conflicts) - $1",
+        &[&CONFLICTS_KEPT],
+    )
+    .await?;
     Ok(())
 }
 
@@ -378,6 +381,12 @@ async fn keep_events(tx: &Transaction<'_>, batch: &CommitBatch) -> Outcome<()> {
     execute(tx, "INSERT INTO events (device, ts, code, component, severity, message)
              SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[])
              ON CONFLICT DO NOTHING", &[&devices, &times, &codes, &components, &severities, &messages]).await?;
+    execute(
+        tx,
+        "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - $1",
+        &[&EVENTS_KEPT],
+    )
+    .await?;
     Ok(())
 }
 
@@ -406,10 +415,15 @@ async fn keep_statuses(tx: &Transaction<'_>, batch: &CommitBatch) -> Outcome<()>
     let devices: Vec<&str> = statuses.iter().map(|s| s.device.as_str()).collect();
     let online: Vec<bool> = statuses.iter().map(|s| s.online).collect();
     let times: Vec<Instant> = statuses.iter().map(|s| Instant(s.at)).collect();
-    execute(tx, "INSERT INTO statuses (device, online, at)
+    execute(
+        tx,
+        "INSERT INTO statuses (device, online, at)
              SELECT * FROM unnest($1::text[], $2::boolean[], $3::timestamptz[])
              ON CONFLICT (device) DO UPDATE SET online = excluded.online, at = excluded.at
-             WHERE excluded.at >= statuses.at", &[&devices, &online, &times]).await?;
+             WHERE excluded.at >= statuses.at",
+        &[&devices, &online, &times],
+    )
+    .await?;
     Ok(())
 }
 
@@ -511,7 +525,12 @@ async fn keep_tasks(
     if bodies.is_empty() {
         return Ok(());
     }
-    execute(tx, "INSERT INTO care_tasks (body) SELECT b::json FROM unnest($1::text[]) AS k (b)", &[&bodies]).await?;
+    execute(
+        tx,
+        "INSERT INTO care_tasks (body) SELECT b::json FROM unnest($1::text[]) AS k (b)",
+        &[&bodies],
+    )
+    .await?;
     Ok(())
 }
 
@@ -520,9 +539,15 @@ async fn keep_rejections(tx: &Transaction<'_>, rejections: &[&Rejection]) -> Out
         return Ok(());
     }
     let times: Vec<Instant> = rejections.iter().map(|r| Instant(r.received_at)).collect();
-    let topics: Vec<_> = rejections.iter().map(|r| text::storable(&r.topic)).collect();
+    let topics: Vec<_> = rejections
+        .iter()
+        .map(|r| text::storable(&r.topic))
+        .collect();
     let reasons: Vec<&str> = rejections.iter().map(|r| r.reason.label()).collect();
-    let details: Vec<_> = rejections.iter().map(|r| text::storable(&r.detail)).collect();
+    let details: Vec<_> = rejections
+        .iter()
+        .map(|r| text::storable(&r.detail))
+        .collect();
     let payloads: Vec<&[u8]> = rejections.iter().map(|r| r.payload.as_slice()).collect();
     let lengths: Vec<i64> = rejections
         .iter()
@@ -535,8 +560,18 @@ async fn keep_rejections(tx: &Transaction<'_>, rejections: &[&Rejection]) -> Out
         *counts.entry(reason).or_insert(0) += 1;
     }
     let (reasons, counts): (Vec<&str>, Vec<i64>) = counts.into_iter().unzip();
-    execute(tx, "INSERT INTO rejection_counts (reason, n) SELECT * FROM unnest($1::text[], $2::bigint[])
-             ON CONFLICT (reason) DO UPDATE SET n = rejection_counts.n + excluded.n", &[&reasons, &counts]).await?;
-    execute(tx, "DELETE FROM dead_letters WHERE seq <= (SELECT max(seq) FROM dead_letters) - $1", &[&DEAD_LETTERS_KEPT]).await?;
+    execute(
+        tx,
+        "INSERT INTO rejection_counts (reason, n) SELECT * FROM unnest($1::text[], $2::bigint[])
+             ON CONFLICT (reason) DO UPDATE SET n = rejection_counts.n + excluded.n",
+        &[&reasons, &counts],
+    )
+    .await?;
+    execute(
+        tx,
+        "DELETE FROM dead_letters WHERE seq <= (SELECT max(seq) FROM dead_letters) - $1",
+        &[&DEAD_LETTERS_KEPT],
+    )
+    .await?;
     Ok(())
 }

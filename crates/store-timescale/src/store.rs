@@ -349,6 +349,10 @@ impl Store for TimescaleStore {
         read!(self, "alarms", |tx| query::alarms(tx, filter, page))
     }
 
+    async fn alarm(&self, id: &AlarmId) -> Result<Alarm, StoreError> {
+        read!(self, "alarm", |tx| query::alarm(tx, id))
+    }
+
     async fn acknowledge_alarm(
         &self,
         id: &AlarmId,

@@ -36,6 +36,7 @@ mod plain {
         AlarmFilter, CommitBatch, DEAD_LETTERS_KEPT, NewTask, PageRequest, Store,
     };
     use forecare_store_timescale::TimescaleStore;
+    use forecare_test_databases::Postgres;
 
     async fn make(catalogue: Catalogue, now: Timestamp) -> (Arc<dyn Store>, ()) {
         let settings = super::support::fresh_plain();
@@ -81,6 +82,23 @@ mod plain {
             let counts = [(RejectReason::TooDeep, n as u64)];
             assert_eq!(store.rejection_counts().await.unwrap(), counts);
         });
+    }
+
+    #[tokio::test]
+    async fn old_events_and_decisions_go() {
+        let cluster = Postgres::shared();
+        let database = cluster.database();
+        let settings = super::support::plain(cluster.url_of(&database));
+        let store = super::support::shared(&settings).await;
+        let skip_to = async |position: i64| {
+            for table in ["events", "decisions"] {
+                let sql = format!(
+                    "ALTER TABLE forecare.{table} ALTER COLUMN seq RESTART WITH {position}"
+                );
+                assert_eq!(cluster.sql(&database, &sql), "");
+            }
+        };
+        forecare_store::conformance::records::old_events_and_decisions_go(store, skip_to).await;
     }
 
     /// Beyond the suite, as the model keeps values, not text.

@@ -22,6 +22,10 @@ pub const RANGE_ROWS_MAX: u64 = 5_000_000;
 pub const DEAD_LETTERS_KEPT: i64 = 100_000;
 /// Conflicts kept; the oldest go first.
 pub const CONFLICTS_KEPT: i64 = 100_000;
+/// Device events kept; the oldest go first. One older than these, sent again, counts as new.
+pub const EVENTS_KEPT: i64 = 1_000_000;
+/// Decisions kept; the oldest go first. A ticket has its own copy of the one that opened it.
+pub const DECISIONS_KEPT: i64 = 1_000_000;
 /// Outcomes of idempotency keys kept; the oldest go first. A key older than these counts as new.
 pub const OUTCOMES_KEPT: i64 = 100_000;
 /// Bytes of a refused row kept as the dead letter's payload.

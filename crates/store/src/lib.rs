@@ -7,8 +7,9 @@ mod memory;
 mod port;
 
 pub use agreed::{
-    CONFLICTS_KEPT, DEAD_LETTERS_KEPT, OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX,
-    ROWS_MAX, forecare, initial_stock, need_of_victim, refusal, refused,
+    CONFLICTS_KEPT, DEAD_LETTERS_KEPT, DECISIONS_KEPT, EVENTS_KEPT, OUTCOMES_KEPT,
+    PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, forecare, initial_stock,
+    need_of_victim, refusal, refused,
 };
 pub use memory::MemoryStore;
 pub use port::{

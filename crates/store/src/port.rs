@@ -600,6 +600,8 @@ pub trait Store: Send + Sync {
         filter: &AlarmFilter,
         page: PageRequest,
     ) -> Result<Vec<Paged<Alarm>>, StoreError>;
+    /// One episode.
+    async fn alarm(&self, id: &AlarmId) -> Result<Alarm, StoreError>;
     /// Marks an episode as seen; returns it.
     async fn acknowledge_alarm(
         &self,

@@ -7,10 +7,10 @@ use forecare_domain::{
     Rejection, Severity,
 };
 
-use super::fixtures::{ALL, alarm, asset, device, health, hour, items, register};
+use super::fixtures::{ALL, alarm, asset, decision, device, health, hour, items, register};
 use crate::{
-    AlarmFilter, Checkpoint, CommitBatch, Credential, CredentialRole, MaintenanceWindow,
-    PageRequest, Store, StoreError, forecare,
+    AlarmFilter, CareCommit, Checkpoint, CommitBatch, Credential, CredentialRole, DECISIONS_KEPT,
+    EVENTS_KEPT, MaintenanceWindow, PageRequest, Store, StoreError, forecare,
 };
 
 fn rejection(n: usize, reason: RejectReason) -> Rejection {
@@ -84,6 +84,45 @@ pub async fn events_are_kept_once(store: Arc<dyn Store>) {
     assert_eq!(all, [event(1, "E2"), of_component.clone(), event(0, "E1")]);
     let of_one = items(store.events(Some(&device(0)), ALL).await.unwrap());
     assert_eq!(of_one, [of_component, event(0, "E1")]);
+}
+
+/// Beyond the suite, as the model keeps everything: of events and decisions the newest are kept. `skip_to`
+/// makes a position the next one of both.
+pub async fn old_events_and_decisions_go(store: Arc<dyn Store>, skip_to: impl AsyncFn(i64)) {
+    let add = async |n: i64| {
+        let event = DeviceEvent {
+            device: device(0),
+            ts: hour(n),
+            code: "E1".to_owned(),
+            severity: EventSeverity::Error,
+            component: None,
+            message: String::new(),
+        };
+        let batch = CommitBatch {
+            events: vec![event],
+            ..CommitBatch::default()
+        };
+        store.commit_batch(batch).await.unwrap();
+        let step = CareCommit {
+            decision: Some(decision(0, n)),
+            ..CareCommit::default()
+        };
+        store.commit_care(step).await.unwrap();
+        let events = items(store.events(None, ALL).await.unwrap());
+        let decisions = items(store.decisions(None, ALL).await.unwrap());
+        let events: Vec<_> = events.into_iter().map(|e| e.ts).collect();
+        let decisions: Vec<_> = decisions.into_iter().map(|d| d.at).collect();
+        (events, decisions)
+    };
+    let both = |hours: &[i64]| {
+        let times: Vec<_> = hours.iter().map(|n| hour(*n)).collect();
+        (times.clone(), times)
+    };
+    assert_eq!(EVENTS_KEPT, DECISIONS_KEPT);
+    assert_eq!(add(1).await, both(&[1]));
+    skip_to(EVENTS_KEPT).await;
+    assert_eq!(add(2).await, both(&[2, 1]));
+    assert_eq!(add(3).await, both(&[3, 2]));
 }
 
 pub async fn newest_checkpoint_status_and_health_are_kept(store: Arc<dyn Store>) {
@@ -165,6 +204,7 @@ pub async fn alarm_changes_keep_the_acknowledgement(store: Arc<dyn Store>) {
         items(store.alarms(&active, ALL).await.unwrap()),
         [alarm(1, 2)]
     );
+    assert_eq!(store.alarm(&gone.id).await.unwrap(), gone);
     let of_one = AlarmFilter {
         active: None,
         device: Some(device(0)),
@@ -173,6 +213,8 @@ pub async fn alarm_changes_keep_the_acknowledgement(store: Arc<dyn Store>) {
     let nobody = store
         .acknowledge_alarm(&AlarmId("x".to_owned()), &forecare(), hour(5))
         .await;
+    assert!(matches!(nobody, Err(StoreError::NotFound(_))));
+    let nobody = store.alarm(&AlarmId("x".to_owned())).await;
     assert!(matches!(nobody, Err(StoreError::NotFound(_))));
 }
 

@@ -274,6 +274,14 @@ impl Store for MemoryStore {
         Ok(page(chosen, request))
     }
 
+    async fn alarm(&self, id: &AlarmId) -> Result<Alarm, StoreError> {
+        let state = self.state();
+        let alarm = state.telemetry.alarms.iter().find(|a| a.id == *id);
+        alarm
+            .cloned()
+            .ok_or_else(|| StoreError::NotFound(format!("alarm {id}")))
+    }
+
     async fn acknowledge_alarm(
         &self,
         id: &AlarmId,
