@@ -207,13 +207,21 @@ pub(crate) fn dataset(name: &str) -> Option<PathBuf> {
 pub(crate) struct Mosquitto(Child);
 
 impl Mosquitto {
+    /// One that keeps a million messages for a client that is away.
     pub(crate) fn start(dir: &Path, port: u16) -> Self {
+        Self::configured(dir, port, "max_queued_messages 1000000\n")
+    }
+
+    /// One with the limits it has by itself: what exceeds them it drops.
+    pub(crate) fn with_default_limits(dir: &Path, port: u16) -> Self {
+        Self::configured(dir, port, "")
+    }
+
+    fn configured(dir: &Path, port: u16, more: &str) -> Self {
         let config = dir.join(format!("mosquitto-{port}.conf"));
         std::fs::write(
             &config,
-            format!(
-                "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 1000000\n"
-            ),
+            format!("listener {port} 127.0.0.1\nallow_anonymous true\n{more}"),
         )
         .unwrap();
         let path = [

@@ -1,15 +1,22 @@
 //! Gathers a batch from a queue; both sources use it.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::BatchLimit;
 
+/// While messages keep coming a batch stays open for so long after its first: under load a few large transactions
+/// cost far less than many small ones.
+const OPEN_MAX: Duration = Duration::from_millis(50);
+
 /// A queue and the batch that is being gathered from it. Gathering can be cancelled at any await.
 pub(crate) struct Gather<T> {
     queue: mpsc::Receiver<T>,
     filling: Vec<T>,
-    deadline: Option<Instant>,
+    /// When the first and the newest messages of the batch were received.
+    received: Option<(Instant, Instant)>,
 }
 
 impl<T> Gather<T> {
@@ -17,29 +24,34 @@ impl<T> Gather<T> {
         Self {
             queue,
             filling: Vec::new(),
-            deadline: None,
+            received: None,
         }
     }
 
-    /// Waits until the batch is full, its linger is over, or the queue is closed. The batch is empty
+    /// Waits until the batch is full, no more messages come for its linger, it has been open for long, or the queue
+    /// is closed. The batch is empty
     /// only when the queue is closed and drained.
     pub(crate) async fn fill(&mut self, limit: BatchLimit) {
         let messages_max = limit.messages_max.max(1);
         while self.filling.len() < messages_max {
             let room = messages_max - self.filling.len();
             let more = self.queue.recv_many(&mut self.filling, room);
-            let received = match self.deadline {
+            let n_received = match self.received {
                 None => more.await,
-                Some(deadline) => match timeout_at(deadline, more).await {
-                    Ok(received) => received,
-                    Err(_elapsed) => break,
-                },
+                Some((first, newest)) => {
+                    let deadline = (newest + limit.linger).min(first + limit.linger.max(OPEN_MAX));
+                    match timeout_at(deadline, more).await {
+                        Ok(n_received) => n_received,
+                        Err(_elapsed) => break,
+                    }
+                }
             };
-            if received == 0 {
+            if n_received == 0 {
                 break;
             }
-            self.deadline
-                .get_or_insert_with(|| Instant::now() + limit.linger);
+            let now = Instant::now();
+            let first = self.received.map_or(now, |(first, _)| first);
+            self.received = Some((first, now));
         }
     }
 
@@ -50,7 +62,7 @@ impl<T> Gather<T> {
 
     /// Takes what was gathered; the next batch starts.
     pub(crate) fn take(&mut self) -> Vec<T> {
-        self.deadline = None;
+        self.received = None;
         std::mem::take(&mut self.filling)
     }
 }
@@ -86,6 +98,26 @@ mod tests {
         drop(tx);
         gather.fill(limit(3, 60_000)).await;
         assert!(gather.take().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_batch_stays_open_while_messages_keep_coming_but_not_for_long() {
+        let (tx, rx) = mpsc::channel(1_000);
+        let sender = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(2));
+            loop {
+                ticks.tick().await;
+                tx.send(()).await.unwrap();
+            }
+        });
+        let mut gather = Gather::new(rx);
+        let started = Instant::now();
+        // Half of what it stays open for: never silent for so long while the sender runs.
+        gather.fill(limit(1_000_000, 25)).await;
+        assert!(started.elapsed() >= Duration::from_millis(25));
+        assert!(started.elapsed() < Duration::from_secs(10), "for ever");
+        assert!(gather.take().len() > 1);
+        sender.abort();
     }
 
     #[tokio::test]

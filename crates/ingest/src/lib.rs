@@ -12,5 +12,5 @@ pub use embedded::{EmbeddedBroker, EmbeddedConfig, EmbeddedSource};
 pub use error::IngestError;
 pub use external::{ExternalBroker, ExternalConfig, ExternalSource};
 pub use source::{Authorizer, Batch, BatchLimit, Message, Position, Source};
-pub use spill::{SpillConfig, SpillStats, SpillingSource, WhenFull};
+pub use spill::{SpillConfig, SpillStats, SpillingSource};
 pub use stats::IngestStats;

@@ -23,12 +23,13 @@ pub struct Message {
     pub received_at: Timestamp,
 }
 
-/// When a batch closes: at `messages_max`, or `linger` after its first message.
+/// When a batch closes: at `messages_max`, after `linger` without another message, or 50 ms after its first (or
+/// `linger`, where that is longer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimit {
     /// Most messages in a batch; 0 counts as 1.
     pub messages_max: usize,
-    /// Longest wait for company after the first message; zero takes what is there.
+    /// Longest wait for another message; zero takes what is there.
     pub linger: Duration,
 }
 

@@ -16,7 +16,7 @@ pub struct IngestStats {
     pub(crate) clients: AtomicUsize,
     pub(crate) stale_acks_dropped: AtomicU64,
     pub(crate) stale_events_dropped: AtomicU64,
-    pub(crate) overflows: AtomicU64,
+    pub(crate) held_up: AtomicU64,
     pub(crate) qos0_dropped: AtomicU64,
     pub(crate) oversized: AtomicU64,
     pub(crate) in_flight: AtomicUsize,
@@ -80,12 +80,12 @@ impl IngestStats {
         self.stale_events_dropped.load(Ordering::Relaxed)
     }
 
-    /// Times the external connection was dropped because the broker sent beyond its window.
-    pub fn overflows(&self) -> u64 {
-        self.overflows.load(Ordering::Relaxed)
+    /// Times nothing more was read from the external broker because the queue was full.
+    pub fn held_up(&self) -> u64 {
+        self.held_up.load(Ordering::Relaxed)
     }
 
-    /// QoS 0 messages lost: the queue was full (external), or their batch was abandoned (embedded).
+    /// QoS 0 messages lost: their batch was abandoned (embedded).
     pub fn qos0_dropped(&self) -> u64 {
         self.qos0_dropped.load(Ordering::Relaxed)
     }
@@ -97,7 +97,7 @@ impl IngestStats {
 
     /// Gauge: messages received, and neither committed, abandoned nor dropped.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.load(Ordering::Acquire)
     }
 
     /// Gauge: messages in the queue, never more than its bound.

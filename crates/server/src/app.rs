@@ -13,21 +13,24 @@ use forecare_catalogue::Catalogue;
 use forecare_detect::{DetectSettings, EpisodeSettings};
 use forecare_domain::{Asset, ClassName, Clock};
 use forecare_ingest::{
-    BatchLimit, EmbeddedBroker, EmbeddedConfig, ExternalBroker, ExternalConfig, IngestStats, Source,
+    BatchLimit, EmbeddedBroker, EmbeddedConfig, ExternalBroker, ExternalConfig, IngestStats,
+    Source, SpillConfig, SpillStats, SpillingSource,
 };
 use forecare_store::{Credential, CredentialRole, Store, StoreError};
 use forecare_wire::Limits;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::auth::{ADMIN, Keys};
+use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
 use crate::desk::CareDesk;
 use crate::home::{Home, secret_hash};
 use crate::metrics::Metrics;
 use crate::models;
+use crate::outage::Outage;
 use crate::pipeline::{ClassSettings, Control, Devices, Pipeline, PipelineParts, chain};
 use crate::storage::Storage;
 use crate::survey::Survey;
@@ -38,8 +41,12 @@ const STREAM_EVENTS_MAX: usize = 1_024;
 const CONTROL_MAX: usize = 64;
 /// How often the sources' counts are copied to the metrics.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How long a stop waits for a store that takes nothing.
+const WITHOUT_STORE_MAX: Duration = Duration::from_secs(10);
 /// How soon a device added by another process (`forecare device add`) may connect.
 const NOTICE_EVERY: Duration = Duration::from_secs(5);
+/// How often the store looks after itself.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
 /// What a service is started from.
 pub(crate) struct AppOptions {
@@ -73,6 +80,7 @@ pub(crate) struct App {
     pub(crate) stats: Arc<IngestStats>,
     /// Live events.
     pub(crate) stream: broadcast::Sender<StreamEvent>,
+    metrics: Arc<Metrics>,
     storage: Storage,
     care: CareDesk,
     broker: Broker,
@@ -172,6 +180,8 @@ impl App {
 
         let stats = Arc::new(IngestStats::default());
         let (broker, source, mqtt_addr) = broker(&config, &keys, &arrival_clock, &stats).await?;
+        let spill_stats = Arc::new(SpillStats::default());
+        let source = spilling(&config, &home, source, &spill_stats)?;
         let (stream, _) = broadcast::channel(STREAM_EVENTS_MAX);
         let (control, control_requests) = mpsc::channel::<Control>(CONTROL_MAX);
         let care_wake = Arc::new(Notify::new());
@@ -221,26 +231,33 @@ impl App {
             stream: stream.clone(),
             metrics: metrics.registry.clone(),
             auth: Arc::new(keys.clone()),
-            readiness: readiness(&stats, &stopping),
+            readiness: readiness(&stats, &spill_stats, &metrics, &stopping),
             notice,
         };
         let refresh = {
             let (metrics, stats) = (Arc::clone(&metrics), Arc::clone(&stats));
+            let clock = Arc::clone(&arrival_clock);
             let counts = async move {
                 loop {
                     metrics.refresh(&stats);
+                    metrics.refresh_spill(&spill_stats, clock.now());
                     tokio::time::sleep(REFRESH_EVERY).await;
                 }
             };
             tokio::spawn(async move { tokio::join!(counts, survey.run()).1 })
         };
-        let noticing = tokio::spawn(notice_devices(Arc::clone(&store), keys, stored, control));
+        let noticing = notice_devices(Arc::clone(&store), keys, stored, control);
+        let maintaining = maintain(storage.clone());
+        let noticing = tokio::spawn(async move {
+            tokio::join!(noticing, maintaining);
+        });
         Ok(Self {
             mqtt_addr,
             http_addr,
             token,
             stats,
             stream,
+            metrics,
             storage,
             care: desk.clone(),
             broker,
@@ -291,14 +308,14 @@ impl App {
     ///
     /// # Errors
     /// Something could not be stored on the way; what was acknowledged is stored all the same.
-    pub(crate) async fn shutdown(self) -> Result<()> {
+    pub(crate) async fn shutdown(mut self) -> Result<()> {
         self.stopping.store(true, Ordering::SeqCst);
         self.noticing.abort();
         match self.broker {
             Broker::Embedded(broker) => broker.shutdown().await,
             Broker::External(broker) => broker.shutdown().await,
         }
-        let pipeline = self.pipeline.await.context("the pipeline broke");
+        let pipeline = drained(&mut self.pipeline, &self.metrics.outage).await;
         self.stop_desk.send_replace(true);
         self.desk.await.context("the care desk broke")?;
         self.stop_api.send_replace(true);
@@ -307,6 +324,25 @@ impl App {
         pipeline??;
         drop(self.store);
         self.storage.close().await
+    }
+}
+
+/// Waits for the pipeline's end; without a store, only for a while.
+async fn drained(pipeline: &mut JoinHandle<Result<()>>, outage: &Outage) -> Result<Result<()>> {
+    loop {
+        match tokio::time::timeout(WITHOUT_STORE_MAX, &mut *pipeline).await {
+            Ok(ended) => return ended.context("the pipeline broke"),
+            Err(_elapsed) => {
+                if let Some(failure) = outage.failure() {
+                    pipeline.abort();
+                    warn!(
+                        error = failure,
+                        "stopping without the store: what was acknowledged is on disk, and stored after the next start"
+                    );
+                    return Ok(Ok(()));
+                }
+            }
+        }
     }
 }
 
@@ -344,6 +380,19 @@ async fn open_store(
         task.await.context("the API broke")??;
     }
     Ok((TcpListener::from_std(listener)?, storage))
+}
+
+/// Lets the store look after itself, once a day.
+async fn maintain(storage: Storage) {
+    loop {
+        tokio::time::sleep(MAINTAIN_EVERY).await;
+        if let Err(error) = storage.maintain(SystemClock.now()).await {
+            warn!(
+                error = chain(&error),
+                "the store could not look after itself: again tomorrow"
+            );
+        }
+    }
 }
 
 /// Lets devices in that another process has added to the store.
@@ -440,11 +489,46 @@ pub(crate) fn secret_file(path: &Path, key: &str) -> Result<Option<String>> {
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
+/// Puts memory and disk between the source and the pipeline, for when the store is away.
+fn spilling(
+    config: &Config,
+    home: &Home,
+    source: Box<dyn Source>,
+    stats: &Arc<SpillStats>,
+) -> Result<Box<dyn Source>> {
+    let spill = &config.spill;
+    let dir = if spill.dir.as_os_str().is_empty() {
+        home.spill()
+    } else {
+        spill.dir.clone()
+    };
+    let memory_messages_max = if config.mqtt.url.is_empty() {
+        config.ingest.queue_max
+    } else {
+        // What is left of the window keeps the broker sending while a first append is synced.
+        (usize::from(config.mqtt.receive_maximum) * 3 / 4).max(1)
+    };
+    let spill = SpillConfig {
+        dir,
+        bytes_max: spill.bytes_max,
+        disk_free_min: spill.disk_free_min,
+        after: Duration::from_millis(spill.after_ms),
+        memory_messages_max,
+        memory_bytes_max: spill.memory_bytes_max,
+    };
+    let source = SpillingSource::open(spill, source, Arc::clone(stats))
+        .context("the spill cannot be opened")?;
+    Ok(Box::new(source))
+}
+
 fn readiness(
     stats: &Arc<IngestStats>,
+    spill: &Arc<SpillStats>,
+    metrics: &Arc<Metrics>,
     stopping: &Arc<AtomicBool>,
 ) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
     let (stats, stopping) = (Arc::clone(stats), Arc::clone(stopping));
+    let (spill, metrics) = (Arc::clone(spill), Arc::clone(metrics));
     Arc::new(move || {
         if stopping.load(Ordering::SeqCst) {
             return Err("shutting down".to_owned());
@@ -454,6 +538,19 @@ fn readiness(
                 .last_error()
                 .unwrap_or_else(|| "still connecting".to_owned());
             return Err(format!("not connected to the MQTT broker: {why}"));
+        }
+        if let Some(failure) = metrics.outage.failure() {
+            let where_to = if spill.blocked() {
+                "the spill takes no more: publishers wait"
+            } else if spill.spilling() {
+                "messages go to disk"
+            } else {
+                "messages wait in memory"
+            };
+            return Err(format!(
+                "the store takes nothing: {failure}; {where_to}, {} on disk",
+                spill.messages()
+            ));
         }
         Ok(())
     })

@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     /// From broker to store.
     pub(crate) ingest: IngestConfig,
+    /// What the store does not take for a while.
+    pub(crate) spill: SpillSettings,
     /// Alarms.
     pub(crate) detect: DetectConfig,
     /// Tickets and parts.
@@ -155,6 +157,22 @@ pub(crate) struct IngestConfig {
     pub(crate) checkpoint_rows: u32,
 }
 
+/// What the store does not take for a while is kept on disk.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SpillSettings {
+    /// Directory of the files; empty: `spill` in the instance's directory.
+    pub(crate) dir: PathBuf,
+    /// Most bytes on disk.
+    pub(crate) bytes_max: u64,
+    /// Bytes that stay free on that disk.
+    pub(crate) disk_free_min: u64,
+    /// So long the store may take nothing before messages go to disk, milliseconds.
+    pub(crate) after_ms: u64,
+    /// Most bytes of messages in memory.
+    pub(crate) memory_bytes_max: usize,
+}
+
 /// Alarms.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -271,6 +289,7 @@ impl Config {
             ("ingest.payload_bytes_max", self.ingest.payload_bytes_max),
             ("ingest.devices_max", self.ingest.devices_max),
             ("mqtt.clients_max", self.mqtt.clients_max),
+            ("spill.memory_bytes_max", self.spill.memory_bytes_max),
             (
                 "mqtt.receive_maximum",
                 usize::from(self.mqtt.receive_maximum),
@@ -292,6 +311,9 @@ impl Config {
         }
         if self.store.chunk_interval_hours == ChunkInterval::Hours(0) {
             bail!("store.chunk_interval_hours must be \"auto\" or at least 1");
+        }
+        if self.spill.bytes_max == 0 || self.spill.after_ms == 0 {
+            bail!("spill.bytes_max and spill.after_ms must be at least 1");
         }
         let positive = [
             (

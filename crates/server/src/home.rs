@@ -74,6 +74,12 @@ impl Home {
         self.dir.join("models")
     }
 
+    /// Where messages wait for the store unless the config says otherwise.
+    #[must_use]
+    pub(crate) fn spill(&self) -> PathBuf {
+        self.dir.join("spill")
+    }
+
     /// Keeps the text of the catalogue that the store is laid out for.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod desk;
 mod home;
 mod metrics;
 mod models;
+mod outage;
 mod pipeline;
 mod storage;
 mod survey;

@@ -1,10 +1,12 @@
 //! What `/metrics` shows. Prefix `forecare_`, base units, no device id as a label.
 
 use anyhow::Result;
-use forecare_domain::{AlarmChange, RejectReason, Reservation, Supply};
-use forecare_ingest::IngestStats;
+use forecare_domain::{AlarmChange, RejectReason, Reservation, Supply, Timestamp};
+use forecare_ingest::{IngestStats, SpillStats};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::outage::Outage;
 
 /// Every counter, registered once.
 pub(crate) struct Metrics {
@@ -23,6 +25,8 @@ pub(crate) struct Metrics {
     alarms: IntCounterVec,
     reservations: IntCounterVec,
     ingest: IngestMetrics,
+    spill: SpillMetrics,
+    pub(crate) outage: Outage,
 }
 
 /// What the sources count, brought over before a scrape.
@@ -30,7 +34,7 @@ struct IngestMetrics {
     received: IntCounter,
     acknowledged: IntCounter,
     abandoned: IntCounter,
-    overflows: IntCounter,
+    held_up: IntCounter,
     qos0_dropped: IntCounter,
     reconnects: IntCounter,
     refused_credentials: IntCounter,
@@ -39,6 +43,89 @@ struct IngestMetrics {
     clients: IntGauge,
     in_flight: IntGauge,
     queue: IntGauge,
+}
+
+/// What waits for the store, in memory and on disk.
+struct SpillMetrics {
+    spilling: IntGauge,
+    blocked: IntGauge,
+    bytes: IntGauge,
+    messages: IntGauge,
+    oldest_age: IntGauge,
+    memory_messages: IntGauge,
+    memory_bytes: IntGauge,
+    spilled: IntCounter,
+    drained: IntCounter,
+    full: IntCounter,
+    failures: IntCounter,
+    damaged: IntCounter,
+}
+
+impl SpillMetrics {
+    fn new(r: &Registry) -> Result<Self> {
+        Ok(Self {
+            spilling: gauge(
+                r,
+                "forecare_spill_active",
+                "1 while new messages go to disk because the store does not take them.",
+            )?,
+            blocked: gauge(
+                r,
+                "forecare_spill_blocked",
+                "1 while the disk takes no more and publishers wait.",
+            )?,
+            bytes: gauge(
+                r,
+                "forecare_spill_bytes",
+                "Bytes of spilled messages on disk.",
+            )?,
+            messages: gauge(
+                r,
+                "forecare_spill_messages",
+                "Messages on disk that are not in the store yet.",
+            )?,
+            oldest_age: gauge(
+                r,
+                "forecare_spill_oldest_age_seconds",
+                "Time since the oldest message on disk was received; 0 without one.",
+            )?,
+            memory_messages: gauge(
+                r,
+                "forecare_pending_messages",
+                "Messages in memory that are neither stored nor on disk.",
+            )?,
+            memory_bytes: gauge(
+                r,
+                "forecare_pending_bytes",
+                "Bytes of messages in memory that are neither stored nor on disk.",
+            )?,
+            spilled: counter(
+                r,
+                "forecare_spill_written_total",
+                "Messages written to disk because the store did not take them.",
+            )?,
+            drained: counter(
+                r,
+                "forecare_spill_drained_total",
+                "Messages stored from disk.",
+            )?,
+            full: counter(
+                r,
+                "forecare_spill_full_total",
+                "Times the spill was full: spill.bytes_max or spill.disk_free_min.",
+            )?,
+            failures: counter(
+                r,
+                "forecare_spill_failures_total",
+                "Times the spill's disk failed to take or give messages.",
+            )?,
+            damaged: counter(
+                r,
+                "forecare_spill_damaged_total",
+                "Spilled messages that can no longer be read.",
+            )?,
+        })
+    }
 }
 
 impl Metrics {
@@ -157,15 +244,15 @@ impl Metrics {
                     "forecare_ingest_abandoned_total",
                     "Messages whose batch could not be stored; the sender sends those of QoS 1 and 2 again.",
                 )?,
-                overflows: counter(
+                held_up: counter(
                     r,
-                    "forecare_ingest_overflows_total",
-                    "Connections dropped because the broker sent beyond the window; its session keeps the messages.",
+                    "forecare_ingest_held_up_total",
+                    "Times the external broker had to wait because the queue was full.",
                 )?,
                 qos0_dropped: counter(
                     r,
                     "forecare_ingest_qos0_dropped_total",
-                    "Messages of QoS 0 lost to a full queue or a batch that could not be stored.",
+                    "Messages of QoS 0 lost to a batch that could not be stored.",
                 )?,
                 reconnects: counter(
                     r,
@@ -203,6 +290,12 @@ impl Metrics {
                     "Messages between broker and pipeline.",
                 )?,
             },
+            spill: SpillMetrics::new(r)?,
+            outage: Outage::new(gauge(
+                r,
+                "forecare_store_accepting",
+                "1 while the store takes what the pipeline gives it.",
+            )?),
             registry,
         })
     }
@@ -231,14 +324,13 @@ impl Metrics {
 
     /// Brings the sources' counts over.
     pub(crate) fn refresh(&self, stats: &IngestStats) {
-        let grow = |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
         grow(&self.ingest.received, stats.received());
         grow(&self.ingest.acknowledged, stats.acked());
         grow(&self.ingest.reconnects, stats.reconnects());
         grow(&self.ingest.refused_credentials, stats.refused_auth());
         grow(&self.ingest.refused_topics, stats.refused_topic());
         grow(&self.ingest.abandoned, stats.abandoned());
-        grow(&self.ingest.overflows, stats.overflows());
+        grow(&self.ingest.held_up, stats.held_up());
         grow(&self.ingest.qos0_dropped, stats.qos0_dropped());
         let level = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.ingest.clients.set(level(stats.clients()));
@@ -246,6 +338,36 @@ impl Metrics {
         self.ingest.queue.set(level(stats.queue_len()));
         self.ingest.connected.set(i64::from(stats.connected()));
     }
+
+    /// Brings the spill's counts over; `now` is the clock that tells when messages arrive.
+    pub(crate) fn refresh_spill(&self, stats: &SpillStats, now: Timestamp) {
+        let spill = &self.spill;
+        let set = |gauge: &IntGauge, to: u64| gauge.set(i64::try_from(to).unwrap_or(i64::MAX));
+        spill.spilling.set(i64::from(stats.spilling()));
+        spill.blocked.set(i64::from(stats.blocked()));
+        set(&spill.bytes, stats.bytes());
+        set(&spill.messages, stats.messages());
+        spill.oldest_age.set(stats.oldest().map_or(0, |oldest| {
+            (now.as_millis() - oldest.as_millis()).max(0) / 1_000
+        }));
+        set(
+            &spill.memory_messages,
+            u64::try_from(stats.memory_messages()).unwrap_or(u64::MAX),
+        );
+        set(
+            &spill.memory_bytes,
+            u64::try_from(stats.memory_bytes()).unwrap_or(u64::MAX),
+        );
+        grow(&spill.spilled, stats.spilled());
+        grow(&spill.drained, stats.drained());
+        grow(&spill.full, stats.full());
+        grow(&spill.failures, stats.failed());
+        grow(&spill.damaged, stats.damaged());
+    }
+}
+
+fn grow(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
 }
 
 fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C> {

@@ -2,6 +2,7 @@
 
 mod address;
 mod backoff;
+mod link;
 mod session;
 mod source;
 mod tls;
@@ -12,21 +13,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forecare_domain::Clock;
-use rumqttc::Transport;
-use rumqttc::v5::MqttOptions;
-use rumqttc::v5::mqttbytes::v5::ConnectProperties;
+use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Login};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::{IngestError, IngestStats};
 use address::Address;
 use backoff::Backoff;
+use link::Endpoint;
 use session::Session;
 pub use source::ExternalSource;
 use view::View;
 
 /// Pings when idle; a broker that vanished is noticed after twice this.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_S: u16 = 10;
 /// Largest packet we announce, unless payloads are allowed to be larger. A payload between
 /// `payload_bytes_max` and this is cut, and refused by name; what is larger the broker must not send
 /// (MQTT 5, 3.1.2.11.4).
@@ -135,13 +135,13 @@ impl ExternalBroker {
                 return Err(IngestError::BadSetting { key, reason });
             }
         }
-        let options = options(&config)?;
+        let endpoint = endpoint(&config)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         stats.watch_queue(&queue);
         let view = Arc::new(watch::channel(View::default()).0);
         let backoff = Backoff::new(config.backoff_min, config.backoff_max, &config.client_id);
         let session = Session {
-            options,
+            endpoint,
             topics: config.topics,
             payload_bytes_max: config.payload_bytes_max,
             backoff,
@@ -174,39 +174,42 @@ impl Drop for ExternalBroker {
     }
 }
 
-fn options(config: &ExternalConfig) -> Result<MqttOptions, IngestError> {
+fn endpoint(config: &ExternalConfig) -> Result<Endpoint, IngestError> {
     let address: Address = config.url.parse()?;
-    let mut options = MqttOptions::new(&config.client_id, &address.host, address.port);
-    options.set_keep_alive(KEEP_ALIVE);
-    options.set_clean_start(false);
-    options.set_manual_acks(true);
-    // We publish nothing; the default would reserve megabytes for it.
-    options.set_outgoing_inflight_upper_limit(16);
     let username = config.username.clone().or(address.username);
     let password = config.password.clone().or(address.password);
-    if username.is_some() || password.is_some() {
-        options.set_credentials(username.unwrap_or_default(), password.unwrap_or_default());
-    }
-    if address.tls {
-        options.set_transport(Transport::tls_with_config(tls::client_config(
-            config.ca_file.as_deref(),
-        )?));
-    }
+    let login = (username.is_some() || password.is_some())
+        .then(|| Login::new(username.unwrap_or_default(), password.unwrap_or_default()));
+    let tls = if address.tls {
+        Some(tls::client_config(config.ca_file.as_deref())?)
+    } else {
+        None
+    };
     let packet_bytes_max = config
         .payload_bytes_max
         .saturating_add(PACKET_OVERHEAD_BYTES)
         .max(PACKET_BYTES_MAX);
+    let packet_bytes_max = u32::try_from(packet_bytes_max)
+        .unwrap_or(PROTOCOL_PACKET_BYTES_MAX)
+        .min(PROTOCOL_PACKET_BYTES_MAX);
     let mut properties = ConnectProperties::new();
     properties.session_expiry_interval =
         Some(u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX));
     properties.receive_maximum = Some(config.receive_maximum);
-    properties.max_packet_size = Some(
-        u32::try_from(packet_bytes_max)
-            .unwrap_or(PROTOCOL_PACKET_BYTES_MAX)
-            .min(PROTOCOL_PACKET_BYTES_MAX),
-    );
-    // rumqttc hands out an aliased message without its topic.
+    properties.max_packet_size = Some(packet_bytes_max);
+    // A message keeps its topic: resolving aliases would be state for little gain.
     properties.topic_alias_max = Some(0);
-    options.set_connect_properties(properties);
-    Ok(options)
+    Ok(Endpoint {
+        host: address.host,
+        port: address.port,
+        tls,
+        connect: Connect {
+            keep_alive: KEEP_ALIVE_S,
+            client_id: config.client_id.clone(),
+            clean_start: false,
+            properties: Some(properties),
+        },
+        login,
+        packet_bytes_max,
+    })
 }

@@ -1,7 +1,7 @@
 //! Owns the connection: polls it, subscribes, hands messages to the queue, reconnects.
 //!
-//! The one rule that prevents deadlock: this task never waits for the consumer. A full queue ends the
-//! connection (the broker sent beyond its window); the broker keeps the session.
+//! The one rule that prevents deadlock: this task never waits for the consumer alone. While the queue is full
+//! nothing is read, and the broker waits; acknowledgements and pings go out all the same.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,30 +9,33 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use forecare_domain::Clock;
-use rumqttc::Outgoing;
+use forecare_domain::Timestamp;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Filter, Packet, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
+    ConnAck, Disconnect, DisconnectReasonCode, Filter, Packet, PingReq, Publish, RetainForwardRule,
+    SubAck, Subscribe, SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::UNACKNOWLEDGED_MAX;
 use super::backoff::Backoff;
+use super::link::{Acks, Endpoint, Link, Turn};
 use super::source::Received;
 use super::view::View;
 use crate::source::cut_payload;
 use crate::stats::count;
 use crate::{IngestStats, Message};
 
-/// Requests beside acknowledgements: subscribe, disconnect.
-const REQUESTS_MAX: usize = 16;
+/// Packet id of our SUBSCRIBE, the only packet of ours that has one.
+const SUBSCRIBE_ID: u16 = 1;
+/// After a read that emptied the socket we wait so long for company: under load a read then brings many messages
+/// for one system call.
+pub(super) const READ_PAUSE: Duration = Duration::from_millis(2);
 /// Longest wait for the broker to hang up after our DISCONNECT.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Session {
-    pub(super) options: MqttOptions,
+    pub(super) endpoint: Endpoint,
     pub(super) topics: Vec<String>,
     pub(super) payload_bytes_max: usize,
     pub(super) backoff: Backoff,
@@ -54,8 +57,11 @@ enum End {
 /// One connection's progress.
 struct Connection {
     epoch: u64,
-    client: AsyncClient,
-    subscribe_id: Option<u16>,
+    acks: Arc<Acks>,
+    /// The answer to our last ping is outstanding.
+    pinged: bool,
+    /// The queue is full: packets that have arrived wait, and nothing is read.
+    held_up: bool,
     subscribed_at: Option<Instant>,
     /// Set when DISCONNECT is on its way: the latest time for the broker to hang up.
     goodbye_until: Option<Instant>,
@@ -68,6 +74,17 @@ async fn unwanted(changes: &mut watch::Receiver<View>) {
         .await
         .map(|_view| ())
         .ok();
+}
+
+fn given_up() -> End {
+    End::Lost("a batch could not be stored".to_owned())
+}
+
+/// Waits until the queue takes another message, or nobody reads it any more.
+async fn room(queue: Option<&mpsc::Sender<Received>>) {
+    if let Some(queue) = queue {
+        queue.reserve().await.map(drop).ok();
+    }
 }
 
 async fn overdue(deadline: Option<Instant>) {
@@ -105,48 +122,24 @@ impl Session {
     /// Makes one connection and serves it to its end. Everything of it is made new: nothing that
     /// waits in an old connection's buffers can reach the next one.
     async fn connection(&mut self, changes: &mut watch::Receiver<View>, attempts: &mut u64) -> End {
-        let (client, mut event_loop) =
-            AsyncClient::new(self.options.clone(), UNACKNOWLEDGED_MAX + REQUESTS_MAX);
+        let acks = Arc::new(Acks::default());
         let mut epoch = 0;
         self.view
-            .send_modify(|view| epoch = view.begin(client.clone()));
+            .send_modify(|view| epoch = view.begin(Arc::clone(&acks)));
         let mut connection = Connection {
             epoch,
-            client,
-            subscribe_id: None,
+            acks,
+            pinged: false,
+            held_up: false,
             subscribed_at: None,
             goodbye_until: None,
         };
-        let end = 'connection: loop {
-            // Kept across changes of the view: a poll that is dropped may lose an acknowledgement.
-            let poll = event_loop.poll();
-            tokio::pin!(poll);
-            let event = loop {
-                if let ControlFlow::Break(end) = self.attend(&mut connection, changes) {
-                    break 'connection end;
-                }
-                tokio::select! {
-                    event = &mut poll => break event,
-                    changed = changes.changed() => if changed.is_err() {
-                        break 'connection End::Finished;
-                    },
-                    () = overdue(connection.goodbye_until) => break 'connection End::Finished,
-                }
-            };
-            let handled = match event {
-                Ok(Event::Incoming(packet)) => self.incoming(packet, &mut connection, attempts),
-                Ok(Event::Outgoing(Outgoing::Subscribe(id))) => {
-                    connection.subscribe_id = Some(id);
-                    ControlFlow::Continue(())
-                }
-                // Including our own DISCONNECT: the broker hangs up once it has read all before it. To
-                // hang up first could lose acknowledgements that it has not read yet.
-                Ok(Event::Outgoing(_)) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::Break(End::Lost(error.to_string())),
-            };
-            if let ControlFlow::Break(end) = handled {
-                break end;
-            }
+        let end = match self.open(&mut connection, changes).await {
+            Ok((link, accepted)) => match self.connected(link, &accepted, &connection, attempts) {
+                Ok((link, pings)) => self.serve(link, pings, &mut connection, changes).await,
+                Err(end) => end,
+            },
+            Err(end) => end,
         };
         self.stats.connected.store(false, Ordering::Relaxed);
         self.view.send_modify(|view| view.end(epoch));
@@ -164,9 +157,126 @@ impl Session {
         end
     }
 
+    async fn open(
+        &self,
+        connection: &mut Connection,
+        changes: &mut watch::Receiver<View>,
+    ) -> Result<(Link, ConnAck), End> {
+        let open = Link::open(&self.endpoint);
+        tokio::pin!(open);
+        loop {
+            let (epoch, unwanted) = {
+                let view = changes.borrow_and_update();
+                (view.epoch, view.stopping || view.abandoned)
+            };
+            if unwanted {
+                return Err(End::Finished);
+            }
+            if epoch != connection.epoch {
+                return Err(given_up());
+            }
+            tokio::select! {
+                opened = &mut open => return opened.map_err(End::Lost),
+                changed = changes.changed() => if changed.is_err() {
+                    return Err(End::Finished);
+                },
+            }
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        mut link: Link,
+        mut pings: Interval,
+        connection: &mut Connection,
+        changes: &mut watch::Receiver<View>,
+    ) -> End {
+        // What came together with CONNACK.
+        if let ControlFlow::Break(end) = self.arrived(&mut link, connection) {
+            return end;
+        }
+        // Set after a read that emptied the socket: until then nothing is read.
+        let mut read_from: Option<Instant> = None;
+        // Its own handle: `self` is needed while it is waited for.
+        let queue = self.queue.clone();
+        loop {
+            if let ControlFlow::Break(end) = self.attend(&mut link, connection, changes) {
+                return end;
+            }
+            if let Err(reason) = link.put_acks(&connection.acks) {
+                return End::Lost(reason);
+            }
+            let turned = tokio::select! {
+                biased;
+                changed = changes.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_gone) => return End::Finished,
+                },
+                () = overdue(connection.goodbye_until) => return End::Finished,
+                _ = pings.tick() => {
+                    if connection.pinged {
+                        return End::Lost("the broker does not answer".to_owned());
+                    }
+                    // An answer that we do not read is no sign of a dead broker.
+                    connection.pinged = !connection.held_up;
+                    link.put(&Packet::PingReq(PingReq)).map(|()| Turn::Written)
+                },
+                () = connection.acks.pushed() => continue,
+                () = overdue(read_from), if read_from.is_some() => {
+                    read_from = None;
+                    continue;
+                },
+                () = room(queue.as_ref()), if connection.held_up => {
+                    connection.held_up = false;
+                    if let ControlFlow::Break(end) = self.arrived(&mut link, connection) {
+                        return end;
+                    }
+                    continue;
+                },
+                turned = link.turn(read_from.is_none() && !connection.held_up) => turned,
+            };
+            match turned {
+                Ok(Turn::Written) => {}
+                Ok(Turn::Read { few }) => {
+                    if few {
+                        read_from = Some(Instant::now() + READ_PAUSE);
+                    }
+                    if let ControlFlow::Break(end) = self.arrived(&mut link, connection) {
+                        return end;
+                    }
+                }
+                Err(reason) => return End::Lost(reason),
+            }
+        }
+    }
+
+    /// Takes the packets that one read brought.
+    fn arrived(&mut self, link: &mut Link, connection: &mut Connection) -> ControlFlow<End> {
+        let received_at = self.clock.now();
+        loop {
+            if self
+                .queue
+                .as_ref()
+                .is_some_and(|queue| queue.capacity() == 0)
+            {
+                if !connection.held_up {
+                    count(&self.stats.held_up, 1);
+                }
+                connection.held_up = true;
+                return ControlFlow::Continue(());
+            }
+            match link.next() {
+                Ok(Some(packet)) => self.incoming(packet, received_at, connection)?,
+                Ok(None) => return ControlFlow::Continue(()),
+                Err(reason) => return ControlFlow::Break(End::Lost(reason)),
+            }
+        }
+    }
+
     /// Does what the consumer or the handle asked for.
     fn attend(
         &mut self,
+        link: &mut Link,
         connection: &mut Connection,
         changes: &mut watch::Receiver<View>,
     ) -> ControlFlow<End> {
@@ -178,7 +288,7 @@ impl Session {
             return ControlFlow::Break(End::Finished);
         }
         if epoch != connection.epoch {
-            return ControlFlow::Break(End::Lost("a batch could not be stored".to_owned()));
+            return ControlFlow::Break(given_up());
         }
         if stopping {
             self.queue = None;
@@ -186,7 +296,13 @@ impl Session {
                 return ControlFlow::Break(End::Finished);
             }
             if self.stats.in_flight() == 0 && connection.goodbye_until.is_none() {
-                if connection.client.try_disconnect().is_err() {
+                // Behind the last acknowledgements.
+                let goodbye = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+                let last = link.put_acks(&connection.acks);
+                if last
+                    .and_then(|()| link.put(&Packet::Disconnect(goodbye)))
+                    .is_err()
+                {
                     return ControlFlow::Break(End::Finished);
                 }
                 connection.goodbye_until = Some(Instant::now() + GOODBYE_MAX);
@@ -198,29 +314,36 @@ impl Session {
     fn incoming(
         &mut self,
         packet: Packet,
+        received_at: Timestamp,
         connection: &mut Connection,
-        attempts: &mut u64,
     ) -> ControlFlow<End> {
         match packet {
-            Packet::ConnAck(accepted) => self.connected(&accepted, connection, attempts),
-            Packet::SubAck(granted) if connection.subscribe_id == Some(granted.pkid) => {
+            Packet::Publish(publish) => self.received(publish, received_at, connection),
+            Packet::SubAck(granted) if granted.pkid == SUBSCRIBE_ID => {
                 self.subscribed(&granted, connection)
             }
-            Packet::Publish(publish) => self.received(publish, connection),
-            // The state machine of the client library handles these.
-            Packet::SubAck(_)
+            Packet::PingResp(_) => {
+                connection.pinged = false;
+                ControlFlow::Continue(())
+            }
+            Packet::Disconnect(why) => ControlFlow::Break(End::Lost(format!(
+                "the broker ended the connection: {:?}",
+                why.reason_code
+            ))),
+            Packet::ConnAck(_)
+            | Packet::SubAck(_)
             | Packet::Auth(_)
             | Packet::Connect(..)
             | Packet::PubAck(_)
             | Packet::PingReq(_)
-            | Packet::PingResp(_)
             | Packet::Subscribe(_)
             | Packet::PubRec(_)
             | Packet::PubRel(_)
             | Packet::PubComp(_)
             | Packet::Unsubscribe(_)
-            | Packet::UnsubAck(_)
-            | Packet::Disconnect(_) => ControlFlow::Continue(()),
+            | Packet::UnsubAck(_) => ControlFlow::Break(End::Lost(
+                "the broker sent a packet that answers nothing of ours".to_owned(),
+            )),
         }
     }
 
@@ -228,10 +351,11 @@ impl Session {
     /// subscription, or been given others.
     fn connected(
         &mut self,
+        mut link: Link,
         accepted: &ConnAck,
         connection: &Connection,
         attempts: &mut u64,
-    ) -> ControlFlow<End> {
+    ) -> Result<(Link, Interval), End> {
         self.view
             .send_modify(|view| view.accepted(connection.epoch, accepted.session_present));
         if *attempts > 0 {
@@ -244,10 +368,21 @@ impl Session {
             filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
             filter
         });
-        match connection.client.try_subscribe_many(filters) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(End::Lost(error.to_string())),
-        }
+        let mut subscribe = Subscribe::new_many(filters, None);
+        subscribe.pkid = SUBSCRIBE_ID;
+        link.put(&Packet::Subscribe(subscribe)).map_err(End::Lost)?;
+        let keep_alive_s = accepted
+            .properties
+            .as_ref()
+            .and_then(|properties| properties.server_keep_alive)
+            .filter(|seconds| *seconds > 0)
+            .map_or(self.endpoint.connect.keep_alive, |seconds| {
+                seconds.min(self.endpoint.connect.keep_alive)
+            });
+        let every = Duration::from_secs(u64::from(keep_alive_s));
+        let mut pings = interval_at(Instant::now() + every, every);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok((link, pings))
     }
 
     fn subscribed(&mut self, granted: &SubAck, connection: &mut Connection) -> ControlFlow<End> {
@@ -270,7 +405,18 @@ impl Session {
         ControlFlow::Continue(())
     }
 
-    fn received(&mut self, mut publish: Publish, connection: &Connection) -> ControlFlow<End> {
+    fn received(
+        &mut self,
+        mut publish: Publish,
+        received_at: Timestamp,
+        connection: &Connection,
+    ) -> ControlFlow<End> {
+        if publish.qos == QoS::ExactlyOnce || publish.topic.is_empty() {
+            // Neither was agreed upon: we subscribe at QoS 1 and take no topic aliases.
+            return ControlFlow::Break(End::Lost(
+                "the broker sent a message of QoS 2 or without a topic".to_owned(),
+            ));
+        }
         let Some(queue) = &self.queue else {
             // Stopping: not acknowledged, so it comes again next time.
             return ControlFlow::Continue(());
@@ -287,12 +433,9 @@ impl Session {
                 .take()
                 .and_then(|properties| properties.content_type),
             principal: None,
-            received_at: self.clock.now(),
+            received_at,
         };
-        publish.payload.clear();
-        publish.topic.clear();
-        let ack = (publish.qos != QoS::AtMostOnce).then_some(publish);
-        let qos0 = ack.is_none();
+        let ack = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
         // Counted first: the consumer may settle it before the next line.
         self.stats.in_flight.fetch_add(1, Ordering::Relaxed);
         let epoch = connection.epoch;
@@ -305,21 +448,10 @@ impl Session {
                 count(&self.stats.received, 1);
                 ControlFlow::Continue(())
             }
-            Err(refused) => {
+            // There was room: the consumer is gone.
+            Err(_closed) => {
                 self.stats.in_flight.fetch_sub(1, Ordering::Relaxed);
-                match refused {
-                    mpsc::error::TrySendError::Closed(_) => ControlFlow::Break(End::Finished),
-                    mpsc::error::TrySendError::Full(_) if qos0 => {
-                        count(&self.stats.qos0_dropped, 1);
-                        ControlFlow::Continue(())
-                    }
-                    mpsc::error::TrySendError::Full(_) => {
-                        count(&self.stats.overflows, 1);
-                        ControlFlow::Break(End::Lost(
-                            "the broker sent more than its window allows".to_owned(),
-                        ))
-                    }
-                }
+                ControlFlow::Break(End::Finished)
             }
         }
     }

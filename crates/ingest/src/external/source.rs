@@ -3,27 +3,31 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::sync::{mpsc, watch};
 
+use super::session::READ_PAUSE;
 use super::view::{Verdict, View};
 use crate::gather::Gather;
 use crate::stats::count;
 use crate::{Batch, BatchLimit, IngestStats, Message, Position, Source};
 
+/// The connection reads in strides: a shorter silence means nothing.
+const QUIET_MIN: Duration = READ_PAUSE.saturating_mul(2);
+
 /// A message as it came, and what acknowledges it.
 pub(super) struct Received {
     pub(super) message: Message,
     pub(super) epoch: u64,
-    /// The packet without its content; `None` for QoS 0.
-    pub(super) ack: Option<Publish>,
+    /// The packet's id; `None` for QoS 0.
+    pub(super) ack: Option<u16>,
 }
 
 struct Outstanding {
     number: u64,
-    acks: Vec<(u64, Option<Publish>)>,
+    acks: Vec<(u64, Option<u16>)>,
     committed: bool,
 }
 
@@ -54,7 +58,8 @@ impl ExternalSource {
     }
 
     fn settled(&self, n: usize) {
-        self.stats.in_flight.fetch_sub(n, Ordering::Relaxed);
+        // Release: who sees that nothing is under way also sees its acknowledgements.
+        self.stats.in_flight.fetch_sub(n, Ordering::Release);
         // Wakes a session that waits for the last commit.
         self.view.send_modify(|_view| {});
     }
@@ -88,30 +93,30 @@ impl ExternalSource {
         }
     }
 
-    async fn acknowledge(&self, acks: Vec<(u64, Option<Publish>)>) {
+    fn acknowledge(&self, acks: &[(u64, Option<u16>)]) {
         let n = acks.len();
         count(&self.stats.acked, n);
-        for (epoch, ack) in acks {
-            let Some(publish) = ack else { continue };
-            let client = {
-                let view = self.view.borrow();
-                (view.epoch == epoch).then(|| view.client.clone()).flatten()
-            };
-            // The client's queue holds a whole window, and the connection never waits for us.
-            let sent = match client {
-                Some(client) => client.ack(&publish).await.is_ok(),
-                None => false,
-            };
-            if !sent {
-                count(&self.stats.stale_acks_dropped, 1);
-            }
+        let (epoch, link) = {
+            let view = self.view.borrow();
+            (view.epoch, view.acks.clone())
+        };
+        let present = |(of, ack): &(u64, Option<u16>)| ack.filter(|_| *of == epoch);
+        let stale = acks
+            .iter()
+            .filter(|(of, ack)| ack.is_some() && (*of != epoch || link.is_none()))
+            .count();
+        if let Some(link) = link {
+            link.push(acks.iter().filter_map(present));
+        }
+        if stale > 0 {
+            count(&self.stats.stale_acks_dropped, stale);
         }
         self.settled(n);
     }
 
-    async fn acknowledge_committed(&mut self) {
+    fn acknowledge_committed(&mut self) {
         while let Some(batch) = self.outstanding.pop_front_if(|batch| batch.committed) {
-            self.acknowledge(batch.acks).await;
+            self.acknowledge(&batch.acks);
         }
     }
 }
@@ -125,6 +130,10 @@ impl Drop for ExternalSource {
 #[async_trait]
 impl Source for ExternalSource {
     async fn next_batch(&mut self, limit: BatchLimit) -> Option<Batch> {
+        let mut limit = limit;
+        if !limit.linger.is_zero() {
+            limit.linger = limit.linger.max(QUIET_MIN);
+        }
         loop {
             self.gather.fill(limit).await;
             if self.gather.filling().is_empty() {
@@ -160,7 +169,7 @@ impl Source for ExternalSource {
         {
             batch.committed = true;
         }
-        self.acknowledge_committed().await;
+        self.acknowledge_committed();
     }
 
     async fn abandon(&mut self, position: Position) {
@@ -181,6 +190,6 @@ impl Source for ExternalSource {
             });
             self.settled(batch.acks.len());
         }
-        self.acknowledge_committed().await;
+        self.acknowledge_committed();
     }
 }

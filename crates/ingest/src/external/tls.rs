@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rumqttc::TlsConfiguration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -18,7 +17,7 @@ const SYSTEM_BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-pub(super) fn client_config(ca_file: Option<&Path>) -> Result<TlsConfiguration, IngestError> {
+pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, IngestError> {
     let path = match ca_file {
         Some(path) => path,
         None => SYSTEM_BUNDLES
@@ -45,5 +44,5 @@ pub(super) fn client_config(ca_file: Option<&Path>) -> Result<TlsConfiguration, 
             .map_err(|e| failed(e.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+    Ok(Arc::new(config))
 }

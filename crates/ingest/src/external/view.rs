@@ -1,6 +1,8 @@
 //! What the connection and the consumer know of each other.
 
-use rumqttc::v5::AsyncClient;
+use std::sync::Arc;
+
+use super::link::Acks;
 
 /// Shared state of one session. An epoch is one connection; it ends with the first error on it, and
 /// with it the right to acknowledge what it brought: the broker may give the packet id to another
@@ -10,7 +12,7 @@ pub(super) struct View {
     /// The connection whose messages can be acknowledged.
     pub(super) epoch: u64,
     /// Where acknowledgements of this epoch go.
-    pub(super) client: Option<AsyncClient>,
+    pub(super) acks: Option<Arc<Acks>>,
     /// Messages of earlier epochs than this come again: the broker resumed the session.
     resent_before: u64,
     /// Messages of earlier epochs than this never come again: the broker has forgotten the session.
@@ -36,9 +38,9 @@ pub(super) enum Verdict {
 
 impl View {
     /// A new connection is attempted; returns its epoch.
-    pub(super) fn begin(&mut self, client: AsyncClient) -> u64 {
+    pub(super) fn begin(&mut self, acks: Arc<Acks>) -> u64 {
         self.epoch += 1;
-        self.client = Some(client);
+        self.acks = Some(acks);
         self.epoch
     }
 
@@ -46,7 +48,7 @@ impl View {
     pub(super) fn end(&mut self, epoch: u64) {
         if self.epoch == epoch {
             self.epoch += 1;
-            self.client = None;
+            self.acks = None;
         }
     }
 
@@ -63,7 +65,7 @@ impl View {
     pub(super) fn finish(&mut self) {
         self.finished = true;
         self.epoch += 1;
-        self.client = None;
+        self.acks = None;
     }
 
     pub(super) fn verdict(&self, epoch: u64) -> Verdict {
@@ -79,23 +81,21 @@ impl View {
 
 #[cfg(test)]
 mod tests {
-    use rumqttc::v5::MqttOptions;
-
     use super::*;
 
-    fn client() -> AsyncClient {
-        AsyncClient::new(MqttOptions::new("view", "localhost", 1), 1).0
+    fn acks() -> Arc<Acks> {
+        Arc::default()
     }
 
     #[test]
     fn a_lost_message_waits_until_the_broker_tells_whether_it_comes_again() {
         let mut view = View::default();
-        let first = view.begin(client());
+        let first = view.begin(acks());
         view.accepted(first, false);
         assert_eq!(view.verdict(first), Verdict::Keep);
         view.end(first);
         assert_eq!(view.verdict(first), Verdict::Wait);
-        let second = view.begin(client());
+        let second = view.begin(acks());
         assert_eq!(view.verdict(first), Verdict::Wait);
         view.accepted(second, true);
         assert_eq!(view.verdict(first), Verdict::Drop);
@@ -105,13 +105,13 @@ mod tests {
     #[test]
     fn what_the_broker_has_forgotten_is_kept_for_good() {
         let mut view = View::default();
-        let first = view.begin(client());
+        let first = view.begin(acks());
         view.end(first);
-        let second = view.begin(client());
+        let second = view.begin(acks());
         view.accepted(second, false);
         assert_eq!(view.verdict(first), Verdict::Keep);
         view.end(second);
-        let third = view.begin(client());
+        let third = view.begin(acks());
         view.accepted(third, true);
         assert_eq!(view.verdict(first), Verdict::Keep);
         assert_eq!(view.verdict(second), Verdict::Drop);
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn after_the_end_nothing_waits() {
         let mut view = View::default();
-        let first = view.begin(client());
+        let first = view.begin(acks());
         view.finish();
         assert_eq!(view.verdict(first), Verdict::Drop);
     }
@@ -128,11 +128,11 @@ mod tests {
     #[test]
     fn giving_up_an_old_connection_leaves_the_new_one() {
         let mut view = View::default();
-        let first = view.begin(client());
+        let first = view.begin(acks());
         view.end(first);
-        let second = view.begin(client());
+        let second = view.begin(acks());
         view.end(first);
         assert_eq!(view.verdict(second), Verdict::Keep);
-        assert!(view.client.is_some());
+        assert!(view.acks.is_some());
     }
 }

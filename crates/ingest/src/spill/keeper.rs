@@ -15,19 +15,21 @@ use tracing::{error, info, warn};
 
 use super::log::{Log, Place, Refused};
 use super::stats::SpillStats;
-use super::{SpillConfig, WhenFull, record};
+use super::{SpillConfig, record};
 use crate::stats::count;
 use crate::{Batch, BatchLimit, Message, Position, Source};
 
-/// Messages taken from the inner source at once: enough for a sync to be cheap per message.
-const TAKE: BatchLimit = BatchLimit {
-    messages_max: 5_000,
+/// What is taken from the inner source at once, until the pipeline has said what it likes.
+const FIRST_LIMIT: BatchLimit = BatchLimit {
+    messages_max: 1_000,
     linger: Duration::ZERO,
 };
 /// A batch that holds so many bytes is handed out, however few messages it has.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Pause after the disk refused, unless room is made before.
 const DISK_RETRY: Duration = Duration::from_secs(1);
+/// The share of [`SpillConfig::after`] that is waited when the window in memory is full.
+const FULL_WINDOW_HASTE: u32 = 4;
 /// How often it is said again that messages wait.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
 /// So long the disk is still drained after the inner source has ended; the rest waits for the next start.
@@ -38,13 +40,6 @@ pub(super) enum Command {
     Next(BatchLimit, oneshot::Sender<Option<Batch>>),
     Commit(Position),
     Abandon(Position),
-}
-
-/// The pipeline waits for a batch.
-struct Request {
-    limit: BatchLimit,
-    answer: oneshot::Sender<Option<Batch>>,
-    linger_until: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +75,9 @@ pub(super) struct Keeper {
     log: Log,
     stats: Arc<SpillStats>,
     commands: mpsc::Receiver<Command>,
-    request: Option<Request>,
+    /// The pipeline waits for a batch.
+    request: Option<oneshot::Sender<Option<Batch>>>,
+    limit: BatchLimit,
     given: VecDeque<Given>,
     /// Received, neither handed out nor on disk.
     waiting: VecDeque<Message>,
@@ -133,6 +130,7 @@ impl Keeper {
             stats,
             commands,
             request: None,
+            limit: FIRST_LIMIT,
             given: VecDeque::new(),
             waiting: VecDeque::new(),
             n_memory: 0,
@@ -165,7 +163,7 @@ impl Keeper {
                     Some(command) => self.obey(command).await,
                     None => return,
                 },
-                batch = self.inner.next_batch(TAKE), if reads => self.take(batch),
+                batch = self.inner.next_batch(self.limit), if reads => self.take(batch),
                 () = until(wake_at) => {}
             }
         }
@@ -174,11 +172,8 @@ impl Keeper {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Next(limit, answer) => {
-                self.request = Some(Request {
-                    limit,
-                    answer,
-                    linger_until: None,
-                });
+                self.limit = limit;
+                self.request = Some(answer);
             }
             Command::Commit(position) => {
                 self.set_fate(&position, Fate::Stored);
@@ -229,13 +224,20 @@ impl Keeper {
         self.ended_at.is_none() && room
     }
 
-    /// Where messages in memory belong on disk. A store that takes messages slowly is no reason as long
-    /// as publishers can wait without loss: writing everything twice would make it slower still.
+    /// Whether messages in memory belong on disk: the store took nothing for so long though there was
+    /// something to take. A store that merely takes them slowly is no reason, publishers wait then: to write
+    /// everything twice would make it slower still.
     fn wants_to_spill(&self) -> bool {
-        self.n_memory > 0
-            && (self.spilling
-                || self.moved_at.elapsed() >= self.config.after
-                || (self.config.when_full == WhenFull::Spill && self.window_is_full()))
+        self.n_memory > 0 && (self.spilling || self.moved_at.elapsed() >= self.patience())
+    }
+
+    /// Shorter when the window is full: from then on the broker's own queue fills, which may be small.
+    fn patience(&self) -> Duration {
+        if self.window_is_full() {
+            self.config.after / FULL_WINDOW_HASTE
+        } else {
+            self.config.after
+        }
     }
 
     /// False in the pause after the disk refused.
@@ -393,52 +395,43 @@ impl Keeper {
 
     /// Answers the pipeline's request if there is something for it.
     async fn hand_out(&mut self) {
-        let Some(request) = &mut self.request else {
-            return;
-        };
-        if self.read_again_at.is_some_and(|at| Instant::now() < at) {
+        if self.request.is_none() || self.read_again_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.read_again_at = None;
-        let limit = request.limit;
-        let on_disk = self.read_to.sequence < self.log.end().sequence;
-        let drains = self
-            .ended_at
-            .is_none_or(|ended| ended.elapsed() < DRAIN_AT_END);
-        let batch = if let Some(again) = self
+        let abandoned = self
             .given
             .iter()
-            .position(|given| given.fate == Fate::Abandoned)
+            .position(|given| given.fate == Fate::Abandoned);
+        let again_from_disk = abandoned
+            .and_then(|index| self.given.get(index))
+            .is_some_and(|given| matches!(given.held, Held::Disk { .. }));
+        let drained = self
+            .ended_at
+            .is_some_and(|ended| ended.elapsed() >= DRAIN_AT_END);
+        let batch = if self.ended_at.is_some() && (again_from_disk || (drained && !self.all_read()))
         {
-            match self.given.get(again).map(|given| &given.held) {
-                // Safe on disk, and the store is away: it waits for the next start.
-                Some(Held::Disk { .. }) if self.ended_at.is_some() => None,
-                _ => match self.again(again) {
-                    Some(batch) => Some(batch),
-                    None => return,
-                },
-            }
-        } else if on_disk && drains {
-            match self.from_disk(limit).await {
-                Some(batch) => Some(batch),
-                None => return,
-            }
-        } else if !on_disk && !self.waiting.is_empty() {
-            let linger_until = *request
-                .linger_until
-                .get_or_insert_with(|| Instant::now() + limit.linger);
-            let full = self.waiting.len() >= limit.messages_max;
-            if !full && self.ended_at.is_none() && Instant::now() < linger_until {
+            // Safe on disk, and the store is away or far behind: it waits for the next start.
+            None
+        } else if let Some(index) = abandoned {
+            let Some(batch) = self.again(index) else {
                 return;
-            }
-            Some(self.from_memory(limit))
+            };
+            Some(batch)
+        } else if !self.all_read() {
+            let Some(batch) = self.next_from_disk().await else {
+                return;
+            };
+            Some(batch)
+        } else if !self.waiting.is_empty() {
+            Some(self.next_from_memory())
         } else if self.ended_at.is_some() {
             None
         } else {
             return;
         };
         if let Some(request) = self.request.take()
-            && let Err(Some(unwanted)) = request.answer.send(batch)
+            && let Err(Some(unwanted)) = request.send(batch)
         {
             self.set_fate(&unwanted.position, Fate::Abandoned);
         }
@@ -460,15 +453,13 @@ impl Keeper {
         let given = self.given.get_mut(index)?;
         let messages = match &given.held {
             Held::Memory(messages) => messages.clone(),
-            Held::Disk { from, .. } => {
-                match self.log.read(*from, given.n_messages, usize::MAX) {
-                    Ok(found) => found.messages,
-                    Err(error) => {
-                        self.unreadable(&error);
-                        return None;
-                    }
+            Held::Disk { from, .. } => match self.log.read(*from, given.n_messages, usize::MAX) {
+                Ok(found) => found.messages,
+                Err(error) => {
+                    self.unreadable(&error);
+                    return None;
                 }
-            }
+            },
         };
         self.numbers += 1;
         given.number = self.numbers;
@@ -479,11 +470,11 @@ impl Keeper {
         })
     }
 
-    async fn from_disk(&mut self, limit: BatchLimit) -> Option<Batch> {
+    async fn next_from_disk(&mut self) -> Option<Batch> {
         let from = self.read_to;
         let found = match self
             .log
-            .read(from, limit.messages_max.max(1), BATCH_BYTES_MAX)
+            .read(from, self.limit.messages_max.max(1), BATCH_BYTES_MAX)
         {
             Ok(found) => found,
             Err(error) => {
@@ -514,12 +505,12 @@ impl Keeper {
         })
     }
 
-    fn from_memory(&mut self, limit: BatchLimit) -> Batch {
+    fn next_from_memory(&mut self) -> Batch {
         let mut bytes = 0;
         let n_messages = self
             .waiting
             .iter()
-            .take(limit.messages_max.max(1))
+            .take(self.limit.messages_max.max(1))
             .take_while(|message| {
                 let fits = bytes < BATCH_BYTES_MAX;
                 bytes += record::bytes_of(message);
@@ -539,15 +530,11 @@ impl Keeper {
 
     /// When there is something to do though nothing comes.
     fn wake_at(&self) -> Option<Instant> {
-        let lingers = self.request.as_ref().and_then(|r| r.linger_until);
         let stalls = (self.n_memory > 0 && !self.spilling && self.blocked.is_none())
-            .then(|| self.moved_at + self.config.after);
+            .then(|| self.moved_at + self.patience());
         let retries = self.blocked.as_ref().map(|blocked| blocked.retry_at);
         let reads = self.request.as_ref().and(self.read_again_at);
-        [lingers, stalls, retries, reads]
-            .into_iter()
-            .flatten()
-            .min()
+        [stalls, retries, reads].into_iter().flatten().min()
     }
 
     fn show_oldest(&mut self) {

@@ -132,7 +132,10 @@ impl Log {
     }
 
     /// Appends each group in order; they are on disk when this returns. Tells where each group lies.
-    pub(super) fn append(&mut self, groups: &[Vec<Message>]) -> Result<Vec<(Place, Place)>, Refused> {
+    pub(super) fn append(
+        &mut self,
+        groups: &[Vec<Message>],
+    ) -> Result<Vec<(Place, Place)>, Refused> {
         let bytes: usize = groups.iter().flatten().map(record::bytes_of).sum();
         self.room(u64::try_from(bytes).unwrap_or(u64::MAX))?;
         let (end, n_segments) = (self.end, self.segments.len());
@@ -173,7 +176,8 @@ impl Log {
         let mut reader = BufReader::with_capacity(READ_BYTES, file);
         let mut body = Vec::new();
         let mut bytes = 0;
-        while to.sequence < first_after && found.messages.len() < messages_max && bytes < bytes_max {
+        while to.sequence < first_after && found.messages.len() < messages_max && bytes < bytes_max
+        {
             let left = segment.bytes.saturating_sub(to.offset);
             let Some(message) = read_record(&mut reader, left, &mut body)? else {
                 segment.damaged = true;
@@ -367,7 +371,10 @@ impl Log {
                     .take(SEGMENT_HEAD_BYTES)
                     .read_to_end(&mut head)?;
                 let mut end = Place::start_of(segment.first);
-                if head.get(..12).is_some_and(|h| h.starts_with(&MAGIC) && h[8..] != VERSION.to_le_bytes()) {
+                if head
+                    .get(..12)
+                    .is_some_and(|h| h.starts_with(&MAGIC) && h[8..] != VERSION.to_le_bytes())
+                {
                     return Err(io::Error::other(
                         "a segment was written by a newer version: start that one, and let it drain",
                     ));
@@ -533,9 +540,10 @@ fn write_cursor(file: &mut File, place: Place) -> io::Result<()> {
 fn cursor_bytes(place: Place) -> [u8; CURSOR_BYTES] {
     let mut bytes = [0; CURSOR_BYTES];
     let (numbers, sum) = bytes.split_at_mut(24);
-    for (field, number) in numbers
-        .chunks_exact_mut(8)
-        .zip([place.segment, place.offset, place.sequence])
+    for (field, number) in
+        numbers
+            .chunks_exact_mut(8)
+            .zip([place.segment, place.offset, place.sequence])
     {
         field.copy_from_slice(&number.to_le_bytes());
     }
@@ -592,4 +600,355 @@ fn disk_free(dir: &Path) -> io::Result<u64> {
 #[cfg(not(unix))]
 fn disk_free(_dir: &Path) -> io::Result<u64> {
     Ok(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufRead;
+    use std::process::{Command, Stdio};
+
+    use forecare_domain::Timestamp;
+    use proptest::prelude::*;
+    use proptest::test_runner::TestCaseError;
+
+    use super::*;
+
+    /// Tells the test binary, started again, that it is the one to be killed.
+    const DIRECTORY: &str = "FORECARE_TEST_SPILL_DIRECTORY";
+    const KILLS: usize = 15;
+
+    fn settings(dir: &Path) -> LogSettings {
+        LogSettings {
+            dir: dir.to_owned(),
+            bytes_max: u64::MAX,
+            disk_free_min: 0,
+            segment_bytes: 400,
+        }
+    }
+
+    fn open(dir: &Path) -> Log {
+        Log::open(settings(dir)).unwrap()
+    }
+
+    /// Of a length that differs from number to number.
+    fn message(number: u64) -> Message {
+        Message {
+            topic: format!("devices/m{}/telemetry", number % 3),
+            payload: number
+                .to_string()
+                .repeat(usize::try_from(number % 7).unwrap())
+                .into(),
+            content_type: (number % 2 == 0).then(|| "json".to_owned()),
+            principal: (number % 5 == 0).then(|| number.to_string()),
+            received_at: Timestamp::from_millis(1_700_000_000_000 + i64::try_from(number).unwrap()),
+        }
+    }
+
+    fn group(numbers: std::ops::Range<u64>) -> Vec<Message> {
+        numbers.map(message).collect()
+    }
+
+    /// Everything from the cursor on.
+    fn rest(log: &mut Log) -> Vec<Message> {
+        let mut all = Vec::new();
+        let mut at = log.cursor();
+        while at.sequence < log.end().sequence {
+            let found = log.read(at, 4, 1_000).unwrap();
+            assert_eq!(found.n_damaged, 0);
+            assert!(found.to.sequence > at.sequence);
+            at = found.to;
+            all.extend(found.messages);
+        }
+        all
+    }
+
+    fn segments(dir: &Path) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|e| e == "spill"))
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    #[test]
+    fn a_tail_torn_at_any_byte_leaves_the_whole_messages_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path());
+        let mut ends = Vec::new();
+        for number in 0..6 {
+            log.append(&[group(number..number + 1)]).unwrap();
+            ends.push(log.end().offset);
+        }
+        drop(log);
+        let path = segments(dir.path()).remove(0);
+        let whole = fs::read(&path).unwrap();
+        for length in 0..=whole.len() {
+            for filler in [&[][..], &[0; 40], b"\xff\xff\xff\xff garbage after a crash"] {
+                let mut torn = whole[..length].to_vec();
+                torn.extend_from_slice(filler);
+                fs::write(&path, torn).unwrap();
+                let n = ends.iter().filter(|end| **end <= length as u64).count() as u64;
+                let mut log = open(dir.path());
+                assert_eq!(rest(&mut log), group(0..n), "cut at {length}");
+                // It goes on where it was cut.
+                log.append(&[group(n..n + 2)]).unwrap();
+                drop(log);
+                assert_eq!(
+                    rest(&mut open(dir.path())),
+                    group(0..n + 2),
+                    "cut at {length}"
+                );
+                for path in segments(dir.path()) {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Append(Vec<u64>),
+        Settle(usize),
+        /// Ends without a word; what an append under way may have written is left behind.
+        Crash(Vec<u8>),
+        /// As after a power cut: the cursor is what it was some steps ago.
+        OldCursor,
+        NoCursor,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => prop::collection::vec(1..6_u64, 1..4).prop_map(Step::Append),
+            4 => (1..12_usize).prop_map(Step::Settle),
+            2 => prop::collection::vec(any::<u8>(), 0..60).prop_map(Step::Crash),
+            1 => Just(Step::OldCursor),
+            1 => Just(Step::NoCursor),
+        ]
+    }
+
+    fn follow(steps: Vec<Step>) -> Result<(), TestCaseError> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path());
+        let cursor = dir.path().join("cursor");
+        let mut old_cursor = fs::read(&cursor).unwrap();
+        let (mut settled, mut appended) = (0, 0);
+        for step in steps {
+            match step {
+                Step::Append(sizes) => {
+                    let groups: Vec<_> = sizes
+                        .iter()
+                        .map(|size| {
+                            appended += size;
+                            group(appended - size..appended)
+                        })
+                        .collect();
+                    let spans = log.append(&groups).unwrap();
+                    for (group, (from, _)) in groups.iter().zip(spans) {
+                        let found = log.read(from, group.len(), usize::MAX).unwrap();
+                        prop_assert_eq!(&found.messages, group);
+                    }
+                }
+                Step::Settle(n) => {
+                    let found = log.read(log.cursor(), n, usize::MAX).unwrap();
+                    settled += found.messages.len() as u64;
+                    log.settle(found.to);
+                }
+                Step::Crash(torn) => {
+                    drop(log);
+                    if let Some(last) = segments(dir.path()).last() {
+                        let mut file = OpenOptions::new().append(true).open(last).unwrap();
+                        file.write_all(&torn).unwrap();
+                    }
+                    log = open(dir.path());
+                }
+                Step::OldCursor | Step::NoCursor => {
+                    drop(log);
+                    let newer = fs::read(&cursor).unwrap();
+                    match step {
+                        Step::OldCursor => fs::write(&cursor, &old_cursor).unwrap(),
+                        _ => fs::remove_file(&cursor).unwrap(),
+                    }
+                    old_cursor = newer;
+                    log = open(dir.path());
+                    // Some are read again; which ones follows from what is left of the segments.
+                    let n = log.n_messages();
+                    prop_assert!(n >= appended - settled);
+                    settled = appended - n;
+                }
+            }
+            prop_assert_eq!(log.n_messages(), appended - settled);
+            prop_assert_eq!(rest(&mut log), group(settled..appended));
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn it_is_a_queue_across_crashes(steps in prop::collection::vec(step(), 1..30)) {
+            follow(steps)?;
+        }
+    }
+
+    #[test]
+    fn what_is_settled_leaves_the_disk_and_files_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path());
+        for number in 0..40 {
+            log.append(&[group(number..number + 1)]).unwrap();
+        }
+        let n_segments = segments(dir.path()).len();
+        assert!(n_segments > 3, "{n_segments}");
+        #[cfg(unix)]
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let found = log.read(log.cursor(), 40, usize::MAX).unwrap();
+        log.settle(found.to);
+        assert_eq!(segments(dir.path()).len(), n_segments - 1);
+        log.settle(log.end());
+        assert_eq!((segments(dir.path()).len(), log.bytes()), (0, 0));
+        drop(log);
+        assert_eq!(open(dir.path()).n_messages(), 0);
+    }
+
+    #[test]
+    fn a_full_log_takes_nothing_until_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::open(LogSettings {
+            bytes_max: 1_000,
+            ..settings(dir.path())
+        })
+        .unwrap();
+        let mut n = 0;
+        let why = loop {
+            match log.append(&[group(n..n + 1)]) {
+                Ok(_) => n += 1,
+                Err(Refused::Full(why)) => break why,
+                Err(Refused::Failed(error)) => panic!("{error}"),
+            }
+        };
+        assert!(why.contains("spill.bytes_max"), "{why}");
+        assert_eq!(rest(&mut log), group(0..n));
+        log.settle(log.end());
+        log.append(&[group(n..n + 1)]).unwrap();
+        drop(log);
+
+        let mut log = Log::open(LogSettings {
+            disk_free_min: u64::MAX,
+            ..settings(dir.path())
+        })
+        .unwrap();
+        let Err(Refused::Full(why)) = log.append(&[group(0..1)]) else {
+            panic!("there are not so many bytes on any disk");
+        };
+        assert!(why.contains("spill.disk_free_min"), "{why}");
+    }
+
+    #[test]
+    fn a_damaged_segment_is_counted_kept_and_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path());
+        for number in 0..40 {
+            log.append(&[group(number..number + 1)]).unwrap();
+        }
+        let path = segments(dir.path()).remove(0);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.len() / 2;
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let first = log.read(log.cursor(), 40, usize::MAX).unwrap();
+        assert!(first.n_damaged > 0);
+        let n_read = first.messages.len() as u64;
+        assert_eq!(first.messages, group(0..n_read));
+        log.settle(first.to);
+        assert_eq!(rest(&mut log), group(n_read + first.n_damaged..40));
+        assert!(path.with_extension("damaged").exists() && !path.exists());
+    }
+
+    #[test]
+    fn a_second_process_is_told_who_to_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let _log = open(dir.path());
+        let error = Log::open(settings(dir.path())).unwrap_err();
+        assert!(error.to_string().contains("spill.dir"), "{error}");
+    }
+
+    /// Only does something when [`kill_9_at_any_moment_loses_and_reorders_nothing`] starts it.
+    #[test]
+    fn the_process_that_is_killed() {
+        let Some(dir) = std::env::var_os(DIRECTORY) else {
+            return;
+        };
+        let mut log = Log::open(LogSettings {
+            segment_bytes: 20_000,
+            ..settings(Path::new(&dir))
+        })
+        .unwrap();
+        let mut said = std::io::stdout().lock();
+        loop {
+            let begin = log.end().sequence;
+            log.append(&[group(begin..begin + 50), group(begin + 50..begin + 90)])
+                .unwrap();
+            writeln!(said, "appended {}", begin + 90).unwrap();
+            let found = log.read(log.cursor(), 70, usize::MAX).unwrap();
+            writeln!(said, "settling {}", found.to.sequence).unwrap();
+            log.settle(found.to);
+        }
+    }
+
+    #[test]
+    fn kill_9_at_any_moment_loses_and_reorders_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut appended, mut settling) = (0, 0);
+        for round in 0..KILLS {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "spill::log::tests::the_process_that_is_killed",
+                    "--exact",
+                    "--nocapture",
+                ])
+                .env(DIRECTORY, dir.path())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+            let mut heard = 0;
+            let mut hear = |line: &str| {
+                // A line cut short by the kill ends with fewer digits: too small, so harmless.
+                if let Some((what, number)) = line.split_once(' ')
+                    && let Ok(number) = number.parse::<u64>()
+                {
+                    match what {
+                        "appended" => appended = appended.max(number),
+                        "settling" => settling = settling.max(number),
+                        _ => return,
+                    }
+                    heard += 1;
+                }
+            };
+            for line in said.by_ref().take(4 + (round * 7) % 23) {
+                hear(&line.unwrap());
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            for line in said.map_while(Result::ok) {
+                hear(&line);
+            }
+            assert!(heard > 0, "it ended by itself");
+            let mut log = open(dir.path());
+            let (from, to) = (log.cursor().sequence, log.end().sequence);
+            assert!(to >= appended, "{appended} acknowledged, {to} there");
+            assert!(
+                from <= settling,
+                "settled to {settling}, but read from {from}"
+            );
+            assert_eq!(rest(&mut log), group(from..to));
+        }
+    }
 }

@@ -23,16 +23,6 @@ const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// The pipeline's commits and its request for more; it has few batches out at once.
 const COMMANDS_MAX: usize = 64;
 
-/// What happens when the window in memory is full and the store still takes messages, but too slowly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// Publishers wait: right where they do so without loss, as devices of the embedded broker do for
-    /// their PUBACK.
-    Wait,
-    /// To disk: right behind a broker that drops messages when its queue for us is full.
-    Spill,
-}
-
 /// Settings of the spill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpillConfig {
@@ -42,14 +32,13 @@ pub struct SpillConfig {
     pub bytes_max: u64,
     /// Bytes that must stay free on that disk.
     pub disk_free_min: u64,
-    /// So long the store may take nothing before messages go to disk.
+    /// So long the store may take nothing before messages go to disk; a quarter of that once either bound
+    /// of memory is reached.
     pub after: Duration,
     /// Most messages in memory, handed out or waiting; at least 1.
     pub memory_messages_max: usize,
     /// Most bytes of these; one batch of the source may exceed it.
     pub memory_bytes_max: usize,
-    /// At either bound of memory.
-    pub when_full: WhenFull,
 }
 
 /// A source that never makes its publishers wait for a store that is away: it acknowledges what is on
@@ -132,5 +121,12 @@ impl Source for SpillingSource {
 
     async fn abandon(&mut self, position: Position) {
         self.tell(Command::Abandon(position)).await;
+        // A later batch that has been answered, but not been asked for again, must not overtake this one.
+        if let Some(mut asked) = self.asked.take() {
+            asked.close();
+            if let Ok(Some(batch)) = asked.try_recv() {
+                self.tell(Command::Abandon(batch.position)).await;
+            }
+        }
     }
 }

@@ -21,7 +21,10 @@ pub(super) fn bytes_of(message: &Message) -> usize {
     FRAME_BYTES
         + message.topic.len()
         + message.payload.len()
-        + texts.iter().map(|t| t.as_ref().map_or(0, String::len)).sum::<usize>()
+        + texts
+            .iter()
+            .map(|t| t.as_ref().map_or(0, String::len))
+            .sum::<usize>()
 }
 
 /// Appends the record; `None`, with nothing appended, for 4 GiB and more.

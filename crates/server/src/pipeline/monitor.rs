@@ -489,6 +489,11 @@ impl Monitor {
             || self.since_checkpoint.len() >= usize::try_from(rows_max).unwrap_or(usize::MAX)
     }
 
+    /// True when a replay of rows would not reproduce the state: then its checkpoint cannot wait for another batch.
+    pub(crate) fn must_checkpoint(&self) -> bool {
+        self.irregular
+    }
+
     /// Call once the state is part of a batch.
     pub(crate) fn checkpointed(&mut self) {
         self.since_checkpoint.clear();

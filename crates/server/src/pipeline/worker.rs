@@ -1,20 +1,25 @@
-//! The pipeline's loop: one batch, one transaction, then the acknowledgement.
+//! The pipeline's loop: one batch, one transaction, then the acknowledgement. While one batch is being stored the
+//! next is decoded and scored.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use forecare_api::StreamEvent;
 use forecare_domain::{
-    Asset, AssetHealth, AssetId, ClassName, Clock, DeviceEvent, DeviceId, DeviceStatus, ModeName,
-    RejectReason, Row, Timestamp,
+    AlarmChange, Asset, AssetHealth, AssetId, ClassName, Clock, DeviceEvent, DeviceId,
+    DeviceStatus, ModeName, RejectReason, Row, Timestamp,
 };
-use forecare_ingest::{Batch, BatchLimit, Message, Source};
-use forecare_store::{CommitBatch, MaintenanceWindow, NewTask, ScoredRow, Store, StoreError};
+use forecare_ingest::{Batch, BatchLimit, Message, Position, Source};
+use forecare_store::{
+    CommitBatch, CommitReceipt, MaintenanceWindow, NewTask, ScoredRow, Store, StoreError,
+};
 use forecare_wire::{Envelope, Inbound, Limits, Telemetry};
+use prometheus::HistogramTimer;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
-use tracing::{error, info, warn};
+use tokio::task::JoinHandle;
+use tracing::info;
 
 use super::devices::{Devices, checkpoint};
 use super::monitor::{EXTRA_METRICS_MAX, Outcome, Placement};
@@ -22,7 +27,11 @@ use crate::metrics::Metrics;
 
 /// Pause after a batch that could not be stored, doubled up to the maximum.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A setting that is written to learn whether the store takes anything.
+const PROBE: &str = "pipeline_probe";
+/// Checkpoints that a small batch may carry for their age.
+const CHECKPOINTS_MIN: usize = 16;
 
 /// What others ask of the pipeline, answered once it is stored.
 pub(crate) enum Control {
@@ -59,20 +68,69 @@ pub(crate) struct PipelineParts {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// The running pipeline.
+/// The running pipeline. At most one batch is being stored and one more is scored, so that a failed commit voids
+/// two batches at most; commits and acknowledgements keep the order of arrival.
 pub(crate) struct Pipeline {
     parts: PipelineParts,
     retry_pause: Duration,
+    storing: Option<Storing>,
+    /// Scored on top of what is being stored: void if that fails.
+    scored: Option<Scored>,
+    /// Which of the next commits are to fail.
+    #[cfg(test)]
+    failures: std::collections::VecDeque<bool>,
 }
 
 /// A batch being collected.
 #[derive(Default)]
 struct Draft {
     commit: CommitBatch,
-    health: BTreeMap<DeviceId, AssetHealth>,
-    touched: BTreeSet<DeviceId>,
+    /// The devices it changes, with their newest health.
+    touched: HashMap<DeviceId, Option<AssetHealth>>,
     n_late: u64,
     n_seq_missing: u64,
+}
+
+/// A batch that can be stored.
+struct Scored {
+    commit: CommitBatch,
+    news: News,
+}
+
+/// A batch that is being stored.
+struct Storing {
+    stored: JoinHandle<Result<CommitReceipt, StoreError>>,
+    news: News,
+}
+
+/// What others hear of a batch once it is stored.
+struct News {
+    position: Position,
+    timer: HistogramTimer,
+    n_messages: usize,
+    n_late: u64,
+    n_seq_missing: u64,
+    reasons: Vec<RejectReason>,
+    alarms: Vec<AlarmChange>,
+    has_tasks: bool,
+    health: Vec<AssetHealth>,
+}
+
+/// What the loop goes on with.
+enum Next {
+    Stored(anyhow::Result<Result<CommitReceipt, StoreError>>),
+    Asked(Control),
+    Arrived(Option<Batch>),
+}
+
+/// Waits for the commit under way; for ever where there is none.
+async fn stored(
+    storing: &mut Option<Storing>,
+) -> anyhow::Result<Result<CommitReceipt, StoreError>> {
+    match storing {
+        Some(storing) => (&mut storing.stored).await.context("the store broke"),
+        None => std::future::pending().await,
+    }
 }
 
 impl Pipeline {
@@ -80,6 +138,10 @@ impl Pipeline {
         Self {
             parts,
             retry_pause: RETRY_PAUSE_MIN,
+            storing: None,
+            scored: None,
+            #[cfg(test)]
+            failures: std::collections::VecDeque::new(),
         }
     }
 
@@ -92,19 +154,31 @@ impl Pipeline {
         mut source: Box<dyn Source>,
         mut control: mpsc::Receiver<Control>,
     ) -> anyhow::Result<()> {
-        loop {
-            let batch = {
-                let limit = self.parts.batch;
-                let mut next = pin!(source.next_batch(limit));
-                loop {
-                    tokio::select! {
-                        batch = &mut next => break batch,
-                        Some(request) = control.recv() => self.control(request).await,
+        let mut drained = false;
+        while !drained || self.storing.is_some() {
+            let wants_more = !drained && self.scored.is_none();
+            let next = tokio::select! {
+                biased;
+                done = stored(&mut self.storing) => Next::Stored(done),
+                Some(request) = control.recv() => Next::Asked(request),
+                batch = source.next_batch(self.parts.batch), if wants_more => Next::Arrived(batch),
+            };
+            match next {
+                Next::Stored(done) => self.settle(source.as_mut(), done?).await,
+                Next::Asked(request) => {
+                    self.finish(source.as_mut()).await?;
+                    self.control(request).await;
+                }
+                Next::Arrived(None) => drained = true,
+                Next::Arrived(Some(batch)) => {
+                    let scored = self.score(batch);
+                    if self.storing.is_none() {
+                        self.store(scored);
+                    } else {
+                        self.scored = Some(scored);
                     }
                 }
-            };
-            let Some(batch) = batch else { break };
-            self.batch(source.as_mut(), batch).await?;
+            }
         }
         let checkpoints = self.parts.devices.checkpoint_all();
         let n_devices = checkpoints.len();
@@ -119,64 +193,119 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn batch(&mut self, source: &mut dyn Source, batch: Batch) -> anyhow::Result<()> {
-        let n_messages = batch.messages.len();
+    /// Decodes and scores a batch.
+    fn score(&mut self, batch: Batch) -> Scored {
         let timer = self.parts.metrics.batch_seconds.start_timer();
         let mut draft = Draft::default();
+        draft.commit.rows.reserve(batch.messages.len());
         for message in &batch.messages {
             self.message(message, &mut draft);
         }
-        self.collect(&mut draft);
+        let health = self.collect(&mut draft, batch.messages.len());
         let Draft {
             commit,
-            health,
             n_late,
             n_seq_missing,
             ..
         } = draft;
-        let alarms = commit.alarms.clone();
-        let reasons: Vec<RejectReason> = commit.rejections.iter().map(|r| r.reason).collect();
-        let has_tasks = !commit.tasks.is_empty();
-        match self.parts.store.commit_batch(commit).await {
+        let news = News {
+            position: batch.position,
+            timer,
+            n_messages: batch.messages.len(),
+            n_late,
+            n_seq_missing,
+            reasons: commit.rejections.iter().map(|r| r.reason).collect(),
+            alarms: commit.alarms.clone(),
+            has_tasks: !commit.tasks.is_empty(),
+            health,
+        };
+        Scored { commit, news }
+    }
+
+    /// Begins to store a batch.
+    fn store(&mut self, scored: Scored) {
+        let store = Arc::clone(&self.parts.store);
+        let Scored { commit, news } = scored;
+        #[cfg(test)]
+        let fails = self.failures.pop_front() == Some(true);
+        let stored = tokio::spawn(async move {
+            #[cfg(test)]
+            if fails {
+                return Err(StoreError::Unavailable {
+                    what: "the commit of a test".to_owned(),
+                    source: None,
+                });
+            }
+            store.commit_batch(commit).await
+        });
+        self.storing = Some(Storing { stored, news });
+    }
+
+    /// Waits until everything that is scored is stored, or void.
+    async fn finish(&mut self, source: &mut dyn Source) -> anyhow::Result<()> {
+        while self.storing.is_some() {
+            let done = stored(&mut self.storing).await?;
+            self.settle(source, done).await;
+        }
+        Ok(())
+    }
+
+    /// The commit under way has ended: acknowledges and tells the news, or starts over; then begins to store what
+    /// was scored meanwhile.
+    async fn settle(&mut self, source: &mut dyn Source, done: Result<CommitReceipt, StoreError>) {
+        let Some(Storing { news, .. }) = self.storing.take() else {
+            return;
+        };
+        match done {
             Ok(receipt) => {
-                source.commit(batch.position).await;
-                timer.observe_duration();
+                if let Some(scored) = self.scored.take() {
+                    self.store(scored);
+                }
                 self.retry_pause = RETRY_PAUSE_MIN;
-                let metrics = &self.parts.metrics;
-                metrics
-                    .messages
-                    .inc_by(u64::try_from(n_messages).unwrap_or(0));
-                metrics.readings_stored.inc_by(receipt.inserted);
-                metrics.readings_duplicate.inc_by(receipt.duplicates);
-                metrics.readings_conflicting.inc_by(receipt.conflicts);
-                metrics.rows_late.inc_by(n_late);
-                metrics.sequence_missing.inc_by(n_seq_missing);
-                metrics
-                    .devices
-                    .set(i64::try_from(self.parts.devices.len()).unwrap_or(i64::MAX));
-                for reason in reasons {
-                    metrics.rejected(reason);
-                }
-                for change in alarms {
-                    metrics.alarm(&change);
-                    self.tell(StreamEvent::Alarm(change));
-                }
-                for health in health.into_values() {
-                    self.tell_health(health);
-                }
-                if has_tasks {
-                    self.parts.care_wake.notify_one();
-                }
-                Ok(())
+                self.parts.metrics.outage.over();
+                self.tell_news(source, news, receipt).await;
             }
             Err(failure) => {
-                timer.stop_and_discard();
-                error!(n_messages, error = %chain(&failure), "batch not stored: not acknowledged, to be delivered again");
+                self.parts.metrics.outage.failed(chain(&failure));
                 self.parts.metrics.batches_failed.inc();
-                source.abandon(batch.position).await;
+                news.timer.stop_and_discard();
+                source.abandon(news.position).await;
+                if let Some(Scored { news: later, .. }) = self.scored.take() {
+                    later.timer.stop_and_discard();
+                    source.abandon(later.position).await;
+                }
                 self.start_over().await;
-                Ok(())
             }
+        }
+    }
+
+    async fn tell_news(&mut self, source: &mut dyn Source, news: News, receipt: CommitReceipt) {
+        source.commit(news.position).await;
+        news.timer.observe_duration();
+        let metrics = &self.parts.metrics;
+        metrics
+            .messages
+            .inc_by(u64::try_from(news.n_messages).unwrap_or(0));
+        metrics.readings_stored.inc_by(receipt.inserted);
+        metrics.readings_duplicate.inc_by(receipt.duplicates);
+        metrics.readings_conflicting.inc_by(receipt.conflicts);
+        metrics.rows_late.inc_by(news.n_late);
+        metrics.sequence_missing.inc_by(news.n_seq_missing);
+        metrics
+            .devices
+            .set(i64::try_from(self.parts.devices.len()).unwrap_or(i64::MAX));
+        for reason in news.reasons {
+            metrics.rejected(reason);
+        }
+        for change in news.alarms {
+            metrics.alarm(&change);
+            self.tell(StreamEvent::Alarm(change));
+        }
+        for health in news.health {
+            self.tell_health(health);
+        }
+        if news.has_tasks {
+            self.parts.care_wake.notify_one();
         }
     }
 
@@ -185,12 +314,15 @@ impl Pipeline {
         loop {
             tokio::time::sleep(self.retry_pause).await;
             self.retry_pause = (self.retry_pause * 2).min(RETRY_PAUSE_MAX);
-            match self.parts.devices.restore(self.parts.store.as_ref()).await {
+            // A store that can be read but not written to would be read in vain.
+            let store = self.parts.store.as_ref();
+            let restored = match store.put_setting(PROBE, "").await {
+                Ok(()) => self.parts.devices.restore(store).await,
+                Err(failure) => Err(failure.into()),
+            };
+            match restored {
                 Ok(()) => return,
-                Err(error) => warn!(
-                    error = format!("{error:#}"),
-                    "the store does not answer yet"
-                ),
+                Err(failure) => self.parts.metrics.outage.failed(format!("{failure:#}")),
             }
         }
     }
@@ -347,19 +479,33 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Adds the checkpoints that are due.
-    fn collect(&mut self, draft: &mut Draft) {
-        for device in &draft.touched {
-            if let Some(entry) = self.parts.devices.get_mut(device)
-                && entry.monitor.needs_checkpoint(self.parts.checkpoint_rows)
-            {
-                draft
-                    .commit
-                    .checkpoints
-                    .extend(checkpoint(device, &mut entry.monitor));
+    /// Adds the checkpoints that are due and the devices' newest health; returns the latter where somebody listens.
+    /// A batch carries only its share of the checkpoints that are due for their age: devices that began together
+    /// would otherwise all be due in one batch.
+    fn collect(&mut self, draft: &mut Draft, n_messages: usize) -> Vec<AssetHealth> {
+        let rows_max = self.parts.checkpoint_rows;
+        let share = 2 * n_messages / usize::try_from(rows_max).unwrap_or(usize::MAX).max(1);
+        let mut n_left = CHECKPOINTS_MIN.max(share);
+        let mut touched: Vec<_> = draft.touched.drain().collect();
+        touched.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (device, health) in touched {
+            if let Some(entry) = self.parts.devices.get_mut(&device) {
+                let monitor = &mut entry.monitor;
+                let due = monitor.needs_checkpoint(rows_max);
+                if due && (n_left > 0 || monitor.must_checkpoint()) {
+                    n_left = n_left.saturating_sub(1);
+                    draft
+                        .commit
+                        .checkpoints
+                        .extend(checkpoint(&device, monitor));
+                }
             }
+            draft.commit.health.extend(health);
         }
-        draft.commit.health.extend(draft.health.values().cloned());
+        if self.parts.stream.receiver_count() == 0 {
+            return Vec::new();
+        }
+        draft.commit.health.clone()
     }
 
     async fn control(&mut self, request: Control) {
@@ -402,11 +548,12 @@ impl Pipeline {
         let mut draft = Draft::default();
         if let Some(entry) = self.parts.devices.get_mut(&window.device) {
             entry.monitor.touch();
-            draft.touched.insert(window.device.clone());
-            self.collect(&mut draft);
+            draft.touched.insert(window.device.clone(), None);
+            self.collect(&mut draft, 0);
         }
         if let Err(failure) = self.parts.store.commit_batch(draft.commit).await {
             self.start_over().await;
+            self.parts.metrics.outage.over();
             return Err(failure);
         }
         self.parts
@@ -429,7 +576,7 @@ impl Pipeline {
         let outcome = entry.monitor.repaired(&entry.context, modes, at, at);
         let mut draft = Draft::default();
         draft.take(device, outcome);
-        self.collect(&mut draft);
+        self.collect(&mut draft, 0);
         let alarms = draft.commit.alarms.clone();
         let stored = self.parts.store.commit_batch(draft.commit).await;
         match stored {
@@ -442,6 +589,7 @@ impl Pipeline {
             }
             Err(failure) => {
                 self.start_over().await;
+                self.parts.metrics.outage.over();
                 Err(failure)
             }
         }
@@ -467,13 +615,15 @@ impl Pipeline {
 
 impl Draft {
     fn take(&mut self, device: &DeviceId, outcome: Outcome) {
-        self.touched.insert(device.clone());
         self.commit.alarms.extend(outcome.alarms);
         self.commit
             .tasks
             .extend(outcome.tasks.into_iter().map(NewTask));
-        if let Some(health) = outcome.health {
-            self.health.insert(device.clone(), health);
+        match self.touched.get_mut(device) {
+            Some(newest) => *newest = outcome.health.or(newest.take()),
+            None => {
+                self.touched.insert(device.clone(), outcome.health);
+            }
         }
     }
 }
@@ -488,3 +638,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

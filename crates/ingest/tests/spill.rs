@@ -1,0 +1,188 @@
+//! The spill behind a real Mosquitto and the embedded broker: the test is the pipeline, and its store is away.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step fails the test"
+)]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forecare_ingest::{
+    ExternalBroker, ExternalConfig, IngestStats, Source, SpillConfig, SpillStats, SpillingSource,
+};
+use support::device::Version::V5;
+use support::device::{Device, Login, Seen};
+use support::mosquitto::Mosquitto;
+use support::{batch, embedded, embedded_config, payloads, until};
+
+fn config(dir: &Path) -> SpillConfig {
+    SpillConfig {
+        dir: dir.to_owned(),
+        bytes_max: 1 << 30,
+        disk_free_min: 0,
+        after: Duration::from_millis(100),
+        memory_messages_max: 75,
+        memory_bytes_max: 1 << 20,
+    }
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+/// Opens the spill; a former one in this directory may need a moment to let go of it.
+async fn open(
+    config: SpillConfig,
+    inner: impl Source + 'static,
+) -> (SpillingSource, Arc<SpillStats>) {
+    let stats = Arc::new(SpillStats::default());
+    let dir = config.dir.clone();
+    until("the directory to be free", || {
+        std::fs::File::open(dir.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok())
+            || !dir.join("lock").exists()
+    })
+    .await;
+    let source = SpillingSource::open(config, Box::new(inner), Arc::clone(&stats)).unwrap();
+    (source, stats)
+}
+
+async fn behind(
+    mosquitto: &Mosquitto,
+    dir: &Path,
+) -> (
+    ExternalBroker,
+    SpillingSource,
+    Arc<IngestStats>,
+    Arc<SpillStats>,
+) {
+    let settings = ExternalConfig {
+        url: mosquitto.url(),
+        client_id: "forecare".to_owned(),
+        username: None,
+        password: None,
+        ca_file: None,
+        topics: vec!["devices/#".to_owned()],
+        session_expiry: Duration::from_secs(600),
+        receive_maximum: 100,
+        payload_bytes_max: 1_000,
+        backoff_min: Duration::from_millis(10),
+        backoff_max: Duration::from_millis(200),
+    };
+    let stats = Arc::new(IngestStats::default());
+    let (broker, inner) =
+        ExternalBroker::connect(settings, support::clock(), Arc::clone(&stats)).unwrap();
+    let (source, spill) = open(config(dir), inner).await;
+    until("the subscription", || stats.connected()).await;
+    (broker, source, stats, spill)
+}
+
+async fn publish(mosquitto: &Mosquitto, range: std::ops::Range<usize>) {
+    let login = Login::anonymous("publisher");
+    let mut device = Device::connect(V5, mosquitto.addr(), &login).await;
+    for n in range.clone() {
+        device.publish("devices/m1/telemetry", n.to_string()).await;
+    }
+    for _ in range {
+        assert_eq!(device.next().await, Seen::Acknowledged(true));
+    }
+}
+
+/// Stores the next `n` messages.
+async fn store(source: &mut SpillingSource, n: usize) -> Vec<String> {
+    let mut stored = Vec::new();
+    while stored.len() < n {
+        let next = batch(source, 40).await;
+        stored.extend(payloads(&next));
+        source.commit(next.position).await;
+    }
+    stored
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_store_is_away_the_broker_is_acknowledged_from_disk_and_nothing_moves_out_of_order()
+ {
+    let (mosquitto, dir) = (Mosquitto::start().await, tempfile::tempdir().unwrap());
+    let (_broker, mut source, stats, spill) = behind(&mosquitto, dir.path()).await;
+    publish(&mosquitto, 0..20).await;
+    assert_eq!(store(&mut source, 20).await, numbers(0..20));
+    assert_eq!(spill.spilled(), 0, "a store that answers needs no disk");
+
+    publish(&mosquitto, 20..900).await;
+    // Two batches out, as a pipeline has that scores one while it stores another; neither is stored.
+    let first = batch(&mut source, 40).await;
+    let second = batch(&mut source, 40).await;
+    assert_eq!(payloads(&first)[0], "20");
+    source.abandon(first.position).await;
+    source.abandon(second.position).await;
+    until("all to be on disk", || {
+        spill.messages() == 880 && stats.in_flight() == 0
+    })
+    .await;
+    assert!(spill.spilling() && spill.oldest().is_some());
+    assert_eq!((spill.memory_messages(), spill.memory_bytes()), (0, 0));
+
+    assert_eq!(store(&mut source, 880).await, numbers(20..900));
+    until("the disk to be empty", || {
+        !spill.spilling() && spill.bytes() == 0
+    })
+    .await;
+    assert_eq!((spill.drained(), spill.oldest()), (880, None));
+    publish(&mosquitto, 900..950).await;
+    assert_eq!(store(&mut source, 50).await, numbers(900..950));
+    assert_eq!((spill.spilled(), stats.reconnects()), (880, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_disk_comes_first_after_a_restart_without_the_store() {
+    let (mosquitto, dir) = (Mosquitto::start().await, tempfile::tempdir().unwrap());
+    let (broker, mut source, stats, spill) = behind(&mosquitto, dir.path()).await;
+    publish(&mosquitto, 0..300).await;
+    let out = batch(&mut source, 40).await;
+    until("all to be on disk", || {
+        spill.messages() == 300 && stats.in_flight() == 0
+    })
+    .await;
+    source.abandon(out.position).await;
+    support::within("a stop without the store", broker.shutdown()).await;
+    assert_eq!(
+        source
+            .next_batch(support::limit(40))
+            .await
+            .map(|b| payloads(&b)),
+        None
+    );
+    drop(source);
+
+    publish(&mosquitto, 300..350).await;
+    let (_broker, mut source, _stats, _spill) = behind(&mosquitto, dir.path()).await;
+    assert_eq!(store(&mut source, 350).await, numbers(0..350));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_makes_devices_wait_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, inner, stats) = embedded(embedded_config()).await;
+    let bounds = SpillConfig {
+        bytes_max: 3_000,
+        memory_messages_max: 10,
+        ..config(dir.path())
+    };
+    let (mut source, spill) = open(bounds, inner).await;
+    let login = Login::anonymous("m1");
+    let mut device = Device::connect(V5, broker.local_addr(), &login).await;
+    for n in 0..200 {
+        device.publish("devices/m1/telemetry", n.to_string()).await;
+    }
+    until("the spill to be full", || spill.blocked()).await;
+    assert_eq!(spill.full(), 1);
+    assert!(stats.acked() < 200, "{stats:?}");
+    assert_eq!(store(&mut source, 200).await, numbers(0..200));
+    for _ in 0..200 {
+        assert_eq!(device.next().await, Seen::Acknowledged(true));
+    }
+    until("room", || !spill.blocked()).await;
+}

@@ -1,0 +1,251 @@
+//! The database is away while devices go on: a real PostgreSQL is stopped, behind a real Mosquitto with the limits it
+//! has by itself.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use forecare_test_databases::Postgres;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use support::{Mosquitto, Service, forecare, free_port, wait_for};
+
+const DEVICES: u64 = 10;
+/// Far more than the window (200) and Mosquitto's queue (1,000) hold.
+const DURING: u64 = 30_000;
+/// A process that keeps what it cannot store in memory would exceed it.
+const MEMORY_KB_MAX: u64 = 400_000;
+/// From the database's return to the first stored message.
+const COMEBACK_MAX: Duration = Duration::from_secs(15);
+
+struct Site {
+    dir: tempfile::TempDir,
+    mqtt: u16,
+    postgres: Postgres,
+    _mosquitto: Mosquitto,
+}
+
+impl Site {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mqtt = free_port();
+        Self {
+            _mosquitto: Mosquitto::with_default_limits(dir.path(), mqtt),
+            postgres: Postgres::start(),
+            dir,
+            mqtt,
+        }
+    }
+
+    fn home(&self) -> std::path::PathBuf {
+        self.dir.path().join("home")
+    }
+
+    fn serve(&self) -> Service {
+        let mut command = forecare();
+        command
+            .args(["serve", "--http", "127.0.0.1:0", "--mqtt"])
+            .arg(format!("mqtt://127.0.0.1:{}", self.mqtt))
+            .arg("--home")
+            .arg(self.home())
+            .env("FORECARE_STORE__URL", self.postgres.url())
+            .env("FORECARE_STORE__PLAIN_POSTGRES", "true")
+            .env("FORECARE_INGEST__AUTO_REGISTER", "screw-compressor")
+            .env("FORECARE_INGEST__BATCH_MESSAGES_MAX", "500")
+            .env("FORECARE_MQTT__RECEIVE_MAXIMUM", "200");
+        let service = Service::start(&mut command, &self.home());
+        wait_for("the subscription", || {
+            service.metric("forecare_ingest_connected") == 1.0
+        });
+        service
+    }
+
+    /// Publishes the messages with these numbers, and returns once Mosquitto has them.
+    async fn publish(&self, numbers: std::ops::Range<u64>) {
+        let mut options = MqttOptions::new("pumps", "127.0.0.1", self.mqtt);
+        options.set_outgoing_inflight_upper_limit(20);
+        let (client, mut events) = AsyncClient::new(options, 20);
+        let n = numbers.end - numbers.start;
+        let sender = tokio::spawn(async move {
+            for number in numbers {
+                let ts = 1_700_000_000_000 + number * 1_000;
+                client
+                    .publish(
+                        format!("devices/pump-{}/telemetry", number % DEVICES),
+                        QoS::AtLeastOnce,
+                        false,
+                        format!(
+                            "{{\"ts\":{ts},\"seq\":{},\"values\":{{\"vibration\":{}}}}}",
+                            number / DEVICES,
+                            2.0 + (number % 7) as f64 / 10.0
+                        ),
+                    )
+                    .await
+                    .unwrap();
+            }
+            client
+        });
+        let mut acknowledged = 0;
+        while acknowledged < n {
+            let event = events.poll().await.expect("mosquitto stays");
+            if let Event::Incoming(Packet::PubAck(_)) = event {
+                acknowledged += 1;
+            }
+        }
+        drop(sender.await.unwrap());
+    }
+
+    /// Stored readings of each device.
+    fn stored(&self, service: &Service) -> Vec<u64> {
+        (0..DEVICES)
+            .map(|device| {
+                let series = service.get(&format!(
+                    "api/v1/assets/pump-{device}/telemetry?metrics=vibration&from=2023-11-14T00:00:00Z&to=2023-11-16T00:00:00Z&points=5000"
+                ));
+                let points = series["series"][0]["points"].as_array().cloned();
+                points
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|point| point["n_readings"].as_u64().unwrap())
+                    .sum()
+            })
+            .collect()
+    }
+}
+
+fn readiness(service: &Service) -> (u16, String) {
+    let mut response = ureq::get(&format!("{}readyz", service.http))
+        .config()
+        .http_status_as_error(false)
+        .build()
+        .call()
+        .unwrap();
+    let body = response.body_mut().read_to_string().unwrap();
+    (response.status().as_u16(), body)
+}
+
+/// Peak of the process's resident memory, in KiB.
+fn memory_kb(service: &Service) -> u64 {
+    let status = Path::new("/proc").join(service.child.id().to_string());
+    std::fs::read_to_string(status.join("status"))
+        .unwrap()
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("VmHWM:")?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_is_away_messages_wait_on_disk_and_none_is_lost_doubled_or_reordered() {
+    let site = Site::start();
+    let service = site.serve();
+    site.publish(0..1_000).await;
+    wait_for("what came before", || {
+        service.metric("forecare_readings_stored_total") == 1_000.0
+    });
+    assert_eq!(service.metric("forecare_spill_written_total"), 0.0);
+    assert_eq!(readiness(&service).0, 200);
+
+    site.postgres.stop_immediate();
+    let away = Instant::now();
+    site.publish(1_000..1_000 + DURING).await;
+    wait_for("all messages on disk", || {
+        service.metric("forecare_spill_messages") == DURING as f64
+    });
+    println!("{DURING} messages on disk after {:?}", away.elapsed());
+    assert_eq!(service.metric("forecare_spill_active"), 1.0);
+    assert_eq!(service.metric("forecare_pending_messages"), 0.0);
+    assert_eq!(service.metric("forecare_store_available"), 0.0);
+    let (status, why) = readiness(&service);
+    assert_eq!(status, 503, "{why}");
+    assert!(
+        why.contains("the store takes nothing") && why.contains("on disk"),
+        "{why}"
+    );
+
+    site.postgres.start_again();
+    let back = Instant::now();
+    wait_for("the first message after the outage", || {
+        service.metric("forecare_spill_drained_total") > 0.0
+    });
+    println!("first batch {:?} after the return", back.elapsed());
+    assert!(back.elapsed() < COMEBACK_MAX, "{:?}", back.elapsed());
+    // Devices go on while it catches up.
+    let n = 1_000 + DURING + 1_000;
+    site.publish(n - 1_000..n).await;
+    wait_for("every reading", || {
+        service.metric("forecare_readings_stored_total") == n as f64
+    });
+    println!("caught up {:?} after the return", back.elapsed());
+    wait_for("an empty disk", || {
+        service.metric("forecare_spill_bytes") == 0.0
+            && service.metric("forecare_spill_active") == 0.0
+    });
+    assert_eq!(readiness(&service).0, 200);
+    for none in [
+        "forecare_ingest_reconnects_total",
+        "forecare_readings_duplicate_total",
+        // Not newer than the device's last, or not the next by its number: order was lost.
+        "forecare_rows_not_newer_total",
+        "forecare_sequence_missing_total",
+        "forecare_messages_rejected_total",
+        "forecare_spill_full_total",
+    ] {
+        assert_eq!(service.metric(none), 0.0, "{none}");
+    }
+    assert_eq!(site.stored(&service), vec![n / DEVICES; DEVICES as usize]);
+    let memory_kb = memory_kb(&service);
+    println!("{memory_kb} KiB of memory at most");
+    assert!(memory_kb < MEMORY_KB_MAX, "{memory_kb}");
+    assert!(service.stop());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_while_messages_go_to_disk_and_while_they_come_back_loses_and_doubles_nothing() {
+    let site = Site::start();
+    let mut service = site.serve();
+    site.publish(0..500).await;
+    wait_for("what came before", || {
+        service.metric("forecare_readings_stored_total") == 500.0
+    });
+    site.postgres.stop_immediate();
+    site.publish(500..10_000).await;
+    wait_for("most of it on disk", || {
+        service.metric("forecare_spill_messages") >= 9_000.0
+    });
+    // Fewer than Mosquitto keeps for a client that is away; the kill falls while they are taken.
+    site.publish(10_000..10_900).await;
+    service.kill();
+    site.postgres.start_again();
+    for _ in 0..3 {
+        service = site.serve();
+        wait_for("some of it stored", || {
+            service.metric("forecare_spill_drained_total") > 0.0
+        });
+        service.kill();
+    }
+    service = site.serve();
+    site.publish(10_900..11_000).await;
+    let expected = vec![11_000 / DEVICES; DEVICES as usize];
+    wait_for("an empty disk", || {
+        service.metric("forecare_spill_messages") == 0.0 && site.stored(&service) == expected
+    });
+    assert_eq!(service.metric("forecare_spill_damaged_total"), 0.0);
+    assert!(service.stop());
+}
