@@ -33,6 +33,8 @@ const TASKS_AT_ONCE: usize = 256;
 const PAGE: usize = 500;
 /// How often timers are looked at when nothing else happens.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often it is said again that the store does not answer.
+const REMIND_EVERY: Duration = Duration::from_secs(60);
 
 /// The care desk. Cheap to clone.
 #[derive(Clone)]
@@ -58,8 +60,13 @@ impl CareDesk {
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reported: Option<tokio::time::Instant> = None;
         loop {
-            match self.work().await {
+            let worked = self.work().await;
+            if worked.is_ok() && reported.take().is_some() {
+                info!("the care desk goes on");
+            }
+            match worked {
                 Ok(0) if *stop.borrow() => return,
                 Ok(0) => {
                     tokio::select! {
@@ -74,7 +81,11 @@ impl CareDesk {
                 }
                 Ok(_) => {}
                 Err(failure) => {
-                    error!(error = %chain(&failure), "care desk stopped by the store, trying again");
+                    // Once, then a reminder now and then: it tries every second.
+                    if reported.is_none_or(|at| at.elapsed() >= REMIND_EVERY) {
+                        reported = Some(tokio::time::Instant::now());
+                        error!(error = %chain(&failure), "care desk stopped by the store, trying again");
+                    }
                     if *stop.borrow() {
                         return;
                     }
