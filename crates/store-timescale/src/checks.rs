@@ -283,33 +283,49 @@ async fn policies(client: &Client) -> Outcome<Vec<Finding>> {
             &[],
         )
         .await?;
-    let mut found = Vec::new();
+    let (mut failed, mut off, mut overdue) = (Vec::new(), Vec::new(), Vec::new());
     for row in &rows {
         let (id, what): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
-        let scheduled: bool = row.try_get(2)?;
-        let failed: Option<bool> = row.try_get(3)?;
-        let overdue: Option<bool> = row.try_get(4)?;
+        let is_on: bool = row.try_get(2)?;
+        let has_failed: Option<bool> = row.try_get(3)?;
+        let is_overdue: Option<bool> = row.try_get(4)?;
         let why: Option<String> = row.try_get(5)?;
-        if failed == Some(true) {
-            let why = why.unwrap_or_else(|| "no message".to_owned());
-            found.push(Finding::fail(
-                "policies",
-                format!("{what} (job {id}) failed last: {why}"),
-                format!("mend what it says, then CALL run_job({id})"),
-            ));
-        } else if !scheduled {
-            found.push(Finding::warn(
-                "policies",
-                format!("{what} (job {id}) is switched off"),
-                format!("SELECT alter_job({id}, scheduled => true)"),
-            ));
-        } else if overdue == Some(true) {
-            found.push(Finding::fail(
-                "policies",
-                format!("{what} (job {id}) is overdue: no background worker takes it"),
-                "SELECT _timescaledb_functions.start_background_workers(), and see the server's log; timescaledb must be in shared_preload_libraries",
-            ));
+        let job = format!("{what} (job {id})");
+        if has_failed == Some(true) {
+            failed.push(format!("{job}: {}", why.as_deref().unwrap_or("no message")));
+        } else if !is_on {
+            off.push(job);
+        } else if is_overdue == Some(true) {
+            overdue.push(job);
         }
+    }
+    let mut found = Vec::new();
+    // One word for all of a kind: they mostly share their cause.
+    if let Some(first) = failed.first() {
+        found.push(Finding::fail(
+            "policies",
+            format!("{} of {} jobs failed last, such as {first}", failed.len(), rows.len()),
+            "mend what it says (\"failed to start\": too few workers); they are tried again by themselves. \
+             All of them: SELECT * FROM timescaledb_information.job_errors",
+        ));
+    }
+    if let Some(first) = off.first() {
+        found.push(Finding::warn(
+            "policies",
+            format!("{} jobs are switched off, such as {first}", off.len()),
+            "SELECT alter_job(<job>, scheduled => true)",
+        ));
+    }
+    if let Some(first) = overdue.first() {
+        found.push(Finding::fail(
+            "policies",
+            format!(
+                "{} jobs are overdue, no background worker takes them, such as {first}",
+                overdue.len()
+            ),
+            "SELECT _timescaledb_functions.start_background_workers(), and see the server's log; \
+             timescaledb must be in shared_preload_libraries",
+        ));
     }
     if found.is_empty() {
         found.push(Finding::ok(

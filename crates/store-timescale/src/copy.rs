@@ -102,7 +102,8 @@ mod tests {
         rows.time(Timestamp::from_millis(946_684_800_001));
         rows.number(None);
         let mut expected = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
-        expected.extend(b"\0\x03\0\0\0\x04\0\0\0\x07\0\0\0\x08\0\0\0\0\0\0\x03\xe8\xff\xff\xff\xff");
+        expected
+            .extend(b"\0\x03\0\0\0\x04\0\0\0\x07\0\0\0\x08\0\0\0\0\0\0\x03\xe8\xff\xff\xff\xff");
         assert_eq!(rows.bytes, expected);
     }
 }

@@ -109,9 +109,7 @@ pub(crate) async fn newest(tx: &Transaction<'_>, id: &DeviceId) -> Outcome<Optio
     let found = tx
         .query_typed_opt(sql, &[(&id.as_str(), Type::TEXT)])
         .await?;
-    found
-        .map(|r| Ok(r.try_get::<_, Instant>(0)?.0))
-        .transpose()
+    found.map(|r| Ok(r.try_get::<_, Instant>(0)?.0)).transpose()
 }
 
 /// Reads the table that every batch keeps, not the readings.
@@ -172,7 +170,8 @@ pub(crate) async fn fingerprint(
             }
         }
     }
-    let sql = "SELECT ts, name, value FROM overflow JOIN metrics USING (metric_no) WHERE device_no = $1";
+    let sql =
+        "SELECT ts, name, value FROM overflow JOIN metrics USING (metric_no) WHERE device_no = $1";
     let mut stream = pin!(tx.query_typed_raw(sql, params).await?);
     while let Some(r) = stream.next().await {
         let r = r?;
@@ -282,7 +281,9 @@ pub(crate) async fn telemetry(
                 let source = format!(
                     "(SELECT device_no, ts, value FROM overflow WHERE metric_no = {metric_no}) AS o"
                 );
-                reader.read(&source, &[(i, raw_terms("value"))], &whole).await?;
+                reader
+                    .read(&source, &[(i, raw_terms("value"))], &whole)
+                    .await?;
             }
         }
     }
@@ -577,7 +578,10 @@ impl Reader<'_> {
         let mut ranges = Vec::new();
         for row in self.tx.query_typed(sql, &[(&name, Type::TEXT)]).await? {
             let (first_us, last_us): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-            let range = (first_us.div_euclid(1_000), last_us.div_euclid(1_000).saturating_add(1));
+            let range = (
+                first_us.div_euclid(1_000),
+                last_us.div_euclid(1_000).saturating_add(1),
+            );
             if range.1 > self.query.from.as_millis() && range.0 < self.query.to.as_millis() {
                 ranges.push(range);
             }
@@ -614,9 +618,21 @@ mod tests {
             (-33, 6_000 * MINUTE, 100),
             (MINUTE, 61 * MINUTE, 60),
         ] {
-            for stale in [vec![], vec![(5 * MINUTE + 1, 9 * MINUTE), (i64::MIN, -1), (400 * MINUTE, i64::MAX)]] {
+            for stale in [
+                vec![],
+                vec![
+                    (5 * MINUTE + 1, 9 * MINUTE),
+                    (i64::MIN, -1),
+                    (400 * MINUTE, i64::MAX),
+                ],
+            ] {
                 let query = query(from, to, points);
-                assert_eq!(level_for(&query), Some(Level::Minute).filter(|_| level_for(&query) != Some(Level::Hour)).or(Some(Level::Hour)));
+                assert_eq!(
+                    level_for(&query),
+                    Some(Level::Minute)
+                        .filter(|_| level_for(&query) != Some(Level::Hour))
+                        .or(Some(Level::Hour))
+                );
                 let plan = Plan::new(&query, Some(Level::Minute), NONE_DROPPED, &stale);
                 let levels = plan.levels.get(&Level::Minute).cloned().unwrap_or_default();
                 let mut all = [plan.raw.clone(), levels.clone()].concat();

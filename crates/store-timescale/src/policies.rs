@@ -111,7 +111,11 @@ async fn chunk_hours(tx: &Transaction<'_>, now: Timestamp) -> Outcome<Option<u32
     let row = tx
         .query_one(
             "SELECT sum(bytes / (extract(epoch FROM least(range_end, $1::timestamptz) - range_start) / 3600))::float8,
-                 pg_size_bytes(current_setting('shared_buffers'))::float8
+                 pg_size_bytes(current_setting('shared_buffers'))::float8,
+                 coalesce(bool_and(range_start < $1::timestamptz - interval '1 day'), false),
+                 (SELECT (extract(epoch FROM max(time_interval)) / 3600)::int4
+                  FROM timescaledb_information.dimensions
+                  WHERE hypertable_schema = current_schema() AND hypertable_name ~ '^(telemetry_[0-9]+|overflow)$')
              FROM (
                  SELECT DISTINCT ON (hypertable_name) range_start, range_end,
                      pg_total_relation_size(format('%I.%I', chunk_schema, chunk_name)::regclass) AS bytes
@@ -125,7 +129,23 @@ async fn chunk_hours(tx: &Transaction<'_>, now: Timestamp) -> Outcome<Option<u32
         )
         .await?;
     let (bytes_per_hour, buffers): (Option<f64>, f64) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(bytes_per_hour.map(|rate| fitting_hours(rate, buffers)))
+    let (is_settled, current): (bool, Option<i32>) = (row.try_get(2)?, row.try_get(3)?);
+    let current = current.and_then(|h| u32::try_from(h).ok());
+    let current = current.unwrap_or(CHUNK_HOURS_FIRST);
+    Ok(bytes_per_hour.map(|rate| next_hours(current, fitting_hours(rate, buffers), is_settled)))
+}
+
+/// From `current` towards `fitting`: shorter at once; longer by a step, and only by a rate of more than a day. A
+/// quiet first hour must not earn a chunk that the real load then fills for a month.
+fn next_hours(current: u32, fitting: u32, is_settled: bool) -> u32 {
+    if fitting <= current {
+        return fitting;
+    }
+    if !is_settled {
+        return current;
+    }
+    let longer = CHUNK_HOURS.iter().find(|hours| **hours > current);
+    longer.map_or(fitting, |step| fitting.min(*step))
 }
 
 /// The longest of [`CHUNK_HOURS`] whose bytes fit; the shortest where none does.
@@ -395,6 +415,15 @@ mod tests {
         assert_eq!(fitting_hours(quarter, buffers), 1);
         assert_eq!(fitting_hours(quarter * 10.0, buffers), 1);
         assert_eq!(fitting_hours(0.0, buffers), 720);
+    }
+
+    #[test]
+    fn chunks_shrink_at_once_and_grow_by_a_step() {
+        assert_eq!(next_hours(24, 1, false), 1);
+        assert_eq!(next_hours(24, 720, false), 24);
+        assert_eq!(next_hours(24, 720, true), 48);
+        assert_eq!(next_hours(168, 720, true), 720);
+        assert_eq!(next_hours(36, 168, true), 48);
     }
 
     #[test]

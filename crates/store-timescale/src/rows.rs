@@ -230,7 +230,10 @@ impl<'a> Writer<'a> {
         }
         let (n, table) = (self.class.columns.len(), self.class.table());
         let columns: String = (0..n).map(|i| format!(", t.m{i}")).collect();
-        let sql = format!("SELECT t.device_no, t.ts, t.health{columns} {}", of_keys(&table));
+        let sql = format!(
+            "SELECT t.device_no, t.ts, t.health{columns} {}",
+            of_keys(&table)
+        );
         for row in read_keys(tx, &sql, wide).await? {
             let values = (0..n).map(|i| row.try_get(i + 3));
             let found = StoredRow {
@@ -310,7 +313,14 @@ impl<'a> Writer<'a> {
             }
             Some(first) => {
                 let metric = &self.class.columns[column];
-                tally_second(p, metric, first, value, &mut self.receipt, &mut self.conflicts);
+                tally_second(
+                    p,
+                    metric,
+                    first,
+                    value,
+                    &mut self.receipt,
+                    &mut self.conflicts,
+                );
                 false
             }
         }
@@ -331,7 +341,14 @@ impl<'a> Writer<'a> {
                 self.receipt.inserted += 1;
             }
             Some(first) => {
-                tally_second(p, metric, first, value, &mut self.receipt, &mut self.conflicts);
+                tally_second(
+                    p,
+                    metric,
+                    first,
+                    value,
+                    &mut self.receipt,
+                    &mut self.conflicts,
+                );
             }
         }
     }
@@ -349,9 +366,8 @@ impl<'a> Writer<'a> {
     ) -> Outcome<()> {
         let (n, table) = (self.class.columns.len(), self.class.table());
         let columns: String = (0..n).map(|i| format!(", m{i}")).collect();
-        let sql = format!(
-            "COPY {table} (device_no, ts, health{columns}) FROM STDIN (FORMAT binary)"
-        );
+        let sql =
+            format!("COPY {table} (device_no, ts, health{columns}) FROM STDIN (FORMAT binary)");
         buffers.wide.send(tx, &sql).await?;
         self.update(tx).await?;
         for (key, metric, value) in std::mem::take(&mut self.new_overflow) {
@@ -414,7 +430,11 @@ impl<'a> Writer<'a> {
             let mut part = Columns::new(n);
             for i in span {
                 let values: Vec<Option<f64>> = changed.values.iter().map(|c| c[*i]).collect();
-                part.push((changed.device_no[*i], changed.ts[*i].0), changed.health[*i], &values);
+                part.push(
+                    (changed.device_no[*i], changed.ts[*i].0),
+                    changed.health[*i],
+                    &values,
+                );
             }
             let (first, last) = (part.ts[0], part.ts[part.ts.len() - 1]);
             let mut params: Vec<(&(dyn ToSql + Sync), Type)> = part

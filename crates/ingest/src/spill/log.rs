@@ -653,8 +653,8 @@ mod tests {
                 .to_string()
                 .repeat(usize::try_from(number % 7).unwrap())
                 .into(),
-            content_type: (number % 2 == 0).then(|| "json".to_owned()),
-            principal: (number % 5 == 0).then(|| number.to_string()),
+            content_type: number.is_multiple_of(2).then(|| "json".to_owned()),
+            principal: number.is_multiple_of(5).then(|| number.to_string()),
             received_at: Timestamp::from_millis(1_700_000_000_000 + i64::try_from(number).unwrap()),
         }
     }
@@ -782,9 +782,10 @@ mod tests {
                 }
                 Step::OldCursor | Step::NoCursor => {
                     drop(log);
-                    match step {
-                        Step::OldCursor => fs::write(&cursor, &old_cursor).unwrap(),
-                        _ => fs::remove_file(&cursor).unwrap(),
+                    if matches!(step, Step::OldCursor) {
+                        fs::write(&cursor, &old_cursor).unwrap();
+                    } else {
+                        fs::remove_file(&cursor).unwrap();
                     }
                     log = open(dir.path());
                     old_cursor = fs::read(&cursor).unwrap();
