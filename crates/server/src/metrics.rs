@@ -67,12 +67,12 @@ impl SpillMetrics {
             spilling: gauge(
                 r,
                 "forecare_spill_active",
-                "1 while new messages go to disk because the store does not take them.",
+                "Whether new messages go to disk because the store does not take them: 0 or 1.",
             )?,
             blocked: gauge(
                 r,
                 "forecare_spill_blocked",
-                "1 while the disk takes no more and publishers wait.",
+                "Whether the disk takes no more and publishers wait: 0 or 1.",
             )?,
             bytes: gauge(
                 r,
@@ -272,7 +272,7 @@ impl Metrics {
                 connected: gauge(
                     r,
                     "forecare_ingest_connected",
-                    "1 while connected to the broker.",
+                    "Whether the broker is connected and has granted every subscription: 0 or 1.",
                 )?,
                 clients: gauge(
                     r,
@@ -294,7 +294,7 @@ impl Metrics {
             outage: Outage::new(gauge(
                 r,
                 "forecare_store_accepting",
-                "1 while the store takes what the pipeline gives it.",
+                "Whether the store takes what the pipeline gives it: 0 or 1.",
             )?),
             registry,
         })

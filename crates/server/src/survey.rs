@@ -84,7 +84,7 @@ impl Survey {
             store_available: plain(
                 registry,
                 "forecare_store_available",
-                "1 while the store answers; 0: what this page says of alarms, tickets and parts is old.",
+                "Whether the store answers: 0 or 1. At 0, what this page says of alarms, tickets and parts is old.",
             )?,
             alarms_active: labelled(
                 registry,
