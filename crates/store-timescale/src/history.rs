@@ -391,7 +391,8 @@ impl Plan {
         for (a, b) in edges {
             let a = round_down(a, own).max(from);
             let b = round_up(b, own).min(to);
-            if b <= read_to {
+            // An edge between two of the level's buckets divides nothing.
+            if a >= b || b <= read_to {
                 continue;
             }
             if a > read_to {
