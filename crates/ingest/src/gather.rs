@@ -11,30 +11,40 @@ use crate::BatchLimit;
 /// cost far less than many small ones.
 const OPEN_MAX: Duration = Duration::from_millis(50);
 
+/// A batch that holds so many bytes is handed out, however few messages it has.
+pub(crate) const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Taken from the queue at once: a batch may exceed its bytes by so many messages.
+const TAKE_MAX: usize = 32;
+
 /// A queue and the batch that is being gathered from it. Gathering can be cancelled at any await.
 pub(crate) struct Gather<T> {
     queue: mpsc::Receiver<T>,
     filling: Vec<T>,
+    bytes_of: fn(&T) -> usize,
+    /// Bytes of `filling`.
+    bytes: usize,
     /// When the first and the newest messages of the batch were received.
     received: Option<(Instant, Instant)>,
 }
 
 impl<T> Gather<T> {
-    pub(crate) fn new(queue: mpsc::Receiver<T>) -> Self {
+    pub(crate) fn new(queue: mpsc::Receiver<T>, bytes_of: fn(&T) -> usize) -> Self {
         Self {
             queue,
             filling: Vec::new(),
+            bytes_of,
+            bytes: 0,
             received: None,
         }
     }
 
-    /// Waits until the batch is full, no more messages come for its linger, it has been open for long, or the queue
-    /// is closed. The batch is empty
-    /// only when the queue is closed and drained.
+    /// Waits until the batch is full (messages, or [`BATCH_BYTES_MAX`]), no more messages come for its linger, it has
+    /// been open for long, or the queue is closed. The batch is empty only when the queue is closed and drained.
     pub(crate) async fn fill(&mut self, limit: BatchLimit) {
         let messages_max = limit.messages_max.max(1);
-        while self.filling.len() < messages_max {
-            let room = messages_max - self.filling.len();
+        while self.filling.len() < messages_max && self.bytes < BATCH_BYTES_MAX {
+            let n_before = self.filling.len();
+            let room = (messages_max - n_before).min(TAKE_MAX);
             let more = self.queue.recv_many(&mut self.filling, room);
             let n_received = match self.received {
                 None => more.await,
@@ -49,6 +59,8 @@ impl<T> Gather<T> {
             if n_received == 0 {
                 break;
             }
+            let received = self.filling.get(n_before..).unwrap_or_default();
+            self.bytes += received.iter().map(self.bytes_of).sum::<usize>();
             let now = Instant::now();
             let first = self.received.map_or(now, |(first, _)| first);
             self.received = Some((first, now));
@@ -63,6 +75,7 @@ impl<T> Gather<T> {
     /// Takes what was gathered; the next batch starts.
     pub(crate) fn take(&mut self) -> Vec<T> {
         self.received = None;
+        self.bytes = 0;
         std::mem::take(&mut self.filling)
     }
 }
@@ -83,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_closes_when_full_or_when_its_linger_is_over() {
         let (tx, rx) = mpsc::channel(10);
-        let mut gather = Gather::new(rx);
+        let mut gather = Gather::new(rx, |_| 1);
         for n in 0..5 {
             tx.send(n).await.unwrap();
         }
@@ -101,6 +114,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_batch_of_large_messages_closes_by_its_bytes() {
+        let (tx, rx) = mpsc::channel(1_000);
+        let mut gather = Gather::new(rx, |_: &()| 1024 * 1024);
+        for _ in 0..200 {
+            tx.send(()).await.unwrap();
+        }
+        gather.fill(limit(20_000, 60_000)).await;
+        let n = gather.take().len();
+        assert!((16..16 + TAKE_MAX).contains(&n), "{n}");
+    }
+
+    #[tokio::test]
     async fn a_batch_stays_open_while_messages_keep_coming_but_not_for_long() {
         let (tx, rx) = mpsc::channel(1_000);
         let sender = tokio::spawn(async move {
@@ -110,7 +135,7 @@ mod tests {
                 tx.send(()).await.unwrap();
             }
         });
-        let mut gather = Gather::new(rx);
+        let mut gather = Gather::new(rx, |_| 1);
         let started = Instant::now();
         // Half of what it stays open for: never silent for so long while the sender runs.
         gather.fill(limit(1_000_000, 25)).await;
@@ -123,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn zero_linger_takes_what_is_there_and_zero_size_counts_as_one() {
         let (tx, rx) = mpsc::channel(10);
-        let mut gather = Gather::new(rx);
+        let mut gather = Gather::new(rx, |_| 1);
         tx.send('a').await.unwrap();
         tx.send('b').await.unwrap();
         gather.fill(limit(0, 0)).await;
@@ -135,7 +160,7 @@ mod tests {
     #[tokio::test]
     async fn cancelling_loses_nothing() {
         let (tx, rx) = mpsc::channel(10);
-        let mut gather = Gather::new(rx);
+        let mut gather = Gather::new(rx, |_| 1);
         tx.send(1).await.unwrap();
         let cancelled =
             tokio::time::timeout(Duration::from_millis(10), gather.fill(limit(2, 60_000))).await;

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 const CONNECT: u8 = 0x10;
 const PUBACK: u8 = 0x40;
+const PINGREQ: u8 = 0xc0;
 const SUBSCRIBE: u8 = 0x82;
 
 async fn listen() -> (TcpListener, SocketAddr) {
@@ -28,6 +29,13 @@ async fn listen() -> (TcpListener, SocketAddr) {
 }
 
 fn external(addr: SocketAddr) -> (ExternalBroker, ExternalSource, Arc<IngestStats>) {
+    external_with(addr, 1_000)
+}
+
+fn external_with(
+    addr: SocketAddr,
+    payload_bytes_max: usize,
+) -> (ExternalBroker, ExternalSource, Arc<IngestStats>) {
     let stats = Arc::new(IngestStats::default());
     let config = ExternalConfig {
         url: format!("mqtt://{addr}"),
@@ -38,7 +46,7 @@ fn external(addr: SocketAddr) -> (ExternalBroker, ExternalSource, Arc<IngestStat
         topics: vec!["devices/#".to_owned()],
         session_expiry: Duration::from_secs(600),
         receive_maximum: 10,
-        payload_bytes_max: 1_000,
+        payload_bytes_max,
         backoff_min: Duration::from_millis(50),
         backoff_max: Duration::from_millis(400),
     };
@@ -204,6 +212,51 @@ async fn a_broker_that_floods_beyond_every_bound_waits_and_memory_stays_bounded(
         source.commit(got.position).await;
     }
     assert_eq!((n_messages, stats.reconnects()), (FLOOD, 0));
+    drop(flood.await.unwrap());
+}
+
+#[tokio::test]
+async fn large_messages_are_held_up_by_their_bytes_and_a_broker_that_answers_meanwhile_is_not_given_up()
+ {
+    const N: u16 = 24;
+    let (listener, addr) = listen().await;
+    let (_broker, mut source, stats) = external_with(addr, 2 << 20);
+    let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
+    within("CONNECT", read_packet(&mut stream)).await.unwrap();
+    // Keep alive: a second.
+    let connack = packet(0x20, &[1, 0, 3, 0x13, 0, 1]);
+    stream.write_all(&connack).await.unwrap();
+    let id = read_subscribe(&mut stream).await;
+    grant(&mut stream, id).await;
+    let (mut reader, mut writer) = stream.into_split();
+    let mut pinged = async || {
+        let (first, _) = within("PINGREQ", read_packet(&mut reader)).await.unwrap();
+        assert_eq!(first, PINGREQ);
+    };
+    pinged().await;
+    let flood = tokio::spawn(async move {
+        let megabyte = "x".repeat(1 << 20);
+        for id in 1..=N {
+            let bytes = publish(5, "devices/m1/telemetry", id, &megabyte);
+            writer.write_all(&bytes).await.unwrap();
+        }
+        // The answer lies behind what is not read yet.
+        writer.write_all(&packet(0xd0, &[])).await.unwrap();
+        writer
+    });
+    until("the queue to be full", || stats.held_up() == 1).await;
+    assert!(stats.queue_len() <= 17, "{}", stats.queue_len());
+    for _ in 0..2 {
+        pinged().await;
+    }
+    assert!(stats.connected());
+    let mut n_messages = 0;
+    while n_messages < usize::from(N) {
+        let got = batch(&mut source, 10_000).await;
+        n_messages += got.messages.len();
+        source.commit(got.position).await;
+    }
+    assert_eq!(stats.reconnects(), 0);
     drop(flood.await.unwrap());
 }
 

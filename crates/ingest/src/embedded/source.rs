@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::gather::Gather;
+use crate::spill::bytes_of;
 use crate::stats::count;
 use crate::{Batch, BatchLimit, IngestStats, Message, Position, Source};
 
@@ -34,7 +35,7 @@ pub struct EmbeddedSource {
 impl EmbeddedSource {
     pub(super) fn new(queue: mpsc::Receiver<Queued>, stats: Arc<IngestStats>) -> Self {
         Self {
-            gather: Gather::new(queue),
+            gather: Gather::new(queue, |queued| bytes_of(&queued.message)),
             outstanding: VecDeque::new(),
             batches: 0,
             stats,

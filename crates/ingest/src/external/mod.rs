@@ -23,6 +23,7 @@ use backoff::Backoff;
 use link::Endpoint;
 use session::Session;
 pub use source::ExternalSource;
+use source::QueuedBytes;
 use view::View;
 
 /// Pings when idle; a broker that vanished is noticed after twice this.
@@ -137,6 +138,7 @@ impl ExternalBroker {
         }
         let endpoint = endpoint(&config)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
+        let queued = Arc::new(QueuedBytes::default());
         stats.watch_queue(&queue);
         let view = Arc::new(watch::channel(View::default()).0);
         let backoff = Backoff::new(config.backoff_min, config.backoff_max, &config.client_id);
@@ -149,8 +151,9 @@ impl ExternalBroker {
             stats: Arc::clone(&stats),
             view: Arc::clone(&view),
             queue: Some(queue),
+            queued: Arc::clone(&queued),
         };
-        let source = ExternalSource::new(receiver, Arc::clone(&view), stats);
+        let source = ExternalSource::new(receiver, Arc::clone(&view), stats, queued);
         let session = tokio::spawn(session.run());
         Ok((ExternalBroker { view, session }, source))
     }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::backoff::Backoff;
 use super::link::{Acks, Endpoint, Link, Turn};
-use super::source::Received;
+use super::source::{QueuedBytes, Received};
 use super::view::View;
 use crate::source::cut_payload;
 use crate::stats::count;
@@ -44,6 +44,7 @@ pub(super) struct Session {
     pub(super) view: Arc<watch::Sender<View>>,
     /// `None` once we are stopping: the source then ends.
     pub(super) queue: Option<mpsc::Sender<Received>>,
+    pub(super) queued: Arc<QueuedBytes>,
 }
 
 /// Why a connection ended.
@@ -81,8 +82,12 @@ fn given_up() -> End {
 }
 
 /// Waits until the queue takes another message, or nobody reads it any more.
-async fn room(queue: Option<&mpsc::Sender<Received>>) {
+async fn room(queue: Option<&mpsc::Sender<Received>>, queued: &QueuedBytes) {
     if let Some(queue) = queue {
+        tokio::select! {
+            () = queued.room() => {}
+            () = queue.closed() => return,
+        }
         queue.reserve().await.map(drop).ok();
     }
 }
@@ -198,7 +203,7 @@ impl Session {
         // Set after a read that emptied the socket: until then nothing is read.
         let mut read_from: Option<Instant> = None;
         // Its own handle: `self` is needed while it is waited for.
-        let queue = self.queue.clone();
+        let (queue, queued) = (self.queue.clone(), Arc::clone(&self.queued));
         loop {
             if let ControlFlow::Break(end) = self.attend(&mut link, connection, changes) {
                 return end;
@@ -214,7 +219,7 @@ impl Session {
                 },
                 () = overdue(connection.goodbye_until) => return End::Finished,
                 _ = pings.tick() => {
-                    if connection.pinged {
+                    if connection.pinged && !connection.held_up {
                         return End::Lost("the broker does not answer".to_owned());
                     }
                     // An answer that we do not read is no sign of a dead broker.
@@ -226,7 +231,7 @@ impl Session {
                     read_from = None;
                     continue;
                 },
-                () = room(queue.as_ref()), if connection.held_up => {
+                () = room(queue.as_ref(), &queued), if connection.held_up => {
                     connection.held_up = false;
                     if let ControlFlow::Break(end) = self.arrived(&mut link, connection) {
                         return end;
@@ -257,12 +262,14 @@ impl Session {
             if self
                 .queue
                 .as_ref()
-                .is_some_and(|queue| queue.capacity() == 0)
+                .is_some_and(|queue| queue.capacity() == 0 || self.queued.is_full())
             {
                 if !connection.held_up {
                     count(&self.stats.held_up, 1);
                 }
                 connection.held_up = true;
+                // The answer may be among what is not read now.
+                connection.pinged = false;
                 return ControlFlow::Continue(());
             }
             match link.next() {
@@ -438,6 +445,7 @@ impl Session {
         let ack = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
         // Counted first: the consumer may settle it before the next line.
         self.stats.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.queued.entered(&message);
         let epoch = connection.epoch;
         match queue.try_send(Received {
             message,

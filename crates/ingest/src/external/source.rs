@@ -2,20 +2,24 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::session::READ_PAUSE;
 use super::view::{Verdict, View};
 use crate::gather::Gather;
+use crate::spill::bytes_of;
 use crate::stats::count;
 use crate::{Batch, BatchLimit, IngestStats, Message, Position, Source};
 
 /// The connection reads in strides: a shorter silence means nothing.
 const QUIET_MIN: Duration = READ_PAUSE.saturating_mul(2);
+
+/// Beyond so many bytes nothing more is read from the broker.
+pub(super) const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A message as it came, and what acknowledges it.
 pub(super) struct Received {
@@ -23,6 +27,36 @@ pub(super) struct Received {
     pub(super) epoch: u64,
     /// The packet's id; `None` for QoS 0.
     pub(super) ack: Option<u16>,
+}
+
+/// Bytes that were received and not yet handed out: the queue bounds them by number only.
+#[derive(Debug, Default)]
+pub(super) struct QueuedBytes {
+    bytes: AtomicUsize,
+    freed: Notify,
+}
+
+impl QueuedBytes {
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= QUEUE_BYTES_MAX
+    }
+
+    pub(super) fn entered(&self, message: &Message) {
+        self.bytes.fetch_add(bytes_of(message), Ordering::Relaxed);
+    }
+
+    fn left<'a>(&self, messages: impl Iterator<Item = &'a Message>) {
+        let bytes = messages.map(bytes_of).sum();
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.freed.notify_one();
+    }
+
+    /// Waits until they are below their bound.
+    pub(super) async fn room(&self) {
+        while self.is_full() {
+            self.freed.notified().await;
+        }
+    }
 }
 
 struct Outstanding {
@@ -39,6 +73,7 @@ pub struct ExternalSource {
     view: Arc<watch::Sender<View>>,
     changes: watch::Receiver<View>,
     stats: Arc<IngestStats>,
+    queued: Arc<QueuedBytes>,
 }
 
 impl ExternalSource {
@@ -46,9 +81,11 @@ impl ExternalSource {
         queue: mpsc::Receiver<Received>,
         view: Arc<watch::Sender<View>>,
         stats: Arc<IngestStats>,
+        queued: Arc<QueuedBytes>,
     ) -> Self {
         Self {
-            gather: Gather::new(queue),
+            queued,
+            gather: Gather::new(queue, |received| bytes_of(&received.message)),
             outstanding: VecDeque::new(),
             batches: 0,
             changes: view.subscribe(),
@@ -75,7 +112,12 @@ impl ExternalSource {
                 filling.retain(|received| match view.verdict(received.epoch) {
                     Verdict::Keep => true,
                     // QoS 0 never comes again.
-                    Verdict::Drop => received.ack.is_none(),
+                    Verdict::Drop => {
+                        if received.ack.is_some() {
+                            self.queued.left(std::iter::once(&received.message));
+                        }
+                        received.ack.is_none()
+                    }
                     Verdict::Wait => {
                         waiting |= received.ack.is_some();
                         true
@@ -144,6 +186,7 @@ impl Source for ExternalSource {
             if received.is_empty() {
                 continue;
             }
+            self.queued.left(received.iter().map(|r| &r.message));
             self.batches += 1;
             let (messages, acks) = received
                 .into_iter()

@@ -13,9 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::log::{Log, Place, Refused};
+use super::log::{Found, Log, Place, Refused, Unread};
 use super::stats::SpillStats;
 use super::{SpillConfig, record};
+use crate::gather::BATCH_BYTES_MAX;
 use crate::stats::count;
 use crate::{Batch, BatchLimit, Message, Position, Source};
 
@@ -24,12 +25,18 @@ const FIRST_LIMIT: BatchLimit = BatchLimit {
     messages_max: 1_000,
     linger: Duration::ZERO,
 };
-/// A batch that holds so many bytes is handed out, however few messages it has.
-const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Pause after the disk refused, unless room is made before.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 /// The share of [`SpillConfig::after`] that is waited when the window in memory is full.
 const FULL_WINDOW_HASTE: u32 = 4;
+/// A commit may last so many times the one before it, until it counts as a standstill: batches grow to twice the size.
+const COMMIT_GROWTH: u32 = 2;
+/// Longest allowance for a commit under way, in multiples of [`SpillConfig::after`].
+const COMMIT_MAX: u32 = 10;
+/// A batch that failed so often as the oldest is handed out in halves.
+const FAILURES_BEFORE_HALVES: u32 = 2;
+/// So often a part of the disk is tried before it is given up.
+const READ_TRIES: u32 = 5;
 /// How often it is said again that messages wait.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
 /// So long the disk is still drained after the inner source has ended; the rest waits for the next start.
@@ -61,6 +68,24 @@ struct Given {
     received_at: Option<Timestamp>,
     held: Held,
     fate: Fate,
+    /// When it was handed out last.
+    out_at: Instant,
+    /// How often it failed while it was the oldest.
+    n_failures: u32,
+}
+
+/// What came of a look for something to hand out.
+enum Handed {
+    Batch(Batch),
+    /// It was on disk, and cannot be read any more.
+    Lost,
+    /// The disk gives nothing now.
+    Later,
+}
+
+enum ReadAgain {
+    Later,
+    Never,
 }
 
 /// The disk takes no more.
@@ -95,6 +120,12 @@ pub(super) struct Keeper {
     moved_at: Instant,
     blocked: Option<Blocked>,
     read_again_at: Option<Instant>,
+    /// Reads that failed one after another.
+    n_unread: u32,
+    /// Most messages of the next batch: grows with what is stored, halves with what fails.
+    batch_max: usize,
+    /// How long the store took for the last batch; `None` before the first.
+    last_commit: Option<Duration>,
     numbers: u64,
     ended_at: Option<Instant>,
 }
@@ -114,6 +145,7 @@ impl Keeper {
                 "a torn end of the spill was cut: it was never acknowledged"
             );
         }
+        stats.damaged.fetch_add(log.n_lost(), Ordering::Relaxed);
         if n_messages > 0 {
             info!(
                 n_messages,
@@ -140,6 +172,9 @@ impl Keeper {
             moved_at: Instant::now(),
             blocked: None,
             read_again_at: None,
+            n_unread: 0,
+            batch_max: FIRST_LIMIT.messages_max,
+            last_commit: None,
             numbers: 0,
             ended_at: None,
         }
@@ -179,7 +214,22 @@ impl Keeper {
                 self.set_fate(&position, Fate::Stored);
                 self.settle_stored().await;
             }
-            Command::Abandon(position) => self.set_fate(&position, Fate::Abandoned),
+            Command::Abandon(position) => {
+                self.set_fate(&position, Fate::Abandoned);
+                self.count_failure(&position);
+            }
+        }
+    }
+
+    /// The oldest batch failed: where it does so again and again, it may be too much for the store at once.
+    fn count_failure(&mut self, position: &Position) {
+        if let Some(oldest) = self.given.front_mut()
+            && oldest.number == position.number()
+        {
+            oldest.n_failures += 1;
+            if oldest.n_failures >= FAILURES_BEFORE_HALVES {
+                self.batch_max = (oldest.n_messages / 2).max(1);
+            }
         }
     }
 
@@ -231,13 +281,22 @@ impl Keeper {
         self.n_memory > 0 && (self.spilling || self.moved_at.elapsed() >= self.patience())
     }
 
-    /// Shorter when the window is full: from then on the broker's own queue fills, which may be small.
+    /// Shorter when the window is full: from then on the broker's own queue fills, which may be small. Longer while
+    /// the store may be at work on a batch: it is slow then, not away.
     fn patience(&self) -> Duration {
-        if self.window_is_full() {
+        let idle = if self.window_is_full() {
             self.config.after / FULL_WINDOW_HASTE
         } else {
             self.config.after
+        };
+        let committing = self.given.front().is_some_and(|g| g.fate == Fate::Out);
+        if !committing {
+            return idle;
         }
+        let commit = self
+            .last_commit
+            .unwrap_or(self.config.after / COMMIT_GROWTH);
+        idle + (commit * COMMIT_GROWTH).min(self.config.after * COMMIT_MAX)
     }
 
     /// False in the pause after the disk refused.
@@ -360,6 +419,15 @@ impl Keeper {
     async fn settle_stored(&mut self) {
         let mut settled_to = None;
         while let Some(given) = self.given.pop_front_if(|given| given.fate == Fate::Stored) {
+            let now = Instant::now();
+            if given.n_messages > 0 {
+                self.last_commit = Some(now - self.moved_at.max(given.out_at));
+                let grown = self
+                    .batch_max
+                    .saturating_mul(2)
+                    .min(FIRST_LIMIT.messages_max);
+                self.batch_max = given.n_messages.saturating_mul(2).max(grown);
+            }
             match given.held {
                 Held::Memory(messages) => {
                     self.n_memory -= messages.len();
@@ -371,15 +439,16 @@ impl Keeper {
                     settled_to = Some(to);
                 }
             }
-            self.moved_at = Instant::now();
+            self.moved_at = now;
         }
-        let Some(to) = settled_to else { return };
-        self.log.settle(to);
-        if let Some(blocked) = &mut self.blocked {
-            // There may be room now.
-            blocked.retry_at = Instant::now();
+        if let Some(to) = settled_to {
+            self.log.settle(to);
+            if let Some(blocked) = &mut self.blocked {
+                // There may be room now.
+                blocked.retry_at = Instant::now();
+            }
+            self.show_oldest();
         }
-        self.show_oldest();
         if self.spilling && self.all_read() && self.waiting.is_empty() {
             self.spilling = false;
             info!(
@@ -399,36 +468,39 @@ impl Keeper {
             return;
         }
         self.read_again_at = None;
-        let abandoned = self
-            .given
-            .iter()
-            .position(|given| given.fate == Fate::Abandoned);
-        let again_from_disk = abandoned
-            .and_then(|index| self.given.get(index))
-            .is_some_and(|given| matches!(given.held, Held::Disk { .. }));
-        let drained = self
-            .ended_at
-            .is_some_and(|ended| ended.elapsed() >= DRAIN_AT_END);
-        let batch = if self.ended_at.is_some() && (again_from_disk || (drained && !self.all_read()))
-        {
-            // Safe on disk, and the store is away or far behind: it waits for the next start.
-            None
-        } else if let Some(index) = abandoned {
-            let Some(batch) = self.again(index) else {
+        let batch = loop {
+            let abandoned = self
+                .given
+                .iter()
+                .position(|given| given.fate == Fate::Abandoned);
+            let again_from_disk = abandoned
+                .and_then(|index| self.given.get(index))
+                .is_some_and(|given| matches!(given.held, Held::Disk { .. }));
+            let drained = self
+                .ended_at
+                .is_some_and(|ended| ended.elapsed() >= DRAIN_AT_END);
+            let left_on_disk = again_from_disk || (drained && !self.all_read());
+            if self.ended_at.is_some() && left_on_disk {
+                // Safe on disk, and the store is away or far behind: it waits for the next start.
+                break None;
+            }
+            let found = if let Some(index) = abandoned {
+                self.again(index)
+            } else if !self.all_read() {
+                self.next_from_disk()
+            } else if !self.waiting.is_empty() {
+                break Some(self.next_from_memory());
+            } else if self.ended_at.is_some() {
+                break None;
+            } else {
                 return;
             };
-            Some(batch)
-        } else if !self.all_read() {
-            let Some(batch) = self.next_from_disk().await else {
-                return;
-            };
-            Some(batch)
-        } else if !self.waiting.is_empty() {
-            Some(self.next_from_memory())
-        } else if self.ended_at.is_some() {
-            None
-        } else {
-            return;
+            match found {
+                Handed::Batch(batch) => break Some(batch),
+                // Nothing of it is left, but there may be something behind it.
+                Handed::Lost => self.settle_stored().await,
+                Handed::Later => return,
+            }
         };
         if let Some(request) = self.request.take()
             && let Err(Some(unwanted)) = request.send(batch)
@@ -445,64 +517,131 @@ impl Keeper {
             received_at: messages.first().map(|message| message.received_at),
             held,
             fate: Fate::Out,
+            out_at: Instant::now(),
+            n_failures: 0,
         });
         Position::new(self.numbers)
     }
 
-    fn again(&mut self, index: usize) -> Option<Batch> {
-        let given = self.given.get_mut(index)?;
-        let messages = match &given.held {
-            Held::Memory(messages) => messages.clone(),
-            Held::Disk { from, .. } => match self.log.read(*from, given.n_messages, usize::MAX) {
-                Ok(found) => found.messages,
-                Err(error) => {
-                    self.unreadable(&error);
-                    return None;
-                }
-            },
+    /// Hands an abandoned batch out again, or its first part where it is to be in parts.
+    fn again(&mut self, index: usize) -> Handed {
+        let Some(given) = self.given.get(index) else {
+            return Handed::Later;
         };
+        let n_whole = given.n_messages;
+        let n_first = n_whole.min(self.batch_max);
+        let messages = match &given.held {
+            Held::Memory(messages) => messages.get(..n_first).unwrap_or_default().to_vec(),
+            &Held::Disk { from, to } => {
+                let found = match self.log.read(from, n_first, usize::MAX) {
+                    Ok(found) => found,
+                    Err(error) => match self.unreadable(&error) {
+                        ReadAgain::Later => return Handed::Later,
+                        ReadAgain::Never => Found {
+                            messages: Vec::new(),
+                            to,
+                            n_damaged: 0,
+                        },
+                    },
+                };
+                self.n_unread = 0;
+                if found.messages.len() < n_first {
+                    // Damaged since it was read: what follows the damage is no part of it any more. Its file is kept.
+                    self.log.give_up(from);
+                    self.lost((n_whole - found.messages.len()) as u64);
+                    let given = &mut self.given[index];
+                    given.n_messages = found.messages.len();
+                } else if n_first < n_whole {
+                    self.split(index, n_first, Some(found.to));
+                }
+                found.messages
+            }
+        };
+        if n_first < n_whole && matches!(self.given[index].held, Held::Memory(_)) {
+            self.split(index, n_first, None);
+        }
         self.numbers += 1;
+        let given = &mut self.given[index];
         given.number = self.numbers;
+        given.out_at = Instant::now();
+        if messages.is_empty() {
+            given.fate = Fate::Stored;
+            return Handed::Lost;
+        }
         given.fate = Fate::Out;
-        Some(Batch {
+        Handed::Batch(Batch {
             messages,
             position: Position::new(self.numbers),
         })
     }
 
-    async fn next_from_disk(&mut self) -> Option<Batch> {
-        let from = self.read_to;
-        let found = match self
-            .log
-            .read(from, self.limit.messages_max.max(1), BATCH_BYTES_MAX)
-        {
-            Ok(found) => found,
-            Err(error) => {
-                self.unreadable(&error);
-                return None;
-            }
+    /// Makes two of an abandoned batch; the second part begins at `middle` where it is on disk.
+    fn split(&mut self, index: usize, n_first: usize, middle: Option<Place>) {
+        let Some(given) = self.given.get_mut(index) else {
+            return;
         };
+        let (received_at, held) = match (&mut given.held, middle) {
+            (Held::Memory(messages), _) => {
+                let second = messages.split_off(n_first);
+                (second.first().map(|m| m.received_at), Held::Memory(second))
+            }
+            (Held::Disk { to, .. }, Some(middle)) => {
+                let second = Held::Disk {
+                    from: middle,
+                    to: std::mem::replace(to, middle),
+                };
+                (given.received_at, second)
+            }
+            (Held::Disk { .. }, None) => return,
+        };
+        let n_second = given.n_messages - n_first;
+        given.n_messages = n_first;
+        self.numbers += 1;
+        let second = Given {
+            number: self.numbers,
+            n_messages: n_second,
+            received_at,
+            held,
+            fate: Fate::Abandoned,
+            out_at: Instant::now(),
+            n_failures: 0,
+        };
+        self.given.insert(index + 1, second);
+    }
+
+    fn next_from_disk(&mut self) -> Handed {
+        let from = self.read_to;
+        let n_max = self.limit.messages_max.min(self.batch_max).max(1);
+        let found = match self.log.read(from, n_max, BATCH_BYTES_MAX) {
+            Ok(found) => found,
+            Err(error) => match self.unreadable(&error) {
+                ReadAgain::Later => return Handed::Later,
+                ReadAgain::Never => self.log.give_up(from),
+            },
+        };
+        self.n_unread = 0;
         self.read_to = found.to;
         if found.n_damaged > 0 {
-            self.stats
-                .damaged
-                .fetch_add(found.n_damaged, Ordering::Relaxed);
-            error!(
-                n_messages = found.n_damaged,
-                "messages on disk are damaged: they are lost to the store"
-            );
+            self.lost(found.n_damaged);
         }
         let held = Held::Disk { from, to: found.to };
         let position = self.give(&found.messages, held);
         if found.messages.is_empty() {
             self.set_fate(&position, Fate::Stored);
-            self.settle_stored().await;
-            return None;
+            return Handed::Lost;
         }
-        Some(Batch {
+        Handed::Batch(Batch {
             messages: found.messages,
             position,
         })
+    }
+
+    fn lost(&self, n_messages: u64) {
+        self.stats.damaged.fetch_add(n_messages, Ordering::Relaxed);
+        error!(
+            n_messages,
+            "messages on disk are damaged: they are lost to the store; the file is kept as *.damaged"
+        );
     }
 
     fn next_from_memory(&mut self) -> Batch {
@@ -510,7 +649,7 @@ impl Keeper {
         let n_messages = self
             .waiting
             .iter()
-            .take(self.limit.messages_max.max(1))
+            .take(self.limit.messages_max.min(self.batch_max).max(1))
             .take_while(|message| {
                 let fits = bytes < BATCH_BYTES_MAX;
                 bytes += record::bytes_of(message);
@@ -522,10 +661,17 @@ impl Keeper {
         Batch { messages, position }
     }
 
-    fn unreadable(&mut self, error: &std::io::Error) {
+    fn unreadable(&mut self, unread: &Unread) -> ReadAgain {
         count(&self.stats.failed, 1);
-        error!(%error, dir = %self.config.dir.display(), "the spill cannot be read: tried again; check spill.dir and its disk");
+        self.n_unread += 1;
+        let dir = self.config.dir.display();
+        if matches!(unread, Unread::Lost(_)) && self.n_unread >= READ_TRIES {
+            error!(error = %unread, %dir, n_tries = self.n_unread, "a part of the spill cannot be read: given up");
+            return ReadAgain::Never;
+        }
+        error!(error = %unread, %dir, "the spill cannot be read: tried again; check spill.dir and its disk");
         self.read_again_at = Some(Instant::now() + DISK_RETRY);
+        ReadAgain::Later
     }
 
     /// When there is something to do though nothing comes.

@@ -68,8 +68,25 @@ pub(super) struct Found {
     pub(super) messages: Vec<Message>,
     /// Where they end.
     pub(super) to: Place,
-    /// Records that should have followed but are damaged; [`Self::to`] lies behind them.
+    /// Records in front of them that are damaged, as far as their number is known.
     pub(super) n_damaged: u64,
+}
+
+/// Why a segment was not read.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// It could not be opened, which may pass: a limit of this process, rights.
+    NotOpened(io::Error),
+    /// It is missing, or its disk does not give it.
+    Lost(io::Error),
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotOpened(error) | Self::Lost(error) => error.fmt(f),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -94,6 +111,8 @@ pub(super) struct Log {
     end: Place,
     /// Bytes of a torn tail that was cut when the log was opened.
     torn_bytes: u64,
+    /// Messages that were lost with the end of the last segment when the log was opened, at least.
+    n_lost: u64,
     _lock: File,
 }
 
@@ -122,6 +141,7 @@ impl Log {
             cursor: cursor.unwrap_or(Place::start_of(0)),
             end: Place::start_of(0),
             torn_bytes: 0,
+            n_lost: 0,
             _lock: lock,
         };
         log.find_segments().map_err(failed)?;
@@ -146,13 +166,14 @@ impl Log {
         })
     }
 
-    /// Reads on from `from`: whole messages, at most so many and (but for the last one) so many bytes.
+    /// Reads on from `from`: whole messages, at most so many and (but for the last one) so many bytes. Ends in front
+    /// of damage; where it begins with damage, it goes on behind it.
     pub(super) fn read(
         &mut self,
         from: Place,
         messages_max: usize,
         bytes_max: usize,
-    ) -> io::Result<Found> {
+    ) -> Result<Found, Unread> {
         let mut found = Found {
             messages: Vec::new(),
             to: from,
@@ -171,28 +192,67 @@ impl Log {
         } else {
             Place::start_of(segment.first)
         };
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(to.offset))?;
-        let mut reader = BufReader::with_capacity(READ_BYTES, file);
+        let mut reader = open_at(&path, to.offset)?;
         let mut body = Vec::new();
         let mut bytes = 0;
         while to.sequence < first_after && found.messages.len() < messages_max && bytes < bytes_max
         {
             let left = segment.bytes.saturating_sub(to.offset);
-            let Some(message) = read_record(&mut reader, left, &mut body)? else {
-                segment.damaged = true;
-                found.n_damaged = first_after - to.sequence;
-                to.sequence = first_after;
-                to.offset = segment.bytes;
-                break;
+            let message = match read_record(&mut reader, left, &mut body) {
+                Ok(message) => message,
+                // What was read is good; the next read begins with what is not.
+                Err(_later) if !found.messages.is_empty() => break,
+                Err(error) => return Err(Unread::Lost(error)),
             };
-            bytes += body.len();
-            to.offset += (HEAD_BYTES + body.len()) as u64;
-            to.sequence += 1;
-            found.messages.push(message);
+            if let Some(message) = message {
+                bytes += body.len();
+                to.offset += (HEAD_BYTES + body.len()) as u64;
+                to.sequence += 1;
+                found.messages.push(message);
+                continue;
+            }
+            if !found.messages.is_empty() {
+                break;
+            }
+            segment.damaged = true;
+            let behind = match tail_of(&path, to.offset, segment.bytes)?.sound_behind() {
+                Some(behind) => behind,
+                None => Behind {
+                    skipped: segment.bytes.saturating_sub(to.offset),
+                    n_records: 0,
+                },
+            };
+            // The segment's count tells how many are missing; each place of damage holds at least one.
+            let n_missing = (first_after - to.sequence).saturating_sub(behind.n_records);
+            to.sequence = (to.sequence + n_missing.max(1)).min(first_after);
+            to.offset += behind.skipped;
+            found.n_damaged += n_missing.max(1);
+            reader = open_at(&path, to.offset)?;
         }
         found.to = to;
         Ok(found)
+    }
+
+    /// Passes over the rest of a segment that cannot be read; its file is kept where there is one.
+    pub(super) fn give_up(&mut self, from: Place) -> Found {
+        let mut found = Found {
+            messages: Vec::new(),
+            to: from,
+            n_damaged: 0,
+        };
+        if let Some(index) = self.index_of(from.sequence) {
+            let first_after = self.first_after(index);
+            if let Some(segment) = self.segments.get_mut(index) {
+                segment.damaged = true;
+                found.n_damaged = first_after - from.sequence;
+                found.to = Place {
+                    segment: segment.first,
+                    offset: segment.bytes,
+                    sequence: first_after,
+                };
+            }
+        }
+        found
     }
 
     /// All before `to` is done with.
@@ -227,6 +287,11 @@ impl Log {
     /// Bytes of a torn tail that was cut when the log was opened.
     pub(super) fn torn_bytes(&self) -> u64 {
         self.torn_bytes
+    }
+
+    /// Messages that were lost with the end of the last segment when the log was opened, at least.
+    pub(super) fn n_lost(&self) -> u64 {
+        self.n_lost
     }
 
     /// Whether so many bytes may be appended.
@@ -357,45 +422,48 @@ impl Log {
         Ok(())
     }
 
-    /// Reads the last segment through: its good records end where the first bad one begins.
+    /// Reads the last segment through, past damage. Only a tail with no sound record behind it was torn by a crash,
+    /// and is cut.
     fn find_end(&mut self) -> io::Result<()> {
-        self.end = match self.segments.back() {
-            // Numbers never come again, or an old cursor could point into a new segment.
-            None => Place::start_of(self.cursor.sequence),
-            Some(segment) => {
-                let path = segment_path(&self.settings.dir, segment.first);
-                let mut reader = BufReader::with_capacity(READ_BYTES, File::open(path)?);
-                let mut head = Vec::new();
-                reader
-                    .by_ref()
-                    .take(SEGMENT_HEAD_BYTES)
-                    .read_to_end(&mut head)?;
-                let mut end = Place::start_of(segment.first);
-                if is_of_another_version(&head) {
-                    return Err(io::Error::other(
-                        "a segment was written by another version: start that one, and let it drain",
-                    ));
-                }
-                let mut body = Vec::new();
-                if head == segment_head(segment.first) {
-                    while let Some(_message) =
-                        read_record(&mut reader, segment.bytes - end.offset, &mut body)?
-                    {
-                        end.offset += (HEAD_BYTES + body.len()) as u64;
-                        end.sequence += 1;
-                    }
-                }
-                end
-            }
-        };
         let Some(segment) = self.segments.back_mut() else {
+            // Numbers never come again, or an old cursor could point into a new segment.
+            self.end = Place::start_of(self.cursor.sequence);
             return Ok(());
         };
         let path = segment_path(&self.settings.dir, segment.first);
-        let good = self.end.offset;
+        let mut reader = BufReader::with_capacity(READ_BYTES, File::open(&path)?);
+        let mut end = Place::start_of(segment.first);
+        let scanned = scan(&mut reader, &path, segment, self.cursor, &mut end);
+        self.end = end;
+        match scanned {
+            Ok(()) => {}
+            Err(Scan::OtherVersion) => {
+                return Err(io::Error::other(
+                    "a segment was written by another version: start that one, and let it drain",
+                ));
+            }
+            Err(Scan::Failed(error)) => {
+                // Not cut: the disk may give the rest another day.
+                self.n_lost = 1;
+                segment.damaged = true;
+                tracing::error!(
+                    path = %path.display(), %error,
+                    "the end of the spill cannot be read: its messages are lost to the store; check spill.dir and its disk"
+                );
+                segment.bytes = end.offset;
+                // The next segment must not get its name.
+                if end.sequence == segment.first {
+                    keep(&path);
+                    self.segments.pop_back();
+                    self.end = Place::start_of(end.sequence.max(self.cursor.sequence) + 1);
+                }
+                return Ok(());
+            }
+        }
+        let good = end.offset;
         self.torn_bytes = segment.bytes.saturating_sub(good);
-        if self.end.sequence == segment.first {
-            // Not one record, so nothing of it was ever acknowledged.
+        if end.sequence == segment.first {
+            // Not one sound record: nothing of it was ever acknowledged.
             fs::remove_file(path)?;
             self.segments.pop_back();
         } else if self.torn_bytes > 0 {
@@ -432,11 +500,7 @@ impl Log {
                 self.writer = None;
             }
             if segment.damaged {
-                let kept = path.with_extension("damaged");
-                tracing::error!(path = %kept.display(), "a damaged part of the spill is kept: its unreadable messages are lost to the store");
-                if let Err(error) = fs::rename(&path, &kept) {
-                    tracing::warn!(path = %path.display(), %error, "a damaged part of the spill is not renamed");
-                }
+                keep(&path);
             } else {
                 remove(&path);
             }
@@ -486,6 +550,153 @@ fn is_of_another_version(head: &[u8]) -> bool {
             && body.starts_with(&MAGIC)
             && body.get(8..12) != Some(&VERSION.to_le_bytes()[..])
     })
+}
+
+/// Opens a segment for reading from an offset.
+fn open_at(path: &Path, offset: u64) -> Result<BufReader<File>, Unread> {
+    let mut file = File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Unread::Lost(error),
+        _ => Unread::NotOpened(error),
+    })?;
+    file.seek(SeekFrom::Start(offset)).map_err(Unread::Lost)?;
+    Ok(BufReader::with_capacity(READ_BYTES, file))
+}
+
+/// What is left of a segment from a bad record on.
+struct Tail(Vec<u8>);
+
+/// What lies behind a bad record.
+struct Behind {
+    /// Bytes from the bad record to the next sound one.
+    skipped: u64,
+    /// Sound records from there on, and one for each further place of damage among them.
+    n_records: u64,
+}
+
+/// A segment's bytes from `offset` to `end`.
+fn tail_of(path: &Path, offset: u64, end: u64) -> Result<Tail, Unread> {
+    let mut bytes = Vec::new();
+    open_at(path, offset)?
+        .take(end.saturating_sub(offset))
+        .read_to_end(&mut bytes)
+        .map_err(Unread::Lost)?;
+    Ok(Tail(bytes))
+}
+
+impl Tail {
+    /// What is sound behind the bad record that it begins with; `None`: nothing.
+    fn sound_behind(&self) -> Option<Behind> {
+        let first = self.next_sound(0)?;
+        let (mut at, mut n_records) = (first, 0);
+        loop {
+            while let Some(length) = self.sound_at(at) {
+                at += length;
+                n_records += 1;
+            }
+            match self.next_sound(at) {
+                Some(next) => {
+                    at = next;
+                    n_records += 1;
+                }
+                None => break,
+            }
+        }
+        Some(Behind {
+            skipped: first as u64,
+            n_records,
+        })
+    }
+
+    /// The first sound record behind the bad one at `at`. Where the bad one's length is right, that is where it ends:
+    /// preferred, since a payload may look like a record.
+    fn next_sound(&self, at: usize) -> Option<usize> {
+        let told = self
+            .head_at(at)
+            .and_then(|(length, _)| at.checked_add(HEAD_BYTES + length));
+        told.filter(|&next| self.sound_at(next).is_some())
+            .or_else(|| (at + 1..self.0.len()).find(|&next| self.sound_at(next).is_some()))
+    }
+
+    fn head_at(&self, at: usize) -> Option<(usize, u32)> {
+        let (head, _) = self.0.get(at..)?.split_first_chunk::<HEAD_BYTES>()?;
+        let (length, sum) = record::head(*head);
+        Some((usize::try_from(length).ok()?, sum))
+    }
+
+    /// Length of the sound record there, its head included.
+    fn sound_at(&self, at: usize) -> Option<usize> {
+        let (length, sum) = self.head_at(at)?;
+        let body = self.0.get(at + HEAD_BYTES..)?.get(..length)?;
+        // Its inner lengths first: a checksum at every byte would take long.
+        let sound = record::is_framed(body)
+            && record::checksum(u32::try_from(length).ok()?, body) == sum
+            && record::decode(body).is_some();
+        sound.then_some(HEAD_BYTES + length)
+    }
+}
+
+/// Why the last segment was not read through.
+enum Scan {
+    OtherVersion,
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Scan {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Unread> for Scan {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::NotOpened(error) | Unread::Lost(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// Reads the last segment through to its last sound record; `end` is left behind the last one read.
+fn scan(
+    reader: &mut BufReader<File>,
+    path: &Path,
+    segment: &mut Segment,
+    cursor: Place,
+    end: &mut Place,
+) -> Result<(), Scan> {
+    let mut head = Vec::new();
+    reader
+        .by_ref()
+        .take(SEGMENT_HEAD_BYTES)
+        .read_to_end(&mut head)?;
+    if is_of_another_version(&head) {
+        return Err(Scan::OtherVersion);
+    }
+    let mut body = Vec::new();
+    loop {
+        let left = segment.bytes.saturating_sub(end.offset);
+        if read_record(reader, left, &mut body)?.is_some() {
+            end.offset += (HEAD_BYTES + body.len()) as u64;
+            end.sequence += 1;
+        } else {
+            let tail = tail_of(path, end.offset, segment.bytes)?;
+            let Some(behind) = tail.sound_behind() else {
+                return Ok(());
+            };
+            segment.damaged = true;
+            tracing::error!(
+                path = %path.display(), offset = end.offset, bytes = behind.skipped,
+                "the spill is damaged there: what follows is kept"
+            );
+            end.offset += behind.skipped;
+            end.sequence += 1;
+            *reader = open_at(path, end.offset)?;
+        }
+        // The cursor knows how many there were before it, damaged ones included.
+        if cursor.segment == segment.first && cursor.offset <= end.offset {
+            let passed = u64::from(cursor.offset < end.offset);
+            end.sequence = end.sequence.max(cursor.sequence + passed);
+        }
+    }
 }
 
 /// The next record; `None` where `left` bytes hold no whole and sound one. `body` is left holding it.
@@ -561,6 +772,19 @@ fn cut(path: &Path, bytes: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(bytes)?;
     file.sync_all()
+}
+
+/// Keeps a damaged segment for a look.
+fn keep(path: &Path) {
+    let kept = path.with_extension("damaged");
+    match fs::rename(path, &kept) {
+        Ok(()) => {
+            tracing::error!(path = %kept.display(), "a damaged part of the spill is kept: its unreadable messages are lost to the store");
+        }
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "a damaged part of the spill cannot be kept: its unreadable messages are lost to the store");
+        }
+    }
 }
 
 /// What is not deleted now is deleted at the next start: it lies before the cursor.
@@ -867,25 +1091,151 @@ mod tests {
         assert!(why.contains("spill.disk_free_min"), "{why}");
     }
 
+    /// Everything from the cursor on that can be read, and how much cannot; all of it is settled.
+    fn drain(log: &mut Log) -> (Vec<Message>, u64) {
+        let (mut all, mut n_damaged) = (Vec::new(), 0);
+        while log.n_messages() > 0 {
+            let found = log.read(log.cursor(), 4, 1_000).unwrap();
+            assert!(found.to.sequence > log.cursor().sequence);
+            n_damaged += found.n_damaged;
+            all.extend(found.messages);
+            log.settle(found.to);
+        }
+        (all, n_damaged)
+    }
+
+    fn flip(path: &Path, at: usize) {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[at] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+
     #[test]
-    fn a_damaged_segment_is_counted_kept_and_passed_over() {
+    fn one_damaged_record_of_a_closed_segment_costs_itself_alone() {
+        for in_body in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = open(dir.path());
+            let mut begins = Vec::new();
+            for number in 0..40 {
+                begins.push(log.end().offset);
+                log.append(&[group(number..number + 1)]).unwrap();
+            }
+            let path = segments(dir.path()).remove(0);
+            let begin = usize::try_from(begins[2]).unwrap();
+            flip(
+                &path,
+                if in_body {
+                    begin + HEAD_BYTES + 9
+                } else {
+                    begin + 1
+                },
+            );
+            let mut expected = group(0..40);
+            expected.remove(2);
+            assert_eq!(drain(&mut log), (expected, 1));
+            assert!(path.with_extension("damaged").exists() && !path.exists());
+        }
+    }
+
+    #[test]
+    fn damage_anywhere_in_the_last_segment_costs_the_record_it_hits_and_is_no_torn_end() {
+        let n = 8;
         let dir = tempfile::tempdir().unwrap();
-        let mut log = open(dir.path());
-        for number in 0..40 {
+        let roomy = || {
+            Log::open(LogSettings {
+                segment_bytes: 1 << 20,
+                ..settings(dir.path())
+            })
+            .unwrap()
+        };
+        let mut log = roomy();
+        let mut ends = Vec::new();
+        for number in 0..n {
+            log.append(&[group(number..number + 1)]).unwrap();
+            ends.push(usize::try_from(log.end().offset).unwrap());
+        }
+        let cursor = fs::read(dir.path().join("cursor")).unwrap();
+        drop(log);
+        let path = segments(dir.path()).remove(0);
+        let whole = fs::read(&path).unwrap();
+        // Behind the last record nothing tells damage from a torn end.
+        for at in 0..ends[ends.len() - 2] {
+            fs::write(&path, &whole).unwrap();
+            fs::write(dir.path().join("cursor"), &cursor).unwrap();
+            flip(&path, at);
+            let mut log = roomy();
+            assert_eq!((log.torn_bytes(), log.n_messages()), (0, n), "byte {at}");
+            log.append(&[group(n..n + 2)]).unwrap();
+            let mut expected = group(0..n + 2);
+            let in_head = at < usize::try_from(SEGMENT_HEAD_BYTES).unwrap();
+            if !in_head {
+                expected.remove(ends.iter().position(|end| at < *end).unwrap());
+            }
+            assert_eq!(
+                drain(&mut log),
+                (expected, u64::from(!in_head)),
+                "byte {at}"
+            );
+            let kept = path.with_extension("damaged");
+            assert_eq!(kept.exists(), !in_head, "byte {at}");
+            drop(log);
+            for path in segments(dir.path()) {
+                fs::remove_file(path).unwrap();
+            }
+            fs::remove_file(kept).ok();
+        }
+    }
+
+    #[test]
+    fn a_cursor_behind_two_damaged_records_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::open(LogSettings {
+            segment_bytes: 1 << 20,
+            ..settings(dir.path())
+        })
+        .unwrap();
+        let mut begins = Vec::new();
+        for number in 0..12 {
+            begins.push(usize::try_from(log.end().offset).unwrap());
             log.append(&[group(number..number + 1)]).unwrap();
         }
+        let found = log.read(log.cursor(), 8, usize::MAX).unwrap();
+        log.settle(found.to);
+        drop(log);
+        // Lengths, so that nobody knows how many records lay there.
         let path = segments(dir.path()).remove(0);
-        let mut bytes = fs::read(&path).unwrap();
-        let at = bytes.len() / 2;
-        bytes[at] ^= 1;
-        fs::write(&path, bytes).unwrap();
-        let first = log.read(log.cursor(), 40, usize::MAX).unwrap();
-        assert!(first.n_damaged > 0);
-        let n_read = first.messages.len() as u64;
-        assert_eq!(first.messages, group(0..n_read));
-        log.settle(first.to);
-        assert_eq!(rest(&mut log), group(n_read + first.n_damaged..40));
-        assert!(path.with_extension("damaged").exists() && !path.exists());
+        flip(&path, begins[3]);
+        flip(&path, begins[4]);
+        let mut log = open(dir.path());
+        assert_eq!((log.cursor().sequence, log.n_messages()), (8, 4));
+        log.append(&[group(12..14)]).unwrap();
+        assert_eq!(drain(&mut log), (group(8..14), 0));
+    }
+
+    #[test]
+    fn a_last_segment_that_the_disk_does_not_give_is_kept_and_the_log_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path());
+        for number in 0..20 {
+            log.append(&[group(number..number + 1)]).unwrap();
+        }
+        drop(log);
+        let path = segments(dir.path()).pop().unwrap();
+        // Can be opened and not be read.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let mut log = open(dir.path());
+        assert!(log.n_lost() > 0);
+        assert!(path.with_extension("damaged").exists());
+        log.append(&[group(20..22)]).unwrap();
+        let mut all = Vec::new();
+        while log.n_messages() > 0 {
+            let found = log.read(log.cursor(), 4, 1_000).unwrap();
+            all.extend(found.messages);
+            log.settle(found.to);
+        }
+        assert_eq!(all[..3], group(0..3)[..]);
+        assert_eq!(all[all.len() - 2..], group(20..22)[..]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{Batch, BatchLimit, IngestError, Position, Source};
 use keeper::{Command, Keeper};
 use log::{Log, LogSettings};
+pub(crate) use record::bytes_of;
 pub use stats::SpillStats;
 
 /// A segment of the log is deleted once all of it is stored.

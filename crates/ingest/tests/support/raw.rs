@@ -61,7 +61,9 @@ pub async fn read_to_end(mut stream: TcpStream) -> Vec<u8> {
 }
 
 /// Reads one packet: its first byte and its body. `None` once the peer is gone.
-pub async fn read_packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub async fn read_packet(
+    stream: &mut (impl tokio::io::AsyncRead + Unpin),
+) -> Option<(u8, Vec<u8>)> {
     let first = stream.read_u8().await.ok()?;
     let (mut length, mut shift) = (0, 0);
     loop {
