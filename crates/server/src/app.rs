@@ -87,7 +87,8 @@ pub(crate) struct App {
     pipeline: JoinHandle<Result<()>>,
     desk: JoinHandle<()>,
     api: JoinHandle<std::io::Result<()>>,
-    refresh: JoinHandle<()>,
+    counting: JoinHandle<()>,
+    surveying: JoinHandle<()>,
     noticing: JoinHandle<()>,
     stop_desk: watch::Sender<bool>,
     stop_api: watch::Sender<bool>,
@@ -153,24 +154,48 @@ impl App {
         let models = models::load(&model_dir, &catalogue)?;
         // Tools that open this store later must know its classes.
         home.keep_catalogue(&catalogue_text)?;
-        let (listener, storage) = open_store(
-            listener,
-            &config.store,
-            &home.database(),
-            &catalogue,
-            &*clock,
-        )
-        .await?;
-        let store = storage.store();
         let metrics = Arc::new(Metrics::new()?);
-        let stored = store.credentials().await?;
         let mut own = credentials;
         own.push(Credential {
             username: ADMIN.to_owned(),
             role: CredentialRole::Api,
             secret_sha256: secret_hash(token.as_bytes()),
         });
-        let keys = Keys::new(&stored, own, config.mqtt.anonymous);
+        let keys = Keys::new(&[], own, config.mqtt.anonymous);
+        let stats = Arc::new(IngestStats::default());
+        let spill_stats = Arc::new(SpillStats::default());
+        let counting = count_on(&metrics, &stats, &spill_stats, &arrival_clock);
+        let intake = Intake {
+            config: &config,
+            home: &home,
+            keys: &keys,
+            clock: &arrival_clock,
+            stats: &stats,
+            spill_stats: &spill_stats,
+        };
+        // Before the store: while its database is away the broker's queue would overflow. The embedded broker has
+        // to wait, its devices' credentials are in the store.
+        let early = if config.mqtt.url.is_empty() {
+            None
+        } else {
+            Some(intake.open().await?)
+        };
+        let waiting = Waiting {
+            metrics: &metrics,
+            keys: &keys,
+        };
+        let (listener, storage) = open_store(
+            listener,
+            &config.store,
+            &home.database(),
+            &catalogue,
+            &*clock,
+            waiting,
+        )
+        .await?;
+        let store = storage.store();
+        let stored = store.credentials().await?;
+        keys.renew(&stored);
         let mut devices = Devices::new(&catalogue, models, &class_settings(&config))?;
         devices
             .restore(store.as_ref())
@@ -178,10 +203,10 @@ impl App {
             .context("cannot rebuild the detectors from the store")?;
         info!(n_devices = devices.len(), "detectors restored");
 
-        let stats = Arc::new(IngestStats::default());
-        let (broker, source, mqtt_addr) = broker(&config, &keys, &arrival_clock, &stats).await?;
-        let spill_stats = Arc::new(SpillStats::default());
-        let source = spilling(&config, &home, source, &spill_stats)?;
+        let (broker, source, mqtt_addr) = match early {
+            Some(open) => open,
+            None => intake.open().await?,
+        };
         let (stream, _) = broadcast::channel(STREAM_EVENTS_MAX);
         let (control, control_requests) = mpsc::channel::<Control>(CONTROL_MAX);
         let care_wake = Arc::new(Notify::new());
@@ -222,6 +247,7 @@ impl App {
             Arc::clone(&store),
             Arc::clone(&catalogue),
             Arc::clone(&clock),
+            metrics.store_available.clone(),
         )?;
         let state = ApiState {
             store: Arc::clone(&store),
@@ -234,18 +260,7 @@ impl App {
             readiness: readiness(&stats, &spill_stats, &metrics, &stopping),
             notice,
         };
-        let refresh = {
-            let (metrics, stats) = (Arc::clone(&metrics), Arc::clone(&stats));
-            let clock = Arc::clone(&arrival_clock);
-            let counts = async move {
-                loop {
-                    metrics.refresh(&stats);
-                    metrics.refresh_spill(&spill_stats, clock.now());
-                    tokio::time::sleep(REFRESH_EVERY).await;
-                }
-            };
-            tokio::spawn(async move { tokio::join!(counts, survey.run()).1 })
-        };
+        let surveying = tokio::spawn(survey.run());
         let noticing = notice_devices(Arc::clone(&store), keys, stored, control);
         let maintaining = maintain(storage.clone());
         let noticing = tokio::spawn(async move {
@@ -267,7 +282,8 @@ impl App {
                 // The sender lives as long as the service: an error means it is gone.
                 api_stopped.wait_for(|stop| *stop).await.ok();
             })),
-            refresh,
+            counting,
+            surveying,
             noticing,
             store,
             stop_desk,
@@ -311,30 +327,41 @@ impl App {
     pub(crate) async fn shutdown(mut self) -> Result<()> {
         self.stopping.store(true, Ordering::SeqCst);
         self.noticing.abort();
-        match self.broker {
-            Broker::Embedded(broker) => broker.shutdown().await,
-            Broker::External(broker) => broker.shutdown().await,
-        }
-        let pipeline = drained(&mut self.pipeline, &self.metrics.outage).await;
+        let pipeline = drained(self.broker, &mut self.pipeline, &self.metrics.outage).await;
         self.stop_desk.send_replace(true);
         self.desk.await.context("the care desk broke")?;
         self.stop_api.send_replace(true);
         self.api.await.context("the API broke")??;
-        self.refresh.abort();
+        self.surveying.abort();
+        self.counting.abort();
         pipeline??;
         drop(self.store);
         self.storage.close().await
     }
 }
 
-/// Waits for the pipeline's end; without a store, only for a while.
-async fn drained(pipeline: &mut JoinHandle<Result<()>>, outage: &Outage) -> Result<Result<()>> {
+/// Stops the broker and waits for the pipeline's end; without a store, only for a while: what the broker has not
+/// handed to the disk would never be committed.
+async fn drained(
+    broker: Broker,
+    pipeline: &mut JoinHandle<Result<()>>,
+    outage: &Outage,
+) -> Result<Result<()>> {
+    let aborting = pipeline.abort_handle();
+    let ended = async {
+        match broker {
+            Broker::Embedded(broker) => broker.shutdown().await,
+            Broker::External(broker) => broker.shutdown().await,
+        }
+        pipeline.await
+    };
+    tokio::pin!(ended);
     loop {
-        match tokio::time::timeout(WITHOUT_STORE_MAX, &mut *pipeline).await {
+        match tokio::time::timeout(WITHOUT_STORE_MAX, &mut ended).await {
             Ok(ended) => return ended.context("the pipeline broke"),
             Err(_elapsed) => {
                 if let Some(failure) = outage.failure() {
-                    pipeline.abort();
+                    aborting.abort();
                     warn!(
                         error = failure,
                         "stopping without the store: what was acknowledged is on disk, and stored after the next start"
@@ -346,17 +373,43 @@ async fn drained(pipeline: &mut JoinHandle<Result<()>>, outage: &Outage) -> Resu
     }
 }
 
-/// Opens the store. While its database cannot be reached, health and readiness are answered all the same.
+/// Brings the sources' counts to the metrics, again and again.
+fn count_on(
+    metrics: &Arc<Metrics>,
+    stats: &Arc<IngestStats>,
+    spill_stats: &Arc<SpillStats>,
+    clock: &Arc<dyn Clock>,
+) -> JoinHandle<()> {
+    let (metrics, stats) = (Arc::clone(metrics), Arc::clone(stats));
+    let (spill_stats, clock) = (Arc::clone(spill_stats), Arc::clone(clock));
+    tokio::spawn(async move {
+        loop {
+            metrics.refresh(&stats);
+            metrics.refresh_spill(&spill_stats, clock.now());
+            tokio::time::sleep(REFRESH_EVERY).await;
+        }
+    })
+}
+
+/// What is told, and to whom, while the database is away.
+struct Waiting<'a> {
+    metrics: &'a Metrics,
+    keys: &'a Keys,
+}
+
+/// Opens the store. While its database cannot be reached, health, readiness and metrics are answered all the same.
 async fn open_store(
     listener: TcpListener,
     config: &StoreConfig,
     database: &Path,
     catalogue: &Catalogue,
     clock: &dyn Clock,
+    told: Waiting<'_>,
 ) -> Result<(TcpListener, Storage)> {
     let listener = listener.into_std()?;
     let mut answering: Option<(watch::Sender<String>, JoinHandle<std::io::Result<()>>)> = None;
     let waiting = |why: String| {
+        told.metrics.outage.failed(why.clone());
         if let Some((reason, _)) = &answering {
             reason.send_replace(why);
             return;
@@ -367,7 +420,12 @@ async fn open_store(
                 let (reason, reasons) = watch::channel(why);
                 answering = Some((
                     reason,
-                    tokio::spawn(forecare_api::serve_waiting(second, reasons)),
+                    tokio::spawn(forecare_api::serve_waiting(
+                        second,
+                        reasons,
+                        told.metrics.registry.clone(),
+                        Arc::new(told.keys.clone()),
+                    )),
                 ));
             }
             Err(error) => debug!(%error, "cannot answer while waiting for the database"),
@@ -375,6 +433,7 @@ async fn open_store(
     };
     let storage =
         Storage::open_patiently(config, database, catalogue, clock.now(), waiting).await?;
+    told.metrics.outage.over();
     if let Some((reason, task)) = answering {
         drop(reason);
         task.await.context("the API broke")??;
@@ -424,6 +483,25 @@ async fn notice_devices(
                 "credentials not read: looking again later"
             );
         }
+    }
+}
+
+/// What the way in is made of: broker, source, and the spill behind it.
+struct Intake<'a> {
+    config: &'a Config,
+    home: &'a Home,
+    keys: &'a Keys,
+    clock: &'a Arc<dyn Clock>,
+    stats: &'a Arc<IngestStats>,
+    spill_stats: &'a Arc<SpillStats>,
+}
+
+impl Intake<'_> {
+    /// Takes messages in from now on; what nobody asks for goes to disk.
+    async fn open(&self) -> Result<(Broker, Box<dyn Source>, Option<SocketAddr>)> {
+        let (broker, source, addr) = broker(self.config, self.keys, self.clock, self.stats).await?;
+        let source = spilling(self.config, self.home, source, self.spill_stats)?;
+        Ok((broker, source, addr))
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     ingest: IngestMetrics,
     spill: SpillMetrics,
     pub(crate) outage: Outage,
+    pub(crate) store_available: IntGauge,
 }
 
 /// What the sources count, brought over before a scrape.
@@ -52,6 +53,7 @@ struct SpillMetrics {
     bytes: IntGauge,
     messages: IntGauge,
     oldest_age: IntGauge,
+    waiting: IntGauge,
     memory_messages: IntGauge,
     memory_bytes: IntGauge,
     spilled: IntCounter,
@@ -89,10 +91,15 @@ impl SpillMetrics {
                 "forecare_spill_oldest_age_seconds",
                 "Time since the oldest message on disk was received; 0 without one.",
             )?,
+            waiting: gauge(
+                r,
+                "forecare_waiting_messages",
+                "Messages received and not stored, wherever they wait: in the queue, in memory, on disk.",
+            )?,
             memory_messages: gauge(
                 r,
                 "forecare_pending_messages",
-                "Messages in memory that are neither stored nor on disk.",
+                "Messages taken from the broker that are in memory, waiting or handed to the pipeline: neither stored nor on disk.",
             )?,
             memory_bytes: gauge(
                 r,
@@ -287,10 +294,15 @@ impl Metrics {
                 queue: gauge(
                     r,
                     "forecare_ingest_queue_messages",
-                    "Messages between broker and pipeline.",
+                    "Messages received that are not yet taken into the window of forecare_pending_messages.",
                 )?,
             },
             spill: SpillMetrics::new(r)?,
+            store_available: gauge(
+                r,
+                "forecare_store_available",
+                "Whether the store answers: 0 or 1. At 0, what this page says of alarms, tickets and parts is old.",
+            )?,
             outage: Outage::new(gauge(
                 r,
                 "forecare_store_accepting",
@@ -342,6 +354,11 @@ impl Metrics {
     /// Brings the spill's counts over; `now` is the clock that tells when messages arrive.
     pub(crate) fn refresh_spill(&self, stats: &SpillStats, now: Timestamp) {
         let spill = &self.spill;
+        let on_disk = i64::try_from(stats.messages()).unwrap_or(i64::MAX);
+        let in_memory = i64::try_from(stats.memory_messages()).unwrap_or(i64::MAX);
+        spill
+            .waiting
+            .set(self.ingest.queue.get() + in_memory + on_disk);
         let set = |gauge: &IntGauge, to: u64| gauge.set(i64::try_from(to).unwrap_or(i64::MAX));
         spill.spilling.set(i64::from(stats.spilling()));
         spill.blocked.set(i64::from(stats.blocked()));

@@ -69,6 +69,7 @@ impl Survey {
         store: Arc<dyn Store>,
         catalogue: Arc<Catalogue>,
         clock: Arc<dyn Clock>,
+        store_available: IntGauge,
     ) -> Result<Self> {
         let build = labelled(
             registry,
@@ -81,11 +82,7 @@ impl Survey {
             store,
             catalogue,
             clock,
-            store_available: plain(
-                registry,
-                "forecare_store_available",
-                "Whether the store answers: 0 or 1. At 0, what this page says of alarms, tickets and parts is old.",
-            )?,
+            store_available,
             alarms_active: labelled(
                 registry,
                 "forecare_alarms_active",

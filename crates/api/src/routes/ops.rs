@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use prometheus::{Encoder, TextEncoder};
+use prometheus::{Encoder, Registry, TextEncoder};
 
 use crate::app::App;
 use crate::dto::HealthzDto;
@@ -29,10 +29,15 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<Json<HealthzDto>, P
 #[utoipa::path(get, path = "/metrics", tag = "operation",
     responses((status = 200, description = "the metrics", content_type = "text/plain", body = String)))]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    text_of(&app.state.metrics)
+}
+
+/// The registry in Prometheus' text format.
+pub(crate) fn text_of(metrics: &Registry) -> Result<Response, Problem> {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     encoder
-        .encode(&app.state.metrics.gather(), &mut text)
+        .encode(&metrics.gather(), &mut text)
         .map_err(|error| {
             tracing::error!(%error, "metrics cannot be written");
             Problem::new(
