@@ -554,9 +554,12 @@ fn is_of_another_version(head: &[u8]) -> bool {
 
 /// Opens a segment for reading from an offset.
 fn open_at(path: &Path, offset: u64) -> Result<BufReader<File>, Unread> {
-    let mut file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Unread::Lost(error),
-        _ => Unread::NotOpened(error),
+    let mut file = File::open(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Unread::Lost(error)
+        } else {
+            Unread::NotOpened(error)
+        }
     })?;
     file.seek(SeekFrom::Start(offset)).map_err(Unread::Lost)?;
     Ok(BufReader::with_capacity(READ_BYTES, file))
