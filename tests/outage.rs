@@ -12,7 +12,9 @@
 
 mod support;
 
+use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use forecare_test_databases::Postgres;
@@ -28,6 +30,8 @@ const DURING: u64 = 100_000;
 const MEMORY_KB_MAX: u64 = 400_000;
 /// From the database's return to the first stored message.
 const COMEBACK_MAX: Duration = Duration::from_secs(15);
+/// A service manager kills after 90 s.
+const STOP_MAX: Duration = Duration::from_secs(45);
 
 struct Site {
     dir: tempfile::TempDir,
@@ -52,10 +56,10 @@ impl Site {
         self.dir.path().join("home")
     }
 
-    fn serve(&self) -> Service {
+    fn command(&self, http: &str) -> Command {
         let mut command = forecare();
         command
-            .args(["serve", "--http", "127.0.0.1:0", "--mqtt"])
+            .args(["serve", "--http", http, "--mqtt"])
             .arg(format!("mqtt://127.0.0.1:{}", self.mqtt))
             .arg("--home")
             .arg(self.home())
@@ -63,11 +67,37 @@ impl Site {
             .env("FORECARE_STORE__PLAIN_POSTGRES", "true")
             .env("FORECARE_INGEST__AUTO_REGISTER", "screw-compressor")
             .env("FORECARE_INGEST__BATCH_MESSAGES_MAX", "500");
-        let service = Service::start(&mut command, &self.home());
+        command
+    }
+
+    fn serve(&self) -> Service {
+        let service = Service::start(&mut self.command("127.0.0.1:0"), &self.home());
         wait_for("the subscription", || {
             service.metric("forecare_ingest_connected") == 1.0
         });
         service
+    }
+
+    /// Starts a service whose database is away: it prints no addresses yet.
+    fn serve_without_database(&self) -> Service {
+        let port = free_port();
+        let child = self
+            .command(&format!("127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        wait_for("the port", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Service {
+            child,
+            mqtt: None,
+            http: format!("http://127.0.0.1:{port}/"),
+            token: std::fs::read_to_string(self.home().join("token"))
+                .expect("a token")
+                .trim()
+                .to_owned(),
+        }
     }
 
     /// Publishes the messages with these numbers, and returns once Mosquitto has them.
@@ -247,5 +277,81 @@ async fn kill_9_while_messages_go_to_disk_and_while_they_come_back_loses_and_dou
         service.metric("forecare_spill_messages") == 0.0 && site.stored(&service) == expected
     });
     assert_eq!(service.metric("forecare_spill_damaged_total"), 0.0);
+    assert!(service.stop());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_while_the_database_is_away_takes_on_what_devices_send_meanwhile() {
+    let site = Site::start();
+    let mut service = site.serve();
+    site.publish(0..500).await;
+    wait_for("what came before", || {
+        service.metric("forecare_readings_stored_total") == 500.0
+    });
+    site.postgres.stop_immediate();
+    site.publish(500..3_000).await;
+    service.kill();
+    service = site.serve_without_database();
+    wait_for("the subscription, without the database", || {
+        service.metric("forecare_ingest_connected") == 1.0
+    });
+    assert_eq!(service.metric("forecare_store_available"), 0.0);
+    assert_eq!(service.metric("forecare_store_accepting"), 0.0);
+    let (status, why) = readiness(&service);
+    assert_eq!(status, 503, "{why}");
+    // Far more than Mosquitto would keep for a client that is away.
+    site.publish(3_000..23_000).await;
+    wait_for("all of it on disk", || {
+        service.metric("forecare_spill_messages") == 22_500.0
+            && service.metric("forecare_ingest_in_flight_messages") == 0.0
+    });
+    site.postgres.start_again();
+    let expected = vec![23_000 / DEVICES; DEVICES as usize];
+    wait_for("readiness", || readiness(&service).0 == 200);
+    wait_for("an empty disk", || {
+        service.metric("forecare_spill_messages") == 0.0
+            && service.metric("forecare_waiting_messages") == 0.0
+    });
+    wait_for("every reading", || site.stored(&service) == expected);
+    for none in [
+        "forecare_spill_damaged_total",
+        "forecare_rows_not_newer_total",
+        "forecare_messages_rejected_total",
+    ] {
+        assert_eq!(service.metric(none), 0.0, "{none}");
+    }
+    assert!(service.stop());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_without_the_database_and_with_a_full_disk_ends_and_loses_nothing() {
+    let site = Site::start();
+    let mut command = site.command("127.0.0.1:0");
+    command.env("FORECARE_SPILL__BYTES_MAX", "100000");
+    let service = Service::start(&mut command, &site.home());
+    wait_for("the subscription", || {
+        service.metric("forecare_ingest_connected") == 1.0
+    });
+    site.publish(0..500).await;
+    wait_for("what came before", || {
+        service.metric("forecare_readings_stored_total") == 500.0
+    });
+    site.postgres.stop_immediate();
+    site.publish(500..2_000).await;
+    wait_for("some of it on disk", || {
+        service.metric("forecare_spill_messages") > 0.0
+    });
+    site.publish(2_000..5_000).await;
+    wait_for("the disk to be full", || {
+        service.metric("forecare_spill_blocked") == 1.0
+    });
+    let stopping = Instant::now();
+    assert!(service.stop());
+    println!("stopped after {:?}", stopping.elapsed());
+    assert!(stopping.elapsed() < STOP_MAX, "{:?}", stopping.elapsed());
+    site.postgres.start_again();
+    let service = site.serve();
+    let expected = vec![5_000 / DEVICES; DEVICES as usize];
+    wait_for("every reading", || site.stored(&service) == expected);
     assert!(service.stop());
 }

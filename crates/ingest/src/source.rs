@@ -23,7 +23,7 @@ pub struct Message {
     pub received_at: Timestamp,
 }
 
-/// When a batch closes: at `messages_max`, after `linger` without another message, or 50 ms after its first (or
+/// When a batch closes: at `messages_max` or 16 MiB, after `linger` without another message, or 50 ms after its first (or
 /// `linger`, where that is longer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimit {
