@@ -176,10 +176,23 @@ impl Consumer {
         if let Some(status) = self.child.try_wait()? {
             bail!("the consumer ended by itself ({status})");
         }
+        if let Some(n_readings) = self.metric("forecare_readings_stored_total").await? {
+            return Ok(n_readings / METRICS);
+        }
+        let database = database.context("a peer needs --store")?;
+        let answer = database.ask("select count(*) from tj").await?;
+        Ok(answer.first().context("no count")?.parse()?)
+    }
+
+    /// Messages that went to disk first; `None` of a peer.
+    pub(super) async fn n_spilled(&self) -> Result<Option<u64>> {
+        self.metric("forecare_spill_written_total").await
+    }
+
+    /// A metric without labels; `None` of a peer.
+    async fn metric(&self, name: &str) -> Result<Option<u64>> {
         let Some(console) = &self.console else {
-            let database = database.context("a peer needs --store")?;
-            let answer = database.ask("select count(*) from tj").await?;
-            return Ok(answer.first().context("no count")?.parse()?);
+            return Ok(None);
         };
         let token = std::fs::read_to_string(&self.token_file)?;
         let mut stream = TcpStream::connect(console).await?;
@@ -190,9 +203,9 @@ impl Consumer {
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        let stored: f64 = answer
+        let value: f64 = answer
             .lines()
-            .find_map(|l| l.strip_prefix("forecare_readings_stored_total "))
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '))
             .context("the service shows no metrics")?
             .parse()?;
         #[allow(
@@ -200,8 +213,8 @@ impl Consumer {
             clippy::cast_sign_loss,
             reason = "a count far below 2^53"
         )]
-        let stored = stored as u64;
-        Ok(stored / METRICS)
+        let value = value as u64;
+        Ok(Some(value))
     }
 
     /// True of a consumer whose count costs next to nothing to read.

@@ -81,6 +81,8 @@ pub(crate) struct LiveArgs {
 struct Figures {
     n_messages: u64,
     n_stored: u64,
+    /// `None` of a peer.
+    n_spilled: Option<u64>,
     seconds: f64,
     own_cpu_seconds: f64,
     postgres_cpu_seconds: Option<f64>,
@@ -212,6 +214,7 @@ async fn drain_once(args: &DrainArgs, kind: &Kind) -> Result<Figures> {
     let figures = Figures {
         n_messages: args.messages,
         n_stored: curve.n_stored(),
+        n_spilled: consumer.n_spilled().await?,
         seconds: curve.grew_last().hours_since(began) * 3_600.0,
         own_cpu_seconds: usage.cpu_seconds,
         postgres_cpu_seconds: stage.database.as_ref().map(Database::cpu_seconds),
@@ -332,6 +335,7 @@ async fn live_once(args: &LiveArgs, kind: &Kind) -> Result<(Figures, Option<[f64
     let figures = Figures {
         n_messages: n_acked,
         n_stored: stored.n_stored(),
+        n_spilled: consumer.n_spilled().await?,
         seconds: ended.unwrap_or(began).hours_since(began) * 3_600.0,
         own_cpu_seconds: usage.cpu_seconds - own_before,
         postgres_cpu_seconds: stage.database.as_ref().map(Database::cpu_seconds),
@@ -471,9 +475,12 @@ fn place(setup: &Setup) -> &'static str {
 }
 
 fn missing(figures: &Figures) -> String {
+    let spilled = figures
+        .n_spilled
+        .map_or_else(String::new, |n| format!("   {n} by way of the disk"));
     match figures.n_messages - figures.n_stored.min(figures.n_messages) {
-        0 => String::new(),
-        n => format!("   {n} not stored"),
+        0 => spilled,
+        n => format!("{spilled}   {n} not stored"),
     }
 }
 
