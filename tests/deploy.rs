@@ -150,10 +150,23 @@ fn bootstrap_overwrites_nothing_and_no_two_secrets_are_equal() {
         secrets.values().all(|secret| secret.len() >= 64),
         "256 bits in hex"
     );
-    for file in first.keys() {
+    let env = deploy.join("compose/.env");
+    for file in first.keys().chain([&env]) {
         let mode = std::fs::metadata(file).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}", file.display());
     }
+    // A device that knew Forecare's client id could end its session at the broker.
+    let client_id = |env: &Path| {
+        let text = std::fs::read_to_string(env).unwrap();
+        let id = text
+            .lines()
+            .find_map(|l| l.strip_prefix("FORECARE_CLIENT_ID=forecare-"));
+        id.unwrap().to_owned()
+    };
+    let other = copy(&dir.path().join("other"));
+    assert!(bootstrap(&other, &["localhost"]).0);
+    assert_eq!(client_id(&env).len(), 32, "128 bits in hex");
+    assert_ne!(client_id(&env), client_id(&other.join("compose/.env")));
 }
 
 #[test]

@@ -77,6 +77,21 @@ pub(crate) struct MqttConfig {
     pub(crate) receive_maximum: u16,
 }
 
+impl MqttConfig {
+    /// The address by which passwords and readings cross a network unencrypted; `None`: by none.
+    pub(crate) fn unencrypted(&self) -> Option<String> {
+        if self.url.is_empty() {
+            return (!self.listen.ip().is_loopback()).then(|| self.listen.to_string());
+        }
+        let (scheme, rest) = self.url.split_once("://")?;
+        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+        let is_local = ["127.", "localhost", "[::1]"]
+            .iter()
+            .any(|host| place.starts_with(host));
+        (scheme == "mqtt" && !is_local).then(|| format!("{scheme}://{place}"))
+    }
+}
+
 /// API and console.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

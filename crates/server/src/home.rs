@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -25,7 +26,8 @@ impl Home {
     /// # Errors
     /// The directory cannot be written, or another instance works in it; the text says what to do.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
-        fs::create_dir_all(dir).with_context(|| {
+        // Readings and people's names are nobody else's.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
             format!(
                 "cannot create the directory {}: choose another with --home DIR, or give this user write permission",
                 dir.display()

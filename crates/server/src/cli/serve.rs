@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::Args;
 use forecare_domain::Clock;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{DEMO_CATALOGUE, HomeArg, SERVE_HOME, log_to_stderr, stop_signal};
 use crate::app::{App, AppOptions, catalogue};
@@ -45,6 +45,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     }
     let config = Config::load(args.config.as_deref(), &overrides)?;
     log_to_stderr(&config.log.filter, config.log.format)?;
+    if let Some(address) = config.mqtt.unencrypted() {
+        warn!(
+            address,
+            "passwords and readings cross the network unencrypted: use mqtts://, or keep mqtt.listen on 127.0.0.1"
+        );
+    }
     let catalogue = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
     let home = Home::open(&args.home.or(SERVE_HOME))?;
     let system: Arc<dyn Clock> = Arc::new(SystemClock);

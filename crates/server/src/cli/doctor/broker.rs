@@ -46,10 +46,10 @@ fn embedded(patient: &Patient, findings: &mut Findings) {
     } else {
         findings.ok(CHECK, format!("embedded, will listen on {listen}"));
     }
-    if !listen.ip().is_loopback() {
+    if let Some(address) = patient.config.mqtt.unencrypted() {
         findings.warn(
             CHECK,
-            format!("{listen}: passwords and readings cross the network unencrypted"),
+            format!("{address}: passwords and readings cross the network unencrypted"),
             "keep the embedded broker on 127.0.0.1, and put a broker with TLS before it (mqtt.url = mqtts://…)",
         );
     }
@@ -112,10 +112,7 @@ async fn external(patient: &Patient, findings: &mut Findings) {
             "see that it runs and that no firewall is in between",
         ),
     }
-    if !address.starts_with("mqtts")
-        && !address.contains("//127.")
-        && !address.contains("//localhost")
-    {
+    if let Some(address) = patient.config.mqtt.unencrypted() {
         findings.warn(
             CHECK,
             format!("{address}: passwords and readings cross the network unencrypted"),
