@@ -15,6 +15,7 @@ mod support;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use forecare_test_databases::Postgres;
@@ -33,15 +34,21 @@ const COMEBACK_MAX: Duration = Duration::from_secs(15);
 /// A service manager kills after 90 s.
 const STOP_MAX: Duration = Duration::from_secs(45);
 
+/// One site at a time: a Mosquitto whose reader does not get the processor in time drops what exceeds its queue, and
+/// none of that is what these tests are about.
+static TURN: Mutex<()> = Mutex::new(());
+
 struct Site {
     dir: tempfile::TempDir,
     mqtt: u16,
     postgres: Postgres,
     _mosquitto: Mosquitto,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Site {
     fn start() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
         let mqtt = free_port();
         Self {
@@ -49,6 +56,7 @@ impl Site {
             postgres: Postgres::start(),
             dir,
             mqtt,
+            _turn: turn,
         }
     }
 

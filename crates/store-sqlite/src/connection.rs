@@ -49,7 +49,7 @@ pub(crate) fn open_for_writing(file: &Path, durability: Durability) -> Outcome<C
     Ok(conn)
 }
 
-fn open_for_reading(file: &Path) -> Outcome<Connection> {
+pub(crate) fn open_for_reading(file: &Path) -> Outcome<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags)?;
     set_up(&conn)?;

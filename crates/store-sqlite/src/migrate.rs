@@ -16,8 +16,35 @@ const MIGRATIONS: &[(&str, &str)] = &[("0001_first", include_str!("../migrations
 /// Applies what is missing.
 pub(crate) fn migrate(conn: &mut Connection, now: Timestamp) -> Outcome<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let n_objects: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
-    let id: i32 = tx.query_row("PRAGMA application_id", [], |r| r.get(0))?;
+    check_owner(&tx)?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_steps (
+            step INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL
+        ) STRICT",
+    )?;
+    let n_applied = check_steps(&tx)?;
+    for (name, sql) in MIGRATIONS.iter().skip(n_applied) {
+        tx.execute_batch(sql)?;
+        tx.execute(
+            "INSERT INTO schema_steps (name, checksum, applied_at) VALUES (?1, ?2, ?3)",
+            params![name, checksum(sql), now.as_millis()],
+        )?;
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+/// That the file is ours, and none of its steps another one's than this program's; changes nothing.
+pub(crate) fn check(conn: &Connection) -> Outcome<()> {
+    check_owner(conn)?;
+    check_steps(conn)?;
+    Ok(())
+}
+
+fn check_owner(conn: &Connection) -> Outcome<()> {
+    let n_objects: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
+    let id: i32 = conn.query_row("PRAGMA application_id", [], |r| r.get(0))?;
     if n_objects > 0 && id != APPLICATION_ID {
         return Err(Fault::Store(StoreError::Corrupt {
             what: "the file is a SQLite database of another program; choose another data directory"
@@ -25,13 +52,12 @@ pub(crate) fn migrate(conn: &mut Connection, now: Timestamp) -> Outcome<()> {
             source: None,
         }));
     }
-    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-    tx.execute_batch(
-        "CREATE TABLE IF NOT EXISTS schema_steps (
-            step INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL
-        ) STRICT",
-    )?;
-    let applied: Vec<(String, String)> = tx
+    Ok(())
+}
+
+/// How many of this program's steps the file has, all of them unchanged.
+fn check_steps(conn: &Connection) -> Outcome<usize> {
+    let applied: Vec<(String, String)> = conn
         .prepare("SELECT name, checksum FROM schema_steps ORDER BY step")?
         .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
         .collect::<Result<_, _>>()?;
@@ -45,26 +71,18 @@ pub(crate) fn migrate(conn: &mut Connection, now: Timestamp) -> Outcome<()> {
             source: None,
         }));
     }
-    for (i, (name, sql)) in MIGRATIONS.iter().enumerate() {
-        let checksum = format!("{:016x}", fnv1a(sql.as_bytes()));
-        match applied.get(i) {
-            Some((n, c)) if n == name && *c == checksum => {}
-            Some((n, _)) => {
-                return Err(unreadable(format!(
-                    "its schema step {n} is not this program's {name}"
-                )));
-            }
-            None => {
-                tx.execute_batch(sql)?;
-                tx.execute(
-                    "INSERT INTO schema_steps (name, checksum, applied_at) VALUES (?1, ?2, ?3)",
-                    params![name, checksum, now.as_millis()],
-                )?;
-            }
+    for ((n, c), (name, sql)) in applied.iter().zip(MIGRATIONS) {
+        if n != name || *c != checksum(sql) {
+            return Err(unreadable(format!(
+                "its schema step {n} is not this program's {name}"
+            )));
         }
     }
-    tx.commit()?;
-    Ok(())
+    Ok(applied.len())
+}
+
+fn checksum(sql: &str) -> String {
+    format!("{:016x}", fnv1a(sql.as_bytes()))
 }
 
 fn fnv1a(bytes: &[u8]) -> u64 {

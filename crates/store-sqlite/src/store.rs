@@ -18,7 +18,7 @@ use forecare_store::{
 use rusqlite::params;
 
 pub use crate::connection::Durability;
-use crate::connection::{Pool, Writer, open_for_writing};
+use crate::connection::{Pool, Writer, open_for_reading, open_for_writing};
 use crate::fault::{Outcome, unreadable};
 use crate::ingest::Known;
 use crate::layout::Layout;
@@ -97,33 +97,34 @@ impl SqliteStore {
         moved.map_err(|e| crate::fault::Fault::from(e).at(self.pool.file(), "closing the database"))
     }
 
-    /// Checks every page and index of the file, and that stock equals its ledger. Reads the whole file.
+    /// Checks the schema, every page and index of a file, and that stock equals its ledger. Changes nothing, also
+    /// beside a running service; reads the whole file. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] names the first finding.
-    pub async fn check(&self) -> Result<(), StoreError> {
-        self.pool
-            .read("checking the database", |conn, _| {
-                let finding: String =
-                    conn.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0))?;
-                if finding != "ok" {
-                    return Err(unreadable(finding));
-                }
-                let off: i64 = conn.query_row(
-                    "SELECT count(*) FROM stock WHERE on_hand <> (
-                         SELECT coalesce(sum(delta), 0) FROM ledger
-                         WHERE ledger.part = stock.part AND ledger.depot = stock.depot)",
-                    [],
-                    |r| r.get(0),
-                )?;
-                if off > 0 {
-                    return Err(unreadable(format!(
-                        "{off} stock items differ from their ledger"
-                    )));
-                }
-                Ok(())
-            })
-            .await
+    /// [`StoreError::Corrupt`] names the first finding, [`StoreError::Unavailable`] a file that cannot be read.
+    pub fn check(file: &Path) -> Result<(), StoreError> {
+        let checking = || {
+            let conn = open_for_reading(file)?;
+            migrate::check(&conn)?;
+            let finding: String = conn.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0))?;
+            if finding != "ok" {
+                return Err(unreadable(finding));
+            }
+            let off: i64 = conn.query_row(
+                "SELECT count(*) FROM stock WHERE on_hand <> (
+                     SELECT coalesce(sum(delta), 0) FROM ledger
+                     WHERE ledger.part = stock.part AND ledger.depot = stock.depot)",
+                [],
+                |r| r.get(0),
+            )?;
+            if off > 0 {
+                return Err(unreadable(format!(
+                    "{off} stock items differ from their ledger"
+                )));
+            }
+            Outcome::Ok(())
+        };
+        checking().map_err(|fault| fault.at(file, "checking the database"))
     }
 
     async fn write<T: Send + 'static>(

@@ -44,6 +44,11 @@ CREATE TABLE settings (
     key   text PRIMARY KEY,
     value text NOT NULL
 );
+-- A transaction whose COMMIT was not answered is found, or not found, by its mark. Only the newest are kept.
+CREATE TABLE commit_marks (
+    mark uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    at   timestamptz NOT NULL DEFAULT now()
+);
 CREATE TABLE maintenance_windows (
     device  text NOT NULL,
     from_ts timestamptz NOT NULL,
@@ -122,13 +127,16 @@ CREATE TABLE alarms (
     id              text NOT NULL UNIQUE,
     device          text NOT NULL,
     active          boolean NOT NULL,
+    raised_at       timestamptz NOT NULL,
     updated_at      timestamptz NOT NULL,
+    cleared_at      timestamptz,
     acknowledged_by text,
     acknowledged_at timestamptz,
     body            json NOT NULL
 );
 CREATE INDEX alarms_of_device ON alarms (device, seq);
 CREATE INDEX alarms_active ON alarms (seq) WHERE active;
+CREATE INDEX alarms_raised ON alarms (raised_at);
 CREATE TABLE health (
     device text PRIMARY KEY,
     at     timestamptz NOT NULL,
@@ -153,8 +161,11 @@ CREATE TABLE tickets (
     open     boolean NOT NULL,
     -- Time changes nothing any more: closed or cancelled.
     finished boolean NOT NULL,
+    opened_at timestamptz NOT NULL,
+    due_at    timestamptz NOT NULL,
     body     json NOT NULL
 );
+CREATE INDEX tickets_opened ON tickets (opened_at);
 CREATE UNIQUE INDEX tickets_one_open ON tickets (asset, mode) WHERE open;
 CREATE INDEX tickets_of_asset ON tickets (asset, id);
 CREATE INDEX tickets_open ON tickets (id) WHERE open;

@@ -98,8 +98,9 @@ impl TimescaleStore {
         // First: the time that passes before counts as skew.
         keep("clock", clock(&session, now).await);
         keep("server", self.server(&session).await);
-        keep("schema", schema(&session).await);
-        if self.layout.has_timescale {
+        keep("schema", self.schema(&session).await);
+        if self.layout().has_timescale() {
+            keep("aggregates", Ok(self.internals()));
             keep("policies", policies(&session).await);
             keep("workers", workers(&session).await);
             keep("compression", self.compression(&session).await);
@@ -124,7 +125,7 @@ impl TimescaleStore {
             server.version / 10_000,
             server.version % 10_000
         );
-        match (&server.timescale, self.layout.has_timescale) {
+        match (&server.timescale, self.layout().has_timescale()) {
             (Some(version), true) if found.is_empty() => found.push(Finding::ok(
                 "server",
                 format!("{postgres}, timescaledb {version}, commits reach the disk"),
@@ -148,6 +149,57 @@ impl TimescaleStore {
             ));
         }
         Ok(found)
+    }
+
+    /// The schema's steps, and what of the catalogue has yet to be made room for.
+    async fn schema(&self, client: &Client) -> Outcome<Vec<Finding>> {
+        let row = client
+            .query_one("SELECT count(*), max(name) FROM schema_steps", &[])
+            .await?;
+        let (n, newest): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+        let newest = newest.unwrap_or_default();
+        let mut found = vec![if usize::try_from(n).ok() == Some(STEPS) {
+            Finding::ok("schema", format!("at step {newest}, as this program"))
+        } else {
+            Finding::warn(
+                "schema",
+                format!("at step {newest} ({n}), this program is at {STEPS}"),
+                "the next start of this version brings it up to date; back it up before",
+            )
+        }];
+        let layout = self.layout();
+        let mut new = Vec::new();
+        for class in &self.catalogue.classes {
+            let table = layout.classes.iter().find(|c| c.name == class.name);
+            for metric in &class.metrics {
+                if table.is_none_or(|t| t.column_of(&metric.name).is_none()) {
+                    new.push(format!("{} of {}", metric.name, class.name));
+                }
+            }
+        }
+        if !new.is_empty() {
+            found.push(Finding::warn(
+                "schema",
+                format!(
+                    "the catalogue has metrics without a column: {}",
+                    new.join(", ")
+                ),
+                "restart the service with this catalogue: it adds them, and moves their readings there",
+            ));
+        }
+        Ok(found)
+    }
+
+    /// What cannot be used with this version of the extension.
+    fn internals(&self) -> Vec<Finding> {
+        let layout = self.layout();
+        let unknown = layout.internals.as_ref().is_some_and(|i| i.stale.is_none());
+        let finding = Finding::warn(
+            "aggregates",
+            "this version of timescaledb notes elsewhere what its aggregates lack: charts read the rows, which is slow",
+            "use a version that this Forecare was tested with (2.22, 2.23), or a newer Forecare",
+        );
+        unknown.then_some(finding).into_iter().collect()
     }
 
     async fn compression(&self, client: &Client) -> Outcome<Vec<Finding>> {
@@ -186,8 +238,9 @@ impl TimescaleStore {
         let started = Stopwatch::now();
         let mut found = Vec::new();
         let mut n_days = 0;
+        let layout = self.layout();
         for back in 0..RECONCILED_DAYS {
-            for class in &self.layout.classes {
+            for class in &layout.classes {
                 let Some(last) = last_settled_day(client, class).await? else {
                     continue;
                 };
@@ -248,23 +301,6 @@ async fn clock(client: &Client, now: Timestamp) -> Outcome<Vec<Finding>> {
             "clock",
             format!("the server's clock is {ahead_s:.0} s ahead of this machine's"),
             "synchronise both by NTP: retention and refresh go by the server's",
-        )
-    }])
-}
-
-async fn schema(client: &Client) -> Outcome<Vec<Finding>> {
-    let row = client
-        .query_one("SELECT count(*), max(name) FROM schema_steps", &[])
-        .await?;
-    let (n, newest): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
-    let newest = newest.unwrap_or_default();
-    Ok(vec![if usize::try_from(n).ok() == Some(STEPS) {
-        Finding::ok("schema", format!("at step {newest}, as this program"))
-    } else {
-        Finding::fail(
-            "schema",
-            format!("at step {newest} ({n}), this program is at {STEPS}"),
-            "use the same version of Forecare everywhere",
         )
     }])
 }

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -33,6 +34,14 @@ const CARE_LOCK: i32 = 0x4643_4152;
 /// As [`CARE_LOCK`], held by whoever brings the schema up to date.
 const START_LOCK: i32 = 0x4643_5354;
 
+/// What a store's connections are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Write,
+    /// The server refuses whatever would change something.
+    Read,
+}
+
 /// The connections of one store.
 pub(crate) struct Pool {
     shared: deadpool_postgres::Pool,
@@ -40,6 +49,7 @@ pub(crate) struct Pool {
     ingest: deadpool_postgres::Pool,
     limit: Duration,
     address: String,
+    spent: Mutex<Vec<String>>,
 }
 
 /// A borrowed connection. It goes back only by [`Session::release`]: one that was left in the middle of
@@ -48,10 +58,13 @@ pub(crate) struct Session(Option<Object>);
 
 impl Pool {
     /// Builds the pool; connects nowhere yet.
-    pub(crate) fn new(settings: &TimescaleSettings) -> Result<Self, StoreError> {
+    pub(crate) fn new(settings: &TimescaleSettings, access: Access) -> Result<Self, StoreError> {
         let config = config(settings)?;
         let address = address(&config);
-        let set_up = set_up(settings);
+        let mut set_up = set_up(settings);
+        if access == Access::Read {
+            set_up += "; SET default_transaction_read_only = on";
+        }
         let build = |n_max: usize| {
             let recycling = ManagerConfig {
                 recycling_method: RecyclingMethod::Fast,
@@ -84,6 +97,7 @@ impl Pool {
             ingest: build(1)?,
             limit: settings.statement_timeout,
             address,
+            spent: Mutex::default(),
         })
     }
 
@@ -155,56 +169,71 @@ impl Pool {
         }
     }
 
-    /// Commits. Where the connection is lost on the way, another one is asked what became of it: `Ok` means
-    /// committed, whatever happened.
-    pub(crate) async fn commit(&self, tx: Transaction<'_>) -> Outcome<()> {
-        // With the timeline: on a promoted standby the number may be another transaction's.
-        let row = tx
-            .query_one(
-                &tx.prepare_cached(
-                    "SELECT pg_current_xact_id_if_assigned()::text, left(pg_walfile_name(pg_current_wal_lsn()), 8)",
-                )
-                .await?,
-                &[],
-            )
-            .await?;
-        let (id, timeline): (Option<String>, String) = (row.try_get(0)?, row.try_get(1)?);
-        let Err(lost) = tx.commit().await else {
-            return Ok(());
+    /// Commits, unless columns of the layout were added since `n_columns` were counted. Where the connection is
+    /// lost on the way, another one is asked what became of it: `Ok` means committed, whatever happened.
+    ///
+    /// The transaction leaves a mark that is its own. Its number would not do: after a crash PostgreSQL may give
+    /// the number of a transaction that never reached the disk to another one, which then is committed.
+    pub(crate) async fn commit(&self, tx: Transaction<'_>, n_columns: Option<i64>) -> Outcome<()> {
+        let spent = std::mem::take(&mut *self.spent());
+        let mark = leave_mark(&tx, &spent, n_columns).await;
+        let done = match mark {
+            Ok(mark) => match tx.commit().await {
+                Ok(()) => Ok(mark),
+                Err(lost) if is_cut_off(&lost) => {
+                    let asking = self.is_committed(&mark);
+                    match tokio::time::timeout(OUTCOME_TIMEOUT, asking).await {
+                        Ok(true) => Ok(mark),
+                        Ok(false) | Err(_) => Err(lost.into()),
+                    }
+                }
+                Err(lost) => Err(lost.into()),
+            },
+            Err(fault) => Err(fault),
         };
-        let (Some(id), true) = (id, is_cut_off(&lost)) else {
-            return Err(lost.into());
-        };
-        let asking = self.is_committed(&id, &timeline);
-        match tokio::time::timeout(OUTCOME_TIMEOUT, asking).await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(lost.into()),
+        match done {
+            Ok(mark) => {
+                self.spent().push(mark);
+                Ok(())
+            }
+            Err(fault) => {
+                self.spent().extend(spent);
+                Err(fault)
+            }
         }
     }
 
-    /// Whether transaction `id` of that timeline is known to have been committed; asks until it is over.
-    async fn is_committed(&self, id: &str, timeline: &str) -> bool {
+    /// Whether the transaction that left `mark` was committed; asks until the server answers. Leaving the same
+    /// mark again waits for that transaction's end, and succeeds only if it was rolled back.
+    async fn is_committed(&self, mark: &str) -> bool {
         loop {
-            let status = async {
+            let asking = async {
                 let session = self.session().await?;
-                let row = session
-                    .query_one(
-                        "SELECT CASE WHEN left(pg_walfile_name(pg_current_wal_lsn()), 8) = $2
-                                THEN pg_xact_status($1::text::xid8) END",
-                        &[&id, &timeline],
+                let n_left = session
+                    .execute(
+                        "INSERT INTO commit_marks (mark) VALUES ($1::text::uuid) ON CONFLICT DO NOTHING",
+                        &[&mark],
                     )
                     .await?;
                 session.release();
-                Outcome::<Option<String>>::Ok(row.try_get(0)?)
+                Outcome::Ok(n_left)
             };
-            match status.await {
-                Ok(Some(status)) if status == "in progress" => {}
-                Ok(status) => return status.as_deref() == Some("committed"),
+            match asking.await {
+                Ok(0) => return true,
+                Ok(_) => {
+                    self.spent().push(mark.to_owned());
+                    return false;
+                }
                 // Not back yet.
-                Err(_) => {}
+                Err(_) => tokio::time::sleep(OUTCOME_PAUSE).await,
             }
-            tokio::time::sleep(OUTCOME_PAUSE).await;
         }
+    }
+
+    /// Marks of transactions whose outcome is known: the next one removes them.
+    fn spent(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        // A list of texts is whole, whoever panicked with it.
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes every connection that is idle now, and the others when they are given back.
@@ -273,6 +302,25 @@ impl DerefMut for Session {
     }
 }
 
+/// Leaves a mark in the transaction, and removes those that are `spent`.
+async fn leave_mark(
+    tx: &Transaction<'_>,
+    spent: &[String],
+    n_columns: Option<i64>,
+) -> Outcome<String> {
+    let statement = tx
+        .prepare_cached(
+            "WITH gone AS (DELETE FROM commit_marks WHERE mark = ANY ($1::text[]::uuid[]))
+             INSERT INTO commit_marks DEFAULT VALUES RETURNING mark::text, (SELECT count(*) FROM class_columns)",
+        )
+        .await?;
+    let row = tx.query_one(&statement, &[&spent]).await?;
+    if n_columns.is_some_and(|known| row.get::<_, i64>(1) != known) {
+        return Err(Fault::LayoutChanged);
+    }
+    Ok(row.try_get(0)?)
+}
+
 /// The connection ended, or may have, before the server's answer came.
 fn is_cut_off(e: &tokio_postgres::Error) -> bool {
     e.code()
@@ -316,7 +364,7 @@ fn set_up(settings: &TimescaleSettings) -> String {
          SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0;
          -- Off is refused at the start; a change of the server's mind must not reach us either.
          SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-             WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false);",
+             WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)",
         schema = settings.schema,
         limit_ms = settings.statement_timeout.as_millis(),
         idle_ms = settings.statement_timeout.saturating_mul(2).as_millis(),

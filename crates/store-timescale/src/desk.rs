@@ -116,8 +116,8 @@ async fn open(
     };
     write_ticket(
         tx,
-        "INSERT INTO tickets (id, version, asset, mode, open, finished, body)
-         VALUES ($1, $2, $3, $4, $5, $6, $7::text::json)",
+        "INSERT INTO tickets (id, version, asset, mode, open, finished, body, opened_at, due_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9)",
         &ticket,
     )
     .await?;
@@ -143,6 +143,8 @@ async fn write_ticket(tx: &Transaction<'_>, sql: &str, ticket: &Ticket) -> Outco
             &ticket.state.is_open(),
             &ticket.state.is_finished(),
             &text::sound_json(ticket, "ticket")?,
+            &Instant(ticket.opened_at),
+            &Instant(ticket.due_at),
         ],
     )
     .await?;
@@ -172,7 +174,8 @@ async fn update(
     }
     write_ticket(
         tx,
-        "UPDATE tickets SET version = $2, asset = $3, mode = $4, open = $5, finished = $6, body = $7::text::json
+        "UPDATE tickets SET version = $2, asset = $3, mode = $4, open = $5, finished = $6, body = $7::text::json,
+             opened_at = $8, due_at = $9
          WHERE id = $1",
         ticket,
     )

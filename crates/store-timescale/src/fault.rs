@@ -14,6 +14,8 @@ pub(crate) enum Fault {
     Json(serde_json::Error),
     /// Another writer has stored the same rows meanwhile.
     Overtaken,
+    /// Another program has given a metric a column meanwhile.
+    LayoutChanged,
 }
 
 pub(crate) type Outcome<T> = Result<T, Fault>;
@@ -62,6 +64,7 @@ impl std::fmt::Display for Fault {
             Self::Postgres(e) => e.fmt(f),
             Self::Json(e) => e.fmt(f),
             Self::Overtaken => f.write_str("another writer stores the same rows"),
+            Self::LayoutChanged => f.write_str("another program adds metrics to the tables"),
         }
     }
 }
@@ -71,7 +74,7 @@ impl Fault {
     pub(crate) fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Postgres(e) => e.code(),
-            Self::Store(_) | Self::Json(_) | Self::Overtaken => None,
+            Self::Store(_) | Self::Json(_) | Self::Overtaken | Self::LayoutChanged => None,
         }
     }
 
@@ -97,7 +100,9 @@ impl Fault {
                 source: Some(Box::new(e)),
             },
             Self::Postgres(e) => from_postgres(e, address, what),
-            Self::Overtaken => unavailable(format!("{what}: {self}; try again")),
+            Self::Overtaken | Self::LayoutChanged => {
+                unavailable(format!("{what}: {self}; try again"))
+            }
         }
     }
 }
@@ -129,6 +134,9 @@ fn from_postgres(e: tokio_postgres::Error, address: &str, what: &str) -> StoreEr
         "3D000" => "make the database: CREATE DATABASE … with TEMPLATE template0 ENCODING 'UTF8'",
         "42501" => {
             "the role lacks a right: make it the owner of the database, or of Forecare's schema"
+        }
+        "42P01" | "42703" if said.contains("_timescaledb") => {
+            "this version of timescaledb is not known here: use one that this Forecare was tested with (2.22, 2.23)"
         }
         "42P01" | "42703" | "3F000" => {
             "a table of Forecare's is missing: somebody has changed the schema; restore it from a backup"

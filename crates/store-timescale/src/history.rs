@@ -16,6 +16,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::fault::Outcome;
 use crate::instant::Instant;
+use crate::internals::Internals;
 use crate::layout::{ClassLayout, Layout, Level};
 use crate::query::device;
 use crate::text;
@@ -247,6 +248,7 @@ pub(crate) async fn telemetry(
     }
     let mut reader = Reader {
         tx,
+        internals: layout.internals.as_ref(),
         device_no,
         query,
         rows_left: rows_max,
@@ -287,8 +289,8 @@ pub(crate) async fn telemetry(
             }
         }
     }
-    let level = level_for(query).filter(|_| layout.has_timescale);
-    let is_old = layout.has_timescale && reader.reaches_beyond_rows(class).await?;
+    let level = level_for(query).filter(|_| layout.internals.is_some());
+    let is_old = reader.reaches_beyond_rows(class).await?;
     if level.is_none() && !is_old {
         let terms: Vec<_> = wanted
             .iter()
@@ -427,6 +429,7 @@ fn round_up(ms: i64, length: i64) -> i64 {
 
 struct Reader<'a> {
     tx: &'a Transaction<'a>,
+    internals: Option<&'a Internals>,
     device_no: i32,
     query: &'a TelemetryQuery,
     rows_left: u64,
@@ -543,39 +546,27 @@ impl Reader<'_> {
     /// Where the oldest chunk of a hypertable or continuous aggregate begins; the end of time where there is
     /// none.
     async fn oldest(&self, name: &str) -> Outcome<i64> {
-        let sql = "SELECT min(s.range_start)
-             FROM _timescaledb_catalog.hypertable AS h
-             LEFT JOIN _timescaledb_catalog.continuous_agg AS a ON a.mat_hypertable_id = h.id
-             JOIN _timescaledb_catalog.chunk AS c ON c.hypertable_id = h.id AND NOT c.dropped
-             JOIN _timescaledb_catalog.chunk_constraint AS cc ON cc.chunk_id = c.id
-             JOIN _timescaledb_catalog.dimension_slice AS s ON s.id = cc.dimension_slice_id
-             WHERE coalesce(a.user_view_schema, h.schema_name) = current_schema()
-                 AND coalesce(a.user_view_name, h.table_name) = $1";
-        let row = self.tx.query_typed_one(sql, &[(&name, Type::TEXT)]).await?;
+        let Some(internals) = self.internals else {
+            // Without the extension nothing is dropped.
+            return Ok(i64::MIN);
+        };
+        let row = self
+            .tx
+            .query_typed_one(&internals.oldest, &[(&name, Type::TEXT)])
+            .await?;
         let us: Option<i64> = row.try_get(0)?;
         Ok(us.map_or(i64::MAX, |us| us.div_euclid(1_000)))
     }
 
     /// Ranges that were changed, or never computed, since the aggregate or one it is made from was refreshed.
     async fn stale(&self, name: &str) -> Outcome<Ranges> {
-        let sql = "WITH RECURSIVE made AS (
-                 SELECT mat_hypertable_id AS id, raw_hypertable_id AS source
-                 FROM _timescaledb_catalog.continuous_agg
-                 WHERE user_view_schema = current_schema() AND user_view_name = $1
-                 UNION ALL
-                 SELECT a.mat_hypertable_id, a.raw_hypertable_id
-                 FROM made JOIN _timescaledb_catalog.continuous_agg AS a ON a.mat_hypertable_id = made.source)
-             SELECT lowest_modified_value, greatest_modified_value
-             FROM made JOIN _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log AS log
-                 ON log.hypertable_id = made.source
-             UNION ALL
-             SELECT lowest_modified_value, greatest_modified_value
-             FROM made JOIN _timescaledb_catalog.continuous_aggs_materialization_invalidation_log AS log
-                 ON log.materialization_id = made.id
-             UNION ALL
-             SELECT lowest_modified_value, greatest_modified_value
-             FROM made JOIN _timescaledb_catalog.continuous_aggs_materialization_ranges AS log
-                 ON log.materialization_id = made.id";
+        let Some(sql) = self.internals.and_then(|i| i.stale.as_deref()) else {
+            // Nothing of it can be relied on.
+            return Ok(vec![(
+                self.query.from.as_millis(),
+                self.query.to.as_millis(),
+            )]);
+        };
         let mut ranges = Vec::new();
         for row in self.tx.query_typed(sql, &[(&name, Type::TEXT)]).await? {
             let (first_us, last_us): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);

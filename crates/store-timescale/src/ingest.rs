@@ -23,6 +23,9 @@ use crate::{registry, text};
 
 /// Tries of one batch: each but the first follows on another writer's getting between, or on rows found out.
 const TRIES_MAX: usize = 8;
+/// Chunks that one transaction may touch. Each takes several locks, of which PostgreSQL has some 6,400 by default;
+/// and making hundreds takes longer than a statement may.
+const CHUNKS_MAX: i64 = 64;
 
 /// How much of what is remembered about the store may be believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,8 +132,28 @@ impl Ingest {
         self.known = Known::default();
     }
 
-    /// Stores a batch, whole or not at all.
+    /// Stores a batch, whole or not at all; of one that reaches over too many chunks for one transaction the
+    /// older rows first.
     pub(crate) async fn commit_batch(
+        &mut self,
+        pool: &Pool,
+        layout: &Layout,
+        batch: &CommitBatch,
+    ) -> Outcome<CommitReceipt> {
+        let Some(parts) = layout.chunk_ms.and_then(|ms| parts_in_time(batch, ms)) else {
+            return self.commit_whole(pool, layout, batch).await;
+        };
+        let mut receipt = CommitReceipt::default();
+        for part in &parts {
+            let stored = self.commit_whole(pool, layout, part).await?;
+            receipt.inserted += stored.inserted;
+            receipt.duplicates += stored.duplicates;
+            receipt.conflicts += stored.conflicts;
+        }
+        Ok(receipt)
+    }
+
+    async fn commit_whole(
         &mut self,
         pool: &Pool,
         layout: &Layout,
@@ -152,21 +175,28 @@ impl Ingest {
                 }
                 Err(fault) => fault,
             };
-            if fault.is_overtaken() {
-                if n_tries == TRIES_MAX {
+            // A race does not come out the same way every time; a unique index that somebody has added does.
+            let is_lasting = n_tries >= TRIES_MAX;
+            if fault.is_overtaken() && !(is_lasting && fault.is_about_a_row()) {
+                if is_lasting {
                     session.release();
                     return Err(Fault::Overtaken);
                 }
                 trust = Trust::Nothing;
             } else if fault.is_about_a_row() {
                 let found = self
-                    .find_poison(&mut session, layout, &batch.rows, &poison)
-                    .await?;
-                if found.is_empty() {
-                    session.release_after(&fault);
-                    return Err(fault);
+                    .find_poison(&mut session, layout, &batch.rows, &poison, is_lasting)
+                    .await;
+                match found {
+                    Ok(found) if found.is_empty() => {
+                        session.release_after(&fault);
+                        return Err(fault);
+                    }
+                    Ok(found) => poison.extend(found),
+                    // Another writer stores the same rows: that is not their fault.
+                    Err(Fault::Overtaken) => trust = Trust::Nothing,
+                    Err(fault) => return Err(fault),
                 }
-                poison.extend(found);
             } else {
                 session.release_after(&fault);
                 return Err(fault);
@@ -200,18 +230,20 @@ impl Ingest {
         )
         .await?;
         keep_records(&tx, batch, &mut stored).await?;
-        pool.commit(tx).await?;
+        pool.commit(tx, Some(layout.n_columns())).await?;
         self.known = known;
         Ok(stored.receipt)
     }
 
-    /// Finds the rows that the database objects to, by halves; nothing is stored.
+    /// Finds the rows that the database objects to, by halves; nothing is stored. Rows of a key that is there
+    /// already count only where that `is_lasting`.
     async fn find_poison(
         &mut self,
         session: &mut Session,
         layout: &Layout,
         rows: &[ScoredRow],
         known_poison: &BTreeMap<usize, String>,
+        is_lasting: bool,
     ) -> Outcome<BTreeMap<usize, String>> {
         let mut found = BTreeMap::new();
         let all = 0..rows.len();
@@ -240,6 +272,7 @@ impl Ingest {
             tx.rollback().await?;
             match done {
                 Ok(_) => {}
+                Err(fault) if fault.is_overtaken() && !is_lasting => return Err(Fault::Overtaken),
                 Err(fault) if fault.is_about_a_row() && part.len() == 1 => {
                     found.insert(part.start, fault.said());
                 }
@@ -253,6 +286,42 @@ impl Ingest {
         }
         Ok(found)
     }
+}
+
+/// Divides a batch whose rows lie in more than [`CHUNKS_MAX`] chunks of `chunk_ms`; the newest rows are in the last
+/// part, with everything else of the batch. Where it is cut off between two parts it comes again, and what is
+/// stored is a duplicate then.
+fn parts_in_time(batch: &CommitBatch, chunk_ms: i64) -> Option<Vec<CommitBatch>> {
+    let chunk = |row: &ScoredRow| row.row.ts.as_millis().div_euclid(chunk_ms);
+    let first = batch.rows.iter().map(chunk).min()?;
+    let last = batch.rows.iter().map(chunk).max()?;
+    if last - first < CHUNKS_MAX {
+        return None;
+    }
+    let mut by_chunk: BTreeMap<i64, Vec<ScoredRow>> = BTreeMap::new();
+    for row in &batch.rows {
+        by_chunk.entry(chunk(row)).or_default().push(row.clone());
+    }
+    let mut chunks: Vec<Vec<ScoredRow>> = by_chunk.into_values().collect();
+    let mut parts: Vec<CommitBatch> = Vec::new();
+    let per_part = usize::try_from(CHUNKS_MAX).unwrap_or(usize::MAX);
+    while chunks.len() > per_part {
+        let newer = chunks.split_off(per_part);
+        parts.push(CommitBatch {
+            assets: batch.assets.clone(),
+            rows: chunks.into_iter().flatten().collect(),
+            ..CommitBatch::default()
+        });
+        chunks = newer;
+    }
+    if parts.is_empty() {
+        return None;
+    }
+    parts.push(CommitBatch {
+        rows: chunks.into_iter().flatten().collect(),
+        ..batch.clone()
+    });
+    Some(parts)
 }
 
 impl Fault {
@@ -287,7 +356,9 @@ impl Fault {
             Self::Postgres(e) => e
                 .as_db_error()
                 .map_or_else(|| e.to_string(), |db| db.message().to_owned()),
-            Self::Store(_) | Self::Json(_) | Self::Overtaken => self.to_string(),
+            Self::Store(_) | Self::Json(_) | Self::Overtaken | Self::LayoutChanged => {
+                self.to_string()
+            }
         }
     }
 }
@@ -495,14 +566,21 @@ async fn keep_alarms(
     let devices: Vec<&str> = newest.iter().map(|(a, _)| a.device.as_str()).collect();
     let active: Vec<bool> = newest.iter().map(|(a, _)| a.active).collect();
     let times: Vec<Instant> = newest.iter().map(|(a, _)| Instant(a.updated_at)).collect();
+    let raised: Vec<Instant> = newest.iter().map(|(a, _)| Instant(a.raised_at)).collect();
+    let cleared: Vec<Option<Instant>> = newest
+        .iter()
+        .map(|(a, _)| a.cleared_at.map(Instant))
+        .collect();
     let bodies: Vec<&str> = newest.iter().map(|(_, body)| body.as_str()).collect();
-    execute(tx, "INSERT INTO alarms (id, device, active, updated_at, body)
-             SELECT i, d, a, t, b::json
-             FROM unnest($1::text[], $2::text[], $3::boolean[], $4::timestamptz[], $5::text[]) AS k (i, d, a, t, b)
+    execute(tx, "INSERT INTO alarms (id, device, active, updated_at, raised_at, cleared_at, body)
+             SELECT i, d, a, t, r, c, b::json
+             FROM unnest($1::text[], $2::text[], $3::boolean[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+                 $7::text[]) AS k (i, d, a, t, r, c, b)
              ON CONFLICT (id) DO UPDATE SET
                  device = excluded.device, active = excluded.active, updated_at = excluded.updated_at,
-                 body = excluded.body
-             WHERE excluded.updated_at >= alarms.updated_at", &[&ids, &devices, &active, &times, &bodies]).await?;
+                 raised_at = excluded.raised_at, cleared_at = excluded.cleared_at, body = excluded.body
+             WHERE excluded.updated_at >= alarms.updated_at",
+        &[&ids, &devices, &active, &times, &raised, &cleared, &bodies]).await?;
     Ok(())
 }
 

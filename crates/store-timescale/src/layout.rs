@@ -11,6 +11,7 @@ use forecare_domain::{ClassName, MetricName};
 use tokio_postgres::Transaction;
 
 use crate::fault::{Outcome, unreadable};
+use crate::internals::Internals;
 
 /// A level of the aggregates; each but the first is made from the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,10 +105,39 @@ impl ClassLayout {
 pub(crate) struct Layout {
     pub(crate) classes: Vec<ClassLayout>,
     /// The extension is there: tables are hypertables, and there are aggregates.
-    pub(crate) has_timescale: bool,
+    pub(crate) internals: Option<Internals>,
+    /// Length of the shortest chunks to come, ms; `None` without the extension.
+    pub(crate) chunk_ms: Option<i64>,
 }
 
 impl Layout {
+    /// The extension is there.
+    pub(crate) fn has_timescale(&self) -> bool {
+        self.internals.is_some()
+    }
+
+    /// Looks how long chunks are.
+    pub(crate) async fn measure_chunks(&mut self, tx: &Transaction<'_>) -> Outcome<()> {
+        if self.has_timescale() {
+            let row = tx
+                .query_one(
+                    "SELECT (extract(epoch FROM min(time_interval)) * 1000)::bigint
+                     FROM timescaledb_information.dimensions
+                     WHERE hypertable_schema = current_schema() AND hypertable_name ~ '^(telemetry_[0-9]+|overflow)$'",
+                    &[],
+                )
+                .await?;
+            self.chunk_ms = row.try_get::<_, Option<i64>>(0)?.filter(|ms| *ms > 0);
+        }
+        Ok(())
+    }
+
+    /// Columns of all classes. They are only ever added, so that another number means another layout.
+    pub(crate) fn n_columns(&self) -> i64 {
+        let n: usize = self.classes.iter().map(|c| c.columns.len()).sum();
+        i64::try_from(n).unwrap_or(i64::MAX)
+    }
+
     /// The class of that number.
     pub(crate) fn class(&self, class_no: i32) -> Option<&ClassLayout> {
         self.classes.iter().find(|c| c.class_no == class_no)
@@ -131,6 +161,15 @@ impl Layout {
                 }
             }
         }
+        Self::read(tx, catalogue, has_timescale).await
+    }
+
+    /// Reads what there is; changes nothing. Metrics of `catalogue` that have no column are left out.
+    pub(crate) async fn read(
+        tx: &Transaction<'_>,
+        catalogue: &Catalogue,
+        has_timescale: bool,
+    ) -> Outcome<Self> {
         let known = tx
             .query("SELECT class_no, name FROM classes ORDER BY class_no", &[])
             .await?;
@@ -156,10 +195,18 @@ impl Layout {
                 catalogue_columns,
             });
         }
-        Ok(Self {
+        let internals = if has_timescale {
+            Some(Internals::ask(tx).await?)
+        } else {
+            None
+        };
+        let mut layout = Self {
             classes,
-            has_timescale,
-        })
+            internals,
+            chunk_ms: None,
+        };
+        layout.measure_chunks(tx).await?;
+        Ok(layout)
     }
 }
 

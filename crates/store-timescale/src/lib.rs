@@ -8,6 +8,7 @@ mod fault;
 mod history;
 mod ingest;
 mod instant;
+mod internals;
 mod layout;
 mod migrate;
 mod policies;

@@ -23,37 +23,44 @@ pub(crate) async fn migrate(tx: &Transaction<'_>, now: Timestamp) -> Outcome<()>
             name text NOT NULL UNIQUE, checksum text NOT NULL, applied_at timestamptz NOT NULL)",
     )
     .await?;
+    let n_applied = check(tx).await?;
+    for (name, sql) in MIGRATIONS.iter().skip(n_applied) {
+        tx.batch_execute(sql).await?;
+        tx.execute(
+            "INSERT INTO schema_steps (name, checksum, applied_at) VALUES ($1, $2, $3)",
+            &[name, &sha256(sql.as_bytes()), &Instant(now)],
+        )
+        .await?;
+        tracing::info!(step = name, "schema step applied");
+    }
+    Ok(())
+}
+
+/// Whether the schema in the search path has been made.
+pub(crate) async fn is_there(tx: &Transaction<'_>) -> Outcome<bool> {
+    let row = tx
+        .query_one("SELECT to_regclass('schema_steps') IS NOT NULL", &[])
+        .await?;
+    Ok(row.try_get(0)?)
+}
+
+/// How many of this program's steps the schema has, all of them unchanged.
+pub(crate) async fn check(tx: &Transaction<'_>) -> Outcome<usize> {
     let applied = tx
         .query("SELECT name, checksum FROM schema_steps ORDER BY step", &[])
         .await?;
-    let mut known: Vec<(String, String)> = Vec::with_capacity(applied.len());
-    for row in &applied {
-        known.push((row.try_get(0)?, row.try_get(1)?));
+    if applied.len() > MIGRATIONS.len() {
+        return Err(newer(applied.len()));
     }
-    if known.len() > MIGRATIONS.len() {
-        return Err(newer(known.len()));
-    }
-    for (i, (name, sql)) in MIGRATIONS.iter().enumerate() {
-        let checksum = sha256(sql.as_bytes());
-        match known.get(i) {
-            Some((n, c)) if n == name && *c == checksum => {}
-            Some((n, _)) => {
-                return Err(unreadable(format!(
-                    "its schema step {n} is not this program's {name}: another build has written it"
-                )));
-            }
-            None => {
-                tx.batch_execute(sql).await?;
-                tx.execute(
-                    "INSERT INTO schema_steps (name, checksum, applied_at) VALUES ($1, $2, $3)",
-                    &[name, &checksum, &Instant(now)],
-                )
-                .await?;
-                tracing::info!(step = name, "schema step applied");
-            }
+    for (row, (name, sql)) in applied.iter().zip(MIGRATIONS) {
+        let (n, c): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        if n != *name || c != sha256(sql.as_bytes()) {
+            return Err(unreadable(format!(
+                "its schema step {n} is not this program's {name}: another build has written it"
+            )));
         }
     }
-    Ok(())
+    Ok(applied.len())
 }
 
 fn newer(n_steps: usize) -> Fault {

@@ -1,5 +1,7 @@
 //! The adapter: each call of the port is one transaction on a connection of the pool.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
@@ -14,8 +16,8 @@ use forecare_store::{
 };
 use tokio::sync::Mutex;
 
-use crate::connection::{Pool, lock_care, lock_start};
-use crate::fault::{self, Outcome};
+use crate::connection::{Access, Pool, lock_care, lock_start};
+use crate::fault::{self, Fault, Outcome};
 use crate::ingest::Ingest;
 use crate::layout::Layout;
 use crate::preflight::Server;
@@ -53,7 +55,7 @@ macro_rules! write {
                 let tx = session.transaction().await?;
                 let $tx = &tx;
                 let value = $work.await?;
-                pool.commit(tx).await?;
+                pool.commit(tx, None).await?;
                 Outcome::Ok(value)
             };
             let done = done.await;
@@ -77,7 +79,7 @@ macro_rules! write_care {
 /// The port on TimescaleDB.
 pub struct TimescaleStore {
     pub(crate) pool: Pool,
-    pub(crate) layout: Layout,
+    layout: RwLock<Arc<Layout>>,
     pub(crate) catalogue: Catalogue,
     ingest: Mutex<Ingest>,
     pub(crate) settings: TimescaleSettings,
@@ -105,17 +107,70 @@ impl TimescaleStore {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         settings.check()?;
-        let pool = Pool::new(&settings)?;
+        let pool = Pool::new(&settings, Access::Write)?;
         let layout = prepare(&pool, &settings, catalogue, now)
             .await
             .map_err(|fault| fault.at(pool.address(), "opening the database"))?;
-        Ok(Self {
+        Ok(Self::of(pool, layout, catalogue, settings))
+    }
+
+    /// Connects to look, and changes nothing, whatever is new in this program or in `catalogue`. `None` where
+    /// the schema has yet to be made.
+    ///
+    /// # Errors
+    /// As [`TimescaleStore::open`].
+    pub async fn open_to_examine(
+        settings: TimescaleSettings,
+        catalogue: &Catalogue,
+    ) -> Result<Option<Self>, StoreError> {
+        settings.check()?;
+        let pool = Pool::new(&settings, Access::Read)?;
+        let looking = async {
+            let mut session = pool.session().await?;
+            let server = Server::ask(&session).await?;
+            server.check(settings.plain_postgres)?;
+            let has_timescale = server.timescale.is_some() && !settings.plain_postgres;
+            let tx = session.transaction().await?;
+            let layout = if migrate::is_there(&tx).await? {
+                migrate::check(&tx).await?;
+                Some(Layout::read(&tx, catalogue, has_timescale).await?)
+            } else {
+                None
+            };
+            tx.commit().await?;
+            session.release();
+            Outcome::Ok(layout)
+        };
+        let layout = pool.bounded("opening the database", looking).await?;
+        Ok(layout.map(|layout| Self::of(pool, layout, catalogue, settings)))
+    }
+
+    fn of(pool: Pool, layout: Layout, catalogue: &Catalogue, settings: TimescaleSettings) -> Self {
+        Self {
             pool,
-            layout,
+            layout: RwLock::new(Arc::new(layout)),
             catalogue: catalogue.clone(),
             ingest: Mutex::default(),
             settings,
-        })
+        }
+    }
+
+    /// Where readings lie, as last read.
+    pub(crate) fn layout(&self) -> Arc<Layout> {
+        // It is replaced as a whole, so it is whole, whoever panicked.
+        let layout = self.layout.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&layout)
+    }
+
+    /// Another program has given metrics a column: from here on they are found there.
+    async fn read_layout(&self) -> Outcome<()> {
+        let mut session = self.pool.session().await?;
+        let tx = session.snapshot().await?;
+        let layout = Layout::read(&tx, &self.catalogue, self.layout().has_timescale()).await?;
+        tx.commit().await?;
+        session.release();
+        *self.layout.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layout);
+        Ok(())
     }
 
     /// Whether waiting may cure an error of [`TimescaleStore::open`]: the server is away, starting, full or on
@@ -133,12 +188,12 @@ impl TimescaleStore {
     ///
     /// [`ChunkInterval::Auto`]: crate::ChunkInterval::Auto
     pub async fn maintain(&self, now: Timestamp) -> Result<Option<u32>, StoreError> {
-        if !self.layout.has_timescale {
+        if !self.layout().has_timescale() {
             return Ok(None);
         }
         write!(self, "maintain", |tx| policies::adjust_chunks(
             tx,
-            &self.layout,
+            &self.layout(),
             &self.settings,
             now
         ))
@@ -162,6 +217,8 @@ async fn prepare(
     let has_timescale = server.timescale.is_some() && !settings.plain_postgres;
     let tx = session.transaction().await?;
     lock_start(&tx, &settings.schema).await?;
+    // From here on nothing waits long: whoever waits for a table keeps all its writers waiting behind.
+    tx.batch_execute("SET LOCAL lock_timeout = '10s'").await?;
     // IF NOT EXISTS would ask for the right to create one even where it is there.
     let is_there = tx
         .query_one(
@@ -174,9 +231,13 @@ async fn prepare(
             .await?;
     }
     migrate::migrate(&tx, now).await?;
-    let layout = Layout::ensure(&tx, catalogue, has_timescale).await?;
+    // What was left by processes that are gone; no outcome is asked for after so long.
+    tx.batch_execute("DELETE FROM commit_marks WHERE at < now() - interval '1 day'")
+        .await?;
+    let mut layout = Layout::ensure(&tx, catalogue, has_timescale).await?;
     if has_timescale {
         policies::ensure(&tx, &layout, settings, now).await?;
+        layout.measure_chunks(&tx).await?;
     }
     views::ensure(&tx, &layout, &settings.schema).await?;
     lock_care(&tx).await?;
@@ -190,7 +251,16 @@ impl Store for TimescaleStore {
     async fn commit_batch(&self, batch: CommitBatch) -> Result<CommitReceipt, StoreError> {
         let storing = async {
             let mut ingest = self.ingest.lock().await;
-            ingest.commit_batch(&self.pool, &self.layout, &batch).await
+            let layout = self.layout();
+            match ingest.commit_batch(&self.pool, &layout, &batch).await {
+                Err(Fault::LayoutChanged) => {
+                    self.read_layout().await?;
+                    ingest.forget();
+                    let layout = self.layout();
+                    ingest.commit_batch(&self.pool, &layout, &batch).await
+                }
+                done => done,
+            }
         };
         self.pool.bounded("commit_batch", storing).await
     }
@@ -207,7 +277,7 @@ impl Store for TimescaleStore {
     ) -> Result<Vec<Row>, StoreError> {
         read!(self, "rows_after", |tx| history::rows_after(
             tx,
-            &self.layout,
+            &self.layout(),
             device,
             after,
             limit
@@ -219,7 +289,7 @@ impl Store for TimescaleStore {
         ingest.forget();
         write!(self, "register_assets", |tx| registry::register_assets(
             tx,
-            &self.layout,
+            &self.layout(),
             &assets
         ))
     }
@@ -373,13 +443,13 @@ impl Store for TimescaleStore {
     }
 
     async fn latest(&self) -> Result<Vec<LatestRow>, StoreError> {
-        read!(self, "latest", |tx| history::latest(tx, &self.layout))
+        read!(self, "latest", |tx| history::latest(tx, &self.layout()))
     }
 
     async fn telemetry(&self, query: &TelemetryQuery) -> Result<Vec<Series>, StoreError> {
         read!(self, "telemetry", |tx| history::telemetry(
             tx,
-            &self.layout,
+            &self.layout(),
             query,
             RANGE_ROWS_MAX
         ))
@@ -418,7 +488,7 @@ impl Store for TimescaleStore {
     async fn fingerprint(&self, device: &DeviceId) -> Result<Fingerprint, StoreError> {
         read!(self, "fingerprint", |tx| history::fingerprint(
             tx,
-            &self.layout,
+            &self.layout(),
             device
         ))
     }

@@ -157,7 +157,7 @@ fn readings(layout: &Layout) -> String {
 
 fn buckets(layout: &Layout, level: Level) -> String {
     let seconds = level.bucket_ms() / 1_000;
-    let bucket = if layout.has_timescale {
+    let bucket = if layout.has_timescale() {
         format!("time_bucket(interval '{seconds} seconds', ts)")
     } else {
         format!("date_bin(interval '{seconds} seconds', ts, timestamptz '2000-01-03 00:00Z')")
@@ -177,7 +177,7 @@ fn buckets(layout: &Layout, level: Level) -> String {
         let class_no = class.class_no;
         for (column, metric) in columns_and_metrics(class) {
             let metric = literal(&metric);
-            branches.push(if layout.has_timescale {
+            branches.push(if layout.has_timescale() {
                 let generation = generation_of(class, &column);
                 format!(
                     "SELECT ts, {metric}::text, {column}_sum / {column}_n, {column}_min, {column}_max, {column}_n
@@ -289,8 +289,7 @@ const FIXED: [(&str, &str); 11] = [
         "SELECT l.id, a.id AS asset, a.name AS asset_name, l.device, a.class, a.site,
              l.body->>'mode' AS mode, l.body->>'source' AS source, l.body->>'severity' AS severity,
              l.active, l.acknowledged_at IS NOT NULL AS acknowledged, l.acknowledged_by, l.acknowledged_at,
-             (l.body->>'raised_at')::timestamptz AS raised_at, l.updated_at,
-             (l.body->>'cleared_at')::timestamptz AS cleared_at, (l.body->>'strength')::float8 AS strength,
+             l.raised_at, l.updated_at, l.cleared_at, (l.body->>'strength')::float8 AS strength,
              l.body->'contributions'->0->>'name' AS metric, l.body->'contributions'->0->>'reason' AS reason
          FROM alarms l LEFT JOIN assets a ON a.device = l.device",
     ),
@@ -299,8 +298,8 @@ const FIXED: [(&str, &str); 11] = [
         "SELECT t.id, t.asset, a.name AS asset_name, t.body->>'device' AS device, a.class, a.site, t.mode,
              t.body->>'state' AS state, t.open, t.body->>'priority' AS priority, t.body->>'title' AS title,
              t.body->>'technician' AS technician,
-             (t.body->>'detected_at')::timestamptz AS detected_at, (t.body->>'opened_at')::timestamptz AS opened_at,
-             h.first_response_at, (t.body->>'due_at')::timestamptz AS due_at, h.resolved_at,
+             (t.body->>'detected_at')::timestamptz AS detected_at, t.opened_at,
+             h.first_response_at, t.due_at, h.resolved_at,
              t.body->'verdict'->>'verdict' AS verdict,
              (t.body->'decision'->>'probability')::float8 AS probability,
              (t.body->'decision'->>'cost_of_failure')::float8 AS cost_of_failure,
@@ -389,6 +388,7 @@ mod tests {
     use forecare_domain::{ClassName, MetricName};
 
     use super::*;
+    use crate::internals::Internals;
 
     fn class(class_no: i32, name: &str, metrics: &[&str]) -> ClassLayout {
         ClassLayout {
@@ -411,7 +411,11 @@ mod tests {
                 class(2, "screw_pump", &[]),
                 class(3, "alarms", &[]),
             ],
-            has_timescale: true,
+            internals: Some(Internals {
+                oldest: String::new(),
+                stale: None,
+            }),
+            chunk_ms: None,
         };
         let names: BTreeSet<String> = all(&layout).into_iter().map(|v| v.name).collect();
         assert_eq!(names.len(), FIXED.len() + 4 + 3);

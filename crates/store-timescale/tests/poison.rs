@@ -57,3 +57,34 @@ async fn rows_that_break_a_rule_are_dead_lettered_with_its_name_and_the_others_s
         }
     }
 }
+
+#[tokio::test]
+async fn a_row_that_a_unique_index_of_somebody_refuses_is_poison_not_a_race() {
+    let settings = fresh_plain();
+    let store = shared(&settings).await;
+    register(&store, 2).await;
+    let rule = format!(
+        "CREATE UNIQUE INDEX no_two_alike ON {}.telemetry_1 (m0)",
+        settings.schema
+    );
+    Postgres::shared().sql(settings.url.rsplit('/').next().unwrap(), &rule);
+    let batch = |ts: i64, values: [f64; 2]| CommitBatch {
+        rows: (0..)
+            .zip(values)
+            .map(|(d, value)| row(d, ts, [Some(value), None, None]))
+            .collect(),
+        ..CommitBatch::default()
+    };
+    for (ts, values, inserted) in [(1, [1.0, 2.0], 2), (2, [2.0, 3.0], 1)] {
+        let stored = store.commit_batch(batch(ts, values)).await.unwrap();
+        assert_eq!(stored.inserted, inserted);
+    }
+    let refused = Some(RejectReason::StoreRefused);
+    let letters = items(store.dead_letters(refused, ALL).await.unwrap());
+    assert_eq!(letters.len(), 1);
+    assert!(
+        letters[0].detail.contains("no_two_alike"),
+        "{}",
+        letters[0].detail
+    );
+}

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use forecare_catalogue::Catalogue;
 use forecare_store::conformance::fixtures::{
-    ALL, bearings, commit, device, hour, metric, ms, receipt, register, row, with_extra,
+    ALL, bearings, commit, device, hour, metric, ms, receipt, register, row, task, with_extra,
 };
 use forecare_store::{
-    CommitReceipt, Credential, CredentialRole, Fill, HEALTH_METRIC, ScoredRow, Series, Store,
-    TelemetryQuery,
+    CommitBatch, CommitReceipt, Credential, CredentialRole, Fill, HEALTH_METRIC, ScoredRow, Series,
+    Store, TelemetryQuery,
 };
 use forecare_store_timescale::{
     ChunkInterval, Finding, FindingVerdict, Retention, TimescaleSettings, TimescaleStore,
@@ -188,7 +188,101 @@ async fn a_metric_that_enters_the_catalogue_takes_its_readings_along() {
     }
 }
 
+#[tokio::test]
+async fn a_store_that_runs_on_beside_a_newer_catalogue_stores_where_that_one_looks() {
+    for settings in [fresh_plain(), fresh_timescale()] {
+        let at = async |metrics: &[&str]| -> Arc<dyn Store> {
+            let catalogue = catalogue_with(metrics);
+            let store = TimescaleStore::open(settings.clone(), &catalogue, hour(0)).await;
+            let store: Arc<dyn Store> = Arc::new(store.unwrap());
+            store
+        };
+        let one = |ts| -> ScoredRow {
+            let mut row = with_extra(row(0, ts, [None; 3]), &[("b", 2.0)]);
+            row.row.values = vec![Some(1.0)];
+            row
+        };
+        let old = at(&["a"]).await;
+        register(&old, 1).await;
+        commit(&old, vec![one(1)]).await;
+        let new = at(&["a", "b"]).await;
+        // The one that was there, again, and another.
+        assert_eq!(commit(&old, vec![one(1)]).await, receipt(0, 2, 0));
+        assert_eq!(commit(&old, vec![one(2)]).await, receipt(2, 0, 0));
+        for store in [&old, &new] {
+            let series = store.telemetry(&query(&["b"], 0, 9, 1)).await.unwrap();
+            assert_eq!(series[0].buckets[0].n, 2);
+        }
+        let rows = new.rows_after(&device(0), None, 10).await.unwrap();
+        assert!(rows.iter().all(|r| r.values == [Some(1.0), Some(2.0)]));
+    }
+}
+
+#[tokio::test]
+async fn who_only_examines_changes_nothing_and_says_what_is_to_come() {
+    for settings in [fresh_plain(), fresh_timescale()] {
+        let look = async |metrics: &[&str]| {
+            let catalogue = catalogue_with(metrics);
+            TimescaleStore::open_to_examine(settings.clone(), &catalogue).await
+        };
+        assert!(
+            look(&["a"]).await.unwrap().is_none(),
+            "the schema was not made yet"
+        );
+        assert!(look(&["a"]).await.unwrap().is_none(), "and is not now");
+        let catalogue = catalogue_with(&["a"]);
+        TimescaleStore::open(settings.clone(), &catalogue, hour(0))
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            let findings = look(&["a", "b"])
+                .await
+                .unwrap()
+                .unwrap()
+                .examine(hour(0))
+                .await;
+            assert!(
+                findings.iter().any(|f| f.name == "schema"
+                    && f.verdict == FindingVerdict::Warn
+                    && f.what.contains("b of pump")),
+                "{findings:?}"
+            );
+        }
+    }
+}
+
 // What the extension does.
+
+#[tokio::test]
+async fn one_upload_over_hundreds_of_chunks_is_stored_in_parts() {
+    let settings = TimescaleSettings {
+        chunk_interval: ChunkInterval::Hours(24),
+        ..fresh_timescale()
+    };
+    let store = shared(&settings).await;
+    register(&store, 1).await;
+    let n_days = 200;
+    let upload = || CommitBatch {
+        rows: (0..n_days)
+            .map(|day| row(0, day * 86_400_000, [Some(1.0), None, None]))
+            .collect(),
+        tasks: vec![task(0, 1)],
+        ..CommitBatch::default()
+    };
+    let stored = store.commit_batch(upload()).await.unwrap();
+    assert_eq!(stored, receipt(200, 0, 0));
+    assert_eq!(store.next_tasks(10).await.unwrap().len(), 1);
+    let chunks = sql(
+        &settings.schema,
+        "SELECT count(*) FROM timescaledb_information.chunks
+         WHERE hypertable_schema = current_schema() AND hypertable_name = 'telemetry_1'",
+    );
+    assert!(chunks.parse::<i64>().unwrap() >= n_days, "{chunks}");
+    assert_eq!(
+        store.commit_batch(upload()).await.unwrap(),
+        receipt(0, 200, 0)
+    );
+}
 
 /// Runs SQL in the schema; the result's values.
 fn sql(schema: &str, sql: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub enum Cut {
     BeforeCommit,
     /// The server commits, its answer never reaches the client.
     AfterCommit,
+    /// COMMIT never reaches the server, and nobody else does until [`Proxy::thaw`]: time for a crash.
+    FrozenBeforeCommit,
     /// COMMIT reaches the server a while after the client was cut off: who asks at once finds the transaction
     /// still in progress.
     LateCommit(Duration),
@@ -23,6 +26,7 @@ pub enum Cut {
 pub struct Proxy {
     port: u16,
     next: Arc<Mutex<Option<Cut>>>,
+    is_frozen: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -33,14 +37,19 @@ impl Proxy {
         let proxy = Self {
             port: listener.local_addr().unwrap().port(),
             next: Arc::default(),
+            is_frozen: Arc::default(),
         };
         let next = Arc::clone(&proxy.next);
+        let is_frozen = Arc::clone(&proxy.is_frozen);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let next = Arc::clone(&next);
+                let is_frozen = Arc::clone(&is_frozen);
                 // Whoever cannot be connected finds the connection closed.
-                if let Ok(server) = TcpStream::connect(("127.0.0.1", port)) {
-                    thread::spawn(move || pass(&client, &server, &next));
+                if !is_frozen.load(Ordering::SeqCst)
+                    && let Ok(server) = TcpStream::connect(("127.0.0.1", port))
+                {
+                    thread::spawn(move || pass(&client, &server, &next, &is_frozen));
                 }
             }
         });
@@ -58,6 +67,11 @@ impl Proxy {
         *self.next.lock().unwrap() = Some(cut);
     }
 
+    /// Lets connections through again.
+    pub fn thaw(&self) {
+        self.is_frozen.store(false, Ordering::SeqCst);
+    }
+
     /// True once the cut has been made.
     #[must_use]
     pub fn has_cut(&self) -> bool {
@@ -66,7 +80,7 @@ impl Proxy {
 }
 
 /// Passes on both ways until one side closes or the cut is made.
-fn pass(client: &TcpStream, server: &TcpStream, next: &Mutex<Option<Cut>>) {
+fn pass(client: &TcpStream, server: &TcpStream, next: &Mutex<Option<Cut>>, is_frozen: &AtomicBool) {
     // tokio-postgres hands each request to the socket in one piece; larger ones cannot be a COMMIT's.
     let mut bytes = vec![0; 1 << 16];
     let (from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
@@ -77,11 +91,19 @@ fn pass(client: &TcpStream, server: &TcpStream, next: &Mutex<Option<Cut>>) {
         } else {
             None
         };
+        if cut == Some(Cut::FrozenBeforeCommit) {
+            is_frozen.store(true, Ordering::SeqCst);
+        }
         if cut.is_some() {
             client.shutdown(Shutdown::Both).ok();
         }
         match cut {
             Some(Cut::BeforeCommit) => break,
+            Some(Cut::FrozenBeforeCommit) => {
+                // The transaction stays open until the server is gone.
+                back.join().ok();
+                return;
+            }
             Some(Cut::LateCommit(after)) => thread::sleep(after),
             Some(Cut::AfterCommit) | None => {}
         }

@@ -13,21 +13,23 @@ const CHECK: &str = "store";
 
 pub(super) async fn examine(patient: &Patient, findings: &mut Findings) {
     if patient.config.store.url.is_empty() {
-        sqlite(patient, findings).await;
+        sqlite(patient, findings);
     } else {
         timescale(patient, findings).await;
     }
 }
 
-/// Opens the database as the service would, so that whatever would end its start is seen.
+/// Looks at the database as the service would find it, and changes nothing: it may run beside this.
 async fn timescale(patient: &Patient, findings: &mut Findings) {
     let settings = match settings(&patient.config.store) {
         Ok(settings) => settings,
         Err(error) => return findings.failed(CHECK, &error),
     };
-    let opened = TimescaleStore::open(settings, &patient.catalogue, SystemClock.now()).await;
-    let store = match opened {
-        Ok(store) => store,
+    let store = match TimescaleStore::open_to_examine(settings, &patient.catalogue).await {
+        Ok(Some(store)) => store,
+        Ok(None) => {
+            return findings.ok(CHECK, "TimescaleDB; the schema is made at the first start");
+        }
         // Its sources are part of the text already.
         Err(error) => return findings.push(CHECK, Level::Fail, error.to_string(), None),
     };
@@ -43,18 +45,13 @@ async fn timescale(patient: &Patient, findings: &mut Findings) {
     store.close().await;
 }
 
-async fn sqlite(patient: &Patient, findings: &mut Findings) {
+fn sqlite(patient: &Patient, findings: &mut Findings) {
     let file = patient.home.join(DATABASE);
     if !file.is_file() {
         findings.ok(CHECK, "SQLite, made at the first start");
         return;
     }
-    let opened = SqliteStore::open(&file, &patient.catalogue, SystemClock.now());
-    let store = match opened {
-        Ok(store) => store,
-        Err(error) => return findings.failed(CHECK, &error.into()),
-    };
-    match store.check().await {
+    match SqliteStore::check(&file) {
         Ok(()) => {
             let bytes = std::fs::metadata(&file).map_or(0, |m| m.len());
             findings.ok(
@@ -70,8 +67,5 @@ async fn sqlite(patient: &Patient, findings: &mut Findings) {
             format!("{:#}", anyhow::Error::from(error)),
             "stop the service and restore the file from a backup",
         ),
-    }
-    if let Err(error) = store.close() {
-        findings.failed(CHECK, &error.into());
     }
 }
