@@ -256,6 +256,39 @@ async fn a_flipped_bit_in_what_the_last_run_left_costs_one_message_and_is_counte
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn damage_to_a_batch_that_is_out_costs_the_record_it_hits_when_the_batch_comes_again() {
+    // A batch that fails often comes in parts: the damage is in a later one then.
+    for n_failures in [1, 2, 4] {
+        let (mosquitto, dir) = (Mosquitto::start().await, tempfile::tempdir().unwrap());
+        leave_on_disk(&mosquitto, dir.path(), 200).await;
+        let (_broker, mut source, _stats, spill) = behind(&mosquitto, dir.path(), NEVER).await;
+        let mut out = batch(&mut source, 40).await;
+        assert_eq!(payloads(&out), numbers(0..40));
+        let path = segments(dir.path()).remove(0);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let topic = b"devices/m1/telemetry";
+        let of_20 = bytes
+            .windows(topic.len())
+            .enumerate()
+            .filter(|(_, bytes)| bytes == topic)
+            .nth(20);
+        let at = of_20.unwrap().0;
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        for _ in 1..n_failures {
+            source.abandon(out.position).await;
+            out = batch(&mut source, 40).await;
+        }
+        source.abandon(out.position).await;
+        let expected: Vec<String> = numbers(0..20).into_iter().chain(numbers(21..200)).collect();
+        assert_eq!(store(&mut source, 199).await, expected);
+        assert_eq!(spill.damaged(), 1, "after {n_failures} failures");
+        until("the disk to be empty", || spill.messages() == 0).await;
+        assert!(path.with_extension("damaged").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_segment_that_vanished_is_given_up_and_what_follows_is_stored() {
     let (mosquitto, dir) = (Mosquitto::start().await, tempfile::tempdir().unwrap());
     leave_on_disk(&mosquitto, dir.path(), 200).await;
