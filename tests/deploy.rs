@@ -390,7 +390,7 @@ fn prometheus_and_alertmanager_accept_their_configuration() {
     let config = deploy.join("prometheus/prometheus.yml");
     let text = std::fs::read_to_string(&config)
         .unwrap()
-        .replace("/run/secrets/api_token", token.to_str().unwrap());
+        .replace("/run/secrets/metrics_token", token.to_str().unwrap());
     std::fs::write(&config, text).unwrap();
     pass(
         tool("promtool", "prometheus")
