@@ -2,6 +2,9 @@
 //! PostgreSQL, a fifth of them sent twice, a tenth up to a day late, while the service is killed 25 times and
 //! the database stopped in immediate mode five times. What the broker acknowledged equals what is stored, and
 //! the tickets equal those of a run that nothing disturbed.
+//!
+//! By itself that PostgreSQL is a plain one: no hypertables, no compression. With `FORECARE_TEST_TIMESCALE` naming the
+//! programs of a PostgreSQL that has TimescaleDB the same runs on that.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -233,7 +236,7 @@ async fn publish(
 
 struct Site {
     broker: u16,
-    database: String,
+    database: Postgres,
     home: std::path::PathBuf,
 }
 
@@ -250,8 +253,11 @@ impl Site {
                 "--home",
             ])
             .arg(&self.home)
-            .env("FORECARE_STORE__URL", &self.database)
-            .env("FORECARE_STORE__PLAIN_POSTGRES", "true")
+            .env("FORECARE_STORE__URL", self.database.url())
+            .env(
+                "FORECARE_STORE__PLAIN_POSTGRES",
+                (!self.database.has_timescale()).to_string(),
+            )
             .env("FORECARE_CLOCK", "device")
             .env("FORECARE_LOG__FILTER", "error");
         Service::start(&mut command, &self.home)
@@ -259,8 +265,8 @@ impl Site {
 
     async fn store(&self, catalogue: &Catalogue) -> TimescaleStore {
         let settings = TimescaleSettings {
-            url: self.database.clone(),
-            plain_postgres: true,
+            url: self.database.url(),
+            plain_postgres: !self.database.has_timescale(),
             ..TimescaleSettings::default()
         };
         TimescaleStore::open(settings, catalogue, histories_start())
@@ -356,8 +362,8 @@ async fn outcome(
             "messages keep coming, or the care desk is behind"
         );
         let now = service.metric("forecare_messages_total");
-        let waiting = service.metric("forecare_waiting_messages")
-            + service.metric("forecare_spill_messages");
+        let waiting =
+            service.metric("forecare_waiting_messages") + service.metric("forecare_spill_messages");
         let is_idle = store.next_tasks(1).await.unwrap().is_empty();
         if now != seen || waiting > 0.0 || !is_idle {
             (seen, quiet_since) = (now, Instant::now());
@@ -400,12 +406,12 @@ async fn outcome(
     (stored, tickets)
 }
 
-fn site(dir: &Path, name: &str, broker: u16, database: String) -> Site {
+fn site(dir: &Path, name: &str, broker: u16) -> Site {
     let home = dir.join(name);
     std::fs::create_dir_all(&home).unwrap();
     Site {
         broker,
-        database,
+        database: Postgres::start_with_timescale_if_there(),
         home,
     }
 }
@@ -421,8 +427,7 @@ async fn twenty_five_kills_and_five_database_crashes_lose_nothing_and_change_no_
     let calm = {
         let port = free_port();
         let _broker = Mosquitto::start(dir.path(), port);
-        let database = Postgres::start();
-        let site = site(dir.path(), "calm", port, database.url());
+        let site = site(dir.path(), "calm", port);
         register(&site, &catalogue).await;
         let service = site.serve();
         wait_for("the subscription", || {
@@ -442,8 +447,7 @@ async fn twenty_five_kills_and_five_database_crashes_lose_nothing_and_change_no_
     // The same under fire.
     let port = free_port();
     let _broker = Mosquitto::start(dir.path(), port);
-    let database = Postgres::start();
-    let site = site(dir.path(), "fire", port, database.url());
+    let site = site(dir.path(), "fire", port);
     register(&site, &catalogue).await;
     let mut service = site.serve();
     wait_for("the subscription", || {
@@ -472,9 +476,9 @@ async fn twenty_five_kills_and_five_database_crashes_lose_nothing_and_change_no_
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         if fault % 6 == 5 {
-            database.stop_immediate();
+            site.database.stop_immediate();
             tokio::time::sleep(Duration::from_millis(700)).await;
-            database.start_again();
+            site.database.start_again();
         } else {
             service.kill();
             service = site.serve();
@@ -487,7 +491,8 @@ async fn twenty_five_kills_and_five_database_crashes_lose_nothing_and_change_no_
     assert_eq!(fire.0, script.expected, "stored equals acknowledged");
     assert_eq!(fire.1, calm.1, "the same tickets");
     println!(
-        "{n_messages} messages, {KILLS} kills, {DATABASE_STOPS} database crashes, {} tickets",
-        fire.1.len()
+        "{n_messages} messages, {KILLS} kills, {DATABASE_STOPS} database crashes, {} tickets, TimescaleDB: {}",
+        fire.1.len(),
+        site.database.has_timescale()
     );
 }
