@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use forecare_catalogue::Catalogue;
-use forecare_domain::{Alarm, Clock, DeviceId, Priority, Severity, Supply, Ticket, TicketState};
+use forecare_domain::{Alarm, Clock, DeviceId, Priority, Severity, Supply, TicketState};
 use forecare_store::{AlarmFilter, PageRequest, Paged, ReservationFilter, Store, TicketFilter};
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tracing::warn;
