@@ -170,6 +170,51 @@ fn bootstrap_overwrites_nothing_and_no_two_secrets_are_equal() {
 }
 
 #[test]
+fn a_bootstrap_that_fails_at_any_step_leaves_nothing_and_can_be_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let deploy = copy(dir.path());
+    let compose = deploy.join("compose");
+    let listing = || -> BTreeSet<_> {
+        std::fs::read_dir(&compose)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect()
+    };
+    let before = listing();
+    // A program of the script's that fails when it is called with these words.
+    let bin = dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    for (program, words) in [
+        ("openssl", "rand -hex 32"),
+        ("openssl", "rand -hex 16"),
+        ("mv", "*/.env .env"),
+        ("mv", "* instance"),
+    ] {
+        let fake = bin.join(program);
+        std::fs::write(
+            &fake,
+            format!(
+                "#!/bin/sh\nPATH='{path}'\ncase \"$*\" in {}) exit 1 ;; esac\nexec {program} \"$@\"\n",
+                words.replace(' ', "\\ ")
+            ),
+        )
+        .unwrap();
+        std::fs::set_permissions(&fake, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(compose.join("bootstrap"));
+        command
+            .arg("localhost")
+            .env("PATH", format!("{}:{path}", bin.display()));
+        let (ok, _, text) = run(&mut command);
+        assert!(!ok, "{program} {words}: {text}");
+        assert_eq!(listing(), before, "{program} {words}");
+        std::fs::remove_file(&fake).unwrap();
+    }
+    let (ok, text) = bootstrap(&deploy, &["localhost"]);
+    assert!(ok, "{text}");
+}
+
+#[test]
 fn compose_confines_every_service_and_pins_every_image() {
     let compose = yaml(&text("compose/compose.yaml"));
     for (name, service) in map(&compose["services"]) {
@@ -345,7 +390,7 @@ fn prometheus_and_alertmanager_accept_their_configuration() {
     let config = deploy.join("prometheus/prometheus.yml");
     let text = std::fs::read_to_string(&config)
         .unwrap()
-        .replace("/run/secrets/api_token", token.to_str().unwrap());
+        .replace("/run/secrets/metrics_token", token.to_str().unwrap());
     std::fs::write(&config, text).unwrap();
     pass(
         tool("promtool", "prometheus")

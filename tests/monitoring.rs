@@ -98,7 +98,7 @@ fn start(deploy: &Path, service: &Service, token: &Path) -> (Running, Running, S
         .to_owned();
     let mut text = std::fs::read_to_string(&config).unwrap();
     for (from, to) in [
-        ("/run/secrets/api_token", token.display().to_string()),
+        ("/run/secrets/metrics_token", token.display().to_string()),
         ("forecare:8080", target),
         ("alertmanager:9093", format!("127.0.0.1:{manager}")),
         ("scrape_interval: 15s", "scrape_interval: 1s".to_owned()),
@@ -183,7 +183,7 @@ async fn an_injected_fault_makes_the_alert_fire_and_reach_alertmanager() {
     let service = Service::start(&mut serve, &home);
     let deploy = copy(dir.path());
     let (_prometheus, _alertmanager, prometheus, alertmanager) =
-        start(&deploy, &service, &home.join("token"));
+        start(&deploy, &service, &home.join("metrics-token"));
 
     // Four machines, one of which begins to wear out after eight days.
     let catalogue =

@@ -1,5 +1,6 @@
 //! The database is away while devices go on: a real PostgreSQL is stopped, behind a real Mosquitto with the limits it
-//! has by itself.
+//! has by itself. A plain one; with TimescaleDB where `FORECARE_TEST_TIMESCALE` names the programs of a PostgreSQL that
+//! has it.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -53,7 +54,7 @@ impl Site {
         let mqtt = free_port();
         Self {
             _mosquitto: Mosquitto::with_default_limits(dir.path(), mqtt),
-            postgres: Postgres::start(),
+            postgres: Postgres::start_with_timescale_if_there(),
             dir,
             mqtt,
             _turn: turn,
@@ -72,7 +73,10 @@ impl Site {
             .arg("--home")
             .arg(self.home())
             .env("FORECARE_STORE__URL", self.postgres.url())
-            .env("FORECARE_STORE__PLAIN_POSTGRES", "true")
+            .env(
+                "FORECARE_STORE__PLAIN_POSTGRES",
+                (!self.postgres.has_timescale()).to_string(),
+            )
             .env("FORECARE_INGEST__AUTO_REGISTER", "screw-compressor")
             .env("FORECARE_INGEST__BATCH_MESSAGES_MAX", "500");
         command

@@ -13,12 +13,18 @@ use crate::problem::Problem;
 
 /// Longest request body, bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// What a token for metrics alone opens.
+const METRICS: &str = "/metrics";
 /// Name of the console's cookie.
 pub(crate) const COOKIE: &str = "forecare_session";
 
 /// Open to everyone: health for orchestrators, and what the login page is made of.
 fn is_open(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/login") || path.starts_with("/static/")
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// True where a person's browser asks for a page: such answers are pages too.
@@ -126,6 +132,13 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         return next.run(request).await;
     }
     let headers = request.headers();
+    if path == METRICS && is_read(request.method()) {
+        // Who collects metrics need not be able to do anything else.
+        let may = bearer(headers).is_some_and(|token| app.state.auth.opens_metrics(token));
+        if may {
+            return next.run(request).await;
+        }
+    }
     let (token, channel) = match (bearer(headers), cookie(headers)) {
         (Some(token), _) => (Some(token), Channel::Api),
         (None, token) => (token, Channel::Console),
@@ -140,11 +153,7 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     let Some(caller) = caller else {
         return sent_away(&request);
     };
-    let reads = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
-    if channel == Channel::Console && !reads {
+    if channel == Channel::Console && !is_read(request.method()) {
         request = match believed(request, &caller.csrf).await {
             Ok(request) => request,
             Err(problem) => return problem.into_response(),

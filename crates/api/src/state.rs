@@ -97,6 +97,9 @@ pub enum DeskError {
 pub trait Auth: Send + Sync {
     /// Name of the token's owner; `None`: the token opens nothing. Compares in constant time.
     fn check_token(&self, token: &str) -> Option<String>;
+
+    /// Whether the token opens `/metrics`, be it that it opens nothing else. Compares in constant time.
+    fn opens_metrics(&self, token: &str) -> bool;
 }
 
 /// Something that happened, for those who watch.

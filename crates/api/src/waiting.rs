@@ -35,12 +35,12 @@ pub async fn serve_waiting(
         .route(
             "/metrics",
             get(move |headers: HeaderMap| async move {
-                if bearer(&headers)
-                    .and_then(|token| auth.check_token(token))
-                    .is_none()
-                {
-                    return Problem::new(StatusCode::UNAUTHORIZED, "send the API token")
-                        .into_response();
+                if !bearer(&headers).is_some_and(|token| auth.opens_metrics(token)) {
+                    return Problem::new(
+                        StatusCode::UNAUTHORIZED,
+                        "send the token for metrics, or the API's",
+                    )
+                    .into_response();
                 }
                 text_of(&metrics).into_response()
             }),

@@ -160,6 +160,41 @@ fn the_description_is_openapi_3_1_and_complete() {
 }
 
 #[tokio::test]
+async fn the_token_for_metrics_opens_metrics_alone() {
+    let router = router(World::new().state);
+    let bearer = format!("Bearer {}", fixture::METRICS_TOKEN);
+    for (method, path) in operations() {
+        let request = Request::builder()
+            .method(method.as_str())
+            .uri(&path)
+            .header("authorization", &bearer);
+        let answer = send(&router, request.body(Body::empty()).unwrap()).await;
+        if ["/healthz", "/readyz", "/metrics"].contains(&path.as_str()) {
+            assert_eq!(answer.status, StatusCode::OK, "{path}");
+        } else {
+            answer.problem(401);
+        }
+    }
+    // Nor does it sign in, nor make a session.
+    let form = format!("token={}", fixture::METRICS_TOKEN);
+    let request = Request::post("/login")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(form))
+        .unwrap();
+    assert_eq!(
+        send(&router, request).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    let cookie = format!("forecare_session={}", fixture::METRICS_TOKEN);
+    for path in ["/api/v1/tickets", "/metrics"] {
+        let request = Request::get(path).header("cookie", &cookie);
+        send(&router, request.body(Body::empty()).unwrap())
+            .await
+            .problem(401);
+    }
+}
+
+#[tokio::test]
 async fn every_error_is_problem_details() {
     let world = World::new();
     world.add_asset("pump-1", "pump", "Pump 1", "").await;

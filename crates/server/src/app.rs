@@ -161,7 +161,8 @@ impl App {
             role: CredentialRole::Api,
             secret_sha256: secret_hash(token.as_bytes()),
         });
-        let keys = Keys::new(&[], own, config.mqtt.anonymous);
+        let keys =
+            Keys::new(&[], own, config.mqtt.anonymous).with_metrics_token(&home.metrics_token()?);
         let stats = Arc::new(IngestStats::default());
         let spill_stats = Arc::new(SpillStats::default());
         let counting = count_on(&metrics, &stats, &spill_stats, &arrival_clock);

@@ -18,6 +18,8 @@ pub(crate) struct Keys {
     by_name: Arc<RwLock<HashMap<String, Credential>>>,
     /// Those of this process, beside the stored ones.
     own: Arc<[Credential]>,
+    /// Hash of the token that opens `/metrics` and nothing else.
+    metrics_sha256: Option<Arc<str>>,
     /// Clients of the embedded broker need no credential.
     anonymous: bool,
 }
@@ -28,10 +30,19 @@ impl Keys {
         let keys = Self {
             by_name: Arc::default(),
             own: own.into(),
+            metrics_sha256: None,
             anonymous,
         };
         keys.renew(stored);
         keys
+    }
+
+    /// Lets `token` open `/metrics`, and nothing else.
+    pub(crate) fn with_metrics_token(self, token: &str) -> Self {
+        Self {
+            metrics_sha256: Some(secret_hash(token.as_bytes()).into()),
+            ..self
+        }
     }
 
     /// Takes what is stored now in place of what was stored before.
@@ -120,6 +131,15 @@ impl Auth for Keys {
             .find(|k| k.role == CredentialRole::Api && same(&k.secret_sha256, &hash))
             .map(|k| k.username.clone())
     }
+
+    fn opens_metrics(&self, token: &str) -> bool {
+        let hash = secret_hash(token.as_bytes());
+        let is_for_metrics = self
+            .metrics_sha256
+            .as_deref()
+            .is_some_and(|metrics| same(metrics, &hash));
+        is_for_metrics || self.check_token(token).is_some()
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +199,17 @@ mod tests {
         assert_eq!(keys.check_token("c").as_deref(), Some("admin"));
         assert_eq!(keys.check_token("a"), None);
         assert_eq!(keys.check_token(""), None);
+    }
+
+    #[test]
+    fn the_token_for_metrics_is_nobodys_name_and_opens_no_broker() {
+        let keys = keys(true).with_metrics_token("m");
+        assert!(keys.opens_metrics("m") && keys.opens_metrics("c"));
+        assert!(!keys.opens_metrics("a") && !keys.opens_metrics(""));
+        assert_eq!(keys.check_token("m"), None);
+        assert!(!keys.authenticate("x", Some("pump-1"), Some(b"m")));
+        keys.renew(&[]);
+        assert!(keys.opens_metrics("m"));
     }
 
     #[test]

@@ -105,31 +105,43 @@ impl Home {
     /// # Errors
     /// The file cannot be read or written, or holds too little to be a secret.
     pub(crate) fn api_token(&self) -> Result<String> {
-        let path = self.token_file();
-        if path.exists() {
-            let token = fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            let token = token.trim().to_owned();
-            if token.len() < 32 {
-                bail!(
-                    "{} holds fewer than 32 characters: delete it to have a new token generated",
-                    path.display()
-                );
-            }
-            return Ok(token);
-        }
-        let token = new_secret()?;
-        let mut options = OpenOptions::new();
-        options.create_new(true).write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options
-            .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        writeln!(file, "{token}")?;
-        file.sync_all()?;
-        Ok(token)
+        kept_token(&self.token_file())
     }
+
+    /// The token that opens `/metrics` alone, for Prometheus: in the file `metrics-token`, as the other.
+    ///
+    /// # Errors
+    /// As [`Home::api_token`].
+    pub(crate) fn metrics_token(&self) -> Result<String> {
+        kept_token(&self.dir.join("metrics-token"))
+    }
+}
+
+/// The token in a file, made there where it is missing, readable by its owner only.
+fn kept_token(path: &Path) -> Result<String> {
+    if path.exists() {
+        let token =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let token = token.trim().to_owned();
+        if token.len() < 32 {
+            bail!(
+                "{} holds fewer than 32 characters: delete it to have a new token generated",
+                path.display()
+            );
+        }
+        return Ok(token);
+    }
+    let token = new_secret()?;
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    writeln!(file, "{token}")?;
+    file.sync_all()?;
+    Ok(token)
 }
 
 /// Whether a service works in this directory now.
@@ -186,12 +198,16 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_made_once_and_private() {
+    fn the_tokens_are_made_once_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
         let token = home.api_token().unwrap();
         assert_eq!(token.len(), 64);
         assert_eq!(home.api_token().unwrap(), token);
+        let metrics = home.metrics_token().unwrap();
+        assert_eq!(metrics.len(), 64);
+        assert_ne!(metrics, token);
+        assert_eq!(home.metrics_token().unwrap(), metrics);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

@@ -72,6 +72,7 @@ impl Storage {
                     if n_failures > 0 {
                         info!(n_failures, "the database answers");
                     }
+                    storage.warn().await;
                     return Ok(storage);
                 }
                 Err(error) => error,
@@ -90,6 +91,26 @@ impl Storage {
             waiting(why);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+
+    /// Says what is amiss with a database that works all the same.
+    async fn warn(&self) {
+        let Adapter::Timescale(store) = &self.adapter else {
+            return;
+        };
+        match store.warnings().await {
+            Ok(findings) => {
+                for finding in findings {
+                    warn!(
+                        fix = finding.fix.unwrap_or_default(),
+                        "the database: {}", finding.what
+                    );
+                }
+            }
+            Err(error) => {
+                warn!(%error, "the database's settings are not examined: forecare doctor does it again");
+            }
         }
     }
 

@@ -1,12 +1,12 @@
 //! How things stand, for `/metrics`: what no counter can say, read from the store every few seconds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use forecare_catalogue::Catalogue;
-use forecare_domain::{Clock, DeviceId, Priority, Severity, Supply, TicketState};
+use forecare_domain::{Alarm, Clock, DeviceId, Priority, Severity, Supply, TicketState};
 use forecare_store::{AlarmFilter, PageRequest, Paged, ReservationFilter, Store, TicketFilter};
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tracing::warn;
@@ -15,6 +15,8 @@ use crate::pipeline::chain;
 
 /// How often the store is asked.
 const SURVEY_EVERY: Duration = Duration::from_secs(10);
+/// Shortest pause, in multiples of the time that the answers took: of a huge fleet they take long.
+const PAUSE_PER_LOOK: u32 = 9;
 /// Entries read at once.
 const PAGE: usize = 500;
 /// Most entries of one kind that are looked at: the newest.
@@ -147,14 +149,19 @@ impl Survey {
             if let Some(bytes) = resident_bytes() {
                 self.memory.set(bytes);
             }
+            let began = Instant::now();
+            let mut pause = SURVEY_EVERY;
             match self.look().await {
-                Ok(()) => self.store_available.set(1),
+                Ok(()) => {
+                    self.store_available.set(1);
+                    pause = pause.max(began.elapsed() * PAUSE_PER_LOOK);
+                }
                 Err(failure) => {
                     self.store_available.set(0);
                     warn!(error = %chain(&failure), "the store does not answer: its metrics are old");
                 }
             }
-            tokio::time::sleep(SURVEY_EVERY).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -205,10 +212,8 @@ impl Survey {
             });
             show(&self.devices_silent, &[known.name.as_str()], n.count());
         }
-        let uncared = alarms.iter().filter(|a| {
-            a.severity == Severity::Critical && !tickets.iter().any(|t| t.device == a.device)
-        });
-        self.critical_without_ticket.set(int(uncared.count()));
+        let n_uncared = critical_without_ticket(&alarms, tickets.iter().map(|t| &t.device));
+        self.critical_without_ticket.set(int(n_uncared));
         for (priority, label) in PRIORITIES {
             let of_priority = || tickets.iter().filter(|t| t.priority == priority);
             for state in TicketState::ALL.into_iter().filter(|s| s.is_open()) {
@@ -246,6 +251,18 @@ impl Survey {
         self.devices_online.set(int(online));
         Ok(())
     }
+}
+
+/// Critical alarms of devices that are not among those with a ticket. In an alarm flood both are many.
+fn critical_without_ticket<'a>(
+    alarms: &[Alarm],
+    with_ticket: impl Iterator<Item = &'a DeviceId>,
+) -> usize {
+    let with_ticket: HashSet<&DeviceId> = with_ticket.collect();
+    alarms
+        .iter()
+        .filter(|a| a.severity == Severity::Critical && !with_ticket.contains(&a.device))
+        .count()
 }
 
 /// Reads page after page, newest first, up to `entries_max`.
@@ -299,4 +316,43 @@ fn labelled(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Res
     let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
+}
+
+#[cfg(test)]
+mod tests {
+    use forecare_domain::{AlarmId, AlarmSource, ModeName, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn critical_alarms_count_as_uncared_by_their_machine_not_by_their_mode() {
+        let device = |n: usize| DeviceId::new(format!("pump-{n}")).unwrap();
+        let alarm = |n: usize, mode: &str, severity| {
+            let (mode, raised_at) = (ModeName::new(mode).unwrap(), Timestamp::from_millis(0));
+            Alarm {
+                id: AlarmId::of(&device(n), &mode, raised_at),
+                device: device(n),
+                mode,
+                source: AlarmSource::Anomaly,
+                severity,
+                active: true,
+                acknowledged: false,
+                raised_at,
+                updated_at: raised_at,
+                cleared_at: None,
+                strength: 1.0,
+                contributions: Vec::new(),
+            }
+        };
+        let alarms = [
+            alarm(1, "leak", Severity::Critical),
+            alarm(1, "wear", Severity::Critical),
+            alarm(2, "leak", Severity::Critical),
+            alarm(3, "leak", Severity::Warning),
+        ];
+        let n = |with_ticket: &[DeviceId]| critical_without_ticket(&alarms, with_ticket.iter());
+        assert_eq!(n(&[]), 3);
+        assert_eq!(n(&[device(1), device(1), device(9)]), 1);
+        assert_eq!(n(&[device(1), device(2)]), 0);
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant as Stopwatch};
 
 use forecare_domain::Timestamp;
+use forecare_store::StoreError;
 use tokio_postgres::Client;
 
 use crate::fault::Outcome;
@@ -108,9 +109,31 @@ impl TimescaleStore {
         }
         keep("stock", stock(&session).await);
         keep("disk", disk(&session).await);
-        keep("replication", replication(&session).await);
+        keep("replication", self.replication(&session).await);
         session.release();
         findings
+    }
+
+    /// What is worth a warning at every start, though the database may be used as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the server cannot be reached.
+    pub async fn warnings(&self) -> Result<Vec<Finding>, StoreError> {
+        let asking = async {
+            let session = self.pool.session().await?;
+            let server = Server::ask(&session).await?;
+            session.release();
+            Ok(self.failover(&server))
+        };
+        self.pool.bounded("warnings", asking).await
+    }
+
+    fn failover(&self, server: &Server) -> Vec<Finding> {
+        server
+            .failover_loss(&self.settings.url)
+            .map(|(what, fix)| Finding::warn("replication", what, fix))
+            .into_iter()
+            .collect()
     }
 
     async fn server(&self, client: &Client) -> Outcome<Vec<Finding>> {
@@ -265,6 +288,40 @@ impl TimescaleStore {
                 format!(
                     "all levels equal the readings on the newest {n_days} days and classes compared"
                 ),
+            ));
+        }
+        Ok(found)
+    }
+
+    async fn replication(&self, client: &Client) -> Outcome<Vec<Finding>> {
+        let rows = client
+        .query(
+            "SELECT slot_name::text, active, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8
+             FROM pg_replication_slots WHERE restart_lsn IS NOT NULL ORDER BY 1",
+            &[],
+        )
+        .await?;
+        let mut found = self.failover(&Server::ask(client).await?);
+        for row in &rows {
+            let (name, active): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+            let behind: Option<i64> = row.try_get(2)?;
+            let behind = behind.unwrap_or(0);
+            if behind > SLOT_BYTES_MAX || !active {
+                found.push(Finding::warn(
+                "replication",
+                format!(
+                    "slot {name} is {} MiB behind{}; the server keeps that much WAL for it",
+                    behind >> 20,
+                    if active { "" } else { " and nobody reads it" }
+                ),
+                format!("see to its standby, or SELECT pg_drop_replication_slot('{name}'); set max_slot_wal_keep_size"),
+            ));
+            }
+        }
+        if found.is_empty() {
+            found.push(Finding::ok(
+                "replication",
+                format!("{} slots, none behind", rows.len()),
             ));
         }
         Ok(found)
@@ -550,38 +607,4 @@ async fn disk(client: &Client) -> Outcome<Vec<Finding>> {
             bytes >> 20
         ),
     )])
-}
-
-async fn replication(client: &Client) -> Outcome<Vec<Finding>> {
-    let rows = client
-        .query(
-            "SELECT slot_name::text, active, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8
-             FROM pg_replication_slots WHERE restart_lsn IS NOT NULL ORDER BY 1",
-            &[],
-        )
-        .await?;
-    let mut found = Vec::new();
-    for row in &rows {
-        let (name, active): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
-        let behind: Option<i64> = row.try_get(2)?;
-        let behind = behind.unwrap_or(0);
-        if behind > SLOT_BYTES_MAX || !active {
-            found.push(Finding::warn(
-                "replication",
-                format!(
-                    "slot {name} is {} MiB behind{}; the server keeps that much WAL for it",
-                    behind >> 20,
-                    if active { "" } else { " and nobody reads it" }
-                ),
-                format!("see to its standby, or SELECT pg_drop_replication_slot('{name}'); set max_slot_wal_keep_size"),
-            ));
-        }
-    }
-    if found.is_empty() {
-        found.push(Finding::ok(
-            "replication",
-            format!("{} slots, none behind", rows.len()),
-        ));
-    }
-    Ok(found)
 }

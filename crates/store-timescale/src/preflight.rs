@@ -1,7 +1,7 @@
 //! What must be right with the server before anything is stored on it.
 
 use forecare_store::StoreError;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Config};
 
 use crate::fault::{Outcome, unavailable};
 
@@ -23,6 +23,8 @@ pub(crate) struct Server {
     pub(crate) full_page_writes: String,
     /// As role, database and server set it; not what this session has made of it.
     pub(crate) synchronous_commit: String,
+    /// The standbys that a commit waits for; empty: none.
+    pub(crate) synchronous_standby_names: String,
     /// Version of the extension in this database.
     pub(crate) timescale: Option<String>,
     /// Version of the extension that could be created here.
@@ -39,7 +41,7 @@ impl Server {
                      coalesce((SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'), 'on'),
                      (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
                      (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'),
-                     current_setting('timescaledb.license', true)",
+                     current_setting('timescaledb.license', true), current_setting('synchronous_standby_names')",
                 &[],
             )
             .await?;
@@ -53,6 +55,7 @@ impl Server {
             timescale: row.try_get(6)?,
             timescale_available: row.try_get(7)?,
             license: row.try_get(8)?,
+            synchronous_standby_names: row.try_get(9)?,
         })
     }
 
@@ -107,6 +110,30 @@ impl Server {
         all
     }
 
+    /// Why the failover that a URL of several hosts asks for would lose stored readings, and what to do.
+    pub(crate) fn failover_loss(&self, url: &str) -> Option<(String, String)> {
+        if n_hosts(url) < 2 {
+            return None;
+        }
+        let why = if self.synchronous_standby_names.trim().is_empty() {
+            "synchronous_standby_names is empty".to_owned()
+        } else if self.synchronous_commit == "local" {
+            "synchronous_commit is local".to_owned()
+        } else {
+            return None;
+        };
+        Some((
+            format!(
+                "the URL names several hosts, and {why}: a commit waits for no standby, so what was acknowledged \
+                 last is lost when one takes over"
+            ),
+            "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (…)' with the standbys' application_name, on every \
+             host, synchronous_commit on, then SELECT pg_reload_conf(); with two standbys, since commits stop \
+             while none answers"
+                .to_owned(),
+        ))
+    }
+
     fn extension(&self) -> Option<String> {
         let Some(version) = &self.timescale else {
             return Some(if self.timescale_available.is_some() {
@@ -152,6 +179,17 @@ impl Server {
     }
 }
 
+/// Hosts that a URL of a database names; 0 where it cannot be read, which connecting says better.
+fn n_hosts(url: &str) -> usize {
+    // Two values of libpq's that the parser does not know.
+    let url = url
+        .replace("sslmode=verify-full", "sslmode=require")
+        .replace("sslmode=verify-ca", "sslmode=require");
+    url.parse::<Config>().map_or(0, |config| {
+        config.get_hosts().len().max(config.get_hostaddrs().len())
+    })
+}
+
 /// Major and minor of `2.22.1`, `2.23.0-dev`.
 fn version_of(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split(['.', '-']).map(str::parse);
@@ -170,6 +208,7 @@ mod tests {
             fsync: "on".to_owned(),
             full_page_writes: "on".to_owned(),
             synchronous_commit: "on".to_owned(),
+            synchronous_standby_names: String::new(),
             timescale: Some("2.23.0-dev".to_owned()),
             timescale_available: Some("2.23.0-dev".to_owned()),
             license: Some("timescale".to_owned()),
@@ -268,6 +307,37 @@ mod tests {
             let refused = server.check(false).unwrap_err().to_string();
             assert!(refused.contains(fix), "{refused}");
         }
+    }
+
+    #[test]
+    fn several_hosts_without_a_synchronous_standby_are_told_apart() {
+        let both = "postgres://forecare@a,b:5433/forecare?sslmode=verify-full";
+        let with = |names: &str, commit: &str| Server {
+            synchronous_standby_names: names.to_owned(),
+            synchronous_commit: commit.to_owned(),
+            ..sound()
+        };
+        let (what, fix) = with("", "on").failover_loss(both).unwrap();
+        assert!(
+            what.contains("synchronous_standby_names is empty"),
+            "{what}"
+        );
+        assert!(
+            fix.contains("ALTER SYSTEM SET synchronous_standby_names"),
+            "{fix}"
+        );
+        let (what, _) = with("ANY 1 (s1, s2)", "local").failover_loss(both).unwrap();
+        assert!(what.contains("synchronous_commit is local"), "{what}");
+        assert_eq!(with("ANY 1 (s1, s2)", "on").failover_loss(both), None);
+        for one in [
+            "postgres://forecare@a/forecare",
+            "host=a dbname=b",
+            "no URL",
+        ] {
+            assert_eq!(with("", "on").failover_loss(one), None, "{one}");
+        }
+        let written_out = "host=a,b dbname=forecare";
+        assert!(with("", "on").failover_loss(written_out).is_some());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use forecare_domain::Timestamp;
 use forecare_store_timescale::{TimescaleSettings, TimescaleStore};
 use forecare_test_databases::{Options, Postgres};
 use support::{fresh_plain, open, plain, refusal};
@@ -92,6 +93,32 @@ async fn a_standby_is_refused_and_its_primary_found_beside_it() {
     let both = format!("127.0.0.1:{},127.0.0.1:{}", standby.port(), primary.port());
     let url = format!("postgres://postgres@{both}/postgres");
     open(&plain(url)).await.unwrap();
+}
+
+#[tokio::test]
+async fn several_hosts_without_a_synchronous_standby_are_warned_of_at_the_start_and_by_doctor() {
+    let cluster = Postgres::start();
+    let one = format!("127.0.0.1:{}", cluster.port());
+    let alone = open(&plain(cluster.url())).await.unwrap();
+    assert!(alone.warnings().await.unwrap().is_empty());
+    let url = format!("postgres://postgres@{one},{one}/postgres");
+    let store = open(&plain(url)).await.unwrap();
+    let warned = store.warnings().await.unwrap();
+    let fix = warned[0].fix.as_deref().unwrap();
+    assert_names(&warned[0].what, &["synchronous_standby_names is empty"]);
+    assert_names(fix, &["ALTER SYSTEM SET synchronous_standby_names"]);
+    let now = Timestamp::from_millis(1_700_000_000_000);
+    assert!(store.examine(now).await.contains(&warned[0]));
+
+    // The fix helps.
+    let names = "ANY 1 (a, b)";
+    cluster.sql(
+        "postgres",
+        &format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'"),
+    );
+    cluster.sql("postgres", "SELECT pg_reload_conf()");
+    wait_for_setting(&cluster, "synchronous_standby_names", names);
+    assert!(store.warnings().await.unwrap().is_empty());
 }
 
 #[tokio::test]

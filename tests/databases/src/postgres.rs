@@ -27,6 +27,10 @@ fi
 rm -rf "$1"
 "#;
 
+/// Names the programs of a PostgreSQL that has TimescaleDB, such as `/usr/lib/postgresql/17/bin`: a test may have to
+/// stop its server, so that the URL of one that runs would not do.
+const TIMESCALE: &str = "FORECARE_TEST_TIMESCALE";
+
 /// How a cluster is to be.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options<'a> {
@@ -36,6 +40,8 @@ pub struct Options<'a> {
     pub password: Option<&'a str>,
     /// Turns on TLS, which is then required.
     pub certificate: Option<&'a Certificate>,
+    /// Where the programs are; `None`: the newest that is installed.
+    pub programs: Option<&'a Path>,
 }
 
 /// A running cluster. `fsync` is on, as the product asks for it.
@@ -43,6 +49,8 @@ pub struct Options<'a> {
 pub struct Postgres {
     directory: TempDir,
     port: u16,
+    programs: Option<PathBuf>,
+    has_timescale: bool,
     password: Option<String>,
     server: Mutex<Option<Child>>,
     guard: (Child, Option<ChildStdin>),
@@ -53,6 +61,33 @@ impl Postgres {
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(Options::default())
+    }
+
+    /// A new cluster, with TimescaleDB in the database `postgres` where `FORECARE_TEST_TIMESCALE` names the programs of
+    /// a PostgreSQL that has it. Without it, plain PostgreSQL.
+    #[must_use]
+    pub fn start_with_timescale_if_there() -> Self {
+        let Some(programs) = std::env::var_os(TIMESCALE) else {
+            return Self::start();
+        };
+        let mut cluster = Self::start_with(Options {
+            settings: &[
+                ("shared_preload_libraries", "timescaledb"),
+                ("timescaledb.telemetry_level", "off"),
+                ("max_worker_processes", "32"),
+            ],
+            programs: Some(Path::new(&programs)),
+            ..Options::default()
+        });
+        cluster.sql("postgres", "CREATE EXTENSION timescaledb");
+        cluster.has_timescale = true;
+        cluster
+    }
+
+    /// Whether the database `postgres` has TimescaleDB.
+    #[must_use]
+    pub fn has_timescale(&self) -> bool {
+        self.has_timescale
     }
 
     /// The one cluster of this process that tests share, a [database](Self::database) for each. Not to be
@@ -66,9 +101,9 @@ impl Postgres {
     /// A new cluster that is as `options` say.
     #[must_use]
     pub fn start_with(options: Options<'_>) -> Self {
-        let mut cluster = Self::empty();
+        let mut cluster = Self::empty(options.programs);
         let password_file = cluster.directory.path().join("password");
-        let mut init = as_server("initdb");
+        let mut init = cluster.program("initdb");
         init.args([
             "--no-sync",
             "--username=postgres",
@@ -123,8 +158,8 @@ impl Postgres {
     /// A standby that streams from this cluster and can be [promoted](Self::promote).
     #[must_use]
     pub fn standby(&self) -> Self {
-        let standby = Self::empty();
-        let mut copy = as_server("pg_basebackup");
+        let standby = Self::empty(self.programs.as_deref());
+        let mut copy = self.program("pg_basebackup");
         copy.args([
             "--write-recovery-conf",
             "--checkpoint=fast",
@@ -138,7 +173,7 @@ impl Postgres {
         standby
     }
 
-    fn empty() -> Self {
+    fn empty(programs: Option<&Path>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("forecare-postgres-")
             .tempdir()
@@ -154,10 +189,20 @@ impl Postgres {
         Self {
             port: free_port(),
             directory,
+            programs: programs.map(Path::to_owned),
+            has_timescale: false,
             password: None,
             server: Mutex::new(None),
             guard: (guard, pipe),
         }
+    }
+
+    /// A program of this cluster's version, run by the user whom PostgreSQL wants.
+    fn program(&self, name: &str) -> Command {
+        as_server(match &self.programs {
+            Some(programs) => programs.join(name),
+            None => program(name),
+        })
     }
 
     fn data(&self) -> PathBuf {
@@ -223,7 +268,8 @@ impl Postgres {
             .append(true)
             .open(&log)
             .unwrap();
-        let mut server = as_server("postgres")
+        let mut server = self
+            .program("postgres")
             .arg("-D")
             .arg(self.data())
             .arg("-p")
@@ -311,9 +357,9 @@ pub(crate) fn program(name: &str) -> PathBuf {
 }
 
 /// The program, run by the user whom PostgreSQL wants: anyone but root.
-fn as_server(name: &str) -> Command {
+fn as_server(program: PathBuf) -> Command {
     if server_user().is_none() {
-        return Command::new(program(name));
+        return Command::new(program);
     }
     let mut command = Command::new("setpriv");
     command.args([
@@ -322,7 +368,7 @@ fn as_server(name: &str) -> Command {
         "--clear-groups",
         "--",
     ]);
-    command.arg(program(name));
+    command.arg(program);
     // Readable for that user, whatever directory the test runs in.
     command.current_dir("/");
     command

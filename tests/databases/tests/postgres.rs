@@ -52,6 +52,7 @@ fn passwords_and_tls_are_asked_for() {
         password: Some("secret"),
         certificate: Some(&certificate),
         settings: &[("work_mem", "7MB")],
+        ..Options::default()
     });
     assert_eq!(cluster.sql("postgres", "SHOW work_mem"), "7MB");
     let psql = |url: String, root: Option<PathBuf>| -> bool {

@@ -533,26 +533,29 @@ impl Keeper {
         let messages = match &given.held {
             Held::Memory(messages) => messages.get(..n_first).unwrap_or_default().to_vec(),
             &Held::Disk { from, to } => {
-                let found = match self.log.read(from, n_first, usize::MAX) {
+                let found = match self.log.read_again(from, to, n_first) {
                     Ok(found) => found,
                     Err(error) => match self.unreadable(&error) {
                         ReadAgain::Later => return Handed::Later,
-                        ReadAgain::Never => Found {
-                            messages: Vec::new(),
-                            to,
-                            n_damaged: 0,
-                        },
+                        ReadAgain::Never => {
+                            // Its file is kept.
+                            self.log.give_up(from);
+                            Found {
+                                messages: Vec::new(),
+                                to,
+                                n_damaged: 0,
+                            }
+                        }
                     },
                 };
                 self.n_unread = 0;
-                if found.messages.len() < n_first {
-                    // Damaged since it was read: what follows the damage is no part of it any more. Its file is kept.
-                    self.log.give_up(from);
-                    self.lost((n_whole - found.messages.len()) as u64);
-                    let given = &mut self.given[index];
-                    given.n_messages = found.messages.len();
-                } else if n_first < n_whole {
-                    self.split(index, n_first, Some(found.to));
+                let n_found = found.messages.len();
+                if n_found < n_whole && found.to != to {
+                    self.split(index, n_found, Some(found.to));
+                } else if n_found < n_whole {
+                    // Damaged since it was read.
+                    self.lost((n_whole - n_found) as u64);
+                    self.given[index].n_messages = n_found;
                 }
                 found.messages
             }

@@ -174,6 +174,41 @@ impl Log {
         messages_max: usize,
         bytes_max: usize,
     ) -> Result<Found, Unread> {
+        self.read_before(from, None, messages_max, bytes_max)
+    }
+
+    /// Reads again, at most so many messages of what an earlier read found from `from` to `to`; goes on behind damage
+    /// that has come since. Fewer messages than asked for: what is missing up to `to` is damaged.
+    pub(super) fn read_again(
+        &mut self,
+        from: Place,
+        to: Place,
+        messages_max: usize,
+    ) -> Result<Found, Unread> {
+        let mut all = Found {
+            messages: Vec::new(),
+            to: from,
+            n_damaged: 0,
+        };
+        while all.messages.len() < messages_max && all.to != to {
+            let n_left = messages_max - all.messages.len();
+            let found = self.read_before(all.to, Some(to), n_left, usize::MAX)?;
+            all.n_damaged += found.n_damaged;
+            all.messages.extend(found.messages);
+            // Damage may reach beyond `to`, and how many records it holds may not be known: the place is.
+            let is_read = found.to.segment != to.segment || found.to.offset >= to.offset;
+            all.to = if is_read { to } else { found.to };
+        }
+        Ok(all)
+    }
+
+    fn read_before(
+        &mut self,
+        from: Place,
+        end: Option<Place>,
+        messages_max: usize,
+        bytes_max: usize,
+    ) -> Result<Found, Unread> {
         let mut found = Found {
             messages: Vec::new(),
             to: from,
@@ -195,7 +230,13 @@ impl Log {
         let mut reader = open_at(&path, to.offset)?;
         let mut body = Vec::new();
         let mut bytes = 0;
-        while to.sequence < first_after && found.messages.len() < messages_max && bytes < bytes_max
+        let offset_end = end
+            .filter(|end| end.segment == segment.first)
+            .map_or(u64::MAX, |end| end.offset);
+        while to.sequence < first_after
+            && to.offset < offset_end
+            && found.messages.len() < messages_max
+            && bytes < bytes_max
         {
             let left = segment.bytes.saturating_sub(to.offset);
             let message = match read_record(&mut reader, left, &mut body) {
@@ -1213,6 +1254,49 @@ mod tests {
         assert_eq!((log.cursor().sequence, log.n_messages()), (8, 4));
         log.append(&[group(12..14)]).unwrap();
         assert_eq!(drain(&mut log), (group(8..14), 0));
+    }
+
+    #[test]
+    fn what_is_read_again_goes_on_behind_damage_and_not_beyond_its_end() {
+        // (damaged records, asked for at once): in the middle, at both ends and beyond, several, all.
+        for (damaged, n_at_once) in [
+            (vec![5], 6),
+            (vec![2, 7, 8], 6),
+            (vec![3, 5], 2),
+            (vec![2, 3, 4, 5, 6, 7], 6),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = Log::open(LogSettings {
+                segment_bytes: 1 << 20,
+                ..settings(dir.path())
+            })
+            .unwrap();
+            let mut begins = Vec::new();
+            for number in 0..12 {
+                begins.push(log.end());
+                log.append(&[group(number..number + 1)]).unwrap();
+            }
+            let from = log.read(log.cursor(), 2, usize::MAX).unwrap().to;
+            let to = log.read(from, 6, usize::MAX).unwrap().to;
+            assert_eq!((from, to), (begins[2], begins[8]));
+            let path = segments(dir.path()).remove(0);
+            for number in &damaged {
+                flip(&path, usize::try_from(begins[*number].offset).unwrap() + 9);
+            }
+            let (mut all, mut at) = (Vec::new(), from);
+            while at != to {
+                let found = log.read_again(at, to, n_at_once).unwrap();
+                all.extend(found.messages);
+                at = found.to;
+            }
+            let mut expected = group(2..8);
+            let mut number = 2;
+            expected.retain(|_| {
+                number += 1;
+                !damaged.contains(&(number - 1))
+            });
+            assert_eq!(all, expected, "{damaged:?}");
+        }
     }
 
     #[test]
