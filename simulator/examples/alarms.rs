@@ -221,6 +221,23 @@ fn count(
             .first
             .entry((fault.mode.to_string(), first.to_owned()))
             .or_default() += 1;
+        if verbose {
+            let span = fault.failure_at.hours_since(fault.onset_at);
+            println!(
+                "fault {} {} onset {} life {span:.0} h: first {first}, {}",
+                fault.device,
+                fault.mode,
+                fault.onset_at,
+                during()
+                    .map(|r| format!(
+                        "{} {:.0} h before",
+                        r.mode,
+                        fault.failure_at.hours_since(r.at)
+                    ))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            );
+        }
         let right = during().filter(|r| r.mode == fault.mode.as_str());
         match right.clone().map(|r| r.at).min() {
             Some(at) => tally

@@ -193,9 +193,12 @@ impl DeviceDetector {
             self.first_ms = ms;
             self.last_ms = ms;
         }
-        if (ms - self.last_ms) as f64 > GAP_INTERVALS * class.interval_ms {
-            self.metrics.iter_mut().for_each(Metric::forget_present);
+        let gap_ms = (ms - self.last_ms) as f64;
+        if gap_ms > HOLD_INTERVALS * class.interval_ms {
             self.operation.forget_present();
+        }
+        if gap_ms > GAP_INTERVALS * class.interval_ms {
+            self.metrics.iter_mut().for_each(Metric::forget_present);
             self.together.forget_present();
         }
         let hours = self.hours_since_first(ms);
@@ -352,7 +355,7 @@ impl DeviceDetector {
             let metric = &mut self.metrics[look.metric];
             metric.held = d.z;
             metric.held_ms = ms;
-            if metric.charted(regime) {
+            if metric.charted(regime, class) {
                 look.verdict = Some(metric.judge(&d, regime, settled, class));
             }
         }
@@ -426,7 +429,7 @@ impl DeviceDetector {
                 trust = 0.0;
             }
             least = least.min(trust);
-            trusted += trust;
+            trusted += trust * departure.weight();
             n_learnt += 1.0;
             self.metrics[look.metric].learn(
                 (look.x, departure),

@@ -30,6 +30,8 @@ const SPREAD_CAUTION: f32 = 1.15;
 const CHART_SAMPLES_MIN: f32 = 16.0;
 /// Weight of the local level that stands in for the baseline until a day has been seen.
 const LOCAL_WEIGHT: f32 = 0.05;
+/// Samples that the warm-up counts for afterwards, in what the charts have seen.
+const WARM_WEIGHT: f32 = 30.0;
 /// Repetitions of a varying metric that look like a stuck sensor, at least.
 const STUCK_SAMPLES_MIN: u32 = 30;
 /// Samples of a metric, and of a regime, before it is judged where a sister's baseline is there already.
@@ -168,6 +170,13 @@ pub(crate) struct Departure {
     leverage: f32,
 }
 
+impl Departure {
+    /// Weight of the sample in a robust fit: 1 within three deviations, less and less beyond (Huber).
+    pub(crate) fn weight(&self) -> f32 {
+        narrow(HUBER / f64::from(self.z.abs()).max(HUBER))
+    }
+}
+
 impl Metric {
     pub(crate) fn new(n_slopes: usize) -> Self {
         Self {
@@ -235,11 +244,12 @@ impl Metric {
         (self.ready() && warm && self.run.n >= threshold).then_some(self.run.n)
     }
 
-    /// True once the level of this regime is known well enough for the charts to run.
-    pub(crate) fn charted(&self, regime: usize) -> bool {
-        self.levels
-            .get(regime)
-            .is_some_and(|l| l.n >= CHART_SAMPLES_MIN)
+    /// True once the level of this regime is known well enough for the charts to run: early while the whole metric
+    /// warms up, later only where they may speak. A regime that is new would tell them of its own poor start.
+    pub(crate) fn charted(&self, regime: usize, class: &ClassDetector) -> bool {
+        let warm = f64::from(self.n) >= f64::from(class.n_warm);
+        let known = |l: &Level| l.n >= CHART_SAMPLES_MIN;
+        self.levels.get(regime).is_some_and(known) && (!warm || self.judged(regime, class))
     }
 
     /// True while the charts may speak: warmed up, also in this regime.
@@ -340,6 +350,12 @@ impl Metric {
         early: bool,
     ) {
         self.n = self.n.saturating_add(1);
+        if f64::from(self.n) == f64::from(class.n_warm) {
+            // What departed while everything was still being learnt counts little from here on.
+            self.departures.n = self.departures.n.min(WARM_WEIGHT);
+            self.spread.n = self.spread.n.min(WARM_WEIGHT);
+            self.drift_n = self.drift_n.min(WARM_WEIGHT);
+        }
         if trust > 0.0 {
             if let Some(rate) = class.hour_rate {
                 let rate = trust * if early { 1.0 / 16.0 } else { rate };
@@ -353,7 +369,10 @@ impl Metric {
             let sd_min = self.sd_min.max(x.abs() * 1e-12);
             self.levels[regime].learn(
                 x - departure.added,
-                departure.widened,
+                (
+                    departure.widened,
+                    gain.map(|(row, gain)| gain.of_constant(row)),
+                ),
                 trust,
                 class.n_max,
                 sd_min,

@@ -3,7 +3,8 @@
 //! Recursive least squares with Huberised errors, over all regimes at once. The regressors of a row are, for
 //! its regime, a constant and the axes' departures from the regime's usual point; and for all regimes alike,
 //! how far the axes lie from their own recent past (two EWMAs): heat, pressure and flow follow a changed load
-//! with a lag, whatever the regime. The constant only keeps the slopes from learning what is the level's.
+//! with a lag, whatever the regime. The constant is the level of each
+//! metric, which is kept with it (`metric::baseline`).
 //! All metrics share the regressors, so one gain per row serves them all. What is left of a metric once the
 //! effect is taken out is what its charts judge, against a deviation that grows with the row's leverage:
 //! where little has been learnt, little can be said.
@@ -263,6 +264,11 @@ impl Operation {
 }
 
 impl Gain {
+    /// The gain of the regime's constant, which is the level of each metric there.
+    pub(crate) fn of_constant(&self, row: &Regressors) -> f64 {
+        self.0.get(row.constant).copied().unwrap_or(0.0).max(0.0)
+    }
+
     /// Learns an error, in units, with a trust of 0 to 1. The constants stay 0: they are the levels'.
     pub(crate) fn learn(&self, row: &Regressors, slopes: &mut [f32], error: f64, trust: f32) {
         let n_axes = row.n_axes();

@@ -93,18 +93,32 @@ impl Span {
     }
 }
 
+/// Points far from every centre that are remembered: one that comes again makes a regime, a ramp passed once
+/// does not.
+const STRAYS: usize = 3;
+
 /// The regimes of one device.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Regimes {
     centres: Vec<Centre>,
     spans: [Span; AXES_MAX],
+    /// The newest points far from every centre, newest last.
+    strays: Vec<Stray>,
     current: u8,
 }
 packed!(Regimes {
     centres,
     spans,
+    strays,
     current
 });
+
+/// A point far from every centre.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Stray {
+    at: [f32; AXES_MAX],
+}
+packed!(Stray { at });
 
 /// What the newest operating point did to the regimes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +143,9 @@ impl Regimes {
 
     /// True when a state read back has the shape that the code relies on.
     pub(crate) fn sound(&self) -> bool {
-        self.centres.len() <= REGIMES_MAX && self.current() < REGIMES_MAX
+        self.centres.len() <= REGIMES_MAX
+            && self.strays.len() <= STRAYS
+            && self.current() < REGIMES_MAX
     }
 
     /// The regimes that have been seen often.
@@ -145,7 +161,7 @@ impl Regimes {
 
     /// Size on the heap, bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.centres.capacity() * size_of::<Centre>()
+        self.centres.capacity() * size_of::<Centre>() + self.strays.capacity() * size_of::<Stray>()
     }
 
     /// Takes an operating point, axes in standard units; axes that are not in use are 0.
@@ -156,6 +172,7 @@ impl Regimes {
         let nearest = self.nearest(&point);
         let (outcome, place) = match nearest {
             Some((i, d)) if d <= 1.0 => (Move::Known, i),
+            Some((i, _)) if !self.strays_again(point) => (Move::Known, i),
             _ if self.centres.len() < REGIMES_MAX => {
                 self.centres.push(Centre { at: point, n: 0.0 });
                 let place = self.centres.len() - 1;
@@ -177,7 +194,9 @@ impl Regimes {
             },
             None => (Move::Known, 0),
         };
-        if let Some(centre) = self.centres.get_mut(place) {
+        // A stray is not what a regime usually is.
+        let strays = outcome == Move::Known && nearest.is_some_and(|(_, d)| d > 1.0);
+        if let Some(centre) = self.centres.get_mut(place).filter(|_| !strays) {
             centre.n = (centre.n + 1.0).min(SETTLED_SAMPLES);
             for (c, p) in centre.at.iter_mut().zip(point) {
                 *c += (p - *c) / centre.n;
@@ -194,6 +213,23 @@ impl Regimes {
             .zip(&self.spans)
             .map(|((x, y), span)| (x - y).abs() / span.far())
             .fold(0.0, f32::max)
+    }
+
+    /// Remembers a point far from every centre; true if one near it had strayed before.
+    fn strays_again(&mut self, point: [f32; AXES_MAX]) -> bool {
+        let again = self
+            .strays
+            .iter()
+            .any(|s| self.distance(&s.at, &point) <= 1.0);
+        if again {
+            self.strays.clear();
+        } else {
+            if self.strays.len() == STRAYS {
+                self.strays.remove(0);
+            }
+            self.strays.push(Stray { at: point });
+        }
+        again
     }
 
     fn nearest(&self, point: &[f32; AXES_MAX]) -> Option<(usize, f32)> {
@@ -248,7 +284,7 @@ mod tests {
                 seen.push(regimes.current());
             }
         }
-        assert!(seen.chunks(3).all(|c| c == [0, 1, 2]));
+        assert!(seen.chunks(3).skip(2).all(|c| c == [0, 1, 2]), "{seen:?}");
     }
 
     #[test]

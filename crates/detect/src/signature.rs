@@ -238,7 +238,18 @@ pub(crate) fn of_limits(
     out: &mut Vec<Evidence>,
 ) {
     let mut by_mode: Vec<(&ModeName, Vec<Departed>)> = Vec::new();
-    let mut picture = limits.to_vec();
+    // A metric beyond its limit is also as far from its baseline as it is.
+    let mut picture: Vec<Departed> = limits
+        .iter()
+        .map(|l| {
+            let same = |a: &&Departed| a.metric == l.metric && a.up == l.up;
+            let departed = anomalies.iter().find(same).map_or(0.0, |a| a.ratio);
+            Departed {
+                ratio: l.ratio.max(departed),
+                ..*l
+            }
+        })
+        .collect();
     picture.extend(
         anomalies
             .iter()

@@ -14,6 +14,8 @@ pub(super) const SEED_SAMPLES: usize = 24;
 const SEED_CHANGES_MIN: usize = 4;
 /// Samples behind a level after another was merged into it, at most.
 const MERGED_SAMPLES: f32 = 100.0;
+/// A level whose own rate is so many times what the fit asks for has begun anew.
+const ANEW: f64 = 8.0;
 /// Leverage counts so many times: neighbouring samples are no independent witnesses of the slopes.
 const LEVERAGE_CAUTION: f64 = 4.0;
 
@@ -43,8 +45,16 @@ impl Level {
         }
     }
 
-    /// Learns `x`; `widened`: by how much its deviation is larger than the usual one, at least 1.
-    pub(super) fn learn(&mut self, x: f64, widened: f64, weight: f32, n_max: f32, sd_min: f64) {
+    /// Learns `x`; `widened`: by how much its deviation is larger than the usual one, at least 1; `gain`: how far
+    /// the fit of the operating point's effect wants the level to move, as a share of the error.
+    pub(super) fn learn(
+        &mut self,
+        x: f64,
+        (widened, gain): (f64, Option<f64>),
+        weight: f32,
+        n_max: f32,
+        sd_min: f64,
+    ) {
         if self.n < 1.0 {
             self.mean = x;
             self.anchor = x;
@@ -54,8 +64,14 @@ impl Level {
         self.n = (self.n + weight).min(n_max);
         // Twice the weight of a plain mean: a poor start is forgotten with the square of n.
         let rate = f64::from((weight * 2.0 / (self.n + 2.0)).min(1.0));
-        let e = (x - self.mean).clamp(-HUBER * self.sd, HUBER * self.sd);
-        self.mean += rate * e;
+        let reach = HUBER * self.sd * widened;
+        let e = (x - self.mean).clamp(-reach, reach);
+        // Level and slopes are one fit; but a level that begins anew is not held back by slopes known long since.
+        let slowest = f64::from(weight * 2.0 / (n_max + 2.0));
+        self.mean += e * match gain {
+            Some(gain) if rate < ANEW * gain => (f64::from(weight) * gain).max(slowest),
+            Some(_) | None => rate,
+        };
         if self.n < CHART_SAMPLES_MIN {
             self.anchor = self.mean;
         }
@@ -151,7 +167,7 @@ impl Metric {
             self.unit * (f64::from(self.hour_offset(tod)) + operation::effect(&self.slopes, row));
         let level = &mut self.levels[regime];
         if level.n < 1.0 {
-            level.learn(x - added, 1.0, 1.0, 1.0, self.sd_min);
+            level.learn(x - added, (1.0, None), 1.0, 1.0, self.sd_min);
         }
         let expected = level.mean + added;
         let widened = (1.0 + LEVERAGE_CAUTION * row.leverage).sqrt();
@@ -197,7 +213,7 @@ impl Metric {
         self.extend_levels(regime);
         let level = &mut self.levels[regime];
         if level.n < 1.0 {
-            level.learn(x, 1.0, 1.0, 1.0, self.sd_min);
+            level.learn(x, (1.0, None), 1.0, 1.0, self.sd_min);
         }
         operation::axis((x - level.mean) / self.unit)
     }
@@ -209,7 +225,7 @@ impl Metric {
         let level = &mut self.levels[regime];
         let before = level.mean;
         if level.n < class.n_regime {
-            level.learn(x, 1.0, 1.0, class.n_max, self.sd_min);
+            level.learn(x, (1.0, None), 1.0, class.n_max, self.sd_min);
         }
         (level.mean - before) / self.unit
     }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use forecare_catalogue::AssetClass;
 use forecare_detect::{
-    ClassDetector, DetectError, DetectSettings, DeviceDetector, EpisodeSettings, Episodes, Evidence,
-    from_fleet,
+    ClassDetector, DetectError, DetectSettings, DeviceDetector, EpisodeSettings, Episodes,
+    Evidence, from_fleet,
 };
 use forecare_domain::{
     Alarm, AlarmChange, AlarmSource, AssetHealth, CareTask, ComponentName, DeviceEvent, MetricName,
