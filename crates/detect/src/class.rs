@@ -66,7 +66,7 @@ impl ClassDetector {
     /// Number of slopes that a metric of this role learns.
     pub(crate) fn n_slopes(&self, role: Role) -> usize {
         match role {
-            Role::Health(_) => self.n_axes,
+            Role::Health(_) => crate::operation::n_slopes(self.n_axes),
             Role::Axis(_) | Role::Limits => 0,
         }
     }

@@ -1,5 +1,9 @@
 //! One device, row by row.
 
+mod cold_start;
+
+pub use cold_start::from_fleet;
+
 use forecare_domain::{ModeName, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -9,14 +13,14 @@ use crate::health::{self, Standing};
 use crate::hours::TimeOfDay;
 use crate::look::{Look, Rows, anomaly, beyond_limit, departed, is_stuck, joint_damage};
 use crate::metric::Metric;
-use crate::operation::{Axes, Gain, Operation};
+use crate::operation::{Axes, Gain, Operation, Regressors};
 use crate::regimes::{AXES_MAX, Move, Regimes};
 use crate::signature::{self, Departed};
 use crate::together::{TOGETHER_MAX, Together, narrow};
 use crate::{ClassDetector, Evidence, Scored};
 
 /// Version of the serialised form.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// A gap of so many sampling intervals separates what was from what is.
 const GAP_INTERVALS: f64 = 50.0;
 /// A residual stands in for a missing value for so many sampling intervals.
@@ -107,20 +111,18 @@ impl DeviceDetector {
         self.find_regime(class, values);
         let regime = self.regimes.current();
 
-        let axes = self.axes(class, values, ms, regime);
-        let gain = axes
-            .filter(|_| class.n_axes > 0)
-            .map(|axes| self.operation.gain(&axes, class.n_axes));
-        let axes = axes.unwrap_or_default();
+        let (row, known) = self.regressors(class, values, ms, regime);
+        let gain = known.then(|| self.operation.gain(&row));
         let mut looks: Vec<Look> = Vec::with_capacity(self.metrics.len());
         for (i, value) in values.iter().enumerate().take(self.metrics.len()) {
             if let Some(seen) = value.filter(|v| v.is_finite()) {
-                looks.push(self.look(class, i, seen, (regime, tod), &axes));
+                looks.push(self.look(class, i, seen, (regime, tod), &row));
             }
         }
         let (rows, ratio_joint) = self.judge(class, &mut looks, ms, regime, settled);
         let when = (regime, tod, early);
-        self.learn(class, &looks, &rows, ratio_joint, gain.as_ref(), when);
+        let gain = gain.as_ref().map(|gain| (&row, gain));
+        self.learn(class, &looks, &rows, ratio_joint, gain, when);
         self.accept_lasting(class, &looks, ratio_joint, ms);
 
         let damage = looks
@@ -191,7 +193,11 @@ impl DeviceDetector {
             self.first_ms = ms;
             self.last_ms = ms;
         }
-        if (ms - self.last_ms) as f64 > GAP_INTERVALS * class.interval_ms {
+        let gap_ms = (ms - self.last_ms) as f64;
+        if gap_ms > HOLD_INTERVALS * class.interval_ms {
+            self.operation.forget_present();
+        }
+        if gap_ms > GAP_INTERVALS * class.interval_ms {
             self.metrics.iter_mut().for_each(Metric::forget_present);
             self.together.forget_present();
         }
@@ -224,31 +230,50 @@ impl DeviceDetector {
                 n_axes += 1;
             }
         }
-        if n_axes > 0
-            && let Move::Merged { kept, dropped } = self.regimes.step(point)
-        {
-            for metric in &mut self.metrics {
-                metric.merge_regimes(kept, dropped);
+        if n_axes == 0 {
+            return;
+        }
+        let (place, like) = match self.regimes.step(point) {
+            Move::Known | Move::Opened { like: None, .. } => return,
+            Move::Opened {
+                place,
+                like: Some(like),
+            } => (place, like),
+            Move::Merged {
+                kept,
+                dropped,
+                like,
+            } => {
+                for metric in &mut self.metrics {
+                    metric.merge_regimes(kept, dropped);
+                }
+                self.together.forget_present();
+                (dropped, like)
             }
-            self.together.forget_present();
+        };
+        self.operation.forget_regime(place);
+        for metric in &mut self.metrics {
+            metric.open_regime(place, like, class.n_axes);
         }
     }
 
-    /// The departure of the operating point within its regime; `None` while an axis is unknown or its last
-    /// value too old.
+    /// The regressors of the operating point, and whether they may be learnt from: not while an axis is
+    /// unknown or its last value too old.
     #[allow(
         clippy::cast_precision_loss,
         reason = "milliseconds within 285,000 years are exact"
     )]
-    fn axes(
+    fn regressors(
         &mut self,
         class: &ClassDetector,
         values: &[Option<f64>],
         ms: i64,
         regime: usize,
-    ) -> Option<Axes> {
+    ) -> (Regressors, bool) {
         let mut axes = Axes::default();
-        let mut all_known = true;
+        let mut point = Axes::default();
+        let mut all_known = class.n_axes > 0;
+        let mut moved = Axes::default();
         for ((role, metric), value) in class.roles.iter().zip(&mut self.metrics).zip(values) {
             let Role::Axis(axis) = *role else { continue };
             // An axis that has never varied has no effect.
@@ -260,14 +285,28 @@ impl DeviceDetector {
                 axes[axis] = metric.axis_departure(x, regime);
                 metric.held = narrow(axes[axis]);
                 metric.held_ms = ms;
-                metric.learn_axis(x, regime, class);
+                point[axis] = axes[axis] + metric.axis_place(regime);
+                moved[axis] = metric.learn_axis(x, regime, class);
             } else {
                 axes[axis] = f64::from(metric.held);
+                point[axis] = axes[axis] + metric.axis_place(regime);
                 all_known &= metric.held_ms != i64::MIN
                     && (ms - metric.held_ms) as f64 <= HOLD_INTERVALS * class.interval_ms;
             }
         }
-        all_known.then_some(axes)
+        for (axis, &moved) in moved.iter().enumerate().filter(|(_, m)| **m != 0.0) {
+            axes[axis] -= moved;
+            self.operation.move_usual(regime, axis, moved);
+            for metric in self.metrics.iter_mut().filter(|m| m.ready()) {
+                metric.move_usual(regime, (axis, class.n_axes), moved);
+            }
+        }
+        let row = if all_known {
+            self.operation.regressors(&axes, &point, regime)
+        } else {
+            Regressors::NONE
+        };
+        (row, all_known)
     }
 
     fn look(
@@ -276,14 +315,14 @@ impl DeviceDetector {
         i: usize,
         seen: f64,
         (regime, tod): (usize, TimeOfDay),
-        axes: &Axes,
+        row: &Regressors,
     ) -> Look {
         let metric = &mut self.metrics[i];
         let x = seen.clamp(-VALUE_MAX, VALUE_MAX);
         let passed = metric.limit(&class.class.metrics[i].limits, seen);
         let stuck = metric.repetitions(x, class.n_warm);
         let departure = match class.roles[i] {
-            Role::Health(_) if metric.ready() => Some(metric.departure(x, regime, tod, axes)),
+            Role::Health(_) if metric.ready() => Some(metric.departure(x, regime, tod, row)),
             Role::Axis(_) if metric.ready() => None,
             Role::Health(_) | Role::Axis(_) => {
                 metric.seed(x, regime);
@@ -316,8 +355,8 @@ impl DeviceDetector {
             let metric = &mut self.metrics[look.metric];
             metric.held = d.z;
             metric.held_ms = ms;
-            if metric.charted(regime) {
-                look.verdict = Some(metric.judge(d.z, regime, settled, class));
+            if metric.charted(regime, class) {
+                look.verdict = Some(metric.judge(&d, regime, settled, class));
             }
         }
         let mut rows = self.residuals(class, ms);
@@ -375,11 +414,12 @@ impl DeviceDetector {
         looks: &[Look],
         rows: &Rows,
         ratio_joint: f32,
-        gain: Option<&Gain>,
+        gain: Option<(&Regressors, &Gain)>,
         (regime, tod, early): (usize, TimeOfDay, bool),
     ) {
         let trust_joint = (2.0 - 2.0 * ratio_joint).clamp(0.0, 1.0);
         let mut least = trust_joint;
+        let (mut trusted, mut n_learnt) = (0.0_f32, 0.0_f32);
         for look in looks {
             let Some(departure) = &look.departure else {
                 continue;
@@ -389,6 +429,8 @@ impl DeviceDetector {
                 trust = 0.0;
             }
             least = least.min(trust);
+            trusted += trust * departure.weight();
+            n_learnt += 1.0;
             self.metrics[look.metric].learn(
                 (look.x, departure),
                 (regime, tod),
@@ -397,6 +439,13 @@ impl DeviceDetector {
                 class,
                 early,
             );
+        }
+        // Slopes count as known only as far as the metrics have learnt from the row.
+        if let Some((row, gain)) = gain
+            && n_learnt > 0.0
+        {
+            let trust = f64::from(trusted / n_learnt);
+            self.operation.absorb(row, gain, trust);
         }
         if rows.complete {
             self.together

@@ -18,7 +18,7 @@ mod signature;
 mod together;
 
 pub use class::ClassDetector;
-pub use device::DeviceDetector;
+pub use device::{DeviceDetector, from_fleet};
 pub use episodes::{EPISODES_MAX, Episodes};
 pub use evidence::{Evidence, Scored};
 pub use settings::{DetectError, DetectSettings, EpisodeSettings};

@@ -15,7 +15,7 @@ use crate::class::{DRIFT_WEIGHT, LEVEL_WEIGHT, SPREAD_WEIGHT};
 use crate::codec::packed;
 use crate::hours::{HOURS, TimeOfDay};
 use crate::limits::{LimitState, Passed};
-use crate::operation::Gain;
+use crate::operation::{Gain, Regressors};
 use crate::together::narrow;
 
 /// Farthest departure that is learnt in full, deviations.
@@ -30,8 +30,14 @@ const SPREAD_CAUTION: f32 = 1.15;
 const CHART_SAMPLES_MIN: f32 = 16.0;
 /// Weight of the local level that stands in for the baseline until a day has been seen.
 const LOCAL_WEIGHT: f32 = 0.05;
+/// Samples that the warm-up counts for afterwards, in what the charts have seen.
+const WARM_WEIGHT: f32 = 30.0;
 /// Repetitions of a varying metric that look like a stuck sensor, at least.
 const STUCK_SAMPLES_MIN: u32 = 30;
+/// Samples of a metric, and of a regime, before it is judged where a sister's baseline is there already.
+const SISTER_SAMPLES: f32 = 24.0;
+/// A sister's level counts for at most so many samples of its own.
+const SISTER_WEIGHT_MAX: f32 = 12.0;
 /// Departures count no farther than this, deviations.
 const DEPARTURE_MAX: f64 = 1e6;
 
@@ -46,8 +52,10 @@ pub(crate) struct Metric {
     /// Deviations below this are the sensor's resolution.
     sd_min: f64,
     n: u32,
+    /// 1: began with the baseline of another device.
+    sister: u8,
     levels: Vec<Level>,
-    /// Effect of each axis of the operating point, in `unit` per unit of the axis.
+    /// Effect of the operating point, in `unit` per unit of each regressor: see [`crate::operation`].
     slopes: Vec<f32>,
     /// Offset per hour of day, in `unit`.
     hours: Vec<f32>,
@@ -80,6 +88,7 @@ packed!(Metric {
     unit,
     sd_min,
     n,
+    sister,
     levels,
     slopes,
     hours,
@@ -153,8 +162,19 @@ pub(crate) struct Departure {
     added: f64,
     /// What the baseline expects, in the metric's unit.
     pub(crate) expected: f64,
-    /// The deviation, in the metric's unit.
+    /// The deviation, in the metric's unit; wider where little was learnt.
     pub(crate) sd: f64,
+    /// So many times the regime's deviation.
+    widened: f64,
+    /// See [`Regressors`](crate::operation::Regressors).
+    leverage: f32,
+}
+
+impl Departure {
+    /// Weight of the sample in a robust fit: 1 within three deviations, less and less beyond (Huber).
+    pub(crate) fn weight(&self) -> f32 {
+        narrow(HUBER / f64::from(self.z.abs()).max(HUBER))
+    }
 }
 
 impl Metric {
@@ -165,6 +185,7 @@ impl Metric {
             unit: 0.0,
             sd_min: 0.0,
             n: 0,
+            sister: 0,
             levels: Vec::new(),
             slopes: vec![0.0; n_slopes],
             hours: Vec::new(),
@@ -223,33 +244,37 @@ impl Metric {
         (self.ready() && warm && self.run.n >= threshold).then_some(self.run.n)
     }
 
-    /// True once the level of this regime is known well enough for the charts to run.
-    pub(crate) fn charted(&self, regime: usize) -> bool {
-        self.levels
-            .get(regime)
-            .is_some_and(|l| l.n >= CHART_SAMPLES_MIN)
+    /// True once the level of this regime is known well enough for the charts to run: early while the whole metric
+    /// warms up, later only where they may speak. A regime that is new would tell them of its own poor start.
+    pub(crate) fn charted(&self, regime: usize, class: &ClassDetector) -> bool {
+        let warm = f64::from(self.n) >= f64::from(class.n_warm);
+        let known = |l: &Level| l.n >= CHART_SAMPLES_MIN;
+        self.levels.get(regime).is_some_and(known) && (!warm || self.judged(regime, class))
     }
 
     /// True while the charts may speak: warmed up, also in this regime.
     fn judged(&self, regime: usize, class: &ClassDetector) -> bool {
-        f64::from(self.n) >= f64::from(class.n_warm)
-            && self
-                .levels
-                .get(regime)
-                .is_some_and(|l| l.n >= class.n_regime)
+        let (n_warm, n_regime) = if self.sister == 1 {
+            (SISTER_SAMPLES, SISTER_SAMPLES)
+        } else {
+            (class.n_warm, class.n_regime)
+        };
+        f64::from(self.n) >= f64::from(n_warm)
+            && self.levels.get(regime).is_some_and(|l| l.n >= n_regime)
     }
 
-    /// Takes the compensated departure `z` into the charts. `settled`: a day has been seen, drift counts.
+    /// Takes the compensated departure into the charts. `settled`: a day has been seen, drift counts.
     pub(crate) fn judge(
         &mut self,
-        z: f32,
+        departure: &Departure,
         regime: usize,
         settled: bool,
         class: &ClassDetector,
     ) -> Verdict {
+        let z = departure.z;
         let limits = &class.thresholds;
         let sd = self.departures.sd();
-        let n_level = 0.75 * self.levels[regime].n;
+        let n_level = 1.0 / (1.0 / (0.75 * self.levels[regime].n) + departure.leverage);
         let local = self.local(settled);
         let counts = self.judged(regime, class);
         let y = spread_of(z - self.level_ewma - local);
@@ -320,23 +345,38 @@ impl Metric {
         (x, departure): (f64, &Departure),
         (regime, tod): (usize, TimeOfDay),
         (verdict, trust): (Option<Verdict>, f32),
-        gain: Option<&Gain>,
+        gain: Option<(&Regressors, &Gain)>,
         class: &ClassDetector,
         early: bool,
     ) {
         self.n = self.n.saturating_add(1);
+        if f64::from(self.n) == f64::from(class.n_warm) {
+            // What departed while everything was still being learnt counts little from here on.
+            self.departures.n = self.departures.n.min(WARM_WEIGHT);
+            self.spread.n = self.spread.n.min(WARM_WEIGHT);
+            self.drift_n = self.drift_n.min(WARM_WEIGHT);
+        }
         if trust > 0.0 {
             if let Some(rate) = class.hour_rate {
                 let rate = trust * if early { 1.0 / 16.0 } else { rate };
                 let effect = departure.added - self.unit * f64::from(self.hour_offset(tod));
                 self.learn_hours(x - effect, regime, tod, rate);
             }
-            if let Some(gain) = gain {
+            if let Some((row, gain)) = gain {
                 let error = f64::from(departure.z).clamp(-HUBER, HUBER) * departure.sd / self.unit;
-                gain.learn(&mut self.slopes, error, trust);
+                gain.learn(row, &mut self.slopes, error, trust);
             }
             let sd_min = self.sd_min.max(x.abs() * 1e-12);
-            self.levels[regime].learn(x - departure.added, trust, class.n_max, sd_min);
+            self.levels[regime].learn(
+                x - departure.added,
+                (
+                    departure.widened,
+                    gain.map(|(row, gain)| gain.of_constant(row)),
+                ),
+                trust,
+                class.n_max,
+                sd_min,
+            );
         }
         let z = departure.z;
         if let Some(verdict) = verdict {
@@ -390,6 +430,34 @@ impl Metric {
         self.drift_ewma = 0.0;
         self.departed_ms = i64::MIN;
         self.run.n = 0;
+    }
+
+    /// Whether another device's metric can begin with this one.
+    pub(crate) fn is_model(&self, class: &ClassDetector) -> bool {
+        let n_usual = self.levels.iter().filter(|l| l.n >= class.n_regime).count();
+        n_usual > 0 && self.departed_ms == i64::MIN && f64::from(self.n) >= f64::from(class.n_warm)
+    }
+
+    /// Begins anew on another device of the class, whose level lies `spread` deviations from this one's or so;
+    /// `None`: the level stays.
+    pub(crate) fn begin_as_sister(&mut self, spread: Option<f64>) {
+        if let Some(spread) = spread {
+            // A level known to within `spread` deviations is worth the samples that would tell as much.
+            let n = narrow(1.0 / (spread * spread).max(1e-6)).clamp(1.0, SISTER_WEIGHT_MAX);
+            for level in self.levels.iter_mut().filter(|l| l.n >= 1.0) {
+                level.n = level.n.min(n);
+                level.anchor = level.mean;
+            }
+        }
+        self.n = 0;
+        self.sister = 1;
+        self.limit = LimitState::default();
+        self.forget_present();
+        self.drift_ewma = 0.0;
+        self.departed_ms = i64::MIN;
+        self.run.n = 0;
+        self.held = 0.0;
+        self.held_ms = i64::MIN;
     }
 
     /// Size in memory, heap included, bytes.

@@ -2,6 +2,8 @@
 //!
 //! At most [`REGIMES_MAX`] centres. A point far from all of them opens a new regime; when there is no
 //! room, the two nearest centres are merged first, so that the grid widens with the range that is used.
+//! "Far" is measured by how each axis moves: a load that jumps between idle and full has regimes, a
+//! temperature that creeps through the day has none, its slope says enough.
 
 use crate::codec::packed;
 
@@ -9,10 +11,18 @@ use crate::codec::packed;
 pub(crate) const REGIMES_MAX: usize = 4;
 /// Most operating-point metrics that tell regimes apart; further ones are only compensated linearly.
 pub(crate) const AXES_MAX: usize = 4;
-/// A point this far from every centre, in deviations of the first regime, is another regime.
+/// A point this far from every centre, in usual steps of the axis, may be another regime ...
 const NEW_REGIME_DISTANCE: f32 = 6.0;
+/// ... if that is also this many deviations of all that the axis has done.
+const NEW_REGIME_DEVIATIONS: f32 = 0.6;
+/// An axis whose largest steps are this many of its deviations jumps; smaller ones count in proportion.
+const JUMP_DEVIATIONS: f32 = 1.5;
 /// Centres follow their points until they have seen so many.
 const SETTLED_SAMPLES: f32 = 200.0;
+/// Deviation and largest step of an axis average over about so many samples.
+const SPAN_SAMPLES: f32 = 2_000.0;
+/// A single sample counts no farther for them, deviations.
+const SPAN_PULL: f32 = 4.0;
 
 /// A cluster of operating points.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,28 +32,107 @@ struct Centre {
 }
 packed!(Centre { at, n });
 
+/// How one axis moves.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Span {
+    last: f32,
+    mean: f32,
+    var: f32,
+    /// Largest recent step; fades.
+    step: f32,
+    /// Usual step: what neighbouring points differ by while the machine does not move.
+    usual: f32,
+    n: f32,
+}
+packed!(Span {
+    last,
+    mean,
+    var,
+    step,
+    usual,
+    n
+});
+
+impl Span {
+    fn learn(&mut self, x: f32) {
+        if self.n < 1.0 {
+            // The unit is the deviation of the first samples.
+            *self = Self {
+                last: x,
+                mean: x,
+                var: 1.0,
+                step: 0.0,
+                usual: 0.5,
+                n: 1.0,
+            };
+            return;
+        }
+        self.n = (self.n + 1.0).min(SPAN_SAMPLES);
+        let rate = 1.0 / self.n;
+        let reach = SPAN_PULL * self.sd();
+        let e = (x - self.mean).clamp(-reach, reach);
+        self.mean += rate * e;
+        self.var += rate * (e * e - self.var);
+        let step = (x - self.last).abs().min(reach);
+        self.step = (self.step * (1.0 - 1.0 / SPAN_SAMPLES)).max(step);
+        // Towards the median: a jump counts as much as any other large step.
+        let way = if step > self.usual { 1.0 } else { -1.0 };
+        self.usual *= 1.0 + way * (2.0 * rate).min(0.1);
+        self.last = x;
+    }
+
+    fn sd(&self) -> f32 {
+        self.var.max(1e-6).sqrt()
+    }
+
+    /// The distance on this axis that makes another regime.
+    fn far(&self) -> f32 {
+        let sd = self.sd();
+        let jumps = (self.step / (JUMP_DEVIATIONS * sd)).clamp(0.05, 1.0);
+        (NEW_REGIME_DISTANCE * self.usual).max(NEW_REGIME_DEVIATIONS * sd) / jumps
+    }
+}
+
+/// Points far from every centre that are remembered: one that comes again makes a regime, a ramp passed once
+/// does not.
+const STRAYS: usize = 3;
+
 /// The regimes of one device.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Regimes {
     centres: Vec<Centre>,
+    spans: [Span; AXES_MAX],
+    /// The newest points far from every centre, newest last.
+    strays: Vec<Stray>,
     current: u8,
 }
-packed!(Regimes { centres, current });
+packed!(Regimes {
+    centres,
+    spans,
+    strays,
+    current
+});
+
+/// A point far from every centre.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Stray {
+    at: [f32; AXES_MAX],
+}
+packed!(Stray { at });
 
 /// What the newest operating point did to the regimes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Move {
-    /// It belongs to this regime.
-    To(usize),
-    /// It opened regime `new`, for which `dropped` was merged into `kept` and its place taken.
-    Merged { kept: usize, dropped: usize },
-}
-
-fn distance(a: &[f32; AXES_MAX], b: &[f32; AXES_MAX]) -> f32 {
-    a.iter()
-        .zip(b)
-        .map(|(x, y)| (x - y).abs())
-        .fold(0.0, f32::max)
+    /// It belongs to a known one.
+    Known,
+    /// It opened regime `place`; the nearest other one, if there is any, is `like`.
+    Opened { place: usize, like: Option<usize> },
+    /// It opened regime `dropped`, after that one was merged into `kept`; the nearest other one is `like`.
+    Merged {
+        kept: usize,
+        dropped: usize,
+        like: usize,
+    },
 }
 
 impl Regimes {
@@ -54,39 +143,60 @@ impl Regimes {
 
     /// True when a state read back has the shape that the code relies on.
     pub(crate) fn sound(&self) -> bool {
-        self.centres.len() <= REGIMES_MAX && self.current() < REGIMES_MAX
+        self.centres.len() <= REGIMES_MAX
+            && self.strays.len() <= STRAYS
+            && self.current() < REGIMES_MAX
+    }
+
+    /// The regimes that have been seen often.
+    pub(crate) fn settled(&self) -> impl Iterator<Item = usize> + '_ {
+        let often = |c: &Centre| c.n >= SETTLED_SAMPLES / 4.0;
+        (0..self.centres.len()).filter(move |&i| often(&self.centres[i]))
+    }
+
+    /// The regime that a point is nearest to, without going there.
+    pub(crate) fn nearest_to(&self, point: &[f32; AXES_MAX]) -> usize {
+        self.nearest(point).map_or(0, |(i, _)| i)
     }
 
     /// Size on the heap, bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.centres.capacity() * size_of::<Centre>()
+        self.centres.capacity() * size_of::<Centre>() + self.strays.capacity() * size_of::<Stray>()
     }
 
-    /// Takes an operating point, axes in standard units.
+    /// Takes an operating point, axes in standard units; axes that are not in use are 0.
     pub(crate) fn step(&mut self, point: [f32; AXES_MAX]) -> Move {
-        let nearest = self
-            .centres
-            .iter()
-            .enumerate()
-            .map(|(i, c)| (i, distance(&c.at, &point)))
-            .min_by(|a, b| a.1.total_cmp(&b.1));
+        for (span, x) in self.spans.iter_mut().zip(point) {
+            span.learn(x);
+        }
+        let nearest = self.nearest(&point);
         let (outcome, place) = match nearest {
-            Some((i, d)) if d <= NEW_REGIME_DISTANCE => (Move::To(i), i),
+            Some((i, d)) if d <= 1.0 => (Move::Known, i),
+            Some((i, _)) if !self.strays_again(point) => (Move::Known, i),
             _ if self.centres.len() < REGIMES_MAX => {
                 self.centres.push(Centre { at: point, n: 0.0 });
-                let i = self.centres.len() - 1;
-                (Move::To(i), i)
+                let place = self.centres.len() - 1;
+                let like = nearest.map(|(i, _)| i);
+                (Move::Opened { place, like }, place)
             }
             Some((i, d)) => match self.closest_pair() {
                 Some((kept, dropped, gap)) if d > gap => {
                     self.merge(kept, dropped, point);
-                    (Move::Merged { kept, dropped }, dropped)
+                    let like = if i == dropped { kept } else { i };
+                    let merged = Move::Merged {
+                        kept,
+                        dropped,
+                        like,
+                    };
+                    (merged, dropped)
                 }
-                _ => (Move::To(i), i),
+                _ => (Move::Known, i),
             },
-            None => (Move::To(0), 0),
+            None => (Move::Known, 0),
         };
-        if let Some(centre) = self.centres.get_mut(place) {
+        // A stray is not what a regime usually is.
+        let strays = outcome == Move::Known && nearest.is_some_and(|(_, d)| d > 1.0);
+        if let Some(centre) = self.centres.get_mut(place).filter(|_| !strays) {
             centre.n = (centre.n + 1.0).min(SETTLED_SAMPLES);
             for (c, p) in centre.at.iter_mut().zip(point) {
                 *c += (p - *c) / centre.n;
@@ -96,11 +206,45 @@ impl Regimes {
         outcome
     }
 
+    /// Largest distance over the axes, each in what is far on it: above 1 is another regime.
+    fn distance(&self, a: &[f32; AXES_MAX], b: &[f32; AXES_MAX]) -> f32 {
+        a.iter()
+            .zip(b)
+            .zip(&self.spans)
+            .map(|((x, y), span)| (x - y).abs() / span.far())
+            .fold(0.0, f32::max)
+    }
+
+    /// Remembers a point far from every centre; true if one near it had strayed before.
+    fn strays_again(&mut self, point: [f32; AXES_MAX]) -> bool {
+        let again = self
+            .strays
+            .iter()
+            .any(|s| self.distance(&s.at, &point) <= 1.0);
+        if again {
+            self.strays.clear();
+        } else {
+            if self.strays.len() == STRAYS {
+                self.strays.remove(0);
+            }
+            self.strays.push(Stray { at: point });
+        }
+        again
+    }
+
+    fn nearest(&self, point: &[f32; AXES_MAX]) -> Option<(usize, f32)> {
+        self.centres
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (i, self.distance(&c.at, point)))
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
     fn closest_pair(&self) -> Option<(usize, usize, f32)> {
         let mut best: Option<(usize, usize, f32)> = None;
         for (j, b) in self.centres.iter().enumerate() {
             for (i, a) in self.centres.iter().enumerate().take(j) {
-                let d = distance(&a.at, &b.at);
+                let d = self.distance(&a.at, &b.at);
                 if best.is_none_or(|(_, _, least)| d < least) {
                     let (kept, dropped) = if a.n >= b.n { (i, j) } else { (j, i) };
                     best = Some((kept, dropped, d));
@@ -140,7 +284,28 @@ mod tests {
                 seen.push(regimes.current());
             }
         }
-        assert!(seen.chunks(3).all(|c| c == [0, 1, 2]));
+        assert!(seen.chunks(3).skip(2).all(|c| c == [0, 1, 2]), "{seen:?}");
+    }
+
+    #[test]
+    fn what_creeps_is_one_regime_and_what_jumps_is_several() {
+        let mut regimes = Regimes::default();
+        for i in 0..4_000_u16 {
+            let creeps = 6.0 * (f32::from(i) / 144.0 * std::f32::consts::TAU).sin();
+            let jumps = [0.0, 50.0, 90.0][usize::from(i / 12 % 3)];
+            regimes.step([jumps, creeps, 0.0, 0.0]);
+        }
+        let mut seen = Vec::new();
+        for creeps in [-6.0, 0.0, 6.0] {
+            for jumps in [0.0, 50.0, 90.0] {
+                seen.push(regimes.nearest_to(&[jumps, creeps, 0.0, 0.0]));
+            }
+        }
+        assert!(
+            seen[..3] == seen[3..6] && seen[..3] == seen[6..],
+            "{seen:?}"
+        );
+        assert!(seen[0] != seen[1] && seen[1] != seen[2], "{seen:?}");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use crate::limits::Passed;
 use crate::metric::Kind;
 
 /// Departures below this share of their threshold neither speak for nor against a mode.
-const RATIO_MIN: f64 = 0.6;
+const RATIO_MIN: f64 = 0.4;
 /// Beyond this a departure counts no more: one metric must not drown the others.
-const RATIO_MAX: f64 = 3.0;
+const RATIO_MAX: f64 = 10.0;
 /// Least share of what departs that a mode must explain.
 const EXPLAINED_MIN: f64 = 0.5;
 /// Least share of its signature that must be seen.
@@ -104,8 +104,10 @@ impl Departed {
     }
 }
 
-/// How well `mode` explains `departed`: share explained times share of the signature seen; `None` where
-/// either is too small.
+/// How well `mode` explains `departed`: the cosine of the angle between the departures and the signature's
+/// weights (fault isolation by joint angle: Yoon and MacGregor 2001). A sign that is missing, a departure that
+/// the signature has not, and one against its direction all widen the angle; how far the fault has come
+/// does not. `None` where too little of what departs is explained, or of the signature seen.
 fn fit(mode: &FailureMode, departed: &[Departed]) -> Option<f64> {
     let all: f64 = departed.iter().map(Departed::mass).sum();
     let weights: f64 = mode.signature.iter().map(|s| s.weight).sum();
@@ -118,20 +120,19 @@ fn fit(mode: &FailureMode, departed: &[Departed]) -> Option<f64> {
         .map(Departed::mass)
         .sum::<f64>()
         / all;
-    let seen: f64 = mode
-        .signature
-        .iter()
-        .map(|s| {
-            let most = departed
-                .iter()
-                .filter(|d| d.metric == s.metric && d.fits(s.direction))
-                .map(|d| d.ratio.min(1.0))
-                .fold(0.0, f64::max);
-            s.weight * most
-        })
-        .sum::<f64>()
-        / weights;
-    (explained >= EXPLAINED_MIN && seen >= SEEN_MIN).then_some(explained * seen)
+    let (mut seen, mut along, mut squares) = (0.0, 0.0, 0.0);
+    for sign in &mode.signature {
+        let most = departed
+            .iter()
+            .filter(|d| d.metric == sign.metric && d.fits(sign.direction))
+            .map(|d| d.ratio.min(RATIO_MAX))
+            .fold(0.0, f64::max);
+        seen += sign.weight * most.min(1.0);
+        along += sign.weight * most;
+        squares += sign.weight * sign.weight;
+    }
+    let cosine = along / (squares * all).sqrt();
+    (explained >= EXPLAINED_MIN && seen / weights >= SEEN_MIN).then_some(cosine)
 }
 
 /// The mode that explains `departed` best; the catalogue's order breaks ties.
@@ -237,7 +238,18 @@ pub(crate) fn of_limits(
     out: &mut Vec<Evidence>,
 ) {
     let mut by_mode: Vec<(&ModeName, Vec<Departed>)> = Vec::new();
-    let mut picture = limits.to_vec();
+    // A metric beyond its limit is also as far from its baseline as it is.
+    let mut picture: Vec<Departed> = limits
+        .iter()
+        .map(|l| {
+            let same = |a: &&Departed| a.metric == l.metric && a.up == l.up;
+            let departed = anomalies.iter().find(same).map_or(0.0, |a| a.ratio);
+            Departed {
+                ratio: l.ratio.max(departed),
+                ..*l
+            }
+        })
+        .collect();
     picture.extend(
         anomalies
             .iter()

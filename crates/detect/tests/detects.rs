@@ -2,7 +2,9 @@
 
 mod world;
 
-use forecare_detect::{ClassDetector, DetectSettings, EpisodeSettings, Episodes, Evidence, Scored};
+use forecare_detect::{
+    ClassDetector, DetectSettings, EpisodeSettings, Episodes, Evidence, Scored, from_fleet,
+};
 use forecare_domain::{AlarmChange, AlarmSource, DeviceId, ModeName, Severity};
 use world::{
     AMBIENT, CURRENT, FLOW, LOAD, Noise, OIL, PRESSURE, Run, Source, TEMPERATURE, VIBRATION, class,
@@ -424,4 +426,42 @@ fn a_constant_metric_is_left_alone_and_joins_once_it_varies() {
     }
     let (_, e) = until_evidence(&mut run, &mut source, 60, |row, _| row[OIL] -= 2.0);
     assert_eq!(e.mode.as_str(), "oil-leak");
+}
+
+#[test]
+fn a_new_device_of_a_known_fleet_is_judged_within_the_hour() {
+    let class = detector(&class());
+    let mut runs: Vec<Run> = Vec::new();
+    let load_at = |i: usize| [40.0, 60.0, 95.0][i / 90 % 3];
+    for seed in 0..5 {
+        let mut run = Run::new(class.clone());
+        let mut source = Source::new(300 + seed, Noise::White);
+        for i in 0..4_400 {
+            run.feed(&source.row_at(load_at(i), 20.0));
+        }
+        runs.push(run);
+    }
+    let fleet = || runs.iter().map(|r| &r.device);
+    let at = runs[0].ts();
+    let too_early = runs[0].ts().plus_hours(-24.0);
+    assert!(from_fleet(&class, too_early, fleet()).is_none());
+    assert!(from_fleet(&class, at, fleet().take(3)).is_none());
+    let mut new = Run::new(class.clone());
+    new.device = from_fleet(&class, at, fleet()).unwrap();
+    new.minute = runs[0].minute;
+    let mut source = Source::new(400, Noise::White);
+    for i in 0..60 {
+        let scored = new.feed(&source.row_at(load_at(i), 20.0));
+        assert!(scored.evidence.is_empty(), "{i} {:?}", scored.evidence);
+    }
+    let mut found = None;
+    for i in 60..90 {
+        let mut row = source.row_at(load_at(i), 20.0);
+        row[OIL] -= 1.5;
+        if let Some(e) = new.feed(&row).evidence.into_iter().next() {
+            found = Some(e);
+            break;
+        }
+    }
+    assert_eq!(found.unwrap().mode.as_str(), "oil-leak");
 }

@@ -5,7 +5,7 @@ use crate::ClassDetector;
 use crate::chart::Moments;
 use crate::codec::packed;
 use crate::hours::{HOURS, TimeOfDay};
-use crate::operation::{self, Axes};
+use crate::operation::{self, Regressors};
 use crate::together::narrow;
 
 /// Values that set the first level and deviation: median and trimmed deviation of so many.
@@ -14,6 +14,10 @@ pub(super) const SEED_SAMPLES: usize = 24;
 const SEED_CHANGES_MIN: usize = 4;
 /// Samples behind a level after another was merged into it, at most.
 const MERGED_SAMPLES: f32 = 100.0;
+/// A level whose own rate is so many times what the fit asks for has begun anew.
+const ANEW: f64 = 8.0;
+/// Leverage counts so many times: neighbouring samples are no independent witnesses of the slopes.
+const LEVERAGE_CAUTION: f64 = 4.0;
 
 /// Level and deviation within a regime.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,7 +45,16 @@ impl Level {
         }
     }
 
-    pub(super) fn learn(&mut self, x: f64, weight: f32, n_max: f32, sd_min: f64) {
+    /// Learns `x`; `widened`: by how much its deviation is larger than the usual one, at least 1; `gain`: how far
+    /// the fit of the operating point's effect wants the level to move, as a share of the error.
+    pub(super) fn learn(
+        &mut self,
+        x: f64,
+        (widened, gain): (f64, Option<f64>),
+        weight: f32,
+        n_max: f32,
+        sd_min: f64,
+    ) {
         if self.n < 1.0 {
             self.mean = x;
             self.anchor = x;
@@ -51,11 +64,18 @@ impl Level {
         self.n = (self.n + weight).min(n_max);
         // Twice the weight of a plain mean: a poor start is forgotten with the square of n.
         let rate = f64::from((weight * 2.0 / (self.n + 2.0)).min(1.0));
-        let e = (x - self.mean).clamp(-HUBER * self.sd, HUBER * self.sd);
-        self.mean += rate * e;
+        let reach = HUBER * self.sd * widened;
+        let e = (x - self.mean).clamp(-reach, reach);
+        // Level and slopes are one fit; but a level that begins anew is not held back by slopes known long since.
+        let slowest = f64::from(weight * 2.0 / (n_max + 2.0));
+        self.mean += e * match gain {
+            Some(gain) if rate < ANEW * gain => (f64::from(weight) * gain).max(slowest),
+            Some(_) | None => rate,
+        };
         if self.n < CHART_SAMPLES_MIN {
             self.anchor = self.mean;
         }
+        let e = e / widened;
         let var = self.sd * self.sd;
         self.sd = (var + rate * (e * e - var)).max(0.0).sqrt().max(sd_min);
     }
@@ -116,6 +136,11 @@ impl Metric {
         }
     }
 
+    /// A new regime begins with the slopes of another one.
+    pub(crate) fn open_regime(&mut self, place: usize, like: usize, n_axes: usize) {
+        operation::copy_regime(&mut self.slopes, n_axes, like, place);
+    }
+
     /// Regime `dropped` became part of `kept`; its place is for a new one.
     pub(crate) fn merge_regimes(&mut self, kept: usize, dropped: usize) {
         if self.ready() {
@@ -135,22 +160,52 @@ impl Metric {
         x: f64,
         regime: usize,
         tod: TimeOfDay,
-        axes: &Axes,
+        row: &Regressors,
     ) -> Departure {
         self.extend_levels(regime);
         let added =
-            self.unit * (f64::from(self.hour_offset(tod)) + operation::effect(&self.slopes, axes));
+            self.unit * (f64::from(self.hour_offset(tod)) + operation::effect(&self.slopes, row));
         let level = &mut self.levels[regime];
         if level.n < 1.0 {
-            level.learn(x - added, 1.0, 1.0, self.sd_min);
+            level.learn(x - added, (1.0, None), 1.0, 1.0, self.sd_min);
         }
         let expected = level.mean + added;
+        let widened = (1.0 + LEVERAGE_CAUTION * row.leverage).sqrt();
+        let sd = level.sd * widened;
         Departure {
-            z: standard((x - expected) / level.sd),
+            z: standard((x - expected) / sd),
             added,
             expected,
-            sd: level.sd,
+            sd,
+            widened,
+            leverage: narrow(row.leverage),
         }
+    }
+
+    /// The usual value in a regime.
+    pub(crate) fn usual(&self, regime: usize) -> Option<f64> {
+        let level = self.levels.get(regime)?;
+        (level.n >= CHART_SAMPLES_MIN).then_some(level.mean)
+    }
+
+    /// How far `x` lies from what is expected, in deviations, apart from the hour; nothing is learnt.
+    pub(crate) fn from_expected(&self, x: f64, regime: usize, row: &Regressors) -> Option<f64> {
+        let level = self.levels.get(regime).filter(|l| l.n >= 1.0)?;
+        let added = self.unit * operation::effect(&self.slopes, row);
+        Some((x - level.mean - added) / level.sd)
+    }
+
+    /// Departure of an operating-point value from its regime's usual one, in its unit; nothing is learnt.
+    pub(crate) fn axis_from(&self, x: f64, regime: usize) -> Option<f64> {
+        let level = self.levels.get(regime).filter(|l| l.n >= 1.0)?;
+        Some(operation::axis((x - level.mean) / self.unit))
+    }
+
+    /// Where the usual value of an operating-point metric in a regime lies, in its unit from the origin.
+    pub(crate) fn axis_place(&self, regime: usize) -> f64 {
+        self.levels.get(regime).map_or(0.0, |level| {
+            operation::axis((level.mean - self.origin) / self.unit)
+        })
     }
 
     /// Departure of an operating-point metric from its regime's usual value, in its unit.
@@ -158,17 +213,29 @@ impl Metric {
         self.extend_levels(regime);
         let level = &mut self.levels[regime];
         if level.n < 1.0 {
-            level.learn(x, 1.0, 1.0, self.sd_min);
+            level.learn(x, (1.0, None), 1.0, 1.0, self.sd_min);
         }
         operation::axis((x - level.mean) / self.unit)
     }
 
     /// Learns the usual value of an operating-point metric; then it stays, for the slopes count from it.
-    pub(crate) fn learn_axis(&mut self, x: f64, regime: usize, class: &ClassDetector) {
+    /// How far it moved, in units.
+    pub(crate) fn learn_axis(&mut self, x: f64, regime: usize, class: &ClassDetector) -> f64 {
         self.n = self.n.saturating_add(1);
         let level = &mut self.levels[regime];
+        let before = level.mean;
         if level.n < class.n_regime {
-            level.learn(x, 1.0, class.n_max, self.sd_min);
+            level.learn(x, (1.0, None), 1.0, class.n_max, self.sd_min);
+        }
+        (level.mean - before) / self.unit
+    }
+
+    /// The usual point of a regime has moved by `moved` units of `axis`: the level there is another one.
+    pub(crate) fn move_usual(&mut self, regime: usize, (axis, n_axes): (usize, usize), moved: f64) {
+        let added = self.unit * moved * operation::slope(&self.slopes, n_axes, regime, axis);
+        if let Some(level) = self.levels.get_mut(regime) {
+            level.mean += added;
+            level.anchor += added;
         }
     }
 

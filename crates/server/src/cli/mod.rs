@@ -6,6 +6,7 @@ mod dead_letters;
 mod demo;
 mod device;
 mod doctor;
+mod evaluate;
 mod export;
 mod import;
 mod instance;
@@ -54,6 +55,9 @@ enum Command {
     /// Compare the tickets with the recorded truth.
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// Run the detectors and the prognosis on a public benchmark.
+    #[command(subcommand)]
+    Evaluate(evaluate::EvaluateCommand),
     /// Show the messages that were refused, and why.
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Check configuration, broker, store, disk, models and the running service; each failure names its fix.
@@ -122,6 +126,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Train(command) => train::run(command),
         Command::Replay(command) => runtime.block_on(replay::run(command)),
         Command::Report(command) => runtime.block_on(report::run(command)),
+        Command::Evaluate(command) => evaluate::run(command),
         Command::DeadLetters(args) => runtime.block_on(dead_letters::run(args)),
         Command::Doctor(args) => return runtime.block_on(doctor::run(args)),
         Command::Export(args) => runtime.block_on(export::run(args)),

@@ -1,0 +1,47 @@
+//! `forecare evaluate`: the product's own detectors and prognosis on public benchmarks, by their own rules.
+
+mod azure_pdm;
+mod cmapss;
+mod femto;
+mod nab;
+mod skab;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvaluateCommand {
+    /// Numenta Anomaly Benchmark: streams of one metric, score by its profiles.
+    Nab(EvaluateArgs),
+    /// Skoltech Anomaly Benchmark: a water loop with injected faults, F1 and alarm rates.
+    Skab(EvaluateArgs),
+    /// NASA C-MAPSS: remaining useful life of turbofan engines.
+    Cmapss(EvaluateArgs),
+    /// FEMTO-ST PRONOSTIA: remaining useful life of bearings.
+    Femto(EvaluateArgs),
+    /// Microsoft Azure predictive maintenance: failure probabilities and tickets.
+    AzurePdm(EvaluateArgs),
+}
+
+/// Where the benchmark lies, and where its results go.
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    /// Directory of the data set; any subset of its files will do.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Directory for the predictions in the benchmark's own format, and the scores.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(command: EvaluateCommand) -> Result<()> {
+    match command {
+        EvaluateCommand::Nab(args) => nab::run(&args),
+        EvaluateCommand::Skab(args) => skab::run(&args),
+        EvaluateCommand::Cmapss(args) => cmapss::run(&args),
+        EvaluateCommand::Femto(args) => femto::run(&args),
+        EvaluateCommand::AzurePdm(args) => azure_pdm::run(&args),
+    }
+}
