@@ -1,4 +1,5 @@
 //! Waveforms beside values: what is read, and what is refused for which reason.
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 
 mod harness;
 
