@@ -138,7 +138,7 @@ fn payload(i: usize) -> String {
         let rounded: Vec<f64> = samples.iter().map(|x| (x * 1e4).round() / 1e4).collect();
         json!({ "rate_hz": RATE_HZ, "unit": "g", "samples": rounded })
     } else {
-        const M_S2_PER_COUNT: f64 = 0.001;
+        const M_S2_PER_COUNT: f64 = 0.002;
         let counts = samples.iter().flat_map(|x| {
             let count = (x * 9.806_65 / M_S2_PER_COUNT).round();
             (count as i16).to_le_bytes()
@@ -241,11 +241,14 @@ fn assert_foreseen(service: Service, home: &Path, n_readings: usize) {
     assert_eq!(outer.len(), 1, "{alarms:#?}");
     assert_eq!(alarms.len(), 1, "no other mode is blamed: {alarms:#?}");
     let reasons = outer[0]["contributions"].as_array().unwrap();
-    assert_eq!(reasons[0]["metric"], "outer_race", "{reasons:#?}");
-    let tickets = service.get("api/v1/tickets?limit=100");
-    for ticket in tickets["items"].as_array().unwrap() {
-        assert_eq!(ticket["mode"], "outer-race", "{ticket:#}");
-    }
+    assert_eq!(reasons[0]["name"], "outer_race", "{reasons:#?}");
+    let tickets = || service.get("api/v1/tickets?limit=100")["items"].clone();
+    wait_for("the ticket", || {
+        tickets().as_array().is_some_and(|t| !t.is_empty())
+    });
+    let tickets = tickets();
+    assert_eq!(tickets.as_array().unwrap().len(), 1, "{tickets:#}");
+    assert_eq!(tickets[0]["mode"], "outer-race", "{tickets:#}");
     assert!(service.stop());
 
     let (ok, out, err) = run(forecare()
