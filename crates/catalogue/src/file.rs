@@ -9,6 +9,7 @@ use crate::model::{
     AssetClass, Catalogue, Depot, Direction, FailureMode, Limits, MetricSpec, PartNeed, PartSpec,
     Signature, StockLevel, Technician, UNKNOWN_MODE,
 };
+use crate::waveform_file::{WaveformFile, waveforms};
 
 /// What is wrong with a catalogue, and where.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -51,6 +52,8 @@ struct ClassFile {
     sample_interval_s: f64,
     #[serde(default)]
     metric: Vec<MetricFile>,
+    #[serde(default)]
+    waveform: Vec<WaveformFile>,
     #[serde(default)]
     mode: Vec<ModeFile>,
     unknown: Option<UnknownFile>,
@@ -182,16 +185,16 @@ struct TechnicianFile {
 /// Most metrics of a class: rows are a column per metric.
 const METRICS_MAX: usize = 256;
 
-struct Findings(Vec<String>);
+pub(crate) struct Findings(Vec<String>);
 
 impl Findings {
-    fn require(&mut self, ok: bool, finding: impl FnOnce() -> String) {
+    pub(crate) fn require(&mut self, ok: bool, finding: impl FnOnce() -> String) {
         if !ok {
             self.0.push(finding());
         }
     }
 
-    fn unique<'a>(&mut self, what: &str, names: impl Iterator<Item = &'a str>) {
+    pub(crate) fn unique<'a>(&mut self, what: &str, names: impl Iterator<Item = &'a str>) {
         let mut seen = BTreeSet::new();
         for name in names {
             self.require(seen.insert(name), || {
@@ -201,11 +204,11 @@ impl Findings {
     }
 }
 
-fn positive(value: f64) -> bool {
+pub(crate) fn positive(value: f64) -> bool {
     value.is_finite() && value > 0.0
 }
 
-fn not_negative(value: f64) -> bool {
+pub(crate) fn not_negative(value: f64) -> bool {
     value.is_finite() && value >= 0.0
 }
 
@@ -342,6 +345,7 @@ fn class(file: ClassFile, parts: &[PartSpec], f: &mut Findings) -> AssetClass {
         file.mode.iter().map(|m| m.name.as_str()),
     );
     let metrics: Vec<MetricSpec> = file.metric.into_iter().map(|m| metric(m, &at, f)).collect();
+    let waveforms = waveforms(file.waveform, &at, &metrics, f);
     let modes: Vec<FailureMode> = file
         .mode
         .into_iter()
@@ -362,6 +366,7 @@ fn class(file: ClassFile, parts: &[PartSpec], f: &mut Findings) -> AssetClass {
         horizon_hours: file.horizon_hours,
         sample_interval_s: file.sample_interval_s,
         metrics,
+        waveforms,
         modes,
         unknown_mode,
     }

@@ -2,9 +2,14 @@
 
 mod file;
 mod model;
+mod waveform;
+mod waveform_file;
 
 pub use file::CatalogueError;
 pub use model::{
     AssetClass, Catalogue, Depot, Direction, FailureMode, Limits, MetricSpec, PartNeed, PartSpec,
     Signature, StockLevel, Technician, UNKNOWN_MODE,
+};
+pub use waveform::{
+    Band, Bearing, BearingFault, FeatureKind, ShaftSpeed, ToVelocity, WaveformFeature, WaveformSpec,
 };

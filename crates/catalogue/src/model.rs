@@ -2,6 +2,8 @@
 
 use forecare_domain::{ClassName, ComponentName, DepotName, MetricName, ModeName, PartNumber};
 
+use crate::waveform::WaveformSpec;
+
 /// Name of the failure mode that collects evidence no signature explains.
 pub const UNKNOWN_MODE: &str = "unknown";
 
@@ -36,6 +38,8 @@ pub struct AssetClass {
     pub sample_interval_s: f64,
     /// Metrics in the order of the store's columns. New ones go to the end.
     pub metrics: Vec<MetricSpec>,
+    /// Waveforms, of which only features are kept, as metrics; most classes have none.
+    pub waveforms: Vec<WaveformSpec>,
     /// Failure modes; never contains [`UNKNOWN_MODE`], see [`AssetClass::unknown_mode`].
     pub modes: Vec<FailureMode>,
     /// What happens when evidence fits no signature.
@@ -210,6 +214,12 @@ impl AssetClass {
     #[must_use]
     pub fn metric_index(&self, name: &str) -> Option<usize> {
         self.metrics.iter().position(|m| m.name.as_str() == name)
+    }
+
+    /// The waveform of that name.
+    #[must_use]
+    pub fn waveform(&self, name: &str) -> Option<&WaveformSpec> {
+        self.waveforms.iter().find(|w| w.name.as_str() == name)
     }
 
     /// Modes that replacing `component` cures.

@@ -89,6 +89,8 @@ pub enum RejectReason {
     NotFinite,
     /// A value that is neither number nor boolean.
     NotANumber,
+    /// A waveform without a usable rate, encoding, unit or length, or one from which a metric could not be computed.
+    InvalidWaveform,
     /// A timestamp that cannot be read.
     InvalidTimestamp,
     /// A timestamp earlier than the configured minimum: the device's clock is not set.
@@ -103,7 +105,7 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, for counters that must exist before the first rejection.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::UnknownTopic,
         Self::InvalidName,
         Self::UnknownDevice,
@@ -118,6 +120,7 @@ impl RejectReason {
         Self::TooMany,
         Self::NotFinite,
         Self::NotANumber,
+        Self::InvalidWaveform,
         Self::InvalidTimestamp,
         Self::TimestampTooOld,
         Self::TimestampInFuture,
@@ -143,6 +146,7 @@ impl RejectReason {
             Self::TooMany => "too_many",
             Self::NotFinite => "not_finite",
             Self::NotANumber => "not_a_number",
+            Self::InvalidWaveform => "invalid_waveform",
             Self::InvalidTimestamp => "invalid_timestamp",
             Self::TimestampTooOld => "timestamp_too_old",
             Self::TimestampInFuture => "timestamp_in_future",

@@ -31,7 +31,7 @@ pub(crate) fn event(
         event: None,
         findings: Findings::default(),
     };
-    json::read(text, limits.metrics_max, &mut reader)?;
+    json::read(text, limits, &mut reader)?;
     Ok((reader.event, reader.findings))
 }
 

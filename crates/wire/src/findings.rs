@@ -146,6 +146,10 @@ fn advice(reason: RejectReason) -> &'static str {
         RejectReason::TimestampTooOld | RejectReason::TimestampInFuture => {
             ": set the clock of the device, or leave `ts` out to have it stamped on arrival"
         }
+        RejectReason::InvalidWaveform => {
+            ": send `rate_hz` and `samples`, as numbers or as base64 with `encoding` f32 or i16, as \
+             docs/waveforms.md says"
+        }
         RejectReason::UnknownTopic
         | RejectReason::UnknownDevice
         | RejectReason::TooManySeries

@@ -1,5 +1,6 @@
 //! JSON read flat: one object, or an array of objects, whose values are scalars, except that the key
-//! `values` may hold one more object. Keys and texts are borrowed from the payload.
+//! `values` may hold one more object, and `waveforms` an object of waveforms. Keys and texts are borrowed from the
+//! payload.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,11 +8,13 @@ use std::fmt;
 use forecare_domain::RejectReason;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::Limits;
 use crate::findings::Finding;
 use crate::shown::shown;
+use crate::waveform_json::{Fields, WaveformsSeed};
 
-/// Keys an object may have beside its metrics: `ts`, `seq`, `device` and `values`.
-const RESERVED_MAX: usize = 4;
+/// Keys an object may have beside its metrics: `ts`, `seq`, `device`, `values` and `waveforms`.
+const RESERVED_MAX: usize = 5;
 /// Room made at first for the entries of an object: most have no more.
 const N_USUAL: usize = 12;
 
@@ -73,12 +76,16 @@ pub(crate) type Entry<'a> = (Cow<'a, str>, Value<'a>);
 /// One object. Keys may repeat: see [`no_duplicates`].
 #[derive(Debug, Default)]
 pub(crate) struct Object<'a> {
-    /// All entries; `values` among them, as [`Value::Object`] where it holds one.
+    /// All entries; `values` and `waveforms` among them, as [`Value::Object`] where they hold one.
     pub(crate) entries: Vec<Entry<'a>>,
     /// The entries of `values`, if it holds an object.
     pub(crate) values: Vec<Entry<'a>>,
     /// Whether `values` holds an object.
     pub(crate) has_values: bool,
+    /// The entries of `waveforms`, if it holds an object.
+    pub(crate) waveforms: Vec<(Cow<'a, str>, Fields<'a>)>,
+    /// Whether `waveforms` holds an object.
+    pub(crate) has_waveforms: bool,
 }
 
 impl Object<'_> {
@@ -86,6 +93,8 @@ impl Object<'_> {
         self.entries.clear();
         self.values.clear();
         self.has_values = false;
+        self.waveforms.clear();
+        self.has_waveforms = false;
     }
 }
 
@@ -103,13 +112,13 @@ pub(crate) trait Consumer<'a> {
 /// The finding that refuses the whole message: broken JSON, too deep, too many keys, or the consumer's.
 pub(crate) fn read<'a>(
     text: &'a str,
-    metrics_max: usize,
+    limits: &Limits,
     consumer: &mut impl Consumer<'a>,
 ) -> Result<(), Finding> {
     let mut fatal = None;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let top = Top {
-        metrics_max,
+        limits,
         consumer,
         fatal: &mut fatal,
     };
@@ -169,14 +178,14 @@ pub(crate) fn no_duplicates<V>(entries: &[(Cow<'_, str>, V)]) -> Result<(), Find
 }
 
 /// Leaves the finding where [`read`] looks for it, and returns an error that stops the reading.
-fn refuse<E: serde::de::Error>(fatal: &mut Option<Finding>, finding: Finding) -> E {
+pub(crate) fn refuse<E: serde::de::Error>(fatal: &mut Option<Finding>, finding: Finding) -> E {
     *fatal = Some(finding);
     E::custom("refused")
 }
 
 /// The whole payload: an object, or an array of them.
 struct Top<'c, C> {
-    metrics_max: usize,
+    limits: &'c Limits,
     consumer: &'c mut C,
     fatal: &'c mut Option<Finding>,
 }
@@ -185,7 +194,7 @@ impl<'de, C: Consumer<'de>> Top<'_, C> {
     fn object_seed<'s>(&'s mut self, object: &'s mut Object<'de>) -> ObjectSeed<'s, 'de> {
         object.clear();
         ObjectSeed {
-            metrics_max: self.metrics_max,
+            limits: self.limits,
             object,
             fatal: self.fatal,
         }
@@ -238,11 +247,12 @@ macro_rules! visit_scalars {
         fn visit_unit<E: serde::de::Error>(self) -> Result<$value, E> {
             self.scalar(Value::Null)
         }
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("JSON")
         }
     };
 }
+pub(crate) use visit_scalars;
 
 impl<'de, C: Consumer<'de>> Top<'_, C> {
     fn scalar<E: serde::de::Error>(mut self, value: Value<'de>) -> Result<(), E> {
@@ -277,7 +287,7 @@ impl<'de, C: Consumer<'de>> Visitor<'de> for Top<'_, C> {
 
 /// Fills an object, if it is one.
 struct ObjectSeed<'s, 'a> {
-    metrics_max: usize,
+    limits: &'s Limits,
     object: &'s mut Object<'a>,
     fatal: &'s mut Option<Finding>,
 }
@@ -304,17 +314,27 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
         self.object.entries.reserve(N_USUAL);
         while let Some(Key(key)) = map.next_key()? {
-            if self.object.entries.len() >= self.metrics_max.saturating_add(RESERVED_MAX) {
-                return Err(refuse(self.fatal, too_many_metrics(self.metrics_max)));
+            let metrics_max = self.limits.metrics_max;
+            if self.object.entries.len() >= metrics_max.saturating_add(RESERVED_MAX) {
+                return Err(refuse(self.fatal, too_many_metrics(metrics_max)));
             }
-            // A second `values` stays an entry, and so the first one: see `no_duplicates`.
+            // A second `values` or `waveforms` stays an entry, and so the first one: see `no_duplicates`.
             let value = if key == "values" && !self.object.has_values {
                 let seed = ValuesSeed {
-                    metrics_max: self.metrics_max,
+                    metrics_max,
                     object: self.object,
                     fatal: self.fatal,
                 };
                 map.next_value_seed(seed)?
+            } else if key == "waveforms" && !self.object.has_waveforms {
+                let seed = WaveformsSeed {
+                    limits: self.limits,
+                    waveforms: &mut self.object.waveforms,
+                    fatal: self.fatal,
+                };
+                let value = map.next_value_seed(seed)?;
+                self.object.has_waveforms = value == Value::Object;
+                value
             } else {
                 map.next_value()?
             };
@@ -379,7 +399,7 @@ pub(crate) fn too_many_metrics(metrics_max: usize) -> Finding {
 }
 
 /// A key, borrowed unless it is escaped.
-struct Key<'a>(Cow<'a, str>);
+pub(crate) struct Key<'a>(pub(crate) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -406,7 +426,7 @@ impl<'de> Visitor<'de> for KeyVisitor {
 }
 
 /// Any value. Arrays and objects are read to their end, within serde_json's limit of depth, and dropped.
-struct AnyVisitor;
+pub(crate) struct AnyVisitor;
 
 impl AnyVisitor {
     fn scalar<'a, E: serde::de::Error>(self, value: Value<'a>) -> Result<Value<'a>, E> {

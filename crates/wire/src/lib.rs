@@ -12,6 +12,8 @@ mod stamp;
 mod status;
 mod telemetry;
 mod topic;
+mod waveform;
+mod waveform_json;
 
 pub use decode::{decode, reject};
-pub use message::{Decoded, Envelope, Inbound, Limits, Sample, Telemetry};
+pub use message::{Decoded, Envelope, Inbound, Limits, Sample, Telemetry, Waveform};

@@ -28,6 +28,12 @@ pub struct Limits {
     pub samples_max: usize,
     /// Most metrics in one sample.
     pub metrics_max: usize,
+    /// Most waveforms in one sample.
+    pub waveforms_max: usize,
+    /// Fewest samples in a waveform: of fewer there is no spectrum to speak of.
+    pub waveform_samples_min: usize,
+    /// Most samples in a waveform.
+    pub waveform_samples_max: usize,
     /// Earliest time a device can mean; a clock that was never set is earlier.
     pub earliest: Timestamp,
     /// How far ahead of `now` a device's time may be, hours. At least 0.
@@ -37,12 +43,15 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 KiB, 1,000 samples of 256 metrics, from 2000-01-01 to five minutes ahead; 1 KiB kept.
+    /// 256 KiB, 1,000 samples of 256 metrics and 16 waveforms of 64 to 16,384 samples, from 2000-01-01 to five minutes ahead; 1 KiB kept.
     fn default() -> Self {
         Self {
             payload_bytes_max: 256 * 1024,
             samples_max: 1_000,
             metrics_max: 256,
+            waveforms_max: 16,
+            waveform_samples_min: 64,
+            waveform_samples_max: 16_384,
             earliest: Timestamp::from_millis(946_684_800_000),
             future_tolerance_hours: 5.0 / 60.0,
             kept_payload_bytes_max: 1_024,
@@ -75,7 +84,7 @@ pub enum Inbound<'a> {
 pub struct Telemetry<'a> {
     /// The device.
     pub device: DeviceId,
-    /// Samples in the order of the payload, none without a value. No samples at all when all were
+    /// Samples in the order of the payload, none without a value or waveform. No samples at all when all were
     /// refused but the message carried a `seq`, so that it is not taken for a lost one.
     pub samples: Vec<Sample<'a>>,
     /// The device's number of this message, if it numbers them.
@@ -90,6 +99,21 @@ pub struct Sample<'a> {
     /// Metric and value. Names are distinct and valid as [`forecare_domain::MetricName`]; values are
     /// finite, and never minus zero.
     pub values: Vec<(Cow<'a, str>, f64)>,
+    /// Waveforms, of distinct names.
+    pub waveforms: Vec<Waveform<'a>>,
+}
+
+/// A run of equidistant samples of one quantity, taken around the sample's time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waveform<'a> {
+    /// Which; valid as [`forecare_domain::MetricName`].
+    pub name: Cow<'a, str>,
+    /// Sampling rate, Hz. Above 0.
+    pub rate_hz: f64,
+    /// Unit of the samples, where the payload says so.
+    pub unit: Option<Cow<'a, str>>,
+    /// The samples, scaled; finite, as many as [`Limits`] allow.
+    pub samples: Vec<f64>,
 }
 
 impl Sample<'_> {
@@ -99,6 +123,22 @@ impl Sample<'_> {
         Sample {
             ts: self.ts,
             values: self.values.into_iter().map(own).collect(),
+            waveforms: self
+                .waveforms
+                .into_iter()
+                .map(Waveform::into_owned)
+                .collect(),
+        }
+    }
+}
+
+impl Waveform<'_> {
+    fn into_owned(self) -> Waveform<'static> {
+        Waveform {
+            name: Cow::Owned(self.name.into_owned()),
+            rate_hz: self.rate_hz,
+            unit: self.unit.map(|unit| Cow::Owned(unit.into_owned())),
+            samples: self.samples,
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn looks_like(object: &Object<'_>) -> bool {
     let named = |(key, value): &Entry<'_>| {
         matches!(key.as_ref(), "bn" | "n") && matches!(value, Value::Text(_))
     };
-    !object.has_values && object.entries.iter().any(named)
+    !object.has_values && !object.has_waveforms && object.entries.iter().any(named)
 }
 
 /// A pack as far as it has been read.
@@ -214,6 +214,7 @@ impl<'a> Pack<'a> {
             self.samples.push(Sample {
                 ts,
                 values: Vec::new(),
+                waveforms: Vec::new(),
             });
         }
         let values = &mut self.samples[place].values;

@@ -12,6 +12,7 @@ use crate::senml::{self, Pack};
 use crate::shown::shown;
 use crate::stamp::StampRule;
 use crate::topic::same_device;
+use crate::waveform::waveform;
 use crate::{Limits, Sample, Telemetry};
 
 /// Reads a telemetry payload; `senml` says that the content type calls it SenML.
@@ -26,7 +27,7 @@ pub(crate) fn telemetry<'a>(
     limits: &Limits,
 ) -> Result<(Option<Telemetry<'a>>, Findings), Finding> {
     let mut reader = Reader::new(&device, senml, rule, limits);
-    let (samples, seq, findings) = match json::read(text, limits.metrics_max, &mut reader) {
+    let (samples, seq, findings) = match json::read(text, limits, &mut reader) {
         Ok(()) => reader.finish()?,
         // Serde stops at NaN and the like. What stands beside them is good all the same.
         Err(broken) if broken.reason == RejectReason::InvalidJson => {
@@ -34,7 +35,7 @@ pub(crate) fn telemetry<'a>(
                 return Err(broken);
             };
             let mut reader = Reader::new(&device, senml, rule, limits);
-            match json::read(&quoted, limits.metrics_max, &mut reader) {
+            match json::read(&quoted, limits, &mut reader) {
                 Ok(()) => {
                     let (samples, seq, findings) = reader.finish()?;
                     let samples = samples.into_iter().map(Sample::into_owned).collect();
@@ -112,6 +113,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         }
         no_duplicates(&object.entries)?;
         no_duplicates(&object.values)?;
+        no_duplicates(&object.waveforms)?;
         let n_findings_before = self.findings.n_findings();
         let mut ts = Ok(self.rule.received_at);
         let mut same = Ok(());
@@ -121,14 +123,10 @@ impl<'a, 'c> Reader<'a, 'c> {
                 "ts" => ts = self.rule.read(&value),
                 "seq" => self.take_seq(&value),
                 "device" => same = same_device(value.text(), self.device),
-                "values" if value == Value::Object => {}
-                "values" => self.findings.add(
+                "values" | "waveforms" if value == Value::Object => {}
+                "values" | "waveforms" => self.findings.add(
                     RejectReason::UnknownShape,
-                    format_args!(
-                        "{}`values` is {}, not an object",
-                        Place(index),
-                        value.kind()
-                    ),
+                    format_args!("{}`{key}` is {}, not an object", Place(index), value.kind()),
                 ),
                 _ if object.has_values => self.findings.add(
                     RejectReason::UnknownShape,
@@ -143,12 +141,28 @@ impl<'a, 'c> Reader<'a, 'c> {
         if values.len() > self.limits.metrics_max {
             return Err(too_many_metrics(self.limits.metrics_max));
         }
+        let mut waveforms = Vec::with_capacity(object.waveforms.len());
+        for (name, fields) in object.waveforms.drain(..) {
+            match check_name(&name).and_then(|()| waveform(name, fields, self.limits)) {
+                Ok(waveform) => waveforms.push(waveform),
+                Err(refused) => {
+                    let text = format_args!("{}{}", Place(index), refused.text);
+                    self.findings.add(refused.reason, text);
+                }
+            }
+        }
         match (same, ts) {
             (Err(refused), _) | (Ok(()), Err(refused)) => {
                 let text = format_args!("{}{}", Place(index), refused.text);
                 self.findings.add(refused.reason, text);
             }
-            (Ok(()), Ok(ts)) if !values.is_empty() => self.samples.push(Sample { ts, values }),
+            (Ok(()), Ok(ts)) if !values.is_empty() || !waveforms.is_empty() => {
+                self.samples.push(Sample {
+                    ts,
+                    values,
+                    waveforms,
+                });
+            }
             (Ok(()), Ok(_)) => {
                 if self.findings.n_findings() == n_findings_before {
                     let text = format_args!("{}no metric in the object", Place(index));

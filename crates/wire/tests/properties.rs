@@ -15,6 +15,9 @@ fn limits() -> Limits {
         payload_bytes_max: 400,
         samples_max: 5,
         metrics_max: 6,
+        waveforms_max: 2,
+        waveform_samples_min: 2,
+        waveform_samples_max: 3,
         kept_payload_bytes_max: 16,
         ..Limits::default()
     }
@@ -43,7 +46,20 @@ fn assert_sound(decoded: &Decoded<'_>, limits: &Limits) {
         assert!(!t.samples.is_empty() || t.seq.is_some());
         assert!(t.samples.len() <= limits.samples_max);
         for sample in &t.samples {
-            assert!(!sample.values.is_empty() && sample.values.len() <= limits.metrics_max);
+            assert!(!sample.values.is_empty() || !sample.waveforms.is_empty());
+            assert!(sample.values.len() <= limits.metrics_max);
+            assert!(sample.waveforms.len() <= limits.waveforms_max);
+            for waveform in &sample.waveforms {
+                assert!(
+                    MetricName::new(&waveform.name).is_ok(),
+                    "{:?}",
+                    waveform.name
+                );
+                assert!(waveform.rate_hz > 0.0);
+                let lengths = limits.waveform_samples_min..=limits.waveform_samples_max;
+                assert!(lengths.contains(&waveform.samples.len()));
+                assert!(waveform.samples.iter().all(|x| x.is_finite()));
+            }
             assert!(sample.ts >= limits.earliest);
             let names: BTreeMap<_, _> = sample.values.iter().cloned().collect();
             assert_eq!(names.len(), sample.values.len(), "a name twice");
@@ -102,6 +118,11 @@ fn json_like() -> impl Strategy<Value = String> {
         "{\"a\":1}",
         "\"a\":1,",
         "\"values\":{\"a\":1}",
+        "\"waveforms\"",
+        "\"waveforms\":{\"a\":{\"rate_hz\":1,\"samples\":[1,2]}}",
+        "\"rate_hz\":9,",
+        "\"samples\":[1,2,3]",
+        "\"samples\":\"AAAAAAAA\",\"encoding\":\"i16\",",
         "{\"n\":\"a\",\"v\":1}",
         "\u{feff}",
         "\0",
@@ -114,6 +135,11 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     let key = proptest::sample::select(vec![
         "ts",
         "values",
+        "waveforms",
+        "rate_hz",
+        "samples",
+        "encoding",
+        "scale",
         "seq",
         "device",
         "a",

@@ -2,6 +2,7 @@
 
 mod devices;
 mod monitor;
+mod waveforms;
 mod worker;
 
 pub(crate) use devices::{ClassSettings, Devices};

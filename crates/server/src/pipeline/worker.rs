@@ -12,6 +12,7 @@ use forecare_domain::{
     DeviceStatus, ModeName, RejectReason, Row, Timestamp,
 };
 use forecare_ingest::{Batch, BatchLimit, Message, Position, Source};
+use forecare_signal::Extractor;
 use forecare_store::{
     CommitBatch, CommitReceipt, MaintenanceWindow, NewTask, ScoredRow, Store, StoreError,
 };
@@ -23,6 +24,7 @@ use tracing::info;
 
 use super::devices::{Devices, checkpoint};
 use super::monitor::{EXTRA_METRICS_MAX, Outcome, Placement};
+use super::waveforms::{self, WaveformFindings};
 use crate::metrics::Metrics;
 
 /// Pause after a batch that could not be stored, doubled up to the maximum.
@@ -72,6 +74,7 @@ pub(crate) struct PipelineParts {
 /// two batches at most; commits and acknowledgements keep the order of arrival.
 pub(crate) struct Pipeline {
     parts: PipelineParts,
+    extractor: Extractor,
     retry_pause: Duration,
     storing: Option<Storing>,
     /// Scored on top of what is being stored: void if that fails.
@@ -137,6 +140,7 @@ impl Pipeline {
     pub(crate) fn new(parts: PipelineParts) -> Self {
         Self {
             parts,
+            extractor: Extractor::new(),
             retry_pause: RETRY_PAUSE_MIN,
             storing: None,
             scored: None,
@@ -373,6 +377,7 @@ impl Pipeline {
         };
         let context = Arc::clone(&entry.context);
         let mut refused = Vec::new();
+        let mut findings = WaveformFindings::default();
         for sample in telemetry.samples {
             let mut row = Row {
                 device: device.clone(),
@@ -389,6 +394,20 @@ impl Pipeline {
                     },
                 }
             }
+            if !sample.waveforms.is_empty() {
+                let extractor = &mut self.extractor;
+                let class = &context.class;
+                waveforms::place(
+                    extractor,
+                    class,
+                    sample.waveforms,
+                    &mut row.values,
+                    &mut findings,
+                );
+                if row.n_readings() == 0 {
+                    continue;
+                }
+            }
             let judged_at = self.parts.clock.judged_at(row.ts);
             let suppressed = entry.suppressed(row.ts);
             let (placement, outcome) = entry.monitor.row(&context, &row, judged_at, suppressed);
@@ -399,6 +418,11 @@ impl Pipeline {
         }
         if let Some(seq) = telemetry.seq {
             draft.n_seq_missing += entry.monitor.sequence(seq);
+        }
+        if let Some(detail) = findings.detail() {
+            let reason = RejectReason::InvalidWaveform;
+            let rejection = forecare_wire::reject(envelope, reason, &detail, &self.parts.limits);
+            draft.commit.rejections.push(rejection);
         }
         if refused.is_empty() {
             Ok(())
