@@ -274,7 +274,7 @@ impl Gain {
         let n_axes = row.n_axes();
         let is_slope = |at: usize| {
             let pasts = n_axes * PASTS;
-            at < pasts || (at - pasts) % (1 + n_axes) != 0
+            at < pasts || !(at - pasts).is_multiple_of(1 + n_axes)
         };
         let all = slopes.iter_mut().zip(&self.0).enumerate();
         for (_, (slope, gain)) in all.filter(|(at, _)| is_slope(*at)) {

@@ -209,6 +209,8 @@ impl Devices {
             .into_iter()
             .flatten()
             .filter_map(|id| self.entries.get(id))
+            // One whose asset has changed its class since is no sister any more.
+            .filter(|e| Arc::ptr_eq(&e.context, &context))
             .map(|e| &e.monitor);
         monitor.begin_with_fleet(&context, at, sisters);
         if let Some(entry) = self.entries.get_mut(device) {
