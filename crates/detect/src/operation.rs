@@ -214,13 +214,14 @@ impl Operation {
             let variance = &mut self.covariance[triangle(i, i)];
             *variance = variance.max(1e-12);
         }
+        let faded = FORGETTING.sqrt().recip();
         // Old rows fade, but only where a row says something new: what is known must not be forgotten while the
         // operating point stands still.
         for (at, x) in row.iter() {
             if x != 0.0 && self.covariance[triangle(at, at)] < SLOPE_VARIANCE * KNOWN_SHARE {
                 for j in 0..n {
-                    let squared = if j == at { 1.0 } else { 0.5 };
-                    self.covariance[triangle(at, j)] /= FORGETTING.powf(squared);
+                    let faded = if j == at { faded * faded } else { faded };
+                    self.covariance[triangle(at, j)] *= faded;
                 }
             }
         }
@@ -274,7 +275,7 @@ impl Gain {
         let n_axes = row.n_axes();
         let is_slope = |at: usize| {
             let pasts = n_axes * PASTS;
-            at < pasts || (at - pasts) % (1 + n_axes) != 0
+            at < pasts || !(at - pasts).is_multiple_of(1 + n_axes)
         };
         let all = slopes.iter_mut().zip(&self.0).enumerate();
         for (_, (slope, gain)) in all.filter(|(at, _)| is_slope(*at)) {

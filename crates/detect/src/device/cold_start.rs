@@ -96,7 +96,7 @@ impl DeviceDetector {
             let row = self.operation.at_rest(&axes, here);
             for (i, (mine, theirs)) in self.metrics.iter().zip(&other.metrics).enumerate() {
                 if let (Role::Health(_), Some(seen)) = (class.roles[i], theirs.usual(regime))
-                    && let Some(difference) = mine.from_expected(seen, here, &row)
+                    && let Some(difference) = mine.off_expected(seen, here, &row)
                 {
                     by_metric[i].push(difference.abs());
                 }

@@ -189,7 +189,7 @@ impl Metric {
     }
 
     /// How far `x` lies from what is expected, in deviations, apart from the hour; nothing is learnt.
-    pub(crate) fn from_expected(&self, x: f64, regime: usize, row: &Regressors) -> Option<f64> {
+    pub(crate) fn off_expected(&self, x: f64, regime: usize, row: &Regressors) -> Option<f64> {
         let level = self.levels.get(regime).filter(|l| l.n >= 1.0)?;
         let added = self.unit * operation::effect(&self.slopes, row);
         Some((x - level.mean - added) / level.sd)
