@@ -15,6 +15,8 @@ use super::monitor::{ClassContext, Monitor};
 
 /// Rows read at once when a monitor is rebuilt.
 const REBUILD_ROWS: usize = 1_000;
+/// Most devices of a class that new ones learn from.
+const ELDERS_MAX: usize = 64;
 
 /// What monitors need to know besides the catalogue.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ impl Entry {
 pub(crate) struct Devices {
     contexts: Vec<Arc<ClassContext>>,
     entries: HashMap<DeviceId, Entry>,
+    /// The devices of each class that were known first: new ones learn from them.
+    elders: HashMap<ClassName, Vec<DeviceId>>,
 }
 
 impl Devices {
@@ -89,6 +93,7 @@ impl Devices {
         Ok(Self {
             contexts,
             entries: HashMap::new(),
+            elders: HashMap::new(),
         })
     }
 
@@ -96,6 +101,7 @@ impl Devices {
     /// the rows after it.
     pub(crate) async fn restore(&mut self, store: &dyn Store) -> Result<()> {
         self.entries.clear();
+        self.elders.clear();
         for asset in store.assets().await? {
             self.register(asset);
         }
@@ -154,6 +160,10 @@ impl Devices {
         match self.entries.get_mut(&asset.device) {
             Some(entry) if entry.asset.class == asset.class => entry.asset = asset,
             _ => {
+                let elders = self.elders.entry(asset.class.clone()).or_default();
+                if elders.len() < ELDERS_MAX && !elders.contains(&asset.device) {
+                    elders.push(asset.device.clone());
+                }
                 self.entries
                     .insert(asset.device.clone(), Entry::new(asset, context));
             }
@@ -182,6 +192,30 @@ impl Devices {
 
     pub(crate) fn get_mut(&mut self, device: &DeviceId) -> Option<&mut Entry> {
         self.entries.get_mut(device)
+    }
+
+    /// Before the first row of a device, at `at`: it begins with what the others of its class have learnt.
+    pub(crate) fn begin(&mut self, device: &DeviceId, at: Timestamp) {
+        let Some(entry) = self.entries.get(device) else {
+            return;
+        };
+        if entry.monitor.watermark.is_some() {
+            return;
+        }
+        let context = Arc::clone(&entry.context);
+        let mut monitor = entry.monitor.clone();
+        let elders = self.elders.get(&context.class.name);
+        let sisters = elders
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.entries.get(id))
+            // One whose asset has changed its class since is no sister any more.
+            .filter(|e| Arc::ptr_eq(&e.context, &context))
+            .map(|e| &e.monitor);
+        monitor.begin_with_fleet(&context, at, sisters);
+        if let Some(entry) = self.entries.get_mut(device) {
+            entry.monitor = monitor;
+        }
     }
 
     pub(crate) fn contains(&self, device: &DeviceId) -> bool {

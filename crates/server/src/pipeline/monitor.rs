@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use forecare_catalogue::AssetClass;
 use forecare_detect::{
-    ClassDetector, DetectError, DetectSettings, DeviceDetector, EpisodeSettings, Episodes, Evidence,
+    ClassDetector, DetectError, DetectSettings, DeviceDetector, EpisodeSettings, Episodes,
+    Evidence, from_fleet,
 };
 use forecare_domain::{
     Alarm, AlarmChange, AlarmSource, AssetHealth, CareTask, ComponentName, DeviceEvent, MetricName,
@@ -161,6 +162,21 @@ impl Monitor {
             since_checkpoint: Vec::new(),
             checkpointed_to: None,
             irregular: false,
+        }
+    }
+
+    /// A device that reports for the first time, at `at`, begins with what its sisters have learnt, if they have.
+    /// No replay of its rows would bring that back, so it is part of the first checkpoint.
+    pub(crate) fn begin_with_fleet<'a>(
+        &mut self,
+        context: &ClassContext,
+        at: Timestamp,
+        sisters: impl IntoIterator<Item = &'a Self>,
+    ) {
+        let fleet = sisters.into_iter().map(|m| &m.detector);
+        if let Some(detector) = from_fleet(&context.detector, at, fleet) {
+            self.detector = detector;
+            self.irregular = true;
         }
     }
 

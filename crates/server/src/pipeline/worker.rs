@@ -369,6 +369,9 @@ impl Pipeline {
     ) -> Result<(), (RejectReason, String)> {
         let device = telemetry.device;
         self.admit(&device, envelope.received_at, draft)?;
+        if let Some(first) = telemetry.samples.first() {
+            self.parts.devices.begin(&device, first.ts);
+        }
         let Some(entry) = self.parts.devices.get_mut(&device) else {
             return Ok(());
         };
