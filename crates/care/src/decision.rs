@@ -160,16 +160,9 @@ fn money(amount: f64) -> String {
 }
 
 /// Share of machines with this remaining useful life that have failed after `hours`: the quantiles
-/// joined by straight lines, the last one prolonged. `None` without a (sane) trend.
+/// joined by straight lines, the last one prolonged. `None` without a (sane) one.
 fn share_failed_by(rul: &Rul, hours: f64) -> Option<f64> {
-    let Rul::Trend {
-        p10_hours,
-        p50_hours,
-        p90_hours,
-    } = *rul
-    else {
-        return None;
-    };
+    let [p10_hours, p50_hours, p90_hours] = rul.quantiles_hours()?;
     let sane = p10_hours >= 0.0 && p10_hours <= p50_hours && p50_hours <= p90_hours;
     if !sane || !p90_hours.is_finite() {
         return None;

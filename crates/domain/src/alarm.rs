@@ -119,6 +119,35 @@ pub enum Rul {
         /// One in ten lasts longer, hours.
         p90_hours: f64,
     },
+    /// What machines that ran to failure had left when they looked like this one.
+    Learnt {
+        /// One in ten fails earlier, hours.
+        p10_hours: f64,
+        /// Median, hours; at most the longest remaining life that the model tells apart.
+        p50_hours: f64,
+        /// One in ten lasts longer, hours.
+        p90_hours: f64,
+    },
     /// No statistically sound trend towards failure: no number is better than a made-up one.
     NoTrend,
+}
+
+impl Rul {
+    /// p10, p50 and p90, hours, wherever they come from; `None` where no number is given.
+    #[must_use]
+    pub fn quantiles_hours(&self) -> Option<[f64; 3]> {
+        match *self {
+            Self::Trend {
+                p10_hours,
+                p50_hours,
+                p90_hours,
+            }
+            | Self::Learnt {
+                p10_hours,
+                p50_hours,
+                p90_hours,
+            } => Some([p10_hours, p50_hours, p90_hours]),
+            Self::NoTrend => None,
+        }
+    }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::boost::Forest;
 use crate::calibration::Platt;
 use crate::features::{FeatureSpec, FeatureState};
+use crate::life::LifeModel;
 
 /// Version of the file's layout and of the features; a change of either makes a new one.
 pub(crate) const VERSION: u32 = 1;
@@ -182,6 +183,9 @@ pub struct Model {
     /// Median of every feature over healthy rows: what is expected, and what stands in for the unknown.
     expected: Vec<f64>,
     modes: Vec<ModeModel>,
+    /// How long a machine lasts, where histories told lives to their end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<LifeModel>,
 }
 
 /// Reads the version before the rest, so that an older layout is named as such.
@@ -206,9 +210,24 @@ impl Model {
             spec,
             expected,
             modes,
+            life: None,
         };
         model.card.sha256 = model.content_hash();
         model
+    }
+
+    /// This model with `life` for remaining useful life; signed anew.
+    #[must_use]
+    pub fn with_life(mut self, life: LifeModel) -> Self {
+        self.life = Some(life);
+        self.card.sha256 = self.content_hash();
+        self
+    }
+
+    /// How long a machine lasts; `None` where the histories told no lives to their end.
+    #[must_use]
+    pub fn life(&self) -> Option<&LifeModel> {
+        self.life.as_ref()
     }
 
     /// Reads a model file.
@@ -234,6 +253,12 @@ impl Model {
         }
         if !model.modes.iter().all(|m| m.forest.is_sound(n_features)) {
             return Err(ModelError::Damaged("a tree leads nowhere"));
+        }
+        let n_metrics = model.spec.metrics.len();
+        if model.life.as_ref().is_some_and(|l| !l.is_sound(n_metrics)) {
+            return Err(ModelError::Damaged(
+                "its life section does not fit together",
+            ));
         }
         Ok(model)
     }
@@ -329,6 +354,9 @@ impl Model {
     /// raised it where it is 0.05 or more.
     #[must_use]
     pub fn predict(&self, features: &FeatureState, ts: Timestamp) -> Vec<Prognosis> {
+        if self.modes.is_empty() {
+            return Vec::new();
+        }
         let mut x = Vec::with_capacity(self.expected.len());
         self.spec.extract(features, ts, &mut x);
         fill_unknown(&mut x, &self.expected);

@@ -12,7 +12,7 @@ use forecare_domain::{
     Alarm, AlarmChange, AlarmSource, AssetHealth, CareTask, ComponentName, DeviceEvent, MetricName,
     ModeName, Prognosis, REPLACED_CODE, Row, Severity, Timestamp,
 };
-use forecare_prognosis::{FeatureState, Model, TrendState};
+use forecare_prognosis::{FeatureState, LifeState, Model, TrendState};
 use serde::{Deserialize, Serialize};
 
 /// Most events of one device remembered to recognise a repetition.
@@ -118,6 +118,9 @@ pub(crate) struct Monitor {
     episodes: Episodes,
     features: FeatureState,
     trend: TrendState,
+    /// Followed where the class's model tells remaining life.
+    #[serde(default)]
+    life: LifeState,
     assessed: BTreeMap<ModeName, Assessed>,
     recent_events: VecDeque<(Timestamp, String)>,
     /// Newest reported replacement of each component.
@@ -151,6 +154,7 @@ impl Monitor {
             episodes: Episodes::new(),
             features: FeatureState::new(n_metrics),
             trend: TrendState::new(),
+            life: LifeState::new(),
             assessed: BTreeMap::new(),
             recent_events: VecDeque::new(),
             replaced: BTreeMap::new(),
@@ -253,12 +257,25 @@ impl Monitor {
             suppressed,
         );
         self.trend.push(row.ts, scored.health);
-        let rul = self.trend.rul();
+        // Lives that ended say more than the trend of one that has not.
+        let rul = match context
+            .model
+            .as_ref()
+            .and_then(|m| m.life().map(|l| (m, l)))
+        {
+            Some((model, life)) => {
+                life.step(&model.card().sha256, &mut self.life, row.ts, &row.values)
+            }
+            None => self.trend.rul(),
+        };
         let worst = prognoses.iter().map(|p| p.probability).fold(0.0, f64::max);
         let health = AssetHealth {
             device: row.device.clone(),
             at: row.ts,
-            health: scored.health.min(100.0 * (1.0 - worst)),
+            health: scored
+                .health
+                .min(100.0 * (1.0 - worst))
+                .min(self.life.health().unwrap_or(100.0)),
             anomaly: scored.anomaly,
             prognoses,
             rul,
@@ -420,6 +437,7 @@ impl Monitor {
         self.irregular = true;
         self.detector.reset_after_repair(&context.detector, modes);
         self.trend.reset();
+        self.life.reset();
         let alarms = self.episodes.reset_after_repair(at, modes);
         for mode in modes {
             self.assessed.remove(mode);
