@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use forecare_catalogue::AssetClass;
-use forecare_domain::{ClassName, Contribution, ModeName, Prognosis, Timestamp};
+use forecare_domain::{ClassName, Contribution, ModeName, Prognosis, Rul, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::boost::Forest;
 use crate::calibration::Platt;
 use crate::features::{FeatureSpec, FeatureState};
-use crate::life::LifeModel;
+use crate::life::{LifeModel, LifeState};
 
 /// Version of the file's layout and of the features; a change of either makes a new one.
 pub(crate) const VERSION: u32 = 1;
@@ -307,13 +307,14 @@ impl Model {
                 catalogue: catalogue.join(", "),
             });
         }
+        let of_life = self.life.as_ref().and_then(LifeModel::mode);
         if let Some(stranger) = self
-            .modes
-            .iter()
-            .find(|m| class.modes.iter().all(|known| known.name != m.mode))
+            .modes()
+            .chain(of_life)
+            .find(|mode| class.modes.iter().all(|known| known.name != **mode))
         {
             return Err(ModelError::Mode {
-                mode: stranger.mode.as_str().to_owned(),
+                mode: stranger.as_str().to_owned(),
                 class: name.to_owned(),
             });
         }
@@ -376,6 +377,29 @@ impl Model {
                 }
             })
             .collect()
+    }
+
+    /// Probability of failure within the horizon by remaining life alone: where every life that the model learnt
+    /// from ended in one failure mode, and the trees do not speak of that mode. `rul` is the newest of `state`.
+    #[must_use]
+    pub fn predict_from_life(&self, state: &LifeState, rul: &Rul) -> Option<Prognosis> {
+        let life = self.life.as_ref()?;
+        let mode = life.mode()?;
+        if self.modes.iter().any(|m| m.mode == *mode) {
+            return None;
+        }
+        let horizon_hours = self.card.horizon_hours;
+        let probability = rul.share_failed_by(horizon_hours)?;
+        Some(Prognosis {
+            mode: mode.clone(),
+            probability,
+            horizon_hours,
+            contributions: if probability >= EXPLAINED_FROM {
+                life.explain(state, &self.spec.metrics)
+            } else {
+                Vec::new()
+            },
+        })
     }
 
     /// The features that raised the probability most, largest first; their shares sum to 1.

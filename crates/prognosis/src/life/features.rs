@@ -17,7 +17,8 @@ pub(crate) fn n_features(n_metrics: usize, n_indices: usize, n_windows: usize) -
     (n_metrics + n_indices) * trail_len(n_windows) + 1
 }
 
-fn trail_len(n_windows: usize) -> usize {
+/// Number of features of one metric or index.
+pub(crate) fn trail_len(n_windows: usize) -> usize {
     2 * n_windows + 1
 }
 

@@ -232,7 +232,13 @@ pub fn learn_life(
     }
     let scores = plan.score(&lives, &mut held, machines.len(), n_folds, &model);
     let all: Vec<HeldOut> = weighted(held.iter().map(|(_, r)| r));
-    model.finish(Intervals::learn(&all, machines.len()), scores);
+    let mode = lives.first().map(|l| l.mode);
+    let mode = mode.filter(|mode| lives.iter().all(|l| l.mode == *mode));
+    model.finish(
+        Intervals::learn(&all, machines.len()),
+        scores,
+        mode.cloned(),
+    );
     progress(1.0);
     Ok((model, held.into_iter().map(|(_, r)| r).collect()))
 }

@@ -1,6 +1,6 @@
 //! Lives: from the first reading to the failure.
 
-use forecare_domain::Timestamp;
+use forecare_domain::{ModeName, Timestamp};
 
 use crate::rows::{History, HistoryItem};
 
@@ -9,6 +9,7 @@ pub(crate) struct Life<'a> {
     /// Number of the machine, in order of names.
     pub(crate) machine: usize,
     pub(crate) failed_at: Timestamp,
+    pub(crate) mode: &'a ModeName,
     /// In time order; never empty.
     pub(crate) readings: Vec<(Timestamp, &'a [Option<f64>])>,
 }
@@ -47,11 +48,12 @@ pub(crate) fn lives(histories: &[History]) -> Vec<Life<'_>> {
                 HistoryItem::Reading { ts, values } => readings.push((*ts, values)),
                 HistoryItem::Event { .. } => {}
                 HistoryItem::Replaced { .. } => readings.clear(),
-                HistoryItem::Failure { ts, .. } => {
+                HistoryItem::Failure { ts, mode } => {
                     if !readings.is_empty() {
                         lives.push(Life {
                             machine,
                             failed_at: *ts,
+                            mode,
                             readings: std::mem::take(&mut readings),
                         });
                     }

@@ -1,15 +1,17 @@
 //! The life section of a model file: what is normal, wear indices, trees, intervals.
 
-use forecare_domain::{Rul, Timestamp};
+use forecare_domain::{Contribution, ModeName, Rul, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::features::{Index, features, n_features};
+use super::features::{Index, features, n_features, trail_len};
 use super::interval::Intervals;
 use super::learn::LifeScores;
 use super::regimes::Standard;
 use super::state::LifeState;
 use crate::boost::Forest;
 
+/// Most metrics named in an explanation.
+const EXPLAINED_MAX: usize = 5;
 /// Which of the windows the health index is smoothed over.
 const HEALTH_WINDOW: usize = 0;
 
@@ -28,6 +30,8 @@ pub struct LifeModel {
     forests: Vec<Forest>,
     intervals: Option<Intervals>,
     scores: Option<LifeScores>,
+    /// The failure mode, where every life ended in the same one.
+    mode: Option<ModeName>,
 }
 
 impl LifeModel {
@@ -48,12 +52,19 @@ impl LifeModel {
             forests,
             intervals: None,
             scores: None,
+            mode: None,
         }
     }
 
-    pub(crate) fn finish(&mut self, intervals: Intervals, scores: LifeScores) {
+    pub(crate) fn finish(
+        &mut self,
+        intervals: Intervals,
+        scores: LifeScores,
+        mode: Option<ModeName>,
+    ) {
         self.intervals = Some(intervals);
         self.scores = Some(scores);
+        self.mode = mode;
     }
 
     /// How good the model was on machines it had not seen.
@@ -66,6 +77,12 @@ impl LifeModel {
     #[must_use]
     pub fn cap_hours(&self) -> f64 {
         self.cap_hours
+    }
+
+    /// The failure mode, where every life ended in the same one.
+    #[must_use]
+    pub fn mode(&self) -> Option<&ModeName> {
+        self.mode.as_ref()
     }
 
     pub(crate) fn n_regimes(&self) -> usize {
@@ -123,6 +140,49 @@ impl LifeModel {
         }
     }
 
+    /// The metrics that shortened the remaining life most, largest share first; their shares sum to 1. Levels are
+    /// in deviations from normal in the regime, over the shortest window.
+    pub(crate) fn explain(&self, state: &LifeState, metrics: &[String]) -> Vec<Contribution> {
+        let x = self.features_of(state);
+        let mut moved = vec![0.0; x.len()];
+        for forest in &self.forests {
+            forest.contributions(&x, &mut moved);
+        }
+        let len = trail_len(self.windows_h.len());
+        // An index is its metrics: what it moved is theirs, by weight.
+        let (own, of_indices) = moved.split_at(self.standard.metrics.len() * len);
+        let mut shortened: Vec<f64> = own.chunks_exact(len).map(|m| m.iter().sum()).collect();
+        for (index, moved) in self.indices.iter().zip(of_indices.chunks_exact(len)) {
+            let moved: f64 = moved.iter().sum();
+            let whole: f64 = index.weights.iter().map(|w| w.abs()).sum();
+            for (metric, weight) in shortened.iter_mut().zip(&index.weights) {
+                *metric += moved * weight.abs() / whole.max(f64::MIN_POSITIVE);
+            }
+        }
+        let mut shortened: Vec<(usize, f64)> = shortened
+            .into_iter()
+            .enumerate()
+            .filter(|(_, hours)| *hours < 0.0)
+            .collect();
+        shortened.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        shortened.truncate(EXPLAINED_MAX);
+        let whole: f64 = shortened.iter().map(|(_, hours)| hours).sum();
+        shortened
+            .into_iter()
+            .filter_map(|(place, hours)| {
+                let seen = x[place * len];
+                let side = if seen < 0.0 { "below" } else { "above" };
+                Some(Contribution {
+                    name: metrics.get(self.standard.metrics[place])?.clone(),
+                    share: hours / whole,
+                    expected: 0.0,
+                    seen,
+                    reason: format!("deviations {side} the mean at this operating point"),
+                })
+            })
+            .collect()
+    }
+
     /// The median alone, for a state of no other model.
     pub(crate) fn estimate(
         &self,
@@ -144,15 +204,15 @@ impl LifeModel {
         self.standard.standardise(values, &mut z);
         state.adopt(id, self.standard.metrics.len(), self.windows_h.len());
         state.push(ts, &z, &self.windows_h);
-        let mut trails = Vec::with_capacity(self.features.len());
-        state.trails(&mut trails);
-        let x = features(
-            trails,
-            &self.indices,
-            self.windows_h.len(),
-            state.age_hours(),
-        );
+        let x = self.features_of(state);
         let sum: f64 = self.forests.iter().map(|f| f.margin(&x)).sum();
         (sum / self.forests.len() as f64).clamp(0.0, self.cap_hours)
+    }
+
+    fn features_of(&self, state: &LifeState) -> Vec<f64> {
+        let mut trails = Vec::with_capacity(self.features.len());
+        state.trails(&mut trails);
+        let n_windows = self.windows_h.len();
+        features(trails, &self.indices, n_windows, state.age_hours())
     }
 }

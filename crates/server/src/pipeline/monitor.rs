@@ -240,11 +240,18 @@ impl Monitor {
     ) -> Outcome {
         let scored = self.detector.step(&context.detector, row.ts, &row.values);
         self.features.push(row.ts, &row.values);
-        let prognoses = context
+        let mut prognoses = context
             .model
             .as_ref()
             .map(|model| model.predict(&self.features, row.ts))
             .unwrap_or_default();
+        // Lives that ended say more than the trend of one that has not.
+        let learnt = context.model.as_ref().and_then(|model| {
+            let id = &model.card().sha256;
+            let rul = model.life()?.step(id, &mut self.life, row.ts, &row.values);
+            prognoses.extend(model.predict_from_life(&self.life, &rul));
+            Some(rul)
+        });
         let mut evidence = scored.evidence;
         for prognosis in &prognoses {
             evidence.extend(self.evidence_of(context, prognosis));
@@ -257,17 +264,7 @@ impl Monitor {
             suppressed,
         );
         self.trend.push(row.ts, scored.health);
-        // Lives that ended say more than the trend of one that has not.
-        let rul = match context
-            .model
-            .as_ref()
-            .and_then(|m| m.life().map(|l| (m, l)))
-        {
-            Some((model, life)) => {
-                life.step(&model.card().sha256, &mut self.life, row.ts, &row.values)
-            }
-            None => self.trend.rul(),
-        };
+        let rul = learnt.unwrap_or_else(|| self.trend.rul());
         let worst = prognoses.iter().map(|p| p.probability).fold(0.0, f64::max);
         let health = AssetHealth {
             device: row.device.clone(),
