@@ -11,9 +11,8 @@ use serde::{Deserialize, Serialize};
 const KNOTS: usize = 16;
 /// Share of the weight around a knot that speaks for it.
 const NEIGHBOURHOOD: f64 = 0.12;
-/// Shares of machines that fail before the lower and the upper end.
-const LOWER: f64 = 0.1;
-const UPPER: f64 = 0.9;
+/// Share of machines that fail between p10 and p90.
+const INSIDE: f64 = 0.8;
 
 /// A held-out estimate, hours.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,10 +48,10 @@ impl Intervals {
             total += h.weight;
             up_to.push(total);
         }
-        // The finite-sample correction: of n machines the (n + 1) q-th bounds the next one.
+        // The finite-sample correction: of n machines, (n + 1) q must lie inside for the next one to be.
         let n = n_machines.max(1) as f64;
-        let upper = (UPPER * (n + 1.0) / n).min(1.0);
-        let lower = (1.0 - (1.0 - LOWER) * (n + 1.0) / n).max(0.0);
+        let half = (INSIDE / 2.0 * (n + 1.0) / n).min(0.5);
+        let (lower, upper) = (0.5 - half, 0.5 + half);
         let mut knots: Vec<(f64, f64, f64)> = Vec::with_capacity(KNOTS);
         for knot in 0..KNOTS {
             let middle = (knot as f64 + 0.5) / KNOTS as f64 * total;

@@ -72,7 +72,7 @@ impl Default for LifeParams {
             learning_rate: 0.05,
             leaf_rows_min: 50.0,
             l2: 5.0,
-            rows_share: 0.5,
+            rows_share: 0.3,
             features_share: 0.3,
             folds: 5,
             seed: 1,
