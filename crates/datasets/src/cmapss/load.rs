@@ -146,7 +146,7 @@ pub fn load_engines(path: &Path) -> Result<Vec<Engine>, CmapssError> {
         }
         let whole = |text: &str| {
             text.parse::<u32>()
-                .map_err(|_| wrong(format!("\"{text}\" is no whole number")))
+                .map_err(|source| wrong(format!("\"{text}\" is no whole number: {source}")))
         };
         let (unit, cycle) = (whole(fields[0])?, whole(fields[1])?);
         let mut values = [0.0; 24];

@@ -103,7 +103,7 @@ pub fn load(path: &Path) -> Result<Vec<Bearing>, FemtoError> {
             text: text.to_owned(),
         };
         let text = field(snapshot);
-        let number = text.parse().map_err(|_| wrong("snapshot", text))?;
+        let number = text.parse().ok().ok_or_else(|| wrong("snapshot", text))?;
         let mut values = [0.0; 20];
         for ((value, &place), name) in values.iter_mut().zip(&places).zip(METRICS) {
             let text = field(place);

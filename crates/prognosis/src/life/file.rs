@@ -51,7 +51,13 @@ pub fn train_life(
         ),
         features: spec.names(),
         scores: Vec::new(),
-        modes_left_out: class.modes.iter().map(|m| m.name.to_string()).collect(),
+        modes_left_out: class
+            .modes
+            .iter()
+            .map(|m| &m.name)
+            .filter(|mode| life.mode() != Some(*mode))
+            .map(ToString::to_string)
+            .collect(),
         sha256: String::new(),
     };
     let expected = vec![0.0; card.features.len()];
