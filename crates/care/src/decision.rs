@@ -101,7 +101,7 @@ pub fn decide(
         None => {
             let strikes = match (
                 assessment.severity,
-                share_failed_by(assessment.rul, horizon_hours),
+                assessment.rul.share_failed_by(horizon_hours),
             ) {
                 (Severity::Critical, _) => 1.0,
                 (Severity::Warning, Some(share)) => share,
@@ -157,39 +157,6 @@ fn money(amount: f64) -> String {
     } else {
         format!("{amount:.2}")
     }
-}
-
-/// Share of machines with this remaining useful life that have failed after `hours`: the quantiles
-/// joined by straight lines, the last one prolonged. `None` without a (sane) trend.
-fn share_failed_by(rul: &Rul, hours: f64) -> Option<f64> {
-    let Rul::Trend {
-        p10_hours,
-        p50_hours,
-        p90_hours,
-    } = *rul
-    else {
-        return None;
-    };
-    let sane = p10_hours >= 0.0 && p10_hours <= p50_hours && p50_hours <= p90_hours;
-    if !sane || !p90_hours.is_finite() {
-        return None;
-    }
-    let line = |from: (f64, f64), to: (f64, f64)| {
-        let width = to.0 - from.0;
-        if width > 0.0 {
-            from.1 + (to.1 - from.1) * (hours - from.0) / width
-        } else {
-            to.1
-        }
-    };
-    let share = if hours < p10_hours {
-        line((0.0, 0.0), (p10_hours, 0.1))
-    } else if hours < p50_hours {
-        line((p10_hours, 0.1), (p50_hours, 0.5))
-    } else {
-        line((p50_hours, 0.5), (p90_hours, 0.9)).max(if hours >= p90_hours { 0.9 } else { 0.5 })
-    };
-    Some(unit(share))
 }
 
 #[cfg(test)]
@@ -319,16 +286,6 @@ mod tests {
                 prop_assert!(!act(p.min(more_p), failure, acting, margin));
                 prop_assert!(!act(p, failure, acting + more, margin));
             }
-        }
-
-        #[test]
-        fn a_nearer_failure_is_never_less_likely(
-            p10 in 0.0..200.0_f64, to50 in 0.0..200.0_f64, to90 in 0.0..200.0_f64, hours in 0.0..500.0_f64, more in 0.0..100.0_f64,
-        ) {
-            let rul = Rul::Trend { p10_hours: p10, p50_hours: p10 + to50, p90_hours: p10 + to50 + to90 };
-            let share = share_failed_by(&rul, hours).unwrap();
-            prop_assert!((0.0..=1.0).contains(&share));
-            prop_assert!(share_failed_by(&rul, hours + more).unwrap() >= share - 1e-12);
         }
     }
 }

@@ -78,12 +78,10 @@ pub fn due_at(
 
 /// Hours until the failure is to be reckoned with.
 fn hours_left(decision: &Decision, rul: &Rul) -> f64 {
-    match *rul {
+    match rul.quantiles_hours() {
         // One in ten fails earlier: the cautious end of the interval.
-        Rul::Trend { p10_hours, .. } if p10_hours.is_finite() => {
-            decision.horizon_hours.min(p10_hours)
-        }
-        Rul::Trend { .. } | Rul::NoTrend => decision.horizon_hours,
+        Some([p10_hours, ..]) if p10_hours.is_finite() => decision.horizon_hours.min(p10_hours),
+        Some(_) | None => decision.horizon_hours,
     }
 }
 

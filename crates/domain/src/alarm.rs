@@ -119,6 +119,85 @@ pub enum Rul {
         /// One in ten lasts longer, hours.
         p90_hours: f64,
     },
+    /// What machines that ran to failure had left when they looked like this one.
+    Learnt {
+        /// One in ten fails earlier, hours.
+        p10_hours: f64,
+        /// Median, hours; at most the longest remaining life that the model tells apart.
+        p50_hours: f64,
+        /// One in ten lasts longer, hours.
+        p90_hours: f64,
+    },
     /// No statistically sound trend towards failure: no number is better than a made-up one.
     NoTrend,
+}
+
+impl Rul {
+    /// p10, p50 and p90, hours, wherever they come from; `None` where no number is given.
+    #[must_use]
+    pub fn quantiles_hours(&self) -> Option<[f64; 3]> {
+        match *self {
+            Self::Trend {
+                p10_hours,
+                p50_hours,
+                p90_hours,
+            }
+            | Self::Learnt {
+                p10_hours,
+                p50_hours,
+                p90_hours,
+            } => Some([p10_hours, p50_hours, p90_hours]),
+            Self::NoTrend => None,
+        }
+    }
+    /// Share of machines with this remaining useful life that have failed after `hours`, 0 to 1: the quantiles
+    /// joined by straight lines, the last one prolonged. `None` without a (sane) one.
+    #[must_use]
+    pub fn share_failed_by(&self, hours: f64) -> Option<f64> {
+        let [p10_hours, p50_hours, p90_hours] = self.quantiles_hours()?;
+        let sane = p10_hours >= 0.0 && p10_hours <= p50_hours && p50_hours <= p90_hours;
+        if !sane || !p90_hours.is_finite() {
+            return None;
+        }
+        let line = |from: (f64, f64), to: (f64, f64)| {
+            let width = to.0 - from.0;
+            if width > 0.0 {
+                from.1 + (to.1 - from.1) * (hours - from.0) / width
+            } else {
+                to.1
+            }
+        };
+        let share = if hours < p10_hours {
+            line((0.0, 0.0), (p10_hours, 0.1))
+        } else if hours < p50_hours {
+            line((p10_hours, 0.1), (p50_hours, 0.5))
+        } else {
+            let floor = if hours >= p90_hours { 0.9 } else { 0.5 };
+            line((p50_hours, 0.5), (p90_hours, 0.9)).max(floor)
+        };
+        Some(if share.is_nan() {
+            0.0
+        } else {
+            share.clamp(0.0, 1.0)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_nearer_failure_is_never_less_likely(
+            p10 in 0.0..200.0_f64, to50 in 0.0..200.0_f64, to90 in 0.0..200.0_f64, hours in 0.0..500.0_f64, more in 0.0..100.0_f64,
+        ) {
+            let rul = Rul::Trend { p10_hours: p10, p50_hours: p10 + to50, p90_hours: p10 + to50 + to90 };
+            let share = rul.share_failed_by(hours).unwrap();
+            prop_assert!((0.0..=1.0).contains(&share));
+            prop_assert!(rul.share_failed_by(hours + more).unwrap() >= share - 1e-12);
+        }
+    }
 }

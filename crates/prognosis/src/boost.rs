@@ -1,7 +1,9 @@
-//! Gradient boosted trees on histograms, logistic loss.
+//! Gradient boosted trees on histograms: logistic loss for probabilities, squared loss for quantities.
 //!
 //! After Friedman, "Greedy function approximation: a gradient boosting machine" (2001), with the second-order
-//! gain of Chen and Guestrin, "XGBoost" (2016), and no randomness at all.
+//! gain of Chen and Guestrin, "XGBoost" (2016). Probabilities are learnt without any randomness; quantities
+//! may be learnt from a seeded share of rows and features per tree (Friedman, "Stochastic gradient
+//! boosting", 2002).
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +31,8 @@ struct Node {
     threshold: f64,
     /// Place of the right child.
     right: u32,
-    /// Log-odds that the tree adds here; of an inner node: what it would add if it were a leaf.
+    /// What the tree adds here (log-odds, or the quantity's unit); of an inner node: what it would add if it
+    /// were a leaf.
     value: f64,
 }
 
@@ -50,7 +53,7 @@ impl From<Node> for (u16, f64, u32, f64) {
     }
 }
 
-/// Trees whose sum is a log-odds.
+/// Trees whose sum is a log-odds, or a quantity in its own unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Forest {
@@ -63,7 +66,7 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
 }
 
 impl Forest {
-    /// The log-odds of a row. `x` has a finite value for every feature.
+    /// The log-odds, or the quantity, of a row. `x` has a finite value for every feature.
     pub(crate) fn margin(&self, x: &[f64]) -> f64 {
         let mut sum = self.base;
         for tree in &self.trees {
@@ -150,6 +153,23 @@ impl Binned {
         }
     }
 
+    /// What a tree, learnt on these bins, adds for a row.
+    fn value(&self, tree: &[Node], row: u32) -> f64 {
+        let bins = self.row(row as usize);
+        let mut i = 0;
+        while tree[i].feature != LEAF {
+            let feature = usize::from(tree[i].feature);
+            // The threshold is one of the cuts.
+            let bin = bin_of(tree[i].threshold, &self.cuts[feature]);
+            i = if bins[feature] <= bin {
+                i + 1
+            } else {
+                tree[i].right as usize
+            };
+        }
+        tree[i].value
+    }
+
     fn row(&self, row: usize) -> &[u8] {
         &self.bins[row * self.n_features..(row + 1) * self.n_features]
     }
@@ -188,7 +208,7 @@ fn cuts_of(sorted: &[f64]) -> Vec<f64> {
     cuts
 }
 
-/// Sums of gradients and Hessians per feature and bin.
+/// Sums of gradients and Hessians per feature that may be asked for, and bin.
 type Histogram = Vec<[f64; 2]>;
 
 struct Split {
@@ -213,47 +233,134 @@ pub(crate) fn fit(
         .sum();
     let share = (positive / total.max(1e-9)).clamp(1e-6, 1.0 - 1e-6);
     let base = (share / (1.0 - share)).ln();
-    let mut margins = vec![base; labels.len()];
-    let mut gradients = vec![[0.0; 2]; labels.len()];
+    let gradient = |r: usize, margin: f64| {
+        let p = sigmoid(margin);
+        let y = f64::from(u8::from(labels[r]));
+        [weights[r] * (p - y), weights[r] * p * (1.0 - p)]
+    };
+    let all = Sampling {
+        rows: 1.0,
+        features: 1.0,
+        seed: 0,
+    };
+    boost(data, at, base, labels.len(), params, all, gradient)
+}
+
+/// Which share of rows and of features a tree sees, above 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sampling {
+    pub(crate) rows: f64,
+    pub(crate) features: f64,
+    pub(crate) seed: u64,
+}
+
+/// Learns a quantity, squared loss, on the rows `at` of `data`. `targets` and `weights` are of all rows.
+pub(crate) fn fit_quantity(
+    data: &Binned,
+    at: &[u32],
+    targets: &[f64],
+    weights: &[f64],
+    params: &BoostParams,
+    sampling: Sampling,
+) -> Forest {
+    let (total, sum) = at.iter().fold((0.0, 0.0), |(w, s), &r| {
+        let r = r as usize;
+        (w + weights[r], s + weights[r] * targets[r])
+    });
+    let base = if total > 0.0 { sum / total } else { 0.0 };
+    let gradient = |r: usize, margin: f64| [weights[r] * (margin - targets[r]), weights[r]];
+    boost(data, at, base, targets.len(), params, sampling, gradient)
+}
+
+/// `gradient` gives the first and second derivative of a row's loss at its margin.
+fn boost(
+    data: &Binned,
+    at: &[u32],
+    base: f64,
+    n_rows: usize,
+    params: &BoostParams,
+    sampling: Sampling,
+    gradient: impl Fn(usize, f64) -> [f64; 2],
+) -> Forest {
+    let mut margins = vec![base; n_rows];
+    let mut gradients = vec![[0.0; 2]; n_rows];
     let mut trees = Vec::with_capacity(params.rounds);
-    for _ in 0..params.rounds {
-        for &r in at {
+    for round in 0..params.rounds {
+        let seed = split_mix(sampling.seed.wrapping_add(round as u64));
+        let (mut rows, spared): (Vec<u32>, Vec<u32>) = at
+            .iter()
+            .partition(|&&r| drawn(seed, u64::from(r), sampling.rows));
+        for &r in &rows {
             let r = r as usize;
-            let p = sigmoid(margins[r]);
-            let y = f64::from(u8::from(labels[r]));
-            gradients[r] = [weights[r] * (p - y), weights[r] * p * (1.0 - p)];
+            gradients[r] = gradient(r, margins[r]);
         }
+        let features = features_drawn(data.n_features, split_mix(seed), sampling.features);
         let mut grower = Grower {
             data,
             gradients: &gradients,
             params,
+            features: &features,
             nodes: Vec::new(),
         };
-        let mut rows = at.to_vec();
         let histogram = grower.histogram(&rows);
         grower.grow(&mut rows, histogram, params.depth, &mut margins);
-        trees.push(grower.nodes);
+        let tree = grower.nodes;
+        for &r in &spared {
+            margins[r as usize] += data.value(&tree, r);
+        }
+        trees.push(tree);
     }
     Forest { base, trees }
+}
+
+/// True for the given share of things; all of them when it is 1.
+fn drawn(seed: u64, thing: u64, share: f64) -> bool {
+    // The upper 53 bits are an exact fraction.
+    share >= 1.0 || (split_mix(seed ^ split_mix(thing)) >> 11) as f64 * 2_f64.powi(-53) < share
+}
+
+/// The share of the features with the smallest hashes, ascending; at least one.
+fn features_drawn(n_features: usize, seed: u64, share: f64) -> Vec<usize> {
+    let mut features: Vec<usize> = (0..n_features).collect();
+    if share < 1.0 {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and the number of features"
+        )]
+        let n = (n_features as f64 * share.max(0.0)).ceil() as usize;
+        features.sort_by_key(|&f| split_mix(seed ^ split_mix(f as u64)));
+        features.truncate(n.max(1));
+        features.sort_unstable();
+    }
+    features
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): a fixed scramble of 64 bits.
+pub(crate) fn split_mix(x: u64) -> u64 {
+    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 struct Grower<'a> {
     data: &'a Binned,
     gradients: &'a [[f64; 2]],
     params: &'a BoostParams,
+    /// Features that may be asked for, ascending.
+    features: &'a [usize],
     nodes: Vec<Node>,
 }
 
 impl Grower<'_> {
     fn histogram(&self, rows: &[u32]) -> Histogram {
-        let mut sums = vec![[0.0; 2]; self.data.n_features * BINS_MAX];
+        let mut sums = vec![[0.0; 2]; self.features.len() * BINS_MAX];
         for &r in rows {
             let [g, h] = self.gradients[r as usize];
-            for (place, &bin) in sums
-                .chunks_exact_mut(BINS_MAX)
-                .zip(self.data.row(r as usize))
-            {
-                let cell = &mut place[usize::from(bin)];
+            let bins = self.data.row(r as usize);
+            for (place, &feature) in sums.chunks_exact_mut(BINS_MAX).zip(self.features) {
+                let cell = &mut place[usize::from(bins[feature])];
                 cell[0] += g;
                 cell[1] += h;
             }
@@ -314,7 +421,7 @@ impl Grower<'_> {
         let l2 = self.params.l2;
         let whole = g * g / (h + l2);
         let mut best: Option<Split> = None;
-        for (feature, cells) in sums.chunks_exact(BINS_MAX).enumerate() {
+        for (&feature, cells) in self.features.iter().zip(sums.chunks_exact(BINS_MAX)) {
             let (mut gl, mut hl) = (0.0, 0.0);
             for (bin, cell) in cells[..self.data.cuts[feature].len()].iter().enumerate() {
                 gl += cell[0];

@@ -3,12 +3,16 @@
 mod boost;
 mod calibration;
 mod features;
+mod life;
 mod model;
 mod rows;
 mod train;
 mod trend;
 
 pub use features::{FeatureSpec, FeatureState, WINDOWS_H};
+pub use life::{
+    HeldOutReading, LifeError, LifeModel, LifeParams, LifeScores, LifeState, learn_life, train_life,
+};
 pub use model::{ModeScores, Model, ModelCard, ModelError, ReliabilityBin};
 pub use rows::{History, HistoryItem};
 pub use train::{CardData, TrainError, TrainParams, train};

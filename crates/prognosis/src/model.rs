@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use forecare_catalogue::AssetClass;
-use forecare_domain::{ClassName, Contribution, ModeName, Prognosis, Timestamp};
+use forecare_domain::{ClassName, Contribution, ModeName, Prognosis, Rul, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::boost::Forest;
 use crate::calibration::Platt;
 use crate::features::{FeatureSpec, FeatureState};
+use crate::life::{LifeModel, LifeState};
 
 /// Version of the file's layout and of the features; a change of either makes a new one.
 pub(crate) const VERSION: u32 = 1;
@@ -182,6 +183,9 @@ pub struct Model {
     /// Median of every feature over healthy rows: what is expected, and what stands in for the unknown.
     expected: Vec<f64>,
     modes: Vec<ModeModel>,
+    /// How long a machine lasts, where histories told lives to their end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<LifeModel>,
 }
 
 /// Reads the version before the rest, so that an older layout is named as such.
@@ -206,9 +210,24 @@ impl Model {
             spec,
             expected,
             modes,
+            life: None,
         };
         model.card.sha256 = model.content_hash();
         model
+    }
+
+    /// This model with `life` for remaining useful life; signed anew.
+    #[must_use]
+    pub fn with_life(mut self, life: LifeModel) -> Self {
+        self.life = Some(life);
+        self.card.sha256 = self.content_hash();
+        self
+    }
+
+    /// How long a machine lasts; `None` where the histories told no lives to their end.
+    #[must_use]
+    pub fn life(&self) -> Option<&LifeModel> {
+        self.life.as_ref()
     }
 
     /// Reads a model file.
@@ -234,6 +253,12 @@ impl Model {
         }
         if !model.modes.iter().all(|m| m.forest.is_sound(n_features)) {
             return Err(ModelError::Damaged("a tree leads nowhere"));
+        }
+        let n_metrics = model.spec.metrics.len();
+        if model.life.as_ref().is_some_and(|l| !l.is_sound(n_metrics)) {
+            return Err(ModelError::Damaged(
+                "its life section does not fit together",
+            ));
         }
         Ok(model)
     }
@@ -282,13 +307,14 @@ impl Model {
                 catalogue: catalogue.join(", "),
             });
         }
+        let of_life = self.life.as_ref().and_then(LifeModel::mode);
         if let Some(stranger) = self
-            .modes
-            .iter()
-            .find(|m| class.modes.iter().all(|known| known.name != m.mode))
+            .modes()
+            .chain(of_life)
+            .find(|mode| class.modes.iter().all(|known| known.name != **mode))
         {
             return Err(ModelError::Mode {
-                mode: stranger.mode.as_str().to_owned(),
+                mode: stranger.as_str().to_owned(),
                 class: name.to_owned(),
             });
         }
@@ -329,6 +355,9 @@ impl Model {
     /// raised it where it is 0.05 or more.
     #[must_use]
     pub fn predict(&self, features: &FeatureState, ts: Timestamp) -> Vec<Prognosis> {
+        if self.modes.is_empty() {
+            return Vec::new();
+        }
         let mut x = Vec::with_capacity(self.expected.len());
         self.spec.extract(features, ts, &mut x);
         fill_unknown(&mut x, &self.expected);
@@ -348,6 +377,29 @@ impl Model {
                 }
             })
             .collect()
+    }
+
+    /// Probability of failure within the horizon by remaining life alone: where every life that the model learnt
+    /// from ended in one failure mode, and the trees do not speak of that mode. `rul` is the newest of `state`.
+    #[must_use]
+    pub fn predict_from_life(&self, state: &LifeState, rul: &Rul) -> Option<Prognosis> {
+        let life = self.life.as_ref()?;
+        let mode = life.mode()?;
+        if self.modes.iter().any(|m| m.mode == *mode) {
+            return None;
+        }
+        let horizon_hours = self.card.horizon_hours;
+        let probability = rul.share_failed_by(horizon_hours)?;
+        Some(Prognosis {
+            mode: mode.clone(),
+            probability,
+            horizon_hours,
+            contributions: if probability >= EXPLAINED_FROM {
+                life.explain(state, &self.spec.metrics)
+            } else {
+                Vec::new()
+            },
+        })
     }
 
     /// The features that raised the probability most, largest first; their shares sum to 1.

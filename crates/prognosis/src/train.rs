@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use forecare_catalogue::{AssetClass, FailureMode};
 use forecare_domain::Timestamp;
 
-use crate::boost::{Binned, BoostParams, fit};
+use crate::boost::{Binned, BoostParams, fit, split_mix};
 use crate::calibration::{Held, Platt, score};
 use crate::features::FeatureSpec;
 use crate::model::{ModeModel, Model, ModelCard, fill_unknown};
@@ -272,7 +272,7 @@ fn healthy_medians(rows: &Rows, n_features: usize) -> Vec<f64> {
 }
 
 /// The fold of each machine: as even as can be, shuffled by the seed.
-fn folds_of(n_machines: usize, folds: usize, seed: u64) -> Vec<usize> {
+pub(crate) fn folds_of(n_machines: usize, folds: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n_machines).collect();
     order.sort_by_key(|&m| split_mix(seed ^ split_mix(m as u64)));
     let mut fold_of = vec![0; n_machines];
@@ -280,12 +280,4 @@ fn folds_of(n_machines: usize, folds: usize, seed: u64) -> Vec<usize> {
         fold_of[machine] = place % folds;
     }
     fold_of
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): a fixed scramble of 64 bits.
-fn split_mix(x: u64) -> u64 {
-    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use forecare_domain::{Asset, EventSeverity, Rul, Timestamp};
+use forecare_domain::{Asset, EventSeverity, Timestamp};
 use forecare_store::{AlarmFilter, PageRequest, TicketFilter};
 
 use super::form::Fields;
@@ -199,14 +199,7 @@ fn health_view(
         at: When::new(now, h.at),
         health: Bar::health(h.health),
         anomaly: format::number(h.anomaly),
-        rul: match h.rul {
-            Rul::Trend {
-                p10_hours,
-                p50_hours,
-                p90_hours,
-            } => Some([p10_hours, p50_hours, p90_hours].map(format::hours)),
-            Rul::NoTrend => None,
-        },
+        rul: h.rul.quantiles_hours().map(|q| q.map(format::hours)),
         prognoses: prognoses
             .into_iter()
             .map(|p| PrognosisView {

@@ -116,23 +116,16 @@ pub(crate) fn hours(h: f64) -> String {
 
 /// Remaining useful life in a few words: median, and in brackets 10 % to 90 %, in one unit.
 pub(crate) fn rul(rul: &Rul) -> String {
-    match rul {
-        Rul::Trend {
-            p10_hours,
-            p50_hours,
-            p90_hours,
-        } => {
-            let (unit, hours) = if *p90_hours >= 72.0 {
-                ("d", 24.0)
-            } else {
-                ("h", 1.0)
-            };
-            let [p10, p50, p90] = [p10_hours, p50_hours, p90_hours]
-                .map(|h| number((h / hours * 10.0).round() / 10.0));
-            format!("{p50}\u{a0}{unit} ({p10} to {p90})")
-        }
-        Rul::NoTrend => "no trend".to_owned(),
-    }
+    let Some(quantiles) = rul.quantiles_hours() else {
+        return "no trend".to_owned();
+    };
+    let (unit, hours) = if quantiles[2] >= 72.0 {
+        ("d", 24.0)
+    } else {
+        ("h", 1.0)
+    };
+    let [p10, p50, p90] = quantiles.map(|h| number((h / hours * 10.0).round() / 10.0));
+    format!("{p50}\u{a0}{unit} ({p10} to {p90})")
 }
 
 /// A share or a health index as a bar.

@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use forecare_catalogue::Catalogue;
-use forecare_domain::{Asset, Decision, Hold, Rul, Ticket, TicketState, Timestamp};
+use forecare_domain::{Asset, Decision, Hold, Ticket, TicketState, Timestamp};
 use forecare_store::TicketFilter;
 use serde::Deserialize;
 
@@ -237,10 +237,7 @@ async fn show(
         detected: When::new(now, ticket.detected_at),
         evidence: When::new(now, ticket.evidence_at),
         decision: DecisionView::new(&ticket.decision, &catalogue.currency, now),
-        rul: match &ticket.rul {
-            Rul::NoTrend => "no trend".to_owned(),
-            rul @ Rul::Trend { .. } => format::rul(rul),
-        },
+        rul: format::rul(&ticket.rul),
         reasons: reasons(catalogue, asset, &ticket.contributions),
         reservations: reservations
             .iter()

@@ -53,6 +53,15 @@ pub(crate) enum RulDto {
         /// One in ten lasts longer.
         p90_hours: f64,
     },
+    /// What machines that ran to failure had left when they looked like this one.
+    Learnt {
+        /// One in ten fails earlier.
+        p10_hours: f64,
+        /// Median.
+        p50_hours: f64,
+        /// One in ten lasts longer.
+        p90_hours: f64,
+    },
     /// No statistically sound trend towards failure.
     NoTrend,
 }
@@ -65,6 +74,15 @@ impl From<Rul> for RulDto {
                 p50_hours,
                 p90_hours,
             } => Self::Trend {
+                p10_hours,
+                p50_hours,
+                p90_hours,
+            },
+            Rul::Learnt {
+                p10_hours,
+                p50_hours,
+                p90_hours,
+            } => Self::Learnt {
                 p10_hours,
                 p50_hours,
                 p90_hours,

@@ -1,7 +1,7 @@
 //! `forecare evaluate`: the product's own detectors and prognosis on public benchmarks, by their own rules.
 
 mod azure_pdm;
-mod cmapss;
+pub(super) mod cmapss;
 mod femto;
 mod nab;
 mod skab;

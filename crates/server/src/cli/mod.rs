@@ -32,6 +32,11 @@ pub(crate) const DEMO_CATALOGUE: &str = include_str!("../../../catalogue/catalog
 pub(crate) const AZURE_CATALOGUE: &str =
     include_str!("../../../catalogue/catalogues/azure-pdm.toml");
 
+/// The catalogue of the C-MAPSS turbofans.
+pub(crate) const CMAPSS_CATALOGUE: &str = include_str!("../../../catalogue/catalogues/cmapss.toml");
+/// The catalogue of the PRONOSTIA bearings.
+pub(crate) const FEMTO_CATALOGUE: &str = include_str!("../../../catalogue/catalogues/femto.toml");
+
 /// Watches machines over MQTT; opens a ticket and reserves the parts before they fail.
 #[derive(Debug, Parser)]
 #[command(name = "forecare", version)]

@@ -44,6 +44,16 @@ impl Progress {
         self.bar.set_position(position);
     }
 
+    /// Sets a bar to 100 by a share, 0 to 1.
+    pub(crate) fn share(&self, share: f64) {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 100"
+        )]
+        self.bar.set_position((share * 100.0) as u64);
+    }
+
     /// Replaces the text beside the bar.
     pub(crate) fn say(&self, text: String) {
         self.bar.set_message(text);

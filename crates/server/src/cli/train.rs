@@ -6,12 +6,16 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_datasets::azure_pdm::{AzurePdm, MachineRange, Telemetry};
+use forecare_datasets::cmapss;
 use forecare_domain::{ClassName, Clock};
-use forecare_prognosis::{CardData, History, HistoryItem, Model, TrainParams, train};
+use forecare_prognosis::{
+    CardData, History, HistoryItem, LifeModel, Model, TrainParams, train, train_life,
+};
 use forecare_simulator::Emission;
 
+use super::evaluate;
 use super::progress::Progress;
-use super::{AZURE_CATALOGUE, AZURE_HOME, DEMO_CATALOGUE, DEMO_HOME, HomeArg};
+use super::{AZURE_CATALOGUE, AZURE_HOME, CMAPSS_CATALOGUE, DEMO_CATALOGUE, DEMO_HOME, HomeArg};
 use crate::app::catalogue;
 use crate::clock::SystemClock;
 use crate::models;
@@ -20,6 +24,8 @@ use crate::models;
 pub(crate) enum TrainCommand {
     /// From the Azure predictive-maintenance data set.
     AzurePdm(AzureArgs),
+    /// From the C-MAPSS turbofans that ran to failure: remaining useful life.
+    Cmapss(CmapssArgs),
     /// From simulated compressors that run to failure: to try training without any data.
     Simulated(SimulatedArgs),
 }
@@ -43,6 +49,16 @@ pub(crate) struct AzureArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CmapssArgs {
+    /// Directory of the data set's files; every train_*.txt in it is learnt from.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where to write the model.
+    #[arg(long, value_name = "FILE", default_value = "models/turbofan.json")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SimulatedArgs {
     /// Where to write the model; without it, the models of the demo.
     #[arg(long, value_name = "FILE")]
@@ -61,6 +77,7 @@ pub(crate) struct SimulatedArgs {
 pub(crate) fn run(command: TrainCommand) -> Result<()> {
     match command {
         TrainCommand::AzurePdm(args) => azure(args),
+        TrainCommand::Cmapss(args) => cmapss(&args),
         TrainCommand::Simulated(args) => simulated(&args),
     }
 }
@@ -87,6 +104,38 @@ fn azure(args: AzureArgs) -> Result<()> {
         files.join(" and ")
     );
     learn(class, &histories, card, SystemClock.now(), &out)
+}
+
+fn cmapss(args: &CmapssArgs) -> Result<()> {
+    let (_, catalogue) = catalogue(Path::new(""), CMAPSS_CATALOGUE)?;
+    let class = class(&catalogue, "turbofan")?;
+    let subsets = cmapss::subsets(&args.data)?;
+    let mut histories = Vec::new();
+    for subset in &subsets {
+        let engines = cmapss::load_engines(&args.data.join(format!("train_{subset}.txt")))?;
+        histories.extend(cmapss::histories(subset, &engines, evaluate::cmapss::MODE)?);
+    }
+    let data = format!("C-MAPSS, training engines of {}", subsets.join(", "));
+    eprintln!("learning from {data}: {} engines", histories.len());
+    // The data has its own time, so that the same command writes the same file.
+    let trained_at = histories
+        .iter()
+        .filter_map(|h| h.items.last().map(HistoryItem::ts))
+        .max()
+        .with_context(|| format!("no train_*.txt in {}", args.data.display()))?;
+    let progress = Progress::bar(100, "%");
+    let model = train_life(
+        class,
+        &histories,
+        &evaluate::cmapss::params(),
+        &CardData { data, trained_at },
+        &mut |share| progress.share(share),
+    )?;
+    progress.finish();
+    models::save(&model, &args.out)?;
+    describe(&model);
+    println!("written to {}", args.out.display());
+    Ok(())
 }
 
 fn simulated(args: &SimulatedArgs) -> Result<()> {
@@ -200,14 +249,7 @@ fn learn(
         histories,
         &TrainParams::default(),
         &CardData { data, trained_at },
-        &mut |share: f64| {
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "0 to 100"
-            )]
-            progress.set((share * 100.0) as u64);
-        },
+        &mut |share| progress.share(share),
     )?;
     progress.finish();
     models::save(&model, out)?;
@@ -219,6 +261,17 @@ fn learn(
 fn describe(model: &Model) {
     let card = model.card();
     println!("model for {}, learnt from {}", model.class(), card.data);
+    if let Some(life) = model.life().and_then(LifeModel::scores) {
+        println!(
+            "remaining life on machines left out of the training: RMSE {:.1} h (told apart up to {:.0} h), p10-p90 holds {:.0} %",
+            life.rmse_hours,
+            life.cap_hours,
+            100.0 * life.coverage
+        );
+    }
+    if card.scores.is_empty() {
+        return;
+    }
     println!("scores on machines left out of the training:");
     println!(
         "  {:<22} {:>8} {:>6} {:>18} {:>8}",

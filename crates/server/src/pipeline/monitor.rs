@@ -13,7 +13,7 @@ use forecare_domain::{
     Alarm, AlarmChange, AlarmSource, AssetHealth, CareTask, ComponentName, DeviceEvent, MetricName,
     ModeName, Prognosis, REPLACED_CODE, Row, Severity, Timestamp,
 };
-use forecare_prognosis::{FeatureState, Model, TrendState};
+use forecare_prognosis::{FeatureState, LifeState, Model, TrendState};
 use serde::{Deserialize, Serialize};
 
 /// Most events of one device remembered to recognise a repetition.
@@ -119,6 +119,9 @@ pub(crate) struct Monitor {
     episodes: Episodes,
     features: FeatureState,
     trend: TrendState,
+    /// Followed where the class's model tells remaining life.
+    #[serde(default)]
+    life: LifeState,
     assessed: BTreeMap<ModeName, Assessed>,
     recent_events: VecDeque<(Timestamp, String)>,
     /// Newest reported replacement of each component.
@@ -152,6 +155,7 @@ impl Monitor {
             episodes: Episodes::new(),
             features: FeatureState::new(n_metrics),
             trend: TrendState::new(),
+            life: LifeState::new(),
             assessed: BTreeMap::new(),
             recent_events: VecDeque::new(),
             replaced: BTreeMap::new(),
@@ -252,11 +256,18 @@ impl Monitor {
     ) -> Outcome {
         let scored = self.detector.step(&context.detector, row.ts, &row.values);
         self.features.push(row.ts, &row.values);
-        let prognoses = context
+        let mut prognoses = context
             .model
             .as_ref()
             .map(|model| model.predict(&self.features, row.ts))
             .unwrap_or_default();
+        // Lives that ended say more than the trend of one that has not.
+        let learnt = context.model.as_ref().and_then(|model| {
+            let id = &model.card().sha256;
+            let rul = model.life()?.step(id, &mut self.life, row.ts, &row.values);
+            prognoses.extend(model.predict_from_life(&self.life, &rul));
+            Some(rul)
+        });
         let mut evidence = scored.evidence;
         for prognosis in &prognoses {
             evidence.extend(self.evidence_of(context, prognosis));
@@ -269,12 +280,15 @@ impl Monitor {
             suppressed,
         );
         self.trend.push(row.ts, scored.health);
-        let rul = self.trend.rul();
+        let rul = learnt.unwrap_or_else(|| self.trend.rul());
         let worst = prognoses.iter().map(|p| p.probability).fold(0.0, f64::max);
         let health = AssetHealth {
             device: row.device.clone(),
             at: row.ts,
-            health: scored.health.min(100.0 * (1.0 - worst)),
+            health: scored
+                .health
+                .min(100.0 * (1.0 - worst))
+                .min(self.life.health().unwrap_or(100.0)),
             anomaly: scored.anomaly,
             prognoses,
             rul,
@@ -436,6 +450,7 @@ impl Monitor {
         self.irregular = true;
         self.detector.reset_after_repair(&context.detector, modes);
         self.trend.reset();
+        self.life.reset();
         let alarms = self.episodes.reset_after_repair(at, modes);
         for mode in modes {
             self.assessed.remove(mode);

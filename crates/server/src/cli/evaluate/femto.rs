@@ -1,13 +1,226 @@
-//! To be written.
+//! FEMTO-ST PRONOSTIA: remaining useful life of bearings.
 
-use anyhow::{Result, bail};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use forecare_catalogue::AssetClass;
+use forecare_datasets::femto::{
+    Bearing, PUBLISHED_CUTS, SNAPSHOT_SECONDS, accuracy, load, percent_error,
+};
+use forecare_domain::Rul;
+use forecare_prognosis::{LifeModel, LifeParams, LifeState, learn_life};
+use serde_json::{Value, json};
 
 use super::EvaluateArgs;
+use crate::app::catalogue;
+use crate::cli::FEMTO_CATALOGUE;
+use crate::cli::progress::Progress;
+
+/// The table of features.
+const FILE: &str = "femto_features.csv";
+/// The one failure mode of the catalogue.
+const MODE: &str = "wear";
+
+/// One estimate, seconds.
+struct Estimate {
+    bearing: String,
+    cut_seconds: f64,
+    /// p10, p50, p90.
+    rul_seconds: [f64; 3],
+    truth_seconds: Option<f64>,
+}
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
-    bail!(
-        "not there yet: {} {}",
-        args.data.display(),
-        args.out.display()
-    )
+    let (_, catalogue) = catalogue(Path::new(""), FEMTO_CATALOGUE)?;
+    let class = catalogue
+        .classes
+        .first()
+        .context("the catalogue has no class")?;
+    let bearings = load(&args.data.join(FILE))?;
+    let (learning, tests): (Vec<&Bearing>, Vec<&Bearing>) =
+        bearings.iter().partition(|b| b.is_learning);
+    if learning.len() < 4 {
+        bail!(
+            "{FILE} holds {} bearing(s) that ran to failure; at least 4 are needed",
+            learning.len()
+        );
+    }
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("cannot create {}", args.out.display()))?;
+    let progress = Progress::bar(learning.len() as u64 + 1, "models");
+    let mut left_out = Vec::new();
+    for (done, bearing) in (0u64..).zip(&learning) {
+        let others: Vec<&Bearing> = learning.iter().copied().filter(|b| b != bearing).collect();
+        let model = learn(class, &others)?;
+        left_out.extend(at_published_shares(&model, bearing));
+        progress.set(done + 1);
+    }
+    let mut tested = Vec::new();
+    if !tests.is_empty() {
+        let model = learn(class, &learning)?;
+        tested.extend(tests.iter().map(|bearing| at_its_cut(&model, bearing)));
+    }
+    progress.finish();
+    let mut metrics = serde_json::Map::new();
+    for (name, estimates) in [("leave_one_out", &left_out), ("test", &tested)] {
+        if estimates.is_empty() {
+            continue;
+        }
+        let path = args.out.join(format!("femto_{name}.csv"));
+        fs::write(&path, csv_of(estimates))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        if let Some(judged) = judge(name, estimates) {
+            metrics.insert(name.to_owned(), judged);
+        }
+    }
+    let path = args.out.join("metrics.json");
+    let text = serde_json::to_string_pretty(&Value::Object(metrics))? + "\n";
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("written to {}", args.out.display());
+    Ok(())
+}
+
+fn learn(class: &AssetClass, bearings: &[&Bearing]) -> Result<LifeModel> {
+    let histories = bearings
+        .iter()
+        .map(|b| b.history(MODE))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (model, _) = learn_life(class, &histories, &LifeParams::default(), &mut |_| {})?;
+    Ok(model)
+}
+
+/// p10, p50, p90 in seconds after each snapshot whose number is in `cuts` (ascending).
+fn estimates_at(model: &LifeModel, bearing: &Bearing, cuts: &[u32]) -> Vec<(u32, [f64; 3])> {
+    let mut state = LifeState::new();
+    let mut told = Vec::new();
+    let mut cuts = cuts.iter().copied().peekable();
+    let mut newest: Option<(u32, Rul)> = None;
+    let mut take = |newest: &Option<(u32, Rul)>| {
+        if let Some((number, rul)) = newest {
+            let quantiles = rul.quantiles_hours().unwrap_or_default();
+            told.push((*number, quantiles.map(|h| h * 3_600.0)));
+        }
+    };
+    for ((number, _), (ts, values)) in bearing.snapshots.iter().zip(bearing.readings()) {
+        while cuts.next_if(|cut| cut < number).is_some() {
+            take(&newest);
+        }
+        newest = Some((*number, model.step("", &mut state, ts, &values)));
+    }
+    for _ in cuts {
+        take(&newest);
+    }
+    told
+}
+
+/// A bearing that ran to failure, cut where the organisers cut theirs, as shares of its life.
+fn at_published_shares(model: &LifeModel, bearing: &Bearing) -> Vec<Estimate> {
+    let (Some((first, _)), Some((last, _))) = (bearing.snapshots.first(), bearing.snapshots.last())
+    else {
+        return Vec::new();
+    };
+    let mut cuts: Vec<u32> = PUBLISHED_CUTS
+        .iter()
+        .map(|cut| {
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "between the first snapshot and the last"
+            )]
+            let after = (f64::from(last - first) * cut.share_of_life()).round() as u32;
+            first + after
+        })
+        .collect();
+    cuts.sort_unstable();
+    estimates_at(model, bearing, &cuts)
+        .into_iter()
+        .map(|(number, rul_seconds)| Estimate {
+            bearing: bearing.name.clone(),
+            cut_seconds: f64::from(number - first) * SNAPSHOT_SECONDS,
+            rul_seconds,
+            truth_seconds: Some(f64::from(last - number) * SNAPSHOT_SECONDS),
+        })
+        .collect()
+}
+
+/// A test bearing at its published cut, or at its last snapshot where none is published.
+fn at_its_cut(model: &LifeModel, bearing: &Bearing) -> Estimate {
+    let published = PUBLISHED_CUTS.iter().find(|c| c.bearing == bearing.name);
+    let first = bearing.snapshots.first().map_or(1, |(number, _)| *number);
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a published length, in snapshots"
+    )]
+    let cut = published.map_or(u32::MAX, |c| (c.age_seconds / SNAPSHOT_SECONDS) as u32);
+    let told = estimates_at(model, bearing, &[cut]);
+    let (number, rul_seconds) = told.first().copied().unwrap_or((first, [0.0; 3]));
+    Estimate {
+        bearing: bearing.name.clone(),
+        cut_seconds: f64::from(number - first) * SNAPSHOT_SECONDS,
+        rul_seconds,
+        truth_seconds: published.map(|c| c.left_seconds),
+    }
+}
+
+fn csv_of(estimates: &[Estimate]) -> String {
+    let mut text = String::from(
+        "bearing,cut_s,rul_p10_s,rul_p50_s,rul_p90_s,true_rul_s,error_percent,accuracy\n",
+    );
+    for e in estimates {
+        let [p10, p50, p90] = e.rul_seconds;
+        let (truth, error, score) = e.truth_seconds.map_or_else(Default::default, |truth| {
+            let error = percent_error(p50, truth);
+            (
+                format!("{truth:.0}"),
+                format!("{error:.2}"),
+                format!("{:.4}", accuracy(error)),
+            )
+        });
+        // Writing to a string does not fail.
+        writeln!(
+            text,
+            "{},{:.0},{p10:.1},{p50:.1},{p90:.1},{truth},{error},{score}",
+            e.bearing, e.cut_seconds
+        )
+        .unwrap_or_default();
+    }
+    text
+}
+
+/// Prints and returns the measures over the estimates whose truth is known.
+fn judge(name: &str, estimates: &[Estimate]) -> Option<Value> {
+    let known: Vec<([f64; 3], f64)> = estimates
+        .iter()
+        .filter_map(|e| e.truth_seconds.map(|t| (e.rul_seconds, t)))
+        .collect();
+    if known.is_empty() {
+        println!("{name}: {} estimates, no truth", estimates.len());
+        return None;
+    }
+    let n = known.len() as f64;
+    let errors: Vec<f64> = known.iter().map(|(e, t)| percent_error(e[1], *t)).collect();
+    let score = errors.iter().map(|e| accuracy(*e)).sum::<f64>() / n;
+    let mean_error = errors.iter().map(|e| e.abs()).sum::<f64>() / n;
+    let squares: f64 = known.iter().map(|(e, t)| (e[1] - t) * (e[1] - t)).sum();
+    let rmse = (squares / n).sqrt();
+    let inside = known
+        .iter()
+        .filter(|([p10, _, p90], truth)| (*p10..=*p90).contains(truth))
+        .count();
+    let coverage = inside as f64 / n;
+    println!(
+        "{name} ({} estimates): PHM 2012 score {score:.3}, mean absolute error {mean_error:.0} %, RMSE {rmse:.0} s, p10-p90 holds {:.0} %",
+        known.len(),
+        100.0 * coverage
+    );
+    Some(json!({
+        "n_estimates": known.len(),
+        "phm2012_score": score,
+        "mean_absolute_percent_error": mean_error,
+        "rmse_seconds": rmse,
+        "coverage_p10_p90": coverage,
+    }))
 }
