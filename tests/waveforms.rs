@@ -86,14 +86,23 @@ name = "main"
 title = "Main depot"
 "#;
 
-const START_MS: i64 = 1_700_000_000_000;
 const STEP_MS: i64 = 600_000;
 const N_GOOD: usize = 220;
 const N_WORSE: usize = 40;
+const N_HOSTILE: usize = 8;
 const N_SAMPLES: usize = 8_192;
 const RATE_HZ: f64 = 25_600.0;
 /// Of the catalogue's bearing, per revolution.
 const BPFO: f64 = 4.5 * (1.0 - 7.94 / 39.04);
+
+/// Such that the last reading is of now: the care desk opens no ticket on evidence of long ago.
+fn start_ms() -> i64 {
+    #[allow(clippy::disallowed_methods, reason = "a device has a clock")]
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    now.as_millis() as i64 - (N_GOOD + N_WORSE) as i64 * STEP_MS
+}
 
 /// Noise of about unit variance, another for each seed.
 fn noise(seed: u64) -> impl FnMut() -> f64 {
@@ -132,7 +141,7 @@ fn waveform(i: usize) -> (f64, Vec<f64>) {
 }
 
 /// Numbers, or counts of 16 bits in another unit: devices differ.
-fn payload(i: usize) -> String {
+fn payload(i: usize, start_ms: i64) -> String {
     let (rpm, samples) = waveform(i);
     let waveform = if i.is_multiple_of(2) {
         let rounded: Vec<f64> = samples.iter().map(|x| (x * 1e4).round() / 1e4).collect();
@@ -146,12 +155,12 @@ fn payload(i: usize) -> String {
         let text = BASE64_STANDARD.encode(counts.collect::<Vec<u8>>());
         json!({ "rate_hz": RATE_HZ, "unit": "m/s2", "encoding": "i16", "scale": M_S2_PER_COUNT, "samples": text })
     };
-    let ts = START_MS + i as i64 * STEP_MS;
+    let ts = start_ms + i as i64 * STEP_MS;
     json!({ "ts": ts, "values": { "speed": rpm }, "waveforms": { "vib": waveform } }).to_string()
 }
 
 /// What is wrong with each is in its name.
-fn hostile() -> Vec<Value> {
+fn hostile(start_ms: i64) -> Vec<Value> {
     let ones = vec![1.0; 64];
     let good = json!({ "rate_hz": RATE_HZ, "samples": waveform(0).1 });
     [
@@ -165,17 +174,20 @@ fn hostile() -> Vec<Value> {
         json!({ "vib": 3 }),
     ]
     .into_iter()
-    .map(|waveforms| json!({ "ts": START_MS - STEP_MS, "waveforms": waveforms }))
+    .map(|waveforms| json!({ "ts": start_ms - STEP_MS, "waveforms": waveforms }))
     .collect()
 }
 
 /// Publishes one after the other at QoS 1, every tenth twice; returns how many readings should be stored.
 async fn publish(port: u16) -> usize {
-    let mut messages: Vec<String> = hostile().iter().map(Value::to_string).collect();
+    let start_ms = start_ms();
+    let hostile = hostile(start_ms);
+    assert_eq!(hostile.len(), N_HOSTILE);
+    let mut messages: Vec<String> = hostile.iter().map(Value::to_string).collect();
     for i in 0..N_GOOD + N_WORSE {
-        messages.push(payload(i));
+        messages.push(payload(i, start_ms));
         if i % 10 == 0 {
-            messages.push(payload(i));
+            messages.push(payload(i, start_ms));
         }
     }
     let n_messages = messages.len();
@@ -229,7 +241,7 @@ fn assert_foreseen(service: Service, home: &Path, n_readings: usize) {
     assert_eq!(service.metric("forecare_readings_conflicting_total"), 0.0);
     assert_eq!(
         service.metric("forecare_messages_rejected_total"),
-        hostile().len() as f64
+        N_HOSTILE as f64
     );
 
     let alarms = service.get("api/v1/alarms?limit=100");

@@ -25,6 +25,9 @@ const SPEED_TOLERANCE: f64 = 0.01;
 /// How far a fault frequency may be off through slip, relative (Randall and Antoni: 1 to 2 %).
 const SLIP_TOLERANCE: f64 = 0.02;
 
+/// Edges of lines in a spectrum, Hz, as of [`Spectrum::between`].
+type Lines = Vec<(f64, f64)>;
+
 /// What came of a waveform: every feature of the class is in one of the two.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Features {
@@ -271,7 +274,7 @@ impl Waveform<'_> {
         fault: BearingFault,
         harmonics: u32,
         periods_min: f64,
-    ) -> Result<(&Spectrum, Vec<(f64, f64)>), Missing> {
+    ) -> Result<(&Spectrum, Lines), Missing> {
         let (bearing, band): (Bearing, Band) = match (self.spec.bearing, self.spec.envelope_band) {
             (Some(bearing), Some(band)) => (bearing, band),
             _ => unreachable!("the catalogue wants a bearing and a band for fault frequencies"),

@@ -143,7 +143,7 @@ fn a_shaft_at_rest_or_too_slow_is_operation_and_an_unknown_speed_is_not() {
 #[test]
 fn what_the_waveform_cannot_hold_is_named() {
     // A tenth of a second at a tenth of the rate: bands reach beyond it, and three turns of the shaft are too few.
-    let samples = vec![1.0, -1.0].repeat(128);
+    let samples = [1.0, -1.0].repeat(128);
     let features = Extractor::new().features(&spec(), &samples, 2_560.0, None);
     let why = |name: &str| {
         let metric = FEATURES.iter().position(|(n, _)| *n == name).unwrap();
