@@ -4,5 +4,6 @@ mod devices;
 mod monitor;
 mod worker;
 
-pub(crate) use devices::{ClassSettings, Devices};
+pub(crate) use devices::{ClassSettings, Devices, class_contexts};
+pub(crate) use monitor::{ClassContext, Monitor, Outcome};
 pub(crate) use worker::{Control, Pipeline, PipelineParts, chain};
