@@ -284,33 +284,38 @@ fn the_outcome_is_the_one_worked_out_by_hand() {
 #[test]
 fn a_shelf_without_parts_makes_a_visit_late() {
     let none = "[[stock]]\ndepot = \"north\"\npart = \"COIL\"\non_hand = 0\n";
-    let report = Trial::new(&four()).run(&["", none]);
+    let pumps = [
+        pump(&[200..220], &[220]),
+        pump(&[], &[300]),
+        pump(&[298..300], &[300]),
+    ];
+    let report = Trial::new(&pumps).run(&["", none]);
     let p = &report.policies[1];
-    // Ordered at 200, there at 210, work at 210: still in time; pump 3's part is not.
+    // Ordered at 200, there at 210, work at 210: still in time; the last pump's part is not.
     assert_eq!((p.faults.prevented, p.faults.too_late), (1, 1));
     assert_eq!((p.faults.part_there, p.faults.part_not_there), (1, 1));
-    assert_eq!(p.parts.back_ordered, 3);
+    assert_eq!(p.parts.back_ordered, 2);
     assert_eq!(p.crew.wait_for_parts_hours_max, 6.0);
-    // Pump 1 fails, and no shelf has a coil.
+    // The second pump fails, and no shelf has a coil.
     assert_eq!(p.parts.stock_outs_at_failure, 1);
     // The first policy is not touched by the second beside it.
     assert_eq!(
         report.policies[0],
-        Trial::new(&four()).run(&[""]).policies[0]
+        Trial::new(&pumps).run(&[""]).policies[0]
     );
 }
 
 #[test]
 fn a_short_shift_costs_time_or_overtime() {
-    // 2026-01-01 was a Thursday: hour 200 is Friday 08:00, and its visit would be at 12:00.
+    // Hour 200 is 08:00, the visit would be at 12:00; it is due at 224 and takes 2 h: the shift at 223 is too late.
     let closed =
-        "[crew]\nshift = \"06:00-09:00\"\novertime = false\n[costs]\novertime_per_hour = 10\n";
-    let open = "[crew]\nshift = \"06:00-09:00\"\n[costs]\novertime_per_hour = 10\n";
+        "[crew]\nshift = \"07:00-09:00\"\novertime = false\n[costs]\novertime_per_hour = 10\n";
+    let open = "[crew]\nshift = \"07:00-09:00\"\n[costs]\novertime_per_hour = 10\n";
     let report = Trial::new(&four()).run(&[closed, open]);
     let [closed, open] = &report.policies[..] else {
         panic!("two policies");
     };
-    // Next shift on Saturday 06:00, hour 222: after the failure.
+    // Hour 223 is after the failure.
     assert_eq!((closed.faults.prevented, open.faults.prevented), (0, 1));
     assert!(open.crew.overtime_hours > 0.0);
     assert_eq!(open.costs.overtime, 10.0 * open.crew.overtime_hours);
