@@ -77,6 +77,18 @@ pub(crate) struct Sources<'a> {
     pub(crate) failure_codes: &'a [String],
 }
 
+/// Somebody stands before a machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Visit<'a> {
+    pub(crate) device: usize,
+    pub(crate) mode: &'a ModeName,
+    pub(crate) at: Timestamp,
+    /// A fault counts that strikes within so many hours.
+    pub(crate) within_hours: f64,
+    /// What happens from here on is not known.
+    pub(crate) known_to: Timestamp,
+}
+
 /// What a visit comes upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finding {
@@ -279,23 +291,20 @@ impl Truth {
             .map(|(_, at)| *at)
     }
 
-    /// What a visit at `at` for `mode` comes upon, where a fault counts that strikes within `within_hours`.
-    /// `open` tells which faults are still to come in this course of things; what happens after `known_to` is
-    /// not known.
+    /// What a visit comes upon. `open` tells which faults are still to come in this course of things.
     pub(crate) fn finding(
         &self,
-        device: usize,
+        visit: &Visit<'_>,
         class: &AssetClass,
-        mode: &ModeName,
-        at: Timestamp,
-        within_hours: f64,
-        known_to: Timestamp,
         open: impl Fn(usize) -> bool,
     ) -> Finding {
-        let until = at.plus_hours(within_hours);
+        let Visit {
+            device, mode, at, ..
+        } = *visit;
+        let until = at.plus_hours(visit.within_hours);
         let near = |place: &usize| {
             let fault = &self.faults[*place];
-            at <= fault.at && fault.at <= until.min(known_to) && open(*place)
+            at <= fault.at && fault.at <= until && fault.at < visit.known_to && open(*place)
         };
         let mut near_ones = self.of_device(device).filter(near);
         let own = near_ones.clone().find(|p| self.faults[*p].mode == *mode);
@@ -308,7 +317,7 @@ impl Truth {
         let looked_at = self.nothing_found.get(&device).into_iter().flatten();
         if looked_at
             .into_iter()
-            .any(|(m, t)| m == mode && t.hours_since(at).abs() <= within_hours)
+            .any(|(m, t)| m == mode && t.hours_since(at).abs() <= visit.within_hours)
         {
             return Finding::Nothing;
         }
@@ -318,7 +327,7 @@ impl Truth {
             self.replacements(device, component)
                 .any(|t| at < t && t <= until)
         });
-        if self.complete && !cut_short && until <= known_to {
+        if self.complete && !cut_short && until <= visit.known_to {
             Finding::Nothing
         } else {
             Finding::Unknown

@@ -2,28 +2,31 @@
 //! parts arrive, people work, faults strike or are prevented. What a technician finds is told to the monitor, as in the
 //! service.
 
+mod work;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use forecare_care::{Assessment, Precision, transition};
+use forecare_care::{Assessment, Precision};
 use forecare_catalogue::{AssetClass, FailureMode, UNKNOWN_MODE};
 use forecare_domain::{
-    Actor, Asset, CareTask, Channel, ClassName, DeviceEvent, ModeName, Priority, Supply, Ticket,
-    TicketId, TicketState, Timestamp, Verdict,
+    Asset, CareTask, ClassName, DeviceEvent, ModeName, Priority, Ticket, TicketId, TicketState,
+    Timestamp, Verdict,
 };
 use forecare_store::{CareCommit, CareOutcome};
 use tokio::runtime::Handle;
 
-use super::Period;
-use super::book::{Arrival, SimulatedBook};
-use super::crew::{Crew, Hand};
-use super::device::{DeviceCourse, Played};
-use super::history::{Records, Stretch, in_parallel};
-use super::policy::Policy;
-use super::tally::{Fate, Spent, Tally};
-use super::truth::{Finding, Truth};
-use crate::desk::{Book, Rules, Subject, step};
+use crate::backtest::Period;
+use crate::backtest::book::{Arrival, SimulatedBook};
+use crate::backtest::crew::Crew;
+use crate::backtest::device::{DeviceCourse, Played};
+use crate::backtest::history::{Records, Stretch, in_parallel};
+use crate::backtest::policy::Policy;
+use crate::backtest::tally::{Fate, Spent, Tally};
+use crate::backtest::truth::Truth;
+use crate::desk::{Book, Rules, Subject};
 use crate::pipeline::class_contexts;
+use work::{Job, Work};
 
 /// Hours between two looks at the timers of an open ticket.
 const LOOK_HOURS: f64 = 1.0;
@@ -52,32 +55,6 @@ impl Event {
             Self::Dispatch => 5,
         }
     }
-}
-
-/// Work that waits for its time, its parts and somebody free.
-#[derive(Debug, Clone)]
-struct Job {
-    device: usize,
-    mode: ModeName,
-    /// `None`: a repair after a failure that nobody foresaw.
-    ticket: Option<TicketId>,
-    /// The failure has struck.
-    is_repair: bool,
-    priority: Priority,
-    due_at: Timestamp,
-    ready_at: Timestamp,
-    /// When its parts were first seen to be there.
-    parts_at: Option<Timestamp>,
-}
-
-/// Work that goes on.
-#[derive(Debug, Clone)]
-struct Work {
-    device: usize,
-    mode: ModeName,
-    ticket: Option<TicketId>,
-    finding: Option<Finding>,
-    by: String,
 }
 
 /// What all courses share.
@@ -306,7 +283,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn counts(&mut self, device: usize, mode: &ModeName) -> &mut super::tally::ModeTally {
+    fn counts(&mut self, device: usize, mode: &ModeName) -> &mut crate::backtest::tally::ModeTally {
         let key = self.key(device, mode);
         self.tally.modes.entry(key).or_default()
     }
@@ -386,30 +363,6 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn opened(&mut self, device: usize, ticket: &Ticket) {
-        self.counts(device, &ticket.mode).tickets += 1;
-        let ready_at = ticket.opened_at.plus_hours(self.crew.response_hours());
-        self.jobs.push(Job {
-            device,
-            mode: ticket.mode.clone(),
-            ticket: Some(ticket.id),
-            is_repair: false,
-            priority: ticket.priority,
-            due_at: ticket.due_at,
-            ready_at,
-            parts_at: None,
-        });
-        self.at(ready_at, Event::Dispatch);
-        self.at(
-            ticket.opened_at.plus_hours(LOOK_HOURS),
-            Event::Look(ticket.id),
-        );
-        let skills = &ticket.skills;
-        if !self.crew.can(skills) {
-            self.tally.crew.without_skills += 1;
-        }
-    }
-
     /// Timers of a ticket.
     async fn look(&mut self, id: TicketId, now: Timestamp, stretch: &Stretch) -> Result<()> {
         let ticket = self.book.ticket(id).await?;
@@ -456,10 +409,10 @@ impl<'a> World<'a> {
         if let Some(ticket) = open
             && let Some(job) = self.jobs.iter().position(|j| j.ticket == Some(ticket.id))
         {
-            let (part_there, _) = self.parts_at_hand(device, &ticket, now).await?;
+            let (there_since, _) = self.parts_at_hand(device, &ticket, now).await?;
             self.fates[place] = Fate::TooLate {
                 opened_at: ticket.opened_at,
-                part_there,
+                part_there: there_since.is_some(),
             };
             self.jobs[job].is_repair = true;
             self.jobs[job].priority = Priority::P1;
@@ -481,7 +434,8 @@ impl<'a> World<'a> {
             return Ok(());
         }
         self.fates[place] = Fate::Missed;
-        let mut ready_at = now.plus_hours(self.crew.response_hours());
+        let response_at = now.plus_hours(self.crew.response_hours());
+        let mut ready_at = response_at;
         let mut is_short = false;
         for (part, depot, quantity, lead_time_hours) in self.needs(asset, mode) {
             if !self.book.take(&part, &depot, quantity, now).await? {
@@ -498,6 +452,7 @@ impl<'a> World<'a> {
             is_repair: true,
             priority: Priority::P1,
             due_at: now,
+            response_at,
             ready_at,
             parts_at: Some(ready_at),
         });
@@ -508,267 +463,8 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Parts of a repair without a ticket: part, serving depot, quantity, lead time in hours.
-    fn needs(
-        &self,
-        asset: &Asset,
-        mode: &FailureMode,
-    ) -> Vec<(
-        forecare_domain::PartNumber,
-        forecare_domain::DepotName,
-        u32,
-        f64,
-    )> {
-        let catalogue = &self.policy.catalogue;
-        let named = catalogue
-            .depots
-            .iter()
-            .find(|d| Some(&d.name) == asset.depot.as_ref());
-        let Some(depot) = named.or(catalogue.depots.first()) else {
-            return Vec::new();
-        };
-        mode.parts
-            .iter()
-            .map(|need| {
-                let lead = catalogue
-                    .part(&need.part)
-                    .map_or(0.0, |p| p.lead_time_hours);
-                (need.part.clone(), depot.name.clone(), need.quantity, lead)
-            })
-            .collect()
-    }
-
-    /// Whether all parts of a ticket are there; where not, when a part that is on its way arrives.
-    async fn parts_at_hand(
-        &self,
-        device: usize,
-        ticket: &Ticket,
-        now: Timestamp,
-    ) -> Result<(bool, Option<Timestamp>)> {
-        let held = self.rules().held_for(ticket.id, true).await?;
-        let mut again: Option<Timestamp> = None;
-        let mut is_there = true;
-        for r in &held {
-            match r.supply {
-                Supply::Stock { .. } => {}
-                Supply::Transfer { .. } if r.available_at <= now => {}
-                Supply::Transfer { .. } => {
-                    is_there = false;
-                    again = again.max(Some(r.available_at));
-                }
-                Supply::BackOrder { .. } => is_there = false,
-            }
-        }
-        let (asset, class) = (self.asset(device), self.class(device)?);
-        let missing = self
-            .rules()
-            .missing_parts(asset, class, ticket, now)
-            .await?;
-        Ok((is_there && missing.is_empty(), again))
-    }
-
-    /// Sends people to what can be done, the most urgent first.
-    async fn dispatch(&mut self, now: Timestamp, stretch: &Stretch) -> Result<()> {
-        let mut waiting: Vec<Job> = std::mem::take(&mut self.jobs);
-        waiting.sort_by_key(|job| {
-            (
-                !job.is_repair,
-                job.priority,
-                job.due_at,
-                job.device,
-                job.ticket,
-            )
-        });
-        let mut load = None;
-        for mut job in waiting {
-            if job.ready_at > now {
-                self.jobs.push(job);
-                continue;
-            }
-            let ticket = match job.ticket {
-                Some(id) => Some(self.book.ticket(id).await?),
-                None => None,
-            };
-            if let Some(ticket) = &ticket {
-                if !ticket.state.is_open() {
-                    continue;
-                }
-                let (is_there, again) = self.parts_at_hand(job.device, ticket, now).await?;
-                if !is_there {
-                    if let Some(again) = again {
-                        self.at(again, Event::Dispatch);
-                    }
-                    self.jobs.push(job);
-                    continue;
-                }
-            }
-            job.parts_at = job.parts_at.or(Some(now));
-            let mode = self.mode(job.device, &job.mode)?;
-            let latest_begin = job.due_at.plus_hours(-mode.work_hours);
-            if !job.is_repair && !self.crew.may_begin(now, latest_begin) {
-                let next = self.crew.next_shift(now);
-                self.at(next, Event::Dispatch);
-                self.jobs.push(job);
-                continue;
-            }
-            if load.is_none() {
-                load = Some(self.rules().load().await?);
-            }
-            let load = load.as_deref().unwrap_or_default();
-            let depot = self.asset(job.device).depot.as_ref();
-            let depot = depot.or(self.policy.catalogue.depots.first().map(|d| &d.name));
-            let care = &self.policy.care;
-            match self.crew.free(&mode.skills, depot, load, care, now) {
-                Some(hand) => self.begin(&job, ticket, mode, &hand, now, stretch).await?,
-                // Whoever gets free looks again.
-                None => self.jobs.push(job),
-            }
-        }
-        Ok(())
-    }
-
-    async fn begin(
-        &mut self,
-        job: &Job,
-        ticket: Option<Ticket>,
-        mode: &FailureMode,
-        hand: &Hand,
-        now: Timestamp,
-        stretch: &Stretch,
-    ) -> Result<()> {
-        let until = now.plus_hours(mode.work_hours);
-        let by = self.crew.name(hand);
-        self.crew.occupy(hand, until);
-        let overtime_hours = self.crew.overtime_hours(now, until);
-        let crew = &mut self.tally.crew;
-        crew.jobs += 1;
-        crew.overtime_hours += overtime_hours;
-        if job.is_repair {
-            crew.corrective_hours += mode.work_hours;
-        } else {
-            crew.planned_hours += mode.work_hours;
-        }
-        let parts_at = job.parts_at.unwrap_or(now);
-        let for_crew = now.hours_since(parts_at.max(job.ready_at)).max(0.0);
-        let for_parts = parts_at.hours_since(job.ready_at).max(0.0);
-        crew.wait_for_crew_hours += for_crew;
-        crew.wait_for_crew_hours_max = crew.wait_for_crew_hours_max.max(for_crew);
-        crew.wait_for_parts_hours += for_parts;
-        crew.wait_for_parts_hours_max = crew.wait_for_parts_hours_max.max(for_parts);
-
-        let mut finding = None;
-        if let Some(mut ticket) = ticket {
-            for to in [
-                TicketState::Triaged,
-                TicketState::Dispatched,
-                TicketState::Accepted,
-                TicketState::InProgress,
-            ] {
-                let why = "work begins";
-                let Ok(mut after) = transition(&ticket, to, actor(&by), why, None, now) else {
-                    continue;
-                };
-                if to == TicketState::Dispatched {
-                    after.technician = Some(by.clone());
-                }
-                let commit = step(after, to, Vec::new(), Vec::new(), None, now);
-                ticket = self.stored(commit).await?;
-            }
-            self.hear(job.device, now, stretch);
-            self.rules().timers(ticket.clone(), now, true).await?;
-            if job.is_repair {
-                self.counts(job.device, &job.mode).visits_after += 1;
-            } else {
-                let found = self.find(job, now)?;
-                if let Finding::Fault(place) = found {
-                    self.fates[place] = Fate::Prevented {
-                        opened_at: ticket.opened_at,
-                    };
-                }
-                self.counts(job.device, &job.mode).visit(found);
-                let key = self.key(job.device, &job.mode);
-                let spent = (now, Spent::Visit, key.0, key.1, mode.cost_of_acting);
-                self.tally.spent.push(spent);
-                finding = Some(found);
-            }
-        }
-        let work = Work {
-            device: job.device,
-            mode: job.mode.clone(),
-            ticket: job.ticket,
-            finding,
-            by,
-        };
-        self.at(until, Event::WorkEnd(work));
-        Ok(())
-    }
-
-    fn find(&self, job: &Job, now: Timestamp) -> Result<Finding> {
-        let class = self.class(job.device)?;
-        let within = self.given.right_within_hours.unwrap_or(class.horizon_hours);
-        Ok(self.given.truth.finding(
-            job.device,
-            class,
-            &job.mode,
-            now,
-            within,
-            self.given.period.to,
-            |place| self.fates[place] == Fate::Ahead,
-        ))
-    }
-
-    async fn stored(&self, commit: CareCommit) -> Result<Ticket> {
-        match self.book.commit_care(commit).await? {
-            CareOutcome::Updated(ticket) => Ok(*ticket),
-            other => anyhow::bail!("a ticket's change was not stored: {other:?}"),
-        }
-    }
-
-    /// The work is done: the verdict is given, and the detectors forget.
-    async fn work_end(&mut self, work: Work, now: Timestamp, stretch: &Stretch) -> Result<()> {
-        self.at(now, Event::Dispatch);
-        let Some(id) = work.ticket else {
-            return Ok(());
-        };
-        let ticket = self.book.ticket(id).await?;
-        let mode = self.mode(work.device, &work.mode)?;
-        let confirmed = || Verdict::Confirmed {
-            failure_code: if mode.iso14224.trim().is_empty() {
-                mode.name.to_string()
-            } else {
-                mode.iso14224.clone()
-            },
-        };
-        let verdict = match work.finding {
-            None | Some(Finding::Fault(_)) => confirmed(),
-            Some(Finding::Other(place)) => Verdict::WrongMode {
-                actual: self.given.truth.faults[place].mode.clone(),
-            },
-            Some(Finding::Nothing | Finding::Unknown) => Verdict::NoFaultFound,
-        };
-        let resolved = TicketState::Resolved;
-        let (by, why) = (actor(&work.by), "work done");
-        let after = transition(&ticket, resolved, by, why, Some(verdict.clone()), now)?;
-        self.stored(step(after, resolved, Vec::new(), Vec::new(), None, now))
-            .await?;
-        if work.finding != Some(Finding::Unknown) {
-            self.learn(work.device, &work.mode, &verdict);
-        }
-        let confirm_at = now.plus_hours(self.policy.care.confirm_after_hours);
-        self.at(confirm_at, Event::Look(id));
-        let played = played(self.given, stretch, work.device);
-        let course = &mut self.courses[work.device];
-        if let Some(at) = course.next_at() {
-            self.heads.remove(&(at, work.device));
-        }
-        course.verdict(now, vec![work.mode], played);
-        self.heads
-            .extend(course.next_at().map(|at| (at, work.device)));
-        Ok(())
-    }
-
     /// The parts held up to the end, and the tickets open then.
-    pub(crate) async fn close(&self) -> Result<(super::book::Holdings, usize)> {
+    pub(crate) async fn close(&self) -> Result<(crate::backtest::book::Holdings, usize)> {
         let open = self.book.n_open().await?;
         let holdings = self.book.holdings(self.given.period.to);
         Ok((holdings, open))
@@ -782,12 +478,5 @@ fn played<'b>(given: Given<'b>, stretch: &'b Stretch, device: usize) -> Played<'
         events: &given.events[device],
         windows: &given.records.windows[device],
         told_from: given.period.from,
-    }
-}
-
-fn actor(name: &str) -> Actor {
-    Actor {
-        name: name.to_owned(),
-        channel: Channel::System,
     }
 }
