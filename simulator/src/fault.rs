@@ -166,15 +166,16 @@ pub(crate) fn staggered<'a>(
     faults
 }
 
-/// Hours without fault between a repair and the next onset, in histories.
-const HEALTHY_HOURS: (f64, f64) = (96.0, 500.0);
+/// Hours without fault between a repair and the next onset, in the histories that models learn from.
+pub(crate) const HEALTHY_HOURS: (f64, f64) = (96.0, 500.0);
 /// Hours from failure to the machine running again.
 pub(crate) const REPAIR_HOURS: f64 = 6.0;
 
-/// Machines that run to failure again and again, until `end`.
+/// Machines that run to failure again and again, until `end`; healthy for so many hours in between.
 pub(crate) fn repeated<'a>(
     config: &FleetConfig,
     end: Timestamp,
+    healthy_hours: (f64, f64),
     noise: &Noise,
     outlook: impl Fn(usize) -> Outlook<'a>,
 ) -> Vec<Fault> {
@@ -184,14 +185,14 @@ pub(crate) fn repeated<'a>(
         let outlook = outlook(device);
         let mut onset = config
             .start
-            .plus_hours(draws.between(HEALTHY_HOURS.0, HEALTHY_HOURS.1));
+            .plus_hours(draws.between(healthy_hours.0, healthy_hours.1));
         let mut nth = 0;
         while onset < end {
             let mode = Mode::ALL[draws.index(Mode::ALL.len())];
             let next = fault(&outlook, nth, mode, onset);
             onset = next
                 .failure
-                .plus_hours(REPAIR_HOURS + draws.between(HEALTHY_HOURS.0, HEALTHY_HOURS.1));
+                .plus_hours(REPAIR_HOURS + draws.between(healthy_hours.0, healthy_hours.1));
             faults.push(next);
             nth += 1;
         }

@@ -379,9 +379,23 @@ pub fn histories(
         first_onset_hours: 0.0,
         onset_spacing_hours: 0.0,
     };
+    run_to_failure(&config, hours, fault::HEALTHY_HOURS, catalogue)
+}
+
+/// As [`histories`], with sampling interval and begin of `config` (whose faults are not asked for), each machine without
+/// fault for between `healthy_hours.0` and `healthy_hours.1` hours before each onset.
+///
+/// # Errors
+/// As [`Fleet::new`].
+pub fn run_to_failure(
+    config: &FleetConfig,
+    hours: f64,
+    healthy_hours: (f64, f64),
+    catalogue: &Catalogue,
+) -> Result<Fleet, FleetError> {
     let end = config.start.plus_hours(hours);
-    Fleet::with_plan(&config, catalogue, |noise, outlook| {
-        fault::repeated(&config, end, noise, outlook)
+    Fleet::with_plan(config, catalogue, |noise, outlook| {
+        fault::repeated(config, end, healthy_hours, noise, outlook)
     })
 }
 

@@ -11,6 +11,7 @@ mod session;
 pub use fault::InjectedFault;
 pub use fleet::{
     CLASS, Emission, Fleet, FleetConfig, FleetError, STOPPED_CODE, histories, histories_start,
+    run_to_failure,
 };
 pub use machine::METRICS;
 pub use publish::{

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use forecare_api::{ApiState, Desk, StreamEvent};
-use forecare_care::CarePolicy;
 use forecare_catalogue::Catalogue;
-use forecare_detect::{DetectSettings, EpisodeSettings};
 use forecare_domain::{Asset, ClassName, Clock};
 use forecare_ingest::{
     BatchLimit, EmbeddedBroker, EmbeddedConfig, ExternalBroker, ExternalConfig, IngestStats,
@@ -31,7 +29,7 @@ use crate::home::{Home, secret_hash};
 use crate::metrics::Metrics;
 use crate::models;
 use crate::outage::Outage;
-use crate::pipeline::{ClassSettings, Control, Devices, Pipeline, PipelineParts, chain};
+use crate::pipeline::{Control, Devices, Pipeline, PipelineParts, chain};
 use crate::storage::Storage;
 use crate::survey::Survey;
 
@@ -197,7 +195,7 @@ impl App {
         let store = storage.store();
         let stored = store.credentials().await?;
         keys.renew(&stored);
-        let mut devices = Devices::new(&catalogue, models, &class_settings(&config))?;
+        let mut devices = Devices::new(&catalogue, models, &config.class_settings())?;
         devices
             .restore(store.as_ref())
             .await
@@ -233,7 +231,7 @@ impl App {
             store: Arc::clone(&store),
             catalogue: Arc::clone(&catalogue),
             clock: Arc::clone(&clock),
-            policy: care_policy(&config),
+            policy: config.care_policy(),
             control: control.clone(),
             stream: stream.clone(),
             metrics: Arc::clone(&metrics),
@@ -656,27 +654,4 @@ fn auto_register(config: &Config, catalogue: &Catalogue) -> Result<Option<ClassN
         );
     }
     Ok(Some(class))
-}
-
-fn class_settings(config: &Config) -> ClassSettings {
-    ClassSettings {
-        detect: DetectSettings {
-            false_alarms_per_device_month: config.detect.false_alarms_per_device_month,
-            ..DetectSettings::default()
-        },
-        episodes: EpisodeSettings::default(),
-        reassess_hours: config.detect.reassess_hours,
-        confirm_hours: config.detect.confirm_hours,
-        margin: config.care.margin,
-    }
-}
-
-fn care_policy(config: &Config) -> CarePolicy {
-    CarePolicy {
-        withdraw_after_hours: config.care.withdraw_after_hours,
-        soft_hold_hours: config.care.soft_hold_hours,
-        confirm_after_hours: config.care.confirm_after_hours,
-        margin: config.care.margin,
-        ..CarePolicy::default()
-    }
 }

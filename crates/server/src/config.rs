@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
+use forecare_care::CarePolicy;
+use forecare_detect::{DetectSettings, EpisodeSettings};
 use serde::Deserialize;
+
+use crate::pipeline::ClassSettings;
 
 /// The documented defaults: the file that `forecare config default` prints.
 pub(crate) const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -282,6 +286,31 @@ impl Config {
         })?;
         config.check().context("the configuration cannot be used")?;
         Ok(config)
+    }
+
+    /// What monitors are told.
+    pub(crate) fn class_settings(&self) -> ClassSettings {
+        ClassSettings {
+            detect: DetectSettings {
+                false_alarms_per_device_month: self.detect.false_alarms_per_device_month,
+                ..DetectSettings::default()
+            },
+            episodes: EpisodeSettings::default(),
+            reassess_hours: self.detect.reassess_hours,
+            confirm_hours: self.detect.confirm_hours,
+            margin: self.care.margin,
+        }
+    }
+
+    /// What the care desk is told.
+    pub(crate) fn care_policy(&self) -> CarePolicy {
+        CarePolicy {
+            withdraw_after_hours: self.care.withdraw_after_hours,
+            soft_hold_hours: self.care.soft_hold_hours,
+            confirm_after_hours: self.care.confirm_after_hours,
+            margin: self.care.margin,
+            ..CarePolicy::default()
+        }
     }
 
     fn check(&self) -> Result<()> {

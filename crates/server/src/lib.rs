@@ -2,6 +2,7 @@
 
 mod app;
 mod auth;
+mod backtest;
 mod cli;
 mod clock;
 mod config;

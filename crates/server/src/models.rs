@@ -41,7 +41,11 @@ pub(crate) fn load(dir: &Path, catalogue: &Catalogue) -> Result<Vec<Model>> {
     Ok(models)
 }
 
-fn read(file: &Path, catalogue: &Catalogue) -> Result<Model> {
+/// Reads one model file.
+///
+/// # Errors
+/// It is no model, or does not fit its class.
+pub(crate) fn read(file: &Path, catalogue: &Catalogue) -> Result<Model> {
     let text =
         fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let model = Model::from_json(&text)

@@ -1,5 +1,6 @@
 //! `forecare bench`: measures this machine.
 
+mod backtest;
 mod broker;
 mod consumer;
 mod database;
@@ -19,6 +20,8 @@ pub(crate) enum BenchCommand {
     Drain(queue::DrainArgs),
     /// What a Mosquitto with its default limits loses under load, and how late the rest is committed.
     Live(queue::LiveArgs),
+    /// A backtest over the stored history of a simulated fleet: reading, scoring, deciding.
+    Backtest(backtest::BacktestBenchArgs),
 }
 
 pub(crate) async fn run(command: BenchCommand) -> Result<()> {
@@ -26,5 +29,6 @@ pub(crate) async fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Ingest(args) => ingest::run(args).await,
         BenchCommand::Drain(args) => queue::drain(args).await,
         BenchCommand::Live(args) => queue::live(args).await,
+        BenchCommand::Backtest(args) => backtest::run(args).await,
     }
 }

@@ -12,7 +12,7 @@ use forecare_store::{AlarmFilter, PageRequest, Paged, Store, StoreError, TicketF
 use serde::Serialize;
 
 use super::SERVE_HOME;
-use super::instance::InstanceArgs;
+use super::instance::{InstanceArgs, instant};
 use super::progress::Progress;
 use crate::tables::{Format, PartialFile, TableWriter};
 
@@ -70,17 +70,6 @@ enum What {
     Alarms,
     /// Tickets.
     Tickets,
-}
-
-/// A day, or an RFC 3339 time.
-fn instant(text: &str) -> Result<Timestamp, String> {
-    let day = format!("{text}T00:00:00Z");
-    text.parse().or_else(|wrong| {
-        day.parse()
-            .map_err(|_no_day: forecare_domain::InvalidTimestamp| {
-                format!("{wrong}, nor a day such as 2026-01-31")
-            })
-    })
 }
 
 /// Readings from, inclusive, to, exclusive.

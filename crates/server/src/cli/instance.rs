@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use forecare_catalogue::Catalogue;
-use forecare_domain::Clock;
+use forecare_domain::{Clock, InvalidTimestamp, Timestamp};
 
 use super::{DEMO_CATALOGUE, HomeArg};
 use crate::app::catalogue;
@@ -108,4 +108,13 @@ impl Instance {
     pub(crate) fn is_running(&self) -> bool {
         self.lock.is_none()
     }
+}
+
+/// A day, or an RFC 3339 time.
+pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
+    let day = format!("{text}T00:00:00Z");
+    text.parse().or_else(|wrong| {
+        day.parse()
+            .map_err(|_no_day: InvalidTimestamp| format!("{wrong}, nor a day such as 2026-01-31"))
+    })
 }

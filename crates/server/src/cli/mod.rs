@@ -1,5 +1,6 @@
 //! The command line: a file per subcommand.
 
+mod backtest;
 mod bench;
 mod config;
 mod dead_letters;
@@ -63,6 +64,8 @@ enum Command {
     /// Run the detectors and the prognosis on a public benchmark.
     #[command(subcommand)]
     Evaluate(evaluate::EvaluateCommand),
+    /// Try a policy on stored history: what would it have prevented, and what would it have cost?
+    Backtest(backtest::BacktestArgs),
     /// Show the messages that were refused, and why.
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Check configuration, broker, store, disk, models and the running service; each failure names its fix.
@@ -132,6 +135,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Replay(command) => runtime.block_on(replay::run(command)),
         Command::Report(command) => runtime.block_on(report::run(command)),
         Command::Evaluate(command) => evaluate::run(command),
+        Command::Backtest(args) => backtest::run(args, &runtime),
         Command::DeadLetters(args) => runtime.block_on(dead_letters::run(args)),
         Command::Doctor(args) => return runtime.block_on(doctor::run(args)),
         Command::Export(args) => runtime.block_on(export::run(args)),

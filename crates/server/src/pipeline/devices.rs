@@ -28,6 +28,36 @@ pub(crate) struct ClassSettings {
     pub(crate) margin: f64,
 }
 
+/// What the devices of each class share, in the catalogue's order.
+///
+/// # Errors
+/// A class or a setting with which nothing can be watched.
+pub(crate) fn class_contexts(
+    catalogue: &Catalogue,
+    mut models: Vec<Model>,
+    settings: &ClassSettings,
+) -> Result<Vec<Arc<ClassContext>>> {
+    let mut contexts = Vec::with_capacity(catalogue.classes.len());
+    for class in &catalogue.classes {
+        let model = models
+            .iter()
+            .position(|m| m.class() == &class.name)
+            .map(|i| models.swap_remove(i));
+        let context = ClassContext::new(
+            class.clone(),
+            model,
+            &settings.detect,
+            settings.episodes.clone(),
+            settings.reassess_hours,
+            settings.confirm_hours,
+            settings.margin,
+        )
+        .with_context(|| format!("class {} cannot be watched", class.name))?;
+        contexts.push(Arc::new(context));
+    }
+    Ok(contexts)
+}
+
 /// One device.
 pub(crate) struct Entry {
     pub(crate) asset: Asset,
@@ -71,25 +101,7 @@ impl Devices {
         models: Vec<Model>,
         settings: &ClassSettings,
     ) -> Result<Self> {
-        let mut models = models;
-        let mut contexts = Vec::with_capacity(catalogue.classes.len());
-        for class in &catalogue.classes {
-            let model = models
-                .iter()
-                .position(|m| m.class() == &class.name)
-                .map(|i| models.swap_remove(i));
-            let context = ClassContext::new(
-                class.clone(),
-                model,
-                &settings.detect,
-                settings.episodes.clone(),
-                settings.reassess_hours,
-                settings.confirm_hours,
-                settings.margin,
-            )
-            .with_context(|| format!("class {} cannot be watched", class.name))?;
-            contexts.push(Arc::new(context));
-        }
+        let contexts = class_contexts(catalogue, models, settings)?;
         Ok(Self {
             contexts,
             entries: HashMap::new(),

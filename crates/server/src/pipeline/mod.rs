@@ -5,5 +5,6 @@ mod monitor;
 mod waveforms;
 mod worker;
 
-pub(crate) use devices::{ClassSettings, Devices};
+pub(crate) use devices::{ClassSettings, Devices, class_contexts};
+pub(crate) use monitor::{ClassContext, Monitor, Outcome};
 pub(crate) use worker::{Control, Pipeline, PipelineParts, chain};

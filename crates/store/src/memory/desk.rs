@@ -67,8 +67,49 @@ impl Desk {
     }
 
     pub(super) fn ticket(&self, id: TicketId) -> Result<&Ticket, StoreError> {
-        let ticket = self.tickets.iter().find(|t| t.id == id);
+        // Numbered 1, 2, ... in the order of the list.
+        let place = usize::try_from(id.0 - 1).ok();
+        let ticket = place.and_then(|place| self.tickets.get(place));
         ticket.ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))
+    }
+
+    /// Why `commit` must change nothing; once this is passed, it is done to its end.
+    fn check(&self, commit: &CareCommit) -> Result<(), StoreError> {
+        let mut settled = Vec::new();
+        if let TicketWrite::Update { ticket, parts_used } = &commit.ticket {
+            let stored = self.ticket(ticket.id)?;
+            if ticket.version != stored.version {
+                return Err(StoreError::stale_ticket(ticket, stored.version));
+            }
+            if let Some(other) = self
+                .open_for(ticket)
+                .filter(|other| ticket.state.is_open() && *other != ticket.id)
+            {
+                return Err(StoreError::second_open_ticket(ticket.id, other));
+            }
+            if !commit.reservations.is_empty() {
+                settled = settle(&self.held_for(ticket.id), ticket, parts_used);
+            }
+        }
+        for write in &commit.reservations {
+            let found = self.reservations.iter().find(|r| r.id == write.id);
+            let r =
+                found.ok_or_else(|| StoreError::NotFound(format!("reservation {}", write.id)))?;
+            let after = settled.iter().find(|(id, ..)| *id == write.id);
+            let state = after.map_or(r.state, |(_, state, _)| *state);
+            if state == write.from && !state.is_live() {
+                return Err(StoreError::reservation_over(r.id, state));
+            }
+        }
+        for (id, _) in &commit.needs {
+            self.ticket(*id)?;
+        }
+        Ok(())
+    }
+
+    fn held_for(&self, ticket: TicketId) -> Vec<Reservation> {
+        let its = self.reservations.iter().filter(|r| r.ticket == ticket);
+        its.cloned().collect()
     }
 
     pub(super) fn commit(
@@ -83,20 +124,25 @@ impl Desk {
         {
             return Ok(outcome.clone());
         }
-        if let Some(task) = commit.task
-            && self.tasks.remove(&task).is_none()
+        if commit
+            .task
+            .is_some_and(|task| !self.tasks.contains_key(&task))
         {
             return Ok(CareOutcome::AlreadyDone);
+        }
+        self.check(&commit)?;
+        if let Some(task) = commit.task {
+            self.tasks.remove(&task);
         }
         let outcome = match commit.ticket {
             TicketWrite::None => CareOutcome::Stored,
             TicketWrite::Open(new) => self.open(catalogue, *new, commit.at),
             TicketWrite::Update { ticket, parts_used } => {
-                self.update(*ticket, &parts_used, commit.at)?
+                self.update(*ticket, &parts_used, commit.at)
             }
         };
         for write in commit.reservations {
-            self.write_reservation(&write, commit.at)?;
+            self.write_reservation(&write, commit.at);
         }
         for (id, need) in commit.needs {
             if self.ticket(id)?.state.is_open() {
@@ -144,32 +190,19 @@ impl Desk {
         }
     }
 
+    /// Takes a ticket after a change that [`Desk::check`] has passed.
     fn update(
         &mut self,
         mut ticket: Ticket,
         parts_used: &[(PartNumber, u32)],
         at: Timestamp,
-    ) -> Result<CareOutcome, StoreError> {
-        let stored = self.ticket(ticket.id)?;
-        if ticket.version != stored.version {
-            return Err(StoreError::stale_ticket(&ticket, stored.version));
-        }
+    ) -> CareOutcome {
         ticket.version += 1;
-        if let Some(other) = self
-            .open_for(&ticket)
-            .filter(|other| ticket.state.is_open() && *other != ticket.id)
-        {
-            return Err(StoreError::second_open_ticket(ticket.id, other));
-        }
-        for kept in self.tickets.iter_mut().filter(|t| t.id == ticket.id) {
+        let place = usize::try_from(ticket.id.0 - 1).ok();
+        if let Some(kept) = place.and_then(|place| self.tickets.get_mut(place)) {
             *kept = ticket.clone();
         }
-        let its: Vec<Reservation> = self
-            .reservations
-            .iter()
-            .filter(|r| r.ticket == ticket.id)
-            .cloned()
-            .collect();
+        let its = self.held_for(ticket.id);
         let by = ticket
             .history
             .last()
@@ -186,22 +219,14 @@ impl Desk {
                 },
             );
         }
-        Ok(CareOutcome::Updated(Box::new(ticket)))
+        CareOutcome::Updated(Box::new(ticket))
     }
 
-    fn write_reservation(
-        &mut self,
-        write: &ReservationWrite,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
+    fn write_reservation(&mut self, write: &ReservationWrite, at: Timestamp) {
         let found = self.reservations.iter_mut().find(|r| r.id == write.id);
-        let r = found.ok_or_else(|| StoreError::NotFound(format!("reservation {}", write.id)))?;
-        if r.state != write.from {
-            return Ok(());
-        }
-        if !r.state.is_live() {
-            return Err(StoreError::reservation_over(r.id, r.state));
-        }
+        let Some(r) = found.filter(|r| r.state == write.from) else {
+            return;
+        };
         r.expires_at = write.expires_at;
         let used = if write.to == ReservationState::Consumed {
             r.quantity
@@ -214,7 +239,6 @@ impl Desk {
             at,
         };
         self.turn(write.id, write.to, used, &cause);
-        Ok(())
     }
 
     /// Brings a reservation into `state` with `used` parts used in all, and books what that means.

@@ -1,5 +1,6 @@
 //! The port in memory: plain collections behind one lock. Simple enough to be read as the definition of
-//! what the adapters do; used as their oracle, and by tests that need a store but no disk.
+//! what the adapters do; used as their oracle, by tests that need a store but no disk, and by the backtest for the
+//! care desk's side.
 
 mod desk;
 mod telemetry;
@@ -23,7 +24,7 @@ use crate::{
 use desk::Desk;
 use telemetry::Telemetry;
 
-/// The port in memory. Nothing is bounded but pages: for tests.
+/// The port in memory. Nothing is bounded but pages: for tests and simulation.
 #[derive(Debug)]
 pub struct MemoryStore {
     catalogue: Catalogue,
@@ -190,11 +191,7 @@ impl Store for MemoryStore {
 
     async fn commit_care(&self, commit: CareCommit) -> Result<CareOutcome, StoreError> {
         let state = &mut *self.state();
-        // Worked out on a copy, so that an error leaves nothing behind.
-        let mut after = state.desk.clone();
-        let outcome = after.commit(&self.catalogue, commit)?;
-        state.desk = after;
-        Ok(outcome)
+        state.desk.commit(&self.catalogue, commit)
     }
 
     async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError> {

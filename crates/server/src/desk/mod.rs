@@ -1,4 +1,6 @@
-//! The care desk at work: takes tasks off the queue, applies the rules of `care`, stores each step whole.
+//! The care desk at work: takes tasks off the queue, takes the steps of [`rules`], tells who listens.
+
+mod rules;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,20 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use forecare_api::{Desk, DeskError, StreamEvent, TransitionRequest};
-use forecare_care::{
-    Assessment, CarePolicy, Need, Precision, TransitionError, confirm_due, decide, evidence_again,
-    hold_ends_at, label_of, needs_of, open_ticket, outstanding, replaced_elsewhere,
-    reservation_due, transition, withdraw_due,
-};
+use forecare_care::{Assessment, CarePolicy, Precision, TransitionError, transition};
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, ModeName, PartNumber,
-    Reservation, TaskId, Ticket, TicketId, TicketState, Timestamp, Verdict,
+    Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, ModeName, TaskId, Ticket,
+    TicketId, TicketState, Timestamp,
 };
-use forecare_store::{
-    CareCommit, CareOutcome, MaintenanceWindow, PageRequest, ReservationFilter, ReservationWrite,
-    Store, StoreError, TicketFilter, TicketWrite,
-};
+use forecare_store::{CareCommit, CareOutcome, MaintenanceWindow, PageRequest, Store, StoreError};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
@@ -27,10 +22,11 @@ use tracing::{error, info, warn};
 use crate::metrics::Metrics;
 use crate::pipeline::{Control, chain};
 
+use rules::PAGE;
+pub(crate) use rules::{Book, Rules, Subject, step};
+
 /// Tasks read at once.
 const TASKS_AT_ONCE: usize = 256;
-/// Entries read at once when sweeping.
-const PAGE: usize = 500;
 /// How often timers are looked at when nothing else happens.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often it is said again that the store does not answer.
@@ -163,63 +159,14 @@ impl CareDesk {
         let precision = precisions
             .entry(key)
             .or_insert_with(|| Precision::prior(mode));
-        let decision = decide(
+        let subject = Subject {
+            asset: &asset,
             class,
             mode,
-            &self.catalogue,
-            &assessment,
-            precision,
-            &self.policy,
-            assessment.at,
-        );
-        let open = self.open_ticket_for(&asset, &mode.name).await?;
-        let ticket = match open {
-            Some(ticket) => {
-                match evidence_again(
-                    &ticket,
-                    mode,
-                    &assessment,
-                    &decision,
-                    &self.policy,
-                    assessment.at,
-                ) {
-                    // Only evidence that would open a ticket keeps one open.
-                    Some(after) if decision.act => changed(after, Vec::new()),
-                    _ => TicketWrite::None,
-                }
-            }
-            // What a backlog tells of days ago opens nothing today.
-            None if decision.act
-                && assessment.at.hours_since(assessment.reading_ts)
-                    < self.policy.withdraw_after_hours =>
-            {
-                let load = self.load().await?;
-                TicketWrite::Open(Box::new(open_ticket(
-                    &self.catalogue,
-                    &asset,
-                    mode,
-                    &assessment,
-                    &decision,
-                    &load,
-                    &self.policy,
-                )))
-            }
-            None => TicketWrite::None,
-        };
-        let needs = match &ticket {
-            TicketWrite::Update { ticket, .. } => self.missing_parts(ticket, assessment.at).await?,
-            TicketWrite::Open(_) | TicketWrite::None => Vec::new(),
         };
         let outcome = self
-            .store
-            .commit_care(CareCommit {
-                task: Some(id),
-                decision: Some(decision),
-                ticket,
-                needs,
-                at: assessment.at,
-                ..CareCommit::default()
-            })
+            .rules()
+            .assess(Some(id), &assessment, subject, precision)
             .await?;
         match outcome {
             CareOutcome::Opened {
@@ -274,12 +221,8 @@ impl CareDesk {
         let Some((asset, class)) = self.asset(device).await? else {
             return Ok(());
         };
-        for mode in class.modes_of_component(component) {
-            if let Some(ticket) = self.open_ticket_for(&asset, &mode.name).await?
-                && let Some(after) = replaced_elsewhere(&ticket, at)
-            {
-                self.update(after, at).await?;
-            }
+        for ticket in self.rules().replaced(&asset, class, component, at).await? {
+            self.tell(StreamEvent::Ticket(Box::new(ticket)));
         }
         Ok(())
     }
@@ -293,205 +236,17 @@ impl CareDesk {
             },
             None => None,
         };
-        let filter = TicketFilter {
-            asset,
-            open: None,
-            unfinished: true,
-        };
-        let mut before = None;
-        loop {
-            let page = self
-                .store
-                .tickets(
-                    &filter,
-                    PageRequest {
-                        before,
-                        limit: PAGE,
-                    },
-                )
-                .await?;
-            before = page.last().map(|p| p.position);
-            let full = page.len() == PAGE;
-            for ticket in page {
-                self.timers(ticket.item, now, device.is_some()).await?;
-            }
-            if !full {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn timers(
-        &self,
-        ticket: Ticket,
-        now: Timestamp,
-        swept_alone: bool,
-    ) -> Result<(), StoreError> {
-        // A silent device is no sign of health: only time with readings counts against the evidence.
-        let heard = self
-            .store
-            .newest_reading(&ticket.device)
-            .await?
-            .unwrap_or(ticket.evidence_at);
-        let judged = now.min(heard);
-        // Evidence up to the newest reading may still be queued.
-        let settled = swept_alone || self.store.next_tasks(1).await?.is_empty();
-        let mut ticket = ticket;
-        if let Some(after) = confirm_due(&ticket, &self.policy, now)
-            .or_else(|| withdraw_due(&ticket, false, &self.policy, judged).filter(|_| settled))
-            && let Some(stored) = self.update(after, now).await?
-        {
-            ticket = stored;
-        }
-        let evidence_active = judged.hours_since(ticket.evidence_at) < self.policy.soft_hold_hours;
-        let writes: Vec<ReservationWrite> = self
-            .held_for(ticket.id, true)
-            .await?
-            .iter()
-            .filter_map(|held| {
-                let lead_time_hours = self
-                    .catalogue
-                    .part(&held.part)
-                    .map_or(0.0, |p| p.lead_time_hours);
-                let to = reservation_due(
-                    held,
-                    &ticket,
-                    evidence_active,
-                    lead_time_hours,
-                    &self.policy,
-                    now,
-                )?;
-                let expires_at = hold_ends_at(held, &ticket, &self.policy);
-                Some(ReservationWrite {
-                    id: held.id,
-                    from: held.state,
-                    to,
-                    expires_at,
-                })
-            })
-            .collect();
-        if !writes.is_empty() {
-            self.store
-                .commit_care(CareCommit {
-                    reservations: writes,
-                    at: now,
-                    ..CareCommit::default()
-                })
-                .await?;
+        for ticket in self.rules().sweep(asset.as_ref(), now).await? {
+            self.tell(StreamEvent::Ticket(Box::new(ticket)));
         }
         Ok(())
     }
 
-    async fn held_for(&self, ticket: TicketId, live: bool) -> Result<Vec<Reservation>, StoreError> {
-        let filter = ReservationFilter {
-            ticket: Some(ticket),
-            live,
-        };
-        let page = self
-            .store
-            .reservations(
-                &filter,
-                PageRequest {
-                    before: None,
-                    limit: PAGE,
-                },
-            )
-            .await?;
-        Ok(page.into_iter().map(|p| p.item).collect())
-    }
-
-    /// Parts a ticket needs that nothing is held for: after a hold has expired, or the fault came back.
-    async fn missing_parts(
-        &self,
-        ticket: &Ticket,
-        now: Timestamp,
-    ) -> Result<Vec<(TicketId, Need)>, StoreError> {
-        let Some((asset, class)) = self.asset(&ticket.device).await? else {
-            return Ok(Vec::new());
-        };
-        let Some(mode) = class.mode(&ticket.mode) else {
-            return Ok(Vec::new());
-        };
-        let needs = needs_of(&self.catalogue, &asset, mode, ticket, &self.policy, now);
-        let held = self.held_for(ticket.id, false).await?;
-        Ok(outstanding(ticket, &needs, &held)
-            .into_iter()
-            .map(|need| (ticket.id, need))
-            .collect())
-    }
-
-    async fn update(&self, after: Ticket, at: Timestamp) -> Result<Option<Ticket>, StoreError> {
-        let write = changed(after, Vec::new());
-        match self
-            .store
-            .commit_care(CareCommit {
-                ticket: write,
-                at,
-                ..CareCommit::default()
-            })
-            .await
-        {
-            Ok(CareOutcome::Updated(ticket)) => {
-                self.tell(StreamEvent::Ticket(ticket.clone()));
-                Ok(Some(*ticket))
-            }
-            Ok(_) => Ok(None),
-            // A person was faster; the next sweep sees what they did.
-            Err(StoreError::Conflict(_)) => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    async fn open_ticket_for(
-        &self,
-        asset: &Asset,
-        mode: &ModeName,
-    ) -> Result<Option<Ticket>, StoreError> {
-        let filter = TicketFilter {
-            asset: Some(asset.id.clone()),
-            open: Some(true),
-            ..TicketFilter::default()
-        };
-        let open = self
-            .store
-            .tickets(
-                &filter,
-                PageRequest {
-                    before: None,
-                    limit: PAGE,
-                },
-            )
-            .await?;
-        Ok(open.into_iter().map(|t| t.item).find(|t| &t.mode == mode))
-    }
-
-    /// Open tickets per technician.
-    async fn load(&self) -> Result<Vec<(String, u32)>, StoreError> {
-        let mut load: BTreeMap<String, u32> = BTreeMap::new();
-        let filter = TicketFilter {
-            asset: None,
-            open: Some(true),
-            ..TicketFilter::default()
-        };
-        let mut before = None;
-        loop {
-            let page = self
-                .store
-                .tickets(
-                    &filter,
-                    PageRequest {
-                        before,
-                        limit: PAGE,
-                    },
-                )
-                .await?;
-            before = page.last().map(|p| p.position);
-            for technician in page.iter().filter_map(|t| t.item.technician.clone()) {
-                *load.entry(technician).or_default() += 1;
-            }
-            if page.len() < PAGE {
-                return Ok(load.into_iter().collect());
-            }
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            book: &self.store,
+            catalogue: &self.catalogue,
+            policy: &self.policy,
         }
     }
 
@@ -570,13 +325,6 @@ impl CareDesk {
     }
 }
 
-fn changed(after: Ticket, parts_used: Vec<(PartNumber, u32)>) -> TicketWrite {
-    TicketWrite::Update {
-        ticket: Box::new(after),
-        parts_used,
-    }
-}
-
 fn desk_error(failure: &StoreError) -> DeskError {
     match failure {
         StoreError::NotFound(_) => DeskError::NotFound(failure.to_string()),
@@ -643,37 +391,15 @@ impl Desk for CareDesk {
             }
             after.technician = Some(technician);
         }
-        let verdict = after
-            .verdict
-            .clone()
-            .filter(|_| request.to == TicketState::Resolved);
-        // The detectors forget what the ticket was about in any case: a fault that was mended is gone, and one
-        // that was not found is this machine's normal, or its sensor's.
-        let follow_up = verdict.map(|verdict| CareTask::Repaired {
-            device: after.device.clone(),
-            modes: match verdict {
-                Verdict::WrongMode { actual } => vec![after.mode.clone(), actual],
-                Verdict::Confirmed { .. }
-                | Verdict::TooEarly
-                | Verdict::NoFaultFound
-                | Verdict::DataFault => vec![after.mode.clone()],
-            },
-            at: now,
-        });
-        let needs = if request.to == TicketState::Reopened {
-            self.missing_parts(&after, now).await.map_err(failed)?
-        } else {
-            Vec::new()
+        let needs = match self.asset(&after.device).await.map_err(failed)? {
+            Some((asset, class)) if request.to == TicketState::Reopened => self
+                .rules()
+                .missing_parts(&asset, class, &after, now)
+                .await
+                .map_err(failed)?,
+            _ => Vec::new(),
         };
-        let commit = CareCommit {
-            needs,
-            label: follow_up.as_ref().and_then(|_| label_of(&after)),
-            follow_up,
-            idempotency_key: key,
-            ticket: changed(after, request.parts_used),
-            at: now,
-            ..CareCommit::default()
-        };
+        let commit = step(after, request.to, needs, request.parts_used, key, now);
         let stored = match self.store.commit_care(commit).await {
             Ok(CareOutcome::Updated(ticket)) => *ticket,
             Ok(_) => self.store.ticket(id).await.map_err(failed)?,

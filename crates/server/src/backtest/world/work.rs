@@ -1,0 +1,352 @@
+//! The people's side: what waits, who is sent, what is found.
+
+use anyhow::Result;
+use forecare_care::transition;
+use forecare_catalogue::FailureMode;
+use forecare_domain::{
+    Actor, Asset, Channel, DepotName, ModeName, PartNumber, Priority, Supply, Ticket, TicketId,
+    TicketState, Timestamp, Verdict,
+};
+use forecare_store::{CareCommit, CareOutcome};
+
+use super::{Event, LOOK_HOURS, World, played};
+use crate::backtest::crew::Hand;
+use crate::backtest::history::Stretch;
+use crate::backtest::tally::{Fate, Spent};
+use crate::backtest::truth::{Finding, Visit};
+use crate::desk::{Book, step};
+
+/// Work that waits for its time, its parts and somebody free.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) device: usize,
+    pub(super) mode: ModeName,
+    /// `None`: a repair after a failure that nobody foresaw.
+    pub(super) ticket: Option<TicketId>,
+    /// The failure has struck.
+    pub(super) is_repair: bool,
+    pub(super) priority: Priority,
+    pub(super) due_at: Timestamp,
+    /// When somebody can be there.
+    pub(super) response_at: Timestamp,
+    /// When it can begin at the earliest.
+    pub(super) ready_at: Timestamp,
+    /// When its parts are there, for work without a ticket.
+    pub(super) parts_at: Option<Timestamp>,
+}
+
+/// Work that goes on.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    pub(super) device: usize,
+    pub(super) mode: ModeName,
+    pub(super) ticket: Option<TicketId>,
+    pub(super) finding: Option<Finding>,
+    pub(super) by: String,
+}
+
+impl World<'_> {
+    pub(super) fn opened(&mut self, device: usize, ticket: &Ticket) {
+        self.counts(device, &ticket.mode).tickets += 1;
+        let ready_at = ticket.opened_at.plus_hours(self.crew.response_hours());
+        self.jobs.push(Job {
+            device,
+            mode: ticket.mode.clone(),
+            ticket: Some(ticket.id),
+            is_repair: false,
+            priority: ticket.priority,
+            due_at: ticket.due_at,
+            response_at: ready_at,
+            ready_at,
+            parts_at: None,
+        });
+        self.at(ready_at, Event::Dispatch);
+        self.at(
+            ticket.opened_at.plus_hours(LOOK_HOURS),
+            Event::Look(ticket.id),
+        );
+        let skills = &ticket.skills;
+        if !self.crew.can(skills) {
+            self.tally.crew.without_skills += 1;
+        }
+    }
+
+    /// Parts of a repair without a ticket: part, serving depot, quantity, lead time in hours.
+    pub(super) fn needs(
+        &self,
+        asset: &Asset,
+        mode: &FailureMode,
+    ) -> Vec<(PartNumber, DepotName, u32, f64)> {
+        let catalogue = &self.policy.catalogue;
+        let named = catalogue
+            .depots
+            .iter()
+            .find(|d| Some(&d.name) == asset.depot.as_ref());
+        let Some(depot) = named.or(catalogue.depots.first()) else {
+            return Vec::new();
+        };
+        mode.parts
+            .iter()
+            .map(|need| {
+                let lead = catalogue
+                    .part(&need.part)
+                    .map_or(0.0, |p| p.lead_time_hours);
+                (need.part.clone(), depot.name.clone(), need.quantity, lead)
+            })
+            .collect()
+    }
+
+    /// Since when all parts of a ticket are there; where they are not, when a part that is on its way arrives.
+    pub(super) async fn parts_at_hand(
+        &self,
+        device: usize,
+        ticket: &Ticket,
+        now: Timestamp,
+    ) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+        let held = self.rules().held_for(ticket.id, true).await?;
+        let mut arrives: Option<Timestamp> = None;
+        let mut is_there = true;
+        for r in &held {
+            match r.supply {
+                Supply::Stock { .. } | Supply::Transfer { .. } => {
+                    arrives = arrives.max(Some(r.available_at));
+                    is_there &= r.available_at <= now;
+                }
+                // Told by its arrival.
+                Supply::BackOrder { .. } => is_there = false,
+            }
+        }
+        let (asset, class) = (self.asset(device), self.class(device)?);
+        let missing = self
+            .rules()
+            .missing_parts(asset, class, ticket, now)
+            .await?;
+        Ok(if is_there && missing.is_empty() {
+            (Some(arrives.unwrap_or(ticket.opened_at)), None)
+        } else {
+            (None, arrives.filter(|at| *at > now))
+        })
+    }
+
+    /// Sends people to what can be done, the most urgent first.
+    pub(super) async fn dispatch(&mut self, now: Timestamp, stretch: &Stretch) -> Result<()> {
+        let mut waiting: Vec<Job> = std::mem::take(&mut self.jobs);
+        waiting.sort_by_key(|job| {
+            (
+                !job.is_repair,
+                job.priority,
+                job.due_at,
+                job.device,
+                job.ticket,
+            )
+        });
+        let mut load = None;
+        for job in waiting {
+            let ticket = match job.ticket {
+                Some(id) => Some(self.book.ticket(id).await?),
+                None => None,
+            };
+            if ticket.as_ref().is_some_and(|t| !t.state.is_open()) {
+                continue;
+            }
+            if job.ready_at > now {
+                self.jobs.push(job);
+                continue;
+            }
+            let mode = self.mode(job.device, &job.mode)?;
+            let latest_begin = job.due_at.plus_hours(-mode.work_hours);
+            if !job.is_repair && !self.crew.may_begin(now, latest_begin) {
+                let next = self.crew.next_shift(now);
+                self.at(next, Event::Dispatch);
+                self.jobs.push(job);
+                continue;
+            }
+            if load.is_none() {
+                load = Some(self.rules().load().await?);
+            }
+            let load = load.as_deref().unwrap_or_default();
+            let depot = self.asset(job.device).depot.as_ref();
+            let depot = depot.or(self.policy.catalogue.depots.first().map(|d| &d.name));
+            let care = &self.policy.care;
+            let Some(hand) = self.crew.free(&mode.skills, depot, load, care, now) else {
+                // Whoever gets free looks again.
+                self.jobs.push(job);
+                continue;
+            };
+            let mut parts_at = job.parts_at;
+            if let Some(ticket) = &ticket {
+                let (there_since, again) = self.parts_at_hand(job.device, ticket, now).await?;
+                parts_at = there_since;
+                if there_since.is_none() {
+                    if let Some(again) = again {
+                        self.at(again, Event::Dispatch);
+                    }
+                    self.jobs.push(job);
+                    continue;
+                }
+            }
+            self.waited(&job, parts_at.unwrap_or(now), now);
+            self.begin(&job, ticket, mode, &hand, now, stretch).await?;
+        }
+        Ok(())
+    }
+
+    fn waited(&mut self, job: &Job, parts_at: Timestamp, now: Timestamp) {
+        let crew = &mut self.tally.crew;
+        let for_parts = parts_at.hours_since(job.response_at).max(0.0);
+        let for_crew = now.hours_since(parts_at.max(job.response_at)).max(0.0);
+        crew.wait_for_crew_hours += for_crew;
+        crew.wait_for_crew_hours_max = crew.wait_for_crew_hours_max.max(for_crew);
+        crew.wait_for_parts_hours += for_parts;
+        crew.wait_for_parts_hours_max = crew.wait_for_parts_hours_max.max(for_parts);
+    }
+
+    async fn begin(
+        &mut self,
+        job: &Job,
+        ticket: Option<Ticket>,
+        mode: &FailureMode,
+        hand: &Hand,
+        now: Timestamp,
+        stretch: &Stretch,
+    ) -> Result<()> {
+        let until = now.plus_hours(mode.work_hours);
+        let by = self.crew.name(hand);
+        self.crew.occupy(hand, until);
+        let overtime_hours = self.crew.overtime_hours(now, until);
+        let crew = &mut self.tally.crew;
+        crew.jobs += 1;
+        crew.overtime_hours += overtime_hours;
+        if job.is_repair {
+            crew.corrective_hours += mode.work_hours;
+        } else {
+            crew.planned_hours += mode.work_hours;
+        }
+        let mut finding = None;
+        if let Some(mut ticket) = ticket {
+            for to in [
+                TicketState::Triaged,
+                TicketState::Dispatched,
+                TicketState::Accepted,
+                TicketState::InProgress,
+            ] {
+                let why = "work begins";
+                let Ok(mut after) = transition(&ticket, to, actor(&by), why, None, now) else {
+                    continue;
+                };
+                if to == TicketState::Dispatched {
+                    after.technician = Some(by.clone());
+                }
+                let commit = step(after, to, Vec::new(), Vec::new(), None, now);
+                ticket = self.stored(commit).await?;
+            }
+            self.hear(job.device, now, stretch);
+            self.rules().timers(ticket.clone(), now, true).await?;
+            if job.is_repair {
+                self.counts(job.device, &job.mode).visits_after += 1;
+            } else {
+                let found = self.find(job, now)?;
+                if let Finding::Fault(place) = found {
+                    self.fates[place] = Fate::Prevented {
+                        opened_at: ticket.opened_at,
+                    };
+                }
+                self.counts(job.device, &job.mode).visit(found);
+                let key = self.key(job.device, &job.mode);
+                let spent = (now, Spent::Visit, key.0, key.1, mode.cost_of_acting);
+                self.tally.spent.push(spent);
+                finding = Some(found);
+            }
+        }
+        let work = Work {
+            device: job.device,
+            mode: job.mode.clone(),
+            ticket: job.ticket,
+            finding,
+            by,
+        };
+        self.at(until, Event::WorkEnd(work));
+        Ok(())
+    }
+
+    fn find(&self, job: &Job, now: Timestamp) -> Result<Finding> {
+        let class = self.class(job.device)?;
+        let within = self.given.right_within_hours.unwrap_or(class.horizon_hours);
+        let visit = Visit {
+            device: job.device,
+            mode: &job.mode,
+            at: now,
+            within_hours: within,
+            known_to: self.given.period.to,
+        };
+        let truth = self.given.truth;
+        Ok(truth.finding(&visit, class, |place| self.fates[place] == Fate::Ahead))
+    }
+
+    async fn stored(&self, commit: CareCommit) -> Result<Ticket> {
+        match self.book.commit_care(commit).await? {
+            CareOutcome::Updated(ticket) => Ok(*ticket),
+            other @ (CareOutcome::Stored
+            | CareOutcome::Opened { .. }
+            | CareOutcome::AlreadyOpen(_)
+            | CareOutcome::AlreadyDone) => {
+                anyhow::bail!("a ticket's change was not stored: {other:?}")
+            }
+        }
+    }
+
+    /// The work is done: the verdict is given, and the detectors forget.
+    pub(super) async fn work_end(
+        &mut self,
+        work: Work,
+        now: Timestamp,
+        stretch: &Stretch,
+    ) -> Result<()> {
+        self.at(now, Event::Dispatch);
+        let Some(id) = work.ticket else {
+            return Ok(());
+        };
+        let ticket = self.book.ticket(id).await?;
+        let mode = self.mode(work.device, &work.mode)?;
+        let confirmed = || Verdict::Confirmed {
+            failure_code: if mode.iso14224.trim().is_empty() {
+                mode.name.to_string()
+            } else {
+                mode.iso14224.clone()
+            },
+        };
+        let verdict = match work.finding {
+            None | Some(Finding::Fault(_)) => confirmed(),
+            Some(Finding::Other(place)) => Verdict::WrongMode {
+                actual: self.given.truth.faults[place].mode.clone(),
+            },
+            Some(Finding::Nothing | Finding::Unknown) => Verdict::NoFaultFound,
+        };
+        let resolved = TicketState::Resolved;
+        let (by, why) = (actor(&work.by), "work done");
+        let after = transition(&ticket, resolved, by, why, Some(verdict.clone()), now)?;
+        self.stored(step(after, resolved, Vec::new(), Vec::new(), None, now))
+            .await?;
+        if work.finding != Some(Finding::Unknown) {
+            self.learn(work.device, &work.mode, &verdict);
+        }
+        let confirm_at = now.plus_hours(self.policy.care.confirm_after_hours);
+        self.at(confirm_at, Event::Look(id));
+        let played = played(self.given, stretch, work.device);
+        let course = &mut self.courses[work.device];
+        if let Some(at) = course.next_at() {
+            self.heads.remove(&(at, work.device));
+        }
+        course.verdict(now, vec![work.mode], played);
+        self.heads
+            .extend(course.next_at().map(|at| (at, work.device)));
+        Ok(())
+    }
+}
+
+fn actor(name: &str) -> Actor {
+    Actor {
+        name: name.to_owned(),
+        channel: Channel::System,
+    }
+}

@@ -1,0 +1,421 @@
+//! The care desk's steps: what each task, timer and person's change comes to, stored through a [`Book`]. The
+//! service and the backtest take the same steps; they differ in the book, and in who is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forecare_care::{
+    Assessment, CarePolicy, Need, Precision, confirm_due, decide, evidence_again, hold_ends_at,
+    label_of, needs_of, open_ticket, outstanding, replaced_elsewhere, reservation_due,
+    withdraw_due,
+};
+use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
+use forecare_domain::{
+    Asset, AssetId, CareTask, ComponentName, DeviceId, ModeName, PartNumber, Reservation, TaskId,
+    Ticket, TicketId, TicketState, Timestamp, Verdict,
+};
+use forecare_store::{
+    CareCommit, CareOutcome, PageRequest, Paged, ReservationFilter, ReservationWrite, Store,
+    StoreError, TicketFilter, TicketWrite,
+};
+
+/// Entries read at once.
+pub(crate) const PAGE: usize = 500;
+
+/// The part of the store that the steps read and write.
+#[async_trait]
+pub(crate) trait Book: Send + Sync {
+    /// Stores one step.
+    async fn commit_care(&self, commit: CareCommit) -> Result<CareOutcome, StoreError>;
+    /// Tickets, newest first.
+    async fn tickets(
+        &self,
+        filter: &TicketFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Ticket>>, StoreError>;
+    /// Reservations, newest first.
+    async fn reservations(
+        &self,
+        filter: &ReservationFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Reservation>>, StoreError>;
+    /// Time of the newest reading of `device`.
+    async fn newest_reading(&self, device: &DeviceId) -> Result<Option<Timestamp>, StoreError>;
+    /// True while evidence may still be queued.
+    async fn has_tasks(&self) -> Result<bool, StoreError>;
+}
+
+#[async_trait]
+impl Book for Arc<dyn Store> {
+    async fn commit_care(&self, commit: CareCommit) -> Result<CareOutcome, StoreError> {
+        self.as_ref().commit_care(commit).await
+    }
+
+    async fn tickets(
+        &self,
+        filter: &TicketFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Ticket>>, StoreError> {
+        self.as_ref().tickets(filter, page).await
+    }
+
+    async fn reservations(
+        &self,
+        filter: &ReservationFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Reservation>>, StoreError> {
+        self.as_ref().reservations(filter, page).await
+    }
+
+    async fn newest_reading(&self, device: &DeviceId) -> Result<Option<Timestamp>, StoreError> {
+        self.as_ref().newest_reading(device).await
+    }
+
+    async fn has_tasks(&self) -> Result<bool, StoreError> {
+        Ok(!self.as_ref().next_tasks(1).await?.is_empty())
+    }
+}
+
+/// The rules at work on a book.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    pub(crate) book: &'a dyn Book,
+    pub(crate) catalogue: &'a Catalogue,
+    pub(crate) policy: &'a CarePolicy,
+}
+
+/// The failure mode that a task speaks of.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) asset: &'a Asset,
+    pub(crate) class: &'a AssetClass,
+    pub(crate) mode: &'a FailureMode,
+}
+
+impl Rules<'_> {
+    /// Weighs an assessment, and opens, renews or leaves a ticket. `task`: the queued task it answers.
+    pub(crate) async fn assess(
+        &self,
+        task: Option<TaskId>,
+        assessment: &Assessment<'_>,
+        subject: Subject<'_>,
+        precision: &Precision,
+    ) -> Result<CareOutcome, StoreError> {
+        let Subject { asset, class, mode } = subject;
+        let decision = decide(
+            class,
+            mode,
+            self.catalogue,
+            assessment,
+            precision,
+            self.policy,
+            assessment.at,
+        );
+        let open = self.open_ticket_for(asset, &mode.name).await?;
+        let ticket = match open {
+            Some(ticket) => {
+                match evidence_again(
+                    &ticket,
+                    mode,
+                    assessment,
+                    &decision,
+                    self.policy,
+                    assessment.at,
+                ) {
+                    // Only evidence that would open a ticket keeps one open.
+                    Some(after) if decision.act => changed(after, Vec::new()),
+                    _ => TicketWrite::None,
+                }
+            }
+            // What a backlog tells of days ago opens nothing today.
+            None if decision.act
+                && assessment.at.hours_since(assessment.reading_ts)
+                    < self.policy.withdraw_after_hours =>
+            {
+                let load = self.load().await?;
+                TicketWrite::Open(Box::new(open_ticket(
+                    self.catalogue,
+                    asset,
+                    mode,
+                    assessment,
+                    &decision,
+                    &load,
+                    self.policy,
+                )))
+            }
+            None => TicketWrite::None,
+        };
+        let needs = match &ticket {
+            TicketWrite::Update { ticket, .. } => {
+                self.missing_parts(asset, class, ticket, assessment.at)
+                    .await?
+            }
+            TicketWrite::Open(_) | TicketWrite::None => Vec::new(),
+        };
+        self.book
+            .commit_care(CareCommit {
+                task,
+                decision: Some(decision),
+                ticket,
+                needs,
+                at: assessment.at,
+                ..CareCommit::default()
+            })
+            .await
+    }
+
+    /// A component was replaced: tickets for its modes that nobody started on have lost their reason. Returns
+    /// those that ended.
+    pub(crate) async fn replaced(
+        &self,
+        asset: &Asset,
+        class: &AssetClass,
+        component: &ComponentName,
+        at: Timestamp,
+    ) -> Result<Vec<Ticket>, StoreError> {
+        let mut ended = Vec::new();
+        for mode in class.modes_of_component(component) {
+            if let Some(ticket) = self.open_ticket_for(asset, &mode.name).await?
+                && let Some(after) = replaced_elsewhere(&ticket, at)
+            {
+                ended.extend(self.update(after, at).await?);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Looks at the timers of a ticket and its reservations; returns the ticket where it has changed. `settled`:
+    /// no evidence for it can still be queued.
+    pub(crate) async fn timers(
+        &self,
+        ticket: Ticket,
+        now: Timestamp,
+        settled: bool,
+    ) -> Result<Option<Ticket>, StoreError> {
+        // A silent device is no sign of health: only time with readings counts against the evidence.
+        let heard = self
+            .book
+            .newest_reading(&ticket.device)
+            .await?
+            .unwrap_or(ticket.evidence_at);
+        let judged = now.min(heard);
+        let settled = settled || !self.book.has_tasks().await?;
+        let mut ticket = ticket;
+        let mut ended = None;
+        if let Some(after) = confirm_due(&ticket, self.policy, now)
+            .or_else(|| withdraw_due(&ticket, false, self.policy, judged).filter(|_| settled))
+            && let Some(stored) = self.update(after, now).await?
+        {
+            ended = Some(stored.clone());
+            ticket = stored;
+        }
+        let evidence_active = judged.hours_since(ticket.evidence_at) < self.policy.soft_hold_hours;
+        let writes: Vec<ReservationWrite> = self
+            .held_for(ticket.id, true)
+            .await?
+            .iter()
+            .filter_map(|held| {
+                let lead_time_hours = self
+                    .catalogue
+                    .part(&held.part)
+                    .map_or(0.0, |p| p.lead_time_hours);
+                let to = reservation_due(
+                    held,
+                    &ticket,
+                    evidence_active,
+                    lead_time_hours,
+                    self.policy,
+                    now,
+                )?;
+                let expires_at = hold_ends_at(held, &ticket, self.policy);
+                Some(ReservationWrite {
+                    id: held.id,
+                    from: held.state,
+                    to,
+                    expires_at,
+                })
+            })
+            .collect();
+        if !writes.is_empty() {
+            self.book
+                .commit_care(CareCommit {
+                    reservations: writes,
+                    at: now,
+                    ..CareCommit::default()
+                })
+                .await?;
+        }
+        Ok(ended)
+    }
+
+    /// Looks at the timers of one asset's tickets, or of all; returns the tickets that have changed.
+    pub(crate) async fn sweep(
+        &self,
+        asset: Option<&AssetId>,
+        now: Timestamp,
+    ) -> Result<Vec<Ticket>, StoreError> {
+        let filter = TicketFilter {
+            asset: asset.cloned(),
+            open: None,
+            unfinished: true,
+        };
+        let mut ended = Vec::new();
+        let mut before = None;
+        loop {
+            let request = PageRequest {
+                before,
+                limit: PAGE,
+            };
+            let page = self.book.tickets(&filter, request).await?;
+            before = page.last().map(|p| p.position);
+            let full = page.len() == PAGE;
+            for ticket in page {
+                ended.extend(self.timers(ticket.item, now, asset.is_some()).await?);
+            }
+            if !full {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// What is reserved for a ticket.
+    pub(crate) async fn held_for(
+        &self,
+        ticket: TicketId,
+        live: bool,
+    ) -> Result<Vec<Reservation>, StoreError> {
+        let filter = ReservationFilter {
+            ticket: Some(ticket),
+            live,
+        };
+        let page = self.book.reservations(&filter, first_page()).await?;
+        Ok(page.into_iter().map(|p| p.item).collect())
+    }
+
+    /// Parts a ticket needs that nothing is held for: after a hold has expired, or the fault came back.
+    pub(crate) async fn missing_parts(
+        &self,
+        asset: &Asset,
+        class: &AssetClass,
+        ticket: &Ticket,
+        now: Timestamp,
+    ) -> Result<Vec<(TicketId, Need)>, StoreError> {
+        let Some(mode) = class.mode(&ticket.mode) else {
+            return Ok(Vec::new());
+        };
+        let needs = needs_of(self.catalogue, asset, mode, ticket, self.policy, now);
+        let held = self.held_for(ticket.id, false).await?;
+        Ok(outstanding(ticket, &needs, &held)
+            .into_iter()
+            .map(|need| (ticket.id, need))
+            .collect())
+    }
+
+    async fn update(&self, after: Ticket, at: Timestamp) -> Result<Option<Ticket>, StoreError> {
+        let commit = CareCommit {
+            ticket: changed(after, Vec::new()),
+            at,
+            ..CareCommit::default()
+        };
+        match self.book.commit_care(commit).await {
+            Ok(CareOutcome::Updated(ticket)) => Ok(Some(*ticket)),
+            Ok(_) => Ok(None),
+            // A person was faster; the next sweep sees what they did.
+            Err(StoreError::Conflict(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The open ticket for an asset's failure mode.
+    pub(crate) async fn open_ticket_for(
+        &self,
+        asset: &Asset,
+        mode: &ModeName,
+    ) -> Result<Option<Ticket>, StoreError> {
+        let filter = TicketFilter {
+            asset: Some(asset.id.clone()),
+            open: Some(true),
+            ..TicketFilter::default()
+        };
+        let open = self.book.tickets(&filter, first_page()).await?;
+        Ok(open.into_iter().map(|t| t.item).find(|t| &t.mode == mode))
+    }
+
+    /// Open tickets per technician.
+    pub(crate) async fn load(&self) -> Result<Vec<(String, u32)>, StoreError> {
+        let mut load: BTreeMap<String, u32> = BTreeMap::new();
+        let filter = TicketFilter {
+            asset: None,
+            open: Some(true),
+            ..TicketFilter::default()
+        };
+        let mut before = None;
+        loop {
+            let request = PageRequest {
+                before,
+                limit: PAGE,
+            };
+            let page = self.book.tickets(&filter, request).await?;
+            before = page.last().map(|p| p.position);
+            for technician in page.iter().filter_map(|t| t.item.technician.clone()) {
+                *load.entry(technician).or_default() += 1;
+            }
+            if page.len() < PAGE {
+                return Ok(load.into_iter().collect());
+            }
+        }
+    }
+}
+
+/// A person's change of a ticket to `to` as one step: with its verdict as a label and the word to the
+/// detectors. `needs`: parts to reserve with it.
+pub(crate) fn step(
+    after: Ticket,
+    to: TicketState,
+    needs: Vec<(TicketId, Need)>,
+    parts_used: Vec<(PartNumber, u32)>,
+    idempotency_key: Option<String>,
+    now: Timestamp,
+) -> CareCommit {
+    let verdict = after
+        .verdict
+        .clone()
+        .filter(|_| to == TicketState::Resolved);
+    // The detectors forget what the ticket was about in any case: a fault that was mended is gone, and one
+    // that was not found is this machine's normal, or its sensor's.
+    let follow_up = verdict.map(|verdict| CareTask::Repaired {
+        device: after.device.clone(),
+        modes: match verdict {
+            Verdict::WrongMode { actual } => vec![after.mode.clone(), actual],
+            Verdict::Confirmed { .. }
+            | Verdict::TooEarly
+            | Verdict::NoFaultFound
+            | Verdict::DataFault => vec![after.mode.clone()],
+        },
+        at: now,
+    });
+    CareCommit {
+        needs,
+        label: follow_up.as_ref().and_then(|_| label_of(&after)),
+        follow_up,
+        idempotency_key,
+        ticket: changed(after, parts_used),
+        at: now,
+        ..CareCommit::default()
+    }
+}
+
+fn changed(after: Ticket, parts_used: Vec<(PartNumber, u32)>) -> TicketWrite {
+    TicketWrite::Update {
+        ticket: Box::new(after),
+        parts_used,
+    }
+}
+
+fn first_page() -> PageRequest {
+    PageRequest {
+        before: None,
+        limit: PAGE,
+    }
+}
