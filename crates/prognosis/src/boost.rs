@@ -150,6 +150,10 @@ impl Binned {
         }
     }
 
+    pub(crate) fn n_features(&self) -> usize {
+        self.n_features
+    }
+
     fn row(&self, row: usize) -> &[u8] {
         &self.bins[row * self.n_features..(row + 1) * self.n_features]
     }
@@ -213,7 +217,41 @@ pub(crate) fn fit(
         .sum();
     let share = (positive / total.max(1e-9)).clamp(1e-6, 1.0 - 1e-6);
     let base = (share / (1.0 - share)).ln();
-    let mut margins = vec![base; labels.len()];
+    let trees = grow_all(
+        data,
+        at,
+        labels,
+        weights,
+        params,
+        vec![base; labels.len()],
+    );
+    Forest { base, trees }
+}
+
+/// Trees that go on where another model stopped: `margins` are its log-odds of all rows, and the forest's are to be
+/// added to them.
+pub(crate) fn fit_further(
+    data: &Binned,
+    at: &[u32],
+    labels: &[bool],
+    weights: &[f64],
+    params: &BoostParams,
+    margins: Vec<f64>,
+) -> Forest {
+    Forest {
+        base: 0.0,
+        trees: grow_all(data, at, labels, weights, params, margins),
+    }
+}
+
+fn grow_all(
+    data: &Binned,
+    at: &[u32],
+    labels: &[bool],
+    weights: &[f64],
+    params: &BoostParams,
+    mut margins: Vec<f64>,
+) -> Vec<Vec<Node>> {
     let mut gradients = vec![[0.0; 2]; labels.len()];
     let mut trees = Vec::with_capacity(params.rounds);
     for _ in 0..params.rounds {
@@ -234,7 +272,7 @@ pub(crate) fn fit(
         grower.grow(&mut rows, histogram, params.depth, &mut margins);
         trees.push(grower.nodes);
     }
-    Forest { base, trees }
+    trees
 }
 
 struct Grower<'a> {

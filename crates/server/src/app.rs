@@ -657,7 +657,7 @@ fn auto_register(config: &Config, catalogue: &Catalogue) -> Result<Option<ClassN
     Ok(Some(class))
 }
 
-fn class_settings(config: &Config) -> ClassSettings {
+pub(crate) fn class_settings(config: &Config) -> ClassSettings {
     ClassSettings {
         detect: DetectSettings {
             false_alarms_per_device_month: config.detect.false_alarms_per_device_month,
@@ -670,7 +670,7 @@ fn class_settings(config: &Config) -> ClassSettings {
     }
 }
 
-fn care_policy(config: &Config) -> CarePolicy {
+pub(crate) fn care_policy(config: &Config) -> CarePolicy {
     CarePolicy {
         withdraw_after_hours: config.care.withdraw_after_hours,
         soft_hold_hours: config.care.soft_hold_hours,

@@ -1,7 +1,5 @@
-//! The ticket policy of the product, offline, on the Azure predictive maintenance files.
-//!
-//! `cargo run --release -p forecare-datasets --example azure_eval -- DIR cv`: cross-validation by machine
-//! within machines 21-40, for choosing settings. `... -- DIR once`: learn on 21-40, judge on 1-12 and 41-60.
+//! Cross-validation by machine within machines 21-40 of the Azure predictive maintenance files, for choosing
+//! settings: `cargo run --release -p forecare-datasets --example azure_cv -- DIR settings`, then `... -- DIR tickets`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,15 +22,15 @@ type Failable<T> = Result<T, Box<dyn Error>>;
 fn main() -> Failable<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [dir, what] = args.as_slice() else {
-        return Err("usage: azure_eval DIR cv|once".into());
+        return Err("usage: azure_cv DIR settings|tickets".into());
     };
     let dir = Path::new(dir);
     let catalogue = Catalogue::parse(CATALOGUE)?;
     let class = catalogue.classes.first().ok_or("no class")?;
     match what.as_str() {
-        "cv" => cross_validate(dir, class),
-        "once" => once(dir, class),
-        _ => Err("usage: azure_eval DIR cv|once".into()),
+        "settings" => settings(dir, class),
+        "tickets" => tickets_cross_validated(dir, class),
+        _ => Err("usage: azure_cv DIR settings|tickets".into()),
     }
 }
 
@@ -171,7 +169,7 @@ fn components(class: &AssetClass) -> Vec<ComponentName> {
         .collect()
 }
 
-fn learn(class: &AssetClass, histories: &[History]) -> Failable<Model> {
+fn learn(class: &AssetClass, histories: &[History], params: &TrainParams) -> Failable<Model> {
     let card = CardData {
         data: "Azure predictive maintenance".to_owned(),
         trained_at: Timestamp::from_millis(0),
@@ -179,13 +177,13 @@ fn learn(class: &AssetClass, histories: &[History]) -> Failable<Model> {
     Ok(train(
         class,
         histories,
-        &TrainParams::default(),
+        params,
         &card,
         &mut |_| {},
     )?)
 }
 
-fn cross_validate(dir: &Path, class: &AssetClass) -> Failable<()> {
+fn tickets_cross_validated(dir: &Path, class: &AssetClass) -> Failable<()> {
     let machines: MachineRange = "21-40".parse()?;
     let windows = AzurePdm::load(dir, &machines, Telemetry::Windows)?;
     let daily = AzurePdm::load(dir, &machines, Telemetry::Daily)?;
@@ -197,7 +195,7 @@ fn cross_validate(dir: &Path, class: &AssetClass) -> Failable<()> {
         let mut learnt = windows.histories();
         learnt.extend(daily.histories());
         learnt.retain(inside);
-        let model = learn(class, &learnt)?;
+        let model = learn(class, &learnt, &TrainParams::default())?;
         steps_w.extend(judge(&model, &windows, out));
         steps_d.extend(judge(&model, &daily, out));
     }
@@ -265,31 +263,47 @@ fn list_wrong(what: &str, data: &AzurePdm, tickets: &[TicketRecord]) {
     }
 }
 
-fn once(dir: &Path, class: &AssetClass) -> Failable<()> {
+
+fn settings(dir: &Path, class: &AssetClass) -> Failable<()> {
     let machines: MachineRange = "21-40".parse()?;
-    let mut learnt = AzurePdm::load(dir, &machines, Telemetry::Windows)?.histories();
-    learnt.extend(AzurePdm::load(dir, &machines, Telemetry::Daily)?.histories());
-    let model = learn(class, &learnt)?;
-    println!(
-        "model {} bytes, {}",
-        model.to_json().len(),
-        model.card().sha256
-    );
-    let modes = components(class);
-    let threshold = class.modes[0].cost_of_acting / class.modes[0].cost_of_failure;
-    for (name, machines, telemetry) in [
-        ("machines 1-12, 90 days", "1-12", Telemetry::Days90),
-        ("machines 41-60, windows", "41-60", Telemetry::Windows),
-        ("machines 1-12, daily", "1-12", Telemetry::Daily),
-        ("machines 41-60, daily", "41-60", Telemetry::Daily),
-    ] {
-        let data = AzurePdm::load(dir, &machines.parse()?, telemetry)?;
-        let steps = judge(&model, &data, |_| true);
-        line(
-            name,
-            &report(&data, &tickets(&steps, &modes, threshold, 1), &[]),
-            1.0,
-        );
+    let mut many = AzurePdm::load(dir, &machines, Telemetry::Windows)?.histories();
+    many.extend(AzurePdm::load(dir, &machines, Telemetry::Daily)?.histories());
+    let few = AzurePdm::load(dir, &"1-12".parse()?, Telemetry::Days90)?;
+    let cuts = forecare_datasets::azure_pdm::cuts(&few, 0.8);
+    let few: Vec<History> = few
+        .histories()
+        .into_iter()
+        .filter_map(|h| {
+            let cut = cuts.iter().find(|(m, _)| device_name(*m) == h.device)?.1;
+            Some(forecare_datasets::azure_pdm::before(h, cut))
+        })
+        .collect();
+    let base = TrainParams::default();
+    let only: Option<usize> = std::env::var("ONLY").ok().and_then(|s| s.parse().ok());
+    let variants = [
+        ("own 80", TrainParams { shared_rounds: 0, ..base.clone() }),
+        ("shared 60", TrainParams { own_rounds: 0, ..base.clone() }),
+        ("shared 60 own 20", base.clone()),
+        ("shared 80", TrainParams { shared_rounds: 80, own_rounds: 0, ..base.clone() }),
+        ("shared 60 depth 3", TrainParams { own_rounds: 0, depth: 3, ..base.clone() }),
+        ("shared 60 depth 5", TrainParams { own_rounds: 0, depth: 5, ..base.clone() }),
+        ("shared 40 lr .15", TrainParams { own_rounds: 0, shared_rounds: 40, learning_rate: 0.15, ..base.clone() }),
+        ("shared 60 leaf 5", TrainParams { own_rounds: 0, leaf_weight_min: 5.0, ..base.clone() }),
+    ];
+    for (i, (name, params)) in variants.iter().enumerate() {
+        if only.is_some_and(|o| o != i) { continue; }
+        for (what, histories, horizon) in [("21-40", &many, 24.0), ("21-40", &many, 30.0), ("1-12 early", &few, 24.0)] {
+            let class = AssetClass { horizon_hours: horizon, ..class.clone() };
+            let started = std::time::Instant::now();
+            let model = match learn(&class, histories, params) { Ok(m) => m, Err(e) => { println!("{e}"); continue; } };
+            let card = model.card();
+            let n = card.scores.len() as f64;
+            let mean = |f: &dyn Fn(&forecare_prognosis::ModeScores) -> f64| card.scores.iter().map(f).sum::<f64>() / n;
+            println!("{name:20} {what:10} {horizon} h: AP {:.4} loss {:.5} Brier {:.5} ECE {:.4} high {:.3} left out {:?} {:.1} s | {}",
+              mean(&|s| s.average_precision), mean(&|s| s.log_loss), mean(&|s| s.brier), mean(&|s| s.calibration_error), mean(&|s| s.calibration_error_high), card.modes_left_out, started.elapsed().as_secs_f64(),
+              card.settings.split("calibrated by").nth(1).unwrap_or(""));
+            println!("    {:?}", card.scores.iter().map(|s| (s.n_failures, (s.average_precision * 1000.0).round() / 1000.0, (s.log_loss * 1e5).round() / 1e5)).collect::<Vec<_>>());
+        }
     }
     Ok(())
 }
