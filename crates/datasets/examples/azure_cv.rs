@@ -1,5 +1,6 @@
 //! Cross-validation by machine within machines 21-40 of the Azure predictive maintenance files, for choosing
 //! settings: `cargo run --release -p forecare-datasets --example azure_cv -- DIR settings`, then `... -- DIR tickets`.
+//! `... -- DIR speed`: the time of a prediction.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -7,30 +8,44 @@ use std::path::Path;
 
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_datasets::azure_pdm::{
-    AzurePdm, EventKind, MachineRange, Report, Telemetry, TicketRecord, device_name, report,
+    AzurePdm, EventKind, HORIZON_H, MachineRange, Reading, Report, Telemetry, TicketRecord, before,
+    cuts, device_name, report,
 };
 use forecare_domain::{ComponentName, Timestamp};
-use forecare_prognosis::{CardData, FeatureState, History, Model, TrainParams, train};
+use forecare_prognosis::{CardData, FeatureState, History, ModeScores, Model, TrainParams, train};
 
 const CATALOGUE: &str = include_str!("../../catalogue/catalogues/azure-pdm.toml");
 /// A ticket nobody has started on is withdrawn after so many hours without evidence.
 const WITHDRAWN_AFTER_H: f64 = 72.0;
 const FOLDS: usize = 5;
+const USAGE: &str = "usage: azure_cv DIR settings|tickets|speed";
 
 type Failable<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Failable<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [dir, what] = args.as_slice() else {
-        return Err("usage: azure_cv DIR settings|tickets".into());
+        return Err(USAGE.into());
     };
     let dir = Path::new(dir);
     let catalogue = Catalogue::parse(CATALOGUE)?;
     let class = catalogue.classes.first().ok_or("no class")?;
     match what.as_str() {
         "settings" => settings(dir, class),
-        "tickets" => tickets_cross_validated(dir, class),
-        _ => Err("usage: azure_cv DIR settings|tickets".into()),
+        "tickets" => [24.0, class.horizon_hours]
+            .into_iter()
+            .try_for_each(|horizon_hours| {
+                println!("horizon {horizon_hours} h");
+                tickets_cross_validated(
+                    dir,
+                    &AssetClass {
+                        horizon_hours,
+                        ..class.clone()
+                    },
+                )
+            }),
+        "speed" => speed(dir, class),
+        _ => Err(USAGE.into()),
     }
 }
 
@@ -174,13 +189,7 @@ fn learn(class: &AssetClass, histories: &[History], params: &TrainParams) -> Fai
         data: "Azure predictive maintenance".to_owned(),
         trained_at: Timestamp::from_millis(0),
     };
-    Ok(train(
-        class,
-        histories,
-        params,
-        &card,
-        &mut |_| {},
-    )?)
+    Ok(train(class, histories, params, &card, &mut |_| {})?)
 }
 
 fn tickets_cross_validated(dir: &Path, class: &AssetClass) -> Failable<()> {
@@ -263,47 +272,89 @@ fn list_wrong(what: &str, data: &AzurePdm, tickets: &[TicketRecord]) {
     }
 }
 
-
+/// Scores on machines held out, averaged over the components, of several settings: on the learning machines, and on
+/// the little that the first part of three months of twelve others holds.
 fn settings(dir: &Path, class: &AssetClass) -> Failable<()> {
     let machines: MachineRange = "21-40".parse()?;
     let mut many = AzurePdm::load(dir, &machines, Telemetry::Windows)?.histories();
     many.extend(AzurePdm::load(dir, &machines, Telemetry::Daily)?.histories());
     let few = AzurePdm::load(dir, &"1-12".parse()?, Telemetry::Days90)?;
-    let cuts = forecare_datasets::azure_pdm::cuts(&few, 0.8);
+    let cuts = cuts(&few, 0.8);
     let few: Vec<History> = few
         .histories()
         .into_iter()
         .filter_map(|h| {
             let cut = cuts.iter().find(|(m, _)| device_name(*m) == h.device)?.1;
-            Some(forecare_datasets::azure_pdm::before(h, cut))
+            Some(before(h, cut))
         })
         .collect();
-    let base = TrainParams::default();
-    let only: Option<usize> = std::env::var("ONLY").ok().and_then(|s| s.parse().ok());
-    let variants = [
-        ("own 80", TrainParams { shared_rounds: 0, ..base.clone() }),
-        ("shared 60", TrainParams { own_rounds: 0, ..base.clone() }),
-        ("shared 60 own 20", base.clone()),
-        ("shared 80", TrainParams { shared_rounds: 80, own_rounds: 0, ..base.clone() }),
-        ("shared 60 depth 3", TrainParams { own_rounds: 0, depth: 3, ..base.clone() }),
-        ("shared 60 depth 5", TrainParams { own_rounds: 0, depth: 5, ..base.clone() }),
-        ("shared 40 lr .15", TrainParams { own_rounds: 0, shared_rounds: 40, learning_rate: 0.15, ..base.clone() }),
-        ("shared 60 leaf 5", TrainParams { own_rounds: 0, leaf_weight_min: 5.0, ..base.clone() }),
-    ];
-    for (i, (name, params)) in variants.iter().enumerate() {
-        if only.is_some_and(|o| o != i) { continue; }
-        for (what, histories, horizon) in [("21-40", &many, 24.0), ("21-40", &many, 30.0), ("1-12 early", &few, 24.0)] {
-            let class = AssetClass { horizon_hours: horizon, ..class.clone() };
-            let started = std::time::Instant::now();
-            let model = match learn(&class, histories, params) { Ok(m) => m, Err(e) => { println!("{e}"); continue; } };
-            let card = model.card();
-            let n = card.scores.len() as f64;
-            let mean = |f: &dyn Fn(&forecare_prognosis::ModeScores) -> f64| card.scores.iter().map(f).sum::<f64>() / n;
-            println!("{name:20} {what:10} {horizon} h: AP {:.4} loss {:.5} Brier {:.5} ECE {:.4} high {:.3} left out {:?} {:.1} s | {}",
-              mean(&|s| s.average_precision), mean(&|s| s.log_loss), mean(&|s| s.brier), mean(&|s| s.calibration_error), mean(&|s| s.calibration_error_high), card.modes_left_out, started.elapsed().as_secs_f64(),
-              card.settings.split("calibrated by").nth(1).unwrap_or(""));
-            println!("    {:?}", card.scores.iter().map(|s| (s.n_failures, (s.average_precision * 1000.0).round() / 1000.0, (s.log_loss * 1e5).round() / 1e5)).collect::<Vec<_>>());
+    let trees = |shared_rounds, own_rounds| TrainParams {
+        shared_rounds,
+        own_rounds,
+        ..TrainParams::default()
+    };
+    for (name, params) in [
+        ("each mode alone", trees(0, 0)),
+        ("in common", trees(60, 0)),
+        ("in common, then own", trees(60, 20)),
+    ] {
+        for (what, histories) in [("21-40", &many), ("1-12, first 80 %", &few)] {
+            for horizon_hours in [HORIZON_H, class.horizon_hours] {
+                let class = AssetClass {
+                    horizon_hours,
+                    ..class.clone()
+                };
+                let model = learn(&class, histories, &params)?;
+                let card = model.card();
+                let mean = |f: &dyn Fn(&ModeScores) -> f64| {
+                    card.scores.iter().map(f).sum::<f64>() / card.scores.len() as f64
+                };
+                println!(
+                    "{name:20} {what:16} {horizon_hours} h: average precision {:.3} log loss {:.5} Brier {:.5} calibration error {:.4}, from 0.1 on {:.3}; left out {:?}; {}",
+                    mean(&|s| s.average_precision),
+                    mean(&|s| s.log_loss),
+                    mean(&|s| s.brier),
+                    mean(&|s| s.calibration_error),
+                    mean(&|s| s.calibration_error_high),
+                    card.modes_left_out,
+                    card.settings,
+                );
+            }
         }
     }
+    Ok(())
+}
+
+/// Time of a prediction, all components.
+fn speed(dir: &Path, class: &AssetClass) -> Failable<()> {
+    let data = AzurePdm::load(dir, &"21-40".parse()?, Telemetry::Windows)?;
+    let model = learn(class, &data.histories(), &TrainParams::default())?;
+    let mut state = FeatureState::new(class.metrics.len());
+    let machine = data.machines.first().copied();
+    let rows: Vec<&Reading> = data
+        .readings
+        .iter()
+        .filter(|r| Some(r.machine) == machine)
+        .collect();
+    let mut states = Vec::new();
+    for row in rows {
+        state.push(row.ts, &row.values.map(Some));
+        states.push((row.ts, state.clone()));
+    }
+    let started = std::time::Instant::now();
+    let mut worst = 0.0_f64;
+    for _ in 0..20 {
+        for (ts, state) in &states {
+            for prognosis in model.predict(state, *ts) {
+                worst = worst.max(prognosis.probability);
+            }
+        }
+    }
+    println!(
+        "{:.2} us a prediction of {} modes, {} bytes of model; highest probability {worst:.3}",
+        started.elapsed().as_secs_f64() * 1e6 / (20 * states.len()) as f64,
+        model.modes().count(),
+        model.to_json().len(),
+    );
     Ok(())
 }

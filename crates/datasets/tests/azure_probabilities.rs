@@ -51,18 +51,19 @@ fn row(machine: u32, at: i64, of_components: [f64; 2]) -> RowProbabilities {
 #[test]
 fn a_row_is_true_from_a_day_before_its_own_components_failure() {
     let truth = truth();
-    let true_at = |component: Option<(&ComponentName, usize)>, hour_of_failure| -> Vec<(u32, i64)> {
-        let rows: Vec<RowProbabilities> = [1, 2]
-            .into_iter()
-            .flat_map(|m| (0..=100).map(move |h| row(m, h, [0.1, 0.2])))
-            .collect();
-        judged(&truth, &rows, component, HORIZON_H, hour_of_failure)
-            .iter()
-            .zip(&rows)
-            .filter(|(j, _)| j.came_true)
-            .map(|(_, r)| (r.machine, r.ts.as_millis() / 3_600_000))
-            .collect()
-    };
+    let true_at =
+        |component: Option<(&ComponentName, usize)>, hour_of_failure| -> Vec<(u32, i64)> {
+            let rows: Vec<RowProbabilities> = [1, 2]
+                .into_iter()
+                .flat_map(|m| (0..=100).map(move |h| row(m, h, [0.1, 0.2])))
+                .collect();
+            judged(&truth, &rows, component, HORIZON_H, hour_of_failure)
+                .iter()
+                .zip(&rows)
+                .filter(|(j, _)| j.came_true)
+                .map(|(_, r)| (r.machine, r.ts.as_millis() / 3_600_000))
+                .collect()
+        };
     let hours = |machine, from: i64, to: i64| (from..=to).map(move |h| (machine, h));
     let first: Vec<_> = hours(1, 26, 49).collect();
     assert_eq!(true_at(Some((&comp(1), 0)), HourOfFailure::After), first);
@@ -140,7 +141,10 @@ fn nothing_after_the_cut_is_known_before_it() {
 fn only_the_machines_to_keep_are_left() {
     let mut truth = truth();
     truth.keep(|m| m == 2);
-    assert_eq!((truth.machines.as_slice(), truth.readings.len()), ([2].as_slice(), 101));
+    assert_eq!(
+        (truth.machines.as_slice(), truth.readings.len()),
+        ([2].as_slice(), 101)
+    );
     assert_eq!(truth.failures.len(), 1);
 }
 

@@ -217,14 +217,7 @@ pub(crate) fn fit(
         .sum();
     let share = (positive / total.max(1e-9)).clamp(1e-6, 1.0 - 1e-6);
     let base = (share / (1.0 - share)).ln();
-    let trees = grow_all(
-        data,
-        at,
-        labels,
-        weights,
-        params,
-        vec![base; labels.len()],
-    );
+    let trees = grow_all(data, at, labels, weights, params, vec![base; labels.len()]);
     Forest { base, trees }
 }
 

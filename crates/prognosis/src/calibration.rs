@@ -278,7 +278,10 @@ impl Isotonic {
 
     fn probability(&self, margin: f64) -> f64 {
         let above = self.knots.partition_point(|k| k.0 <= margin);
-        match (above.checked_sub(1).map(|i| self.knots[i]), self.knots.get(above)) {
+        match (
+            above.checked_sub(1).map(|i| self.knots[i]),
+            self.knots.get(above),
+        ) {
             (Some((from, low)), Some(&(to, high))) => {
                 low + (high - low) * ((margin - from) / (to - from))
             }
@@ -288,7 +291,9 @@ impl Isotonic {
     }
 
     fn is_sound(&self) -> bool {
-        self.knots.iter().all(|(m, p)| m.is_finite() && (0.0..=1.0).contains(p))
+        self.knots
+            .iter()
+            .all(|(m, p)| m.is_finite() && (0.0..=1.0).contains(p))
             && self
                 .knots
                 .windows(2)

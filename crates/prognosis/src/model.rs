@@ -252,10 +252,7 @@ impl Model {
         }
         let own_trees = model.modes.iter().filter_map(|m| m.forest.as_ref());
         if !own_trees.clone().all(|f| f.is_sound(n_features))
-            || !model
-                .in_common
-                .iter()
-                .all(|f| f.is_sound(VIEW_FEATURES))
+            || !model.in_common.iter().all(|f| f.is_sound(VIEW_FEATURES))
         {
             return Err(ModelError::Damaged("a tree leads nowhere"));
         }

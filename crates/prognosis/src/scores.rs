@@ -103,7 +103,11 @@ pub(crate) fn log_loss(rows: &[Judged]) -> f64 {
 
 fn loss(judged: &Judged) -> f64 {
     let p = judged.probability.clamp(1e-12, 1.0 - 1e-12);
-    if judged.came_true { -p.ln() } else { -(1.0 - p).ln() }
+    if judged.came_true {
+        -p.ln()
+    } else {
+        -(1.0 - p).ln()
+    }
 }
 
 fn outcome(judged: &Judged) -> f64 {
@@ -223,10 +227,7 @@ mod tests {
     fn the_calibration_error_of_two_bins_by_hand() {
         // 0.0 to 0.1: predicted 0.05, none of two true. 0.9 to 1: predicted 0.95 and 1, one of two true.
         let scores = judged(&[(0.05, false), (0.05, false), (0.95, true), (1.0, false)]);
-        near(
-            scores.calibration_error,
-            0.5 * 0.05 + 0.5 * (0.975 - 0.5),
-        );
+        near(scores.calibration_error, 0.5 * 0.05 + 0.5 * (0.975 - 0.5));
         near(scores.calibration_error_high, 0.475);
         assert_eq!(scores.n_rows_high, 2);
         let last = &scores.reliability[7];

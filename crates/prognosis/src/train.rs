@@ -371,7 +371,13 @@ impl Learner<'_> {
         };
         let mut without = Vec::with_capacity(self.n_folds);
         let learn = |keep: &dyn Fn(usize) -> bool| {
-            fit(&data, &places(known.iter().copied().filter(|k| keep(*k % n_rows))), &labels, &weights, &boost)
+            fit(
+                &data,
+                &places(known.iter().copied().filter(|k| keep(*k % n_rows))),
+                &labels,
+                &weights,
+                &boost,
+            )
         };
         for fold in 0..self.n_folds {
             without.push(margins(&learn(&|row| !self.is_in_fold(row, fold))));
@@ -418,10 +424,7 @@ impl Learner<'_> {
                     }),
             );
         }
-        let forest = learn(
-            places(self.known(mode)),
-            in_common.map(|c| &c.with[mode]),
-        );
+        let forest = learn(places(self.known(mode)), in_common.map(|c| &c.with[mode]));
         (forest, held)
     }
 }

@@ -146,9 +146,7 @@ pub fn next_failure(truth: &AzurePdm, ticket: &TicketRecord) -> Option<Timestamp
         .iter()
         .filter(|f| f.machine == ticket.machine && f.component == ticket.component)
         .map(|f| f.ts)
-        .find(|ts| {
-            *ts > ticket.opened_at && ts.hours_since(ticket.opened_at) <= RIGHT_WITHIN_H
-        })
+        .find(|ts| *ts > ticket.opened_at && ts.hours_since(ticket.opened_at) <= RIGHT_WITHIN_H)
 }
 
 fn of_component(

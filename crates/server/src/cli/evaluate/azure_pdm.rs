@@ -16,9 +16,7 @@ use forecare_datasets::azure_pdm::{
 use forecare_domain::{ClassName, ComponentName, Timestamp};
 use forecare_prognosis::{CardData, FeatureState, History, Model, TrainParams, judge, train};
 
-use self::output::{
-    Evaluation, Learnt, OfComponent, OtherMachines, Probabilities, TimeSplit,
-};
+use self::output::{Evaluation, Learnt, OfComponent, OtherMachines, Probabilities, TimeSplit};
 use super::EvaluateArgs;
 use crate::app::catalogue;
 use crate::cli::AZURE_CATALOGUE;
@@ -225,9 +223,8 @@ impl Work<'_> {
             .into_iter()
             .filter_map(|h| cut_of(&h.device).map(|cut| before(h, cut)))
             .collect();
-        let is_test = |machine: u32, ts: Timestamp| {
-            cuts.iter().any(|(m, cut)| *m == machine && ts >= *cut)
-        };
+        let is_test =
+            |machine: u32, ts: Timestamp| cuts.iter().any(|(m, cut)| *m == machine && ts >= *cut);
         let words = "the first part of each machine's time";
         let model = match self.learn(HORIZON_H, &histories, words) {
             Ok(model) => model,
@@ -260,7 +257,12 @@ impl Work<'_> {
         let failures = data
             .failures
             .iter()
-            .filter(|f| is_test(f.machine, f.ts) && rows.iter().any(|r| r.machine == f.machine && within(r.ts, f.ts)))
+            .filter(|f| {
+                is_test(f.machine, f.ts)
+                    && rows
+                        .iter()
+                        .any(|r| r.machine == f.machine && within(r.ts, f.ts))
+            })
             .count();
         let learnt_failures = data
             .failures
@@ -308,7 +310,11 @@ impl Work<'_> {
             &config,
             &format!("the service on {name}"),
         ))?;
-        output::write_tickets(&out.join(format!("{name}_tickets.csv")), data, &done.tickets)?;
+        output::write_tickets(
+            &out.join(format!("{name}_tickets.csv")),
+            data,
+            &done.tickets,
+        )?;
         Ok(OtherMachines {
             telemetry: telemetry.file_name().to_owned(),
             machines: data.machines.clone(),
@@ -333,7 +339,9 @@ impl Work<'_> {
                     state.push(event.ts, &values.map(Some));
                     let prognoses = model.predict(state, event.ts);
                     let of = |component: &ComponentName| {
-                        let mode = prognoses.iter().find(|p| p.mode.as_str() == component.as_str());
+                        let mode = prognoses
+                            .iter()
+                            .find(|p| p.mode.as_str() == component.as_str());
                         mode.map_or(0.0, |p| p.probability)
                     };
                     rows.push(RowProbabilities {

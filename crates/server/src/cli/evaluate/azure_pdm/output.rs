@@ -206,16 +206,7 @@ fn probabilities(found: &Probabilities, horizon_hours: f64) {
     );
     println!(
         "{:<10} {:>7} {:>7} {:>8} {:>9} {:>8} {:>11} {:>9} {:>7} {:>6}",
-        "component",
-        "AP",
-        "AUC",
-        "Brier",
-        "of rate",
-        "ECE",
-        "ECE p>=.1",
-        "(rows)",
-        "F1",
-        "true"
+        "component", "AP", "AUC", "Brier", "of rate", "ECE", "ECE p>=.1", "(rows)", "F1", "true"
     );
     for (name, of) in &found.components {
         line(name.as_str(), &of.scores, &of.warnings);
@@ -225,7 +216,10 @@ fn probabilities(found: &Probabilities, horizon_hours: f64) {
         "Average precision of any, the hour of the failure counted as before it: {:.3}",
         found.average_precision_with_hour_of_failure
     );
-    println!("{:<16} {:>8} {:>10} {:>9}", "any, predicted", "rows", "mean", "came true");
+    println!(
+        "{:<16} {:>8} {:>10} {:>9}",
+        "any, predicted", "rows", "mean", "came true"
+    );
     for bin in found.any.reliability.iter().filter(|b| b.n_rows > 0) {
         println!(
             "{:<16} {:>8} {:>10.3} {:>9.3}",

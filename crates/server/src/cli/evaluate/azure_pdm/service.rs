@@ -5,12 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use forecare_catalogue::Catalogue;
-use forecare_datasets::azure_pdm::{
-    AlarmRecord, AzurePdm, EventKind, TicketRecord, device_name,
-};
-use forecare_domain::{
-    DeviceEvent, DeviceId, EventSeverity, REPLACED_CODE, Row, Timestamp,
-};
+use forecare_datasets::azure_pdm::{AlarmRecord, AzurePdm, EventKind, TicketRecord, device_name};
+use forecare_domain::{DeviceEvent, DeviceId, EventSeverity, REPLACED_CODE, Row, Timestamp};
 use forecare_prognosis::Model;
 use forecare_store::{CommitBatch, MemoryStore, NewTask, ScoredRow, Store};
 use tokio::sync::{Notify, broadcast, mpsc};
