@@ -270,8 +270,10 @@ impl Isotonic {
             })
             .collect();
         // The extra row may have turned two small steps round.
-        for i in 1..knots.len() {
-            knots[i].1 = knots[i].1.max(knots[i - 1].1);
+        let mut floor = 0.0_f64;
+        for (_, share) in &mut knots {
+            *share = share.max(floor);
+            floor = *share;
         }
         Self { knots }
     }

@@ -171,9 +171,9 @@ impl View {
 
     /// Credits what the features of the view did to the features of the row they come from.
     pub(crate) fn credit(&self, moved: &[f64], x: &[f64], usual: &[Usual], out: &mut [f64]) {
-        for feature in 0..METRIC_FEATURES {
+        for (feature, by) in moved[..METRIC_FEATURES].iter().enumerate() {
             for m in &self.metrics {
-                out[m.index * METRIC_FEATURES + feature] += m.weight * moved[feature];
+                out[m.index * METRIC_FEATURES + feature] += m.weight * by;
             }
         }
         let codes = self.n_metrics * METRIC_FEATURES;

@@ -356,13 +356,13 @@ impl Work<'_> {
     }
 
     fn probabilities(&self, data: &AzurePdm, rows: &[RowProbabilities]) -> Probabilities {
-        let of = |component| judged(data, rows, component, HORIZON_H, HourOfFailure::After);
+        let of = |component| judged(data, rows, component, HORIZON_H, HourOfFailure::Before);
         let any = of(None);
-        let with_hour = judged(data, rows, None, HORIZON_H, HourOfFailure::Before);
+        let without_hour = judged(data, rows, None, HORIZON_H, HourOfFailure::After);
         Probabilities {
             any_warnings: warnings(&any, WARN_ABOVE),
             any: judge(&any),
-            average_precision_with_hour_of_failure: judge(&with_hour).average_precision,
+            average_precision_without_hour_of_failure: judge(&without_hour).average_precision,
             components: self
                 .components
                 .iter()

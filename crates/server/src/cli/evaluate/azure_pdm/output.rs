@@ -59,8 +59,8 @@ pub(super) struct OtherMachines {
 pub(super) struct Probabilities {
     pub(super) any: ProbabilityScores,
     pub(super) any_warnings: Warnings,
-    /// Where the reading of the hour of the failure counts as one before it.
-    pub(super) average_precision_with_hour_of_failure: f64,
+    /// Of any, where the reading of the hour of the failure does not count as one before it.
+    pub(super) average_precision_without_hour_of_failure: f64,
     pub(super) components: BTreeMap<ComponentName, OfComponent>,
 }
 
@@ -206,15 +206,18 @@ fn probabilities(found: &Probabilities, horizon_hours: f64) {
     );
     println!(
         "{:<10} {:>7} {:>7} {:>8} {:>9} {:>8} {:>11} {:>9} {:>7} {:>6}",
-        "component", "AP", "AUC", "Brier", "of rate", "ECE", "ECE p>=.1", "(rows)", "F1", "true"
+        "component", "AP", "AUC", "Brier", "of rate", "ECE", "ECE high", "(rows)", "F1", "true"
     );
     for (name, of) in &found.components {
         line(name.as_str(), &of.scores, &of.warnings);
     }
     line("any", &found.any, &found.any_warnings);
     println!(
-        "Average precision of any, the hour of the failure counted as before it: {:.3}",
-        found.average_precision_with_hour_of_failure
+        "AP: average precision. ECE: calibration error over {CALIBRATION_BINS} bins of equal width; high: of the rows predicted at {HIGH_FROM} or above."
+    );
+    println!(
+        "Average precision of any, the hour of the failure not counted as before it: {:.3}",
+        found.average_precision_without_hour_of_failure
     );
     println!(
         "{:<16} {:>8} {:>10} {:>9}",
