@@ -250,6 +250,139 @@ fn a_small_fleet_is_learnt_replayed_killed_and_reported() {
     assert!(ok, "{out}\n{err}");
     let undisturbed = self::report(&data, &calm);
     assert_eq!(undisturbed, report);
+
+    // Nor does the transport: the evaluation learns and judges the same, without MQTT.
+    let out = dir.path().join("evaluation");
+    let found = evaluate(
+        &data,
+        &out,
+        &["--learn", "1-6", "--learn-telemetry", "90days"],
+    );
+    let others = &found["other_machines"][0];
+    let all = &others["tickets"]["all"];
+    for key in [
+        "failures",
+        "caught",
+        "caught_12h",
+        "tickets",
+        "tickets_right",
+        "lead_hours",
+    ] {
+        assert_eq!(all[key], report[key], "{key}");
+    }
+    assert_eq!(
+        others["tickets"]["alarms_per_machine_month"],
+        report["alarms_per_machine_month"]
+    );
+    assert_eq!(others["machines"], serde_json::json!([7, 8, 9]));
+    let any = &others["probabilities"]["any"];
+    assert!(count(any, "average_precision") > 0.8, "{any:#}");
+    assert!(
+        count(any, "brier") < count(any, "brier_of_base_rate"),
+        "{any:#}"
+    );
+    let split = &found["time_split"];
+    // The last fifth of 50 days.
+    assert_eq!(count(&split["probabilities"]["any"], "n_rows"), 3.0 * 240.0);
+    files_speak_of_every_reading(&out, 3 * 50 * 24);
+    let n_tickets = lines(&out.join("90days_tickets.csv")).count() - 1;
+    assert_eq!(n_tickets as f64, count(all, "tickets"));
+}
+
+fn evaluate(data: &Path, out: &Path, more: &[&str]) -> Value {
+    let (ok, text, err) = run(forecare()
+        .args(["evaluate", "azure-pdm", "--data"])
+        .arg(data)
+        .arg("--out")
+        .arg(out)
+        .args(more));
+    assert!(ok, "{text}\n{err}");
+    println!("{text}");
+    serde_json::from_str(&std::fs::read_to_string(out.join("metrics.json")).unwrap()).unwrap()
+}
+
+fn lines(file: &Path) -> impl Iterator<Item = String> {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines()
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// A line per reading, probabilities between 0 and 1, that of any not below that of one.
+fn files_speak_of_every_reading(out: &Path, n_readings: usize) {
+    let csv = out.join("90days_probabilities.csv");
+    let mut lines = lines(&csv);
+    assert_eq!(
+        lines.next().unwrap(),
+        "machine,datetime,p_comp1,p_comp2,p_comp3,p_comp4,p_any"
+    );
+    let mut n_lines = 0;
+    for line in lines {
+        let cells: Vec<&str> = line.split(',').collect();
+        assert!(
+            cells[1].starts_with("2015-0") && cells[1].ends_with(":00:00"),
+            "{line}"
+        );
+        let p: Vec<f64> = cells[2..].iter().map(|c| c.parse().unwrap()).collect();
+        assert!(p.iter().all(|p| (0.0..=1.0).contains(p)), "{line}");
+        assert!(p[..4].iter().all(|one| *one <= p[4] + 2e-6), "{line}");
+        n_lines += 1;
+    }
+    assert_eq!(n_lines, n_readings);
+}
+
+#[test]
+fn an_evaluation_without_any_machines_says_what_it_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    fixture(dir.path(), 1..=2, 3);
+    let (ok, _, err) = run(forecare()
+        .args(["evaluate", "azure-pdm", "--test", "50-60", "--data"])
+        .arg(dir.path())
+        .arg("--out")
+        .arg(dir.path().join("out")));
+    assert!(!ok);
+    for part in ["21-40", "--learn", "PdM_telemetry_90days.csv"] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+}
+
+#[test]
+fn the_public_benchmark_is_met() {
+    let Some(data) = dataset("azure_pdm") else {
+        println!(
+            "the Azure data set is absent: set FORECARE_DATASETS to the directory that holds azure_pdm/"
+        );
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let found = evaluate(&data, dir.path(), &["--test", "1-12"]);
+    let split = &found["time_split"]["probabilities"];
+    assert!(
+        count(&split["any"], "average_precision") >= 0.85
+            && count(split, "average_precision_without_hour_of_failure") >= 0.85,
+        "{split:#}"
+    );
+    let others = &found["other_machines"][0];
+    assert_eq!(others["telemetry"], "PdM_telemetry_90days.csv");
+    let all = &others["tickets"]["all"];
+    assert!(
+        count(all, "tickets_right") >= 0.70 * count(all, "tickets"),
+        "{all:#}"
+    );
+    assert!(
+        count(all, "caught_12h") >= 0.95 * count(all, "failures"),
+        "{all:#}"
+    );
+    let components = others["probabilities"]["components"].as_object().unwrap();
+    let scores = components.values().map(|c| &c["scores"]);
+    for scores in scores.chain([&others["probabilities"]["any"]]) {
+        assert!(count(scores, "calibration_error") <= 0.05, "{scores:#}");
+        assert!(
+            count(scores, "brier") < 0.5 * count(scores, "brier_of_base_rate"),
+            "{scores:#}"
+        );
+    }
 }
 
 #[test]

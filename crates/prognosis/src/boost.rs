@@ -170,6 +170,10 @@ impl Binned {
         tree[i].value
     }
 
+    pub(crate) fn n_features(&self) -> usize {
+        self.n_features
+    }
+
     fn row(&self, row: usize) -> &[u8] {
         &self.bins[row * self.n_features..(row + 1) * self.n_features]
     }
@@ -233,17 +237,34 @@ pub(crate) fn fit(
         .sum();
     let share = (positive / total.max(1e-9)).clamp(1e-6, 1.0 - 1e-6);
     let base = (share / (1.0 - share)).ln();
-    let gradient = |r: usize, margin: f64| {
+    let margins = vec![base; labels.len()];
+    let trees = boost(data, at, margins, params, ALL, log_loss(labels, weights));
+    Forest { base, trees }
+}
+
+/// Trees that go on where another model stopped: `margins` are its log-odds of all rows, and the forest's are to be
+/// added to them.
+pub(crate) fn fit_further(
+    data: &Binned,
+    at: &[u32],
+    labels: &[bool],
+    weights: &[f64],
+    params: &BoostParams,
+    margins: Vec<f64>,
+) -> Forest {
+    Forest {
+        base: 0.0,
+        trees: boost(data, at, margins, params, ALL, log_loss(labels, weights)),
+    }
+}
+
+/// Derivatives of the logistic loss at a margin.
+fn log_loss<'a>(labels: &'a [bool], weights: &'a [f64]) -> impl Fn(usize, f64) -> [f64; 2] + 'a {
+    move |r, margin| {
         let p = sigmoid(margin);
         let y = f64::from(u8::from(labels[r]));
         [weights[r] * (p - y), weights[r] * p * (1.0 - p)]
-    };
-    let all = Sampling {
-        rows: 1.0,
-        features: 1.0,
-        seed: 0,
-    };
-    boost(data, at, base, labels.len(), params, all, gradient)
+    }
 }
 
 /// Which share of rows and of features a tree sees, above 0 to 1.
@@ -253,6 +274,12 @@ pub(crate) struct Sampling {
     pub(crate) features: f64,
     pub(crate) seed: u64,
 }
+
+const ALL: Sampling = Sampling {
+    rows: 1.0,
+    features: 1.0,
+    seed: 0,
+};
 
 /// Learns a quantity, squared loss, on the rows `at` of `data`. `targets` and `weights` are of all rows.
 pub(crate) fn fit_quantity(
@@ -269,21 +296,24 @@ pub(crate) fn fit_quantity(
     });
     let base = if total > 0.0 { sum / total } else { 0.0 };
     let gradient = |r: usize, margin: f64| [weights[r] * (margin - targets[r]), weights[r]];
-    boost(data, at, base, targets.len(), params, sampling, gradient)
+    let margins = vec![base; targets.len()];
+    Forest {
+        base,
+        trees: boost(data, at, margins, params, sampling, gradient),
+    }
 }
 
-/// `gradient` gives the first and second derivative of a row's loss at its margin.
+/// `margins` are what is known of all rows before the first tree; `gradient` gives the first and second derivative
+/// of a row's loss at its margin.
 fn boost(
     data: &Binned,
     at: &[u32],
-    base: f64,
-    n_rows: usize,
+    mut margins: Vec<f64>,
     params: &BoostParams,
     sampling: Sampling,
     gradient: impl Fn(usize, f64) -> [f64; 2],
-) -> Forest {
-    let mut margins = vec![base; n_rows];
-    let mut gradients = vec![[0.0; 2]; n_rows];
+) -> Vec<Vec<Node>> {
+    let mut gradients = vec![[0.0; 2]; margins.len()];
     let mut trees = Vec::with_capacity(params.rounds);
     for round in 0..params.rounds {
         let seed = split_mix(sampling.seed.wrapping_add(round as u64));
@@ -310,7 +340,7 @@ fn boost(
         }
         trees.push(tree);
     }
-    Forest { base, trees }
+    trees
 }
 
 /// True for the given share of things; all of them when it is 1.

@@ -23,9 +23,13 @@ const CODE_BYTES_MAX: usize = 128;
 /// Beyond this a reading counts as this: no machine measures it, and its square must stay finite.
 const VALUE_MAX: f64 = 1e140;
 /// "A long time ago, or never" for error codes, hours.
-const LONG_AGO_H: f64 = 720.0;
+pub(crate) const LONG_AGO_H: f64 = 720.0;
 /// Windows over which error codes are counted, hours.
 const COUNT_WINDOWS_H: [f64; 2] = [24.0, 48.0];
+/// Features of a metric: mean and deviation per window, slope, latest value.
+pub(crate) const METRIC_FEATURES: usize = 2 * WINDOWS_H.len() + 2;
+/// Features of an error code: counts per window, hours since.
+pub(crate) const CODE_FEATURES: usize = COUNT_WINDOWS_H.len() + 1;
 /// A deviation needs so many values.
 const DEVIATION_VALUES_MIN: f64 = 3.0;
 /// A slope needs so many hours with values.

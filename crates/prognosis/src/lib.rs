@@ -6,14 +6,20 @@ mod features;
 mod life;
 mod model;
 mod rows;
+mod scores;
 mod train;
 mod trend;
+mod view;
 
 pub use features::{FeatureSpec, FeatureState, WINDOWS_H};
 pub use life::{
     HeldOutReading, LifeError, LifeModel, LifeParams, LifeScores, LifeState, learn_life, train_life,
 };
-pub use model::{ModeScores, Model, ModelCard, ModelError, ReliabilityBin};
+pub use model::{ModeScores, Model, ModelCard, ModelError};
 pub use rows::{History, HistoryItem};
+pub use scores::{
+    CALIBRATION_BINS, HIGH_FROM, Judged, ProbabilityScores, RELIABILITY_BOUNDS, ReliabilityBin,
+    judge,
+};
 pub use train::{CardData, TrainError, TrainParams, train};
 pub use trend::{FAILURE_HEALTH, TrendState};

@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::boost::Forest;
-use crate::calibration::Platt;
+use crate::calibration::Calibration;
 use crate::features::{FeatureSpec, FeatureState};
 use crate::life::{LifeModel, LifeState};
+use crate::scores::{ProbabilityScores, ReliabilityBin};
+use crate::view::{Usual, VIEW_FEATURES, View};
 
 /// Version of the file's layout and of the features; a change of either makes a new one.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// From this probability on a prognosis says what moved it.
 const EXPLAINED_FROM: f64 = 0.05;
 /// Most features named in an explanation.
@@ -122,9 +124,9 @@ pub struct ModelCard {
     pub sha256: String,
 }
 
-/// How good the probabilities of one mode were on machines that the trees had not seen. Platt scaling, two
-/// numbers per mode, is fitted on the same held-out predictions that are scored here: log loss, Brier score
-/// and reliability are mildly optimistic.
+/// How good the probabilities of one mode were on machines that the trees had not seen. The calibration of each
+/// fold was fitted on the other folds, so that nothing is scored on what it was fitted on; only the kind of
+/// calibration, one for all modes, was chosen by the log loss of these very predictions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModeScores {
@@ -144,32 +146,44 @@ pub struct ModeScores {
     pub log_loss: f64,
     /// Mean squared difference of probability and outcome; 0 is perfect.
     pub brier: f64,
+    /// The same of always predicting the mean rate.
+    pub brier_of_base_rate: f64,
+    /// Expected calibration error over [`crate::CALIBRATION_BINS`] bins, 0 to 1.
+    pub calibration_error: f64,
+    /// The same over the rows predicted at [`crate::HIGH_FROM`] or above.
+    pub calibration_error_high: f64,
     /// How often what was predicted came true.
     pub reliability: Vec<ReliabilityBin>,
 }
 
-/// A line of the reliability table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReliabilityBin {
-    /// Probabilities from here
-    pub from: f64,
-    /// to below here.
-    pub to: f64,
-    /// Rows in the bin.
-    pub n_rows: usize,
-    /// Mean probability predicted, 0 to 1.
-    pub predicted: f64,
-    /// Share that came true, 0 to 1.
-    pub observed: f64,
+impl ModeScores {
+    pub(crate) fn of(mode: &str, n_failures: usize, scores: ProbabilityScores) -> Self {
+        Self {
+            mode: mode.to_owned(),
+            n_failures,
+            n_rows: scores.n_rows,
+            n_rows_before_failure: scores.n_true,
+            auc: scores.auc,
+            average_precision: scores.average_precision,
+            log_loss: scores.log_loss,
+            brier: scores.brier,
+            brier_of_base_rate: scores.brier_of_base_rate,
+            calibration_error: scores.calibration_error,
+            calibration_error_high: scores.calibration_error_high,
+            reliability: scores.reliability,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModeModel {
     pub(crate) mode: ModeName,
-    pub(crate) platt: Platt,
-    pub(crate) forest: Forest,
+    pub(crate) calibration: Calibration,
+    /// How it looks at a row for the trees in common; `None`: it has its own trees alone.
+    pub(crate) view: Option<View>,
+    /// What is peculiar to it.
+    pub(crate) forest: Option<Forest>,
 }
 
 /// A learnt model of one asset class.
@@ -180,8 +194,10 @@ pub struct Model {
     class: ClassName,
     card: ModelCard,
     spec: FeatureSpec,
-    /// Median of every feature over healthy rows: what is expected, and what stands in for the unknown.
-    expected: Vec<f64>,
+    /// Every feature over healthy rows: what is expected, and what stands in for the unknown.
+    usual: Vec<Usual>,
+    /// Trees on the [`View`]s of the modes: what they have in common.
+    in_common: Option<Forest>,
     modes: Vec<ModeModel>,
     /// How long a machine lasts, where histories told lives to their end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -200,7 +216,8 @@ impl Model {
         class: ClassName,
         card: ModelCard,
         spec: FeatureSpec,
-        expected: Vec<f64>,
+        usual: Vec<Usual>,
+        in_common: Option<Forest>,
         modes: Vec<ModeModel>,
     ) -> Self {
         let mut model = Self {
@@ -208,7 +225,8 @@ impl Model {
             class,
             card,
             spec,
-            expected,
+            usual,
+            in_common,
             modes,
             life: None,
         };
@@ -248,10 +266,13 @@ impl Model {
             });
         }
         let n_features = model.spec.names().len();
-        if model.expected.len() != n_features || model.card.features != model.spec.names() {
+        if model.usual.len() != n_features || model.card.features != model.spec.names() {
             return Err(ModelError::Damaged("its features do not match its card"));
         }
-        if !model.modes.iter().all(|m| m.forest.is_sound(n_features)) {
+        let own_trees = model.modes.iter().filter_map(|m| m.forest.as_ref());
+        if !own_trees.clone().all(|f| f.is_sound(n_features))
+            || !model.in_common.iter().all(|f| f.is_sound(VIEW_FEATURES))
+        {
             return Err(ModelError::Damaged("a tree leads nowhere"));
         }
         let n_metrics = model.spec.metrics.len();
@@ -259,6 +280,15 @@ impl Model {
             return Err(ModelError::Damaged(
                 "its life section does not fit together",
             ));
+        }
+        let views = model.modes.iter().filter_map(|m| m.view.as_ref());
+        if !views.clone().all(|v| v.is_sound(&model.spec))
+            || (views.count() > 0 && model.in_common.is_none())
+        {
+            return Err(ModelError::Damaged("a mode looks at what is not there"));
+        }
+        if !model.modes.iter().all(|m| m.calibration.is_sound()) {
+            return Err(ModelError::Damaged("a calibration is none"));
         }
         Ok(model)
     }
@@ -358,13 +388,20 @@ impl Model {
         if self.modes.is_empty() {
             return Vec::new();
         }
-        let mut x = Vec::with_capacity(self.expected.len());
+        let mut x = Vec::with_capacity(self.usual.len());
         self.spec.extract(features, ts, &mut x);
-        fill_unknown(&mut x, &self.expected);
+        fill_unknown(&mut x, &self.usual);
+        let mut seen = Vec::with_capacity(VIEW_FEATURES);
         self.modes
             .iter()
             .map(|mode| {
-                let probability = mode.platt.probability(mode.forest.margin(&x));
+                let mut margin = mode.forest.as_ref().map_or(0.0, |own| own.margin(&x));
+                if let (Some(view), Some(in_common)) = (&mode.view, &self.in_common) {
+                    seen.clear();
+                    view.extend(&x, &self.usual, &mut seen);
+                    margin += in_common.margin(&seen);
+                }
+                let probability = mode.calibration.probability(margin);
                 Prognosis {
                     mode: mode.mode.clone(),
                     probability,
@@ -405,7 +442,16 @@ impl Model {
     /// The features that raised the probability most, largest first; their shares sum to 1.
     fn explain(&self, mode: &ModeModel, x: &[f64]) -> Vec<Contribution> {
         let mut moved = vec![0.0; x.len()];
-        mode.forest.contributions(x, &mut moved);
+        if let Some(own) = &mode.forest {
+            own.contributions(x, &mut moved);
+        }
+        if let (Some(view), Some(in_common)) = (&mode.view, &self.in_common) {
+            let mut seen = Vec::with_capacity(VIEW_FEATURES);
+            view.extend(x, &self.usual, &mut seen);
+            let mut moved_in_view = [0.0; VIEW_FEATURES];
+            in_common.contributions(&seen, &mut moved_in_view);
+            view.credit(&moved_in_view, x, &self.usual, &mut moved);
+        }
         let mut raised: Vec<(usize, f64)> = moved
             .into_iter()
             .enumerate()
@@ -417,7 +463,7 @@ impl Model {
         raised
             .into_iter()
             .map(|(feature, by)| {
-                let (expected, seen) = (self.expected[feature], x[feature]);
+                let (expected, seen) = (self.usual[feature].median, x[feature]);
                 let side = if seen > expected {
                     "above"
                 } else if seen < expected {
@@ -438,10 +484,10 @@ impl Model {
 }
 
 /// Puts what is expected where nothing can be said.
-pub(crate) fn fill_unknown(x: &mut [f64], expected: &[f64]) {
-    for (value, expected) in x.iter_mut().zip(expected.iter().cycle()) {
+pub(crate) fn fill_unknown(x: &mut [f64], usual: &[Usual]) {
+    for (value, usual) in x.iter_mut().zip(usual.iter().cycle()) {
         if value.is_nan() {
-            *value = *expected;
+            *value = usual.median;
         }
     }
 }

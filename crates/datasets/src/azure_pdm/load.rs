@@ -54,6 +54,16 @@ impl Telemetry {
         }
     }
 
+    /// As it is named on the command line.
+    #[must_use]
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Self::Days90 => "90days",
+            Self::Windows => "windows",
+            Self::Daily => "daily",
+        }
+    }
+
     fn time_column(self) -> &'static str {
         match self {
             Self::Days90 | Self::Windows => "datetime",
@@ -310,6 +320,15 @@ impl AzurePdm {
             replacements,
             failures,
         })
+    }
+
+    /// Leaves only the machines that `keep` says.
+    pub fn keep(&mut self, keep: impl Fn(u32) -> bool) {
+        self.machines.retain(|m| keep(*m));
+        self.readings.retain(|r| keep(r.machine));
+        self.errors.retain(|e| keep(e.machine));
+        self.replacements.retain(|r| keep(r.machine));
+        self.failures.retain(|f| keep(f.machine));
     }
 
     /// What the machines tell, in order of time; at one instant errors, then readings, then replacements,

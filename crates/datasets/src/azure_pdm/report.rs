@@ -138,6 +138,17 @@ pub fn report(truth: &AzurePdm, tickets: &[TicketRecord], alarms: &[AlarmRecord]
     }
 }
 
+/// The failure that makes a ticket right: of its component, within [`RIGHT_WITHIN_H`] after it was opened.
+#[must_use]
+pub fn next_failure(truth: &AzurePdm, ticket: &TicketRecord) -> Option<Timestamp> {
+    truth
+        .failures
+        .iter()
+        .filter(|f| f.machine == ticket.machine && f.component == ticket.component)
+        .map(|f| f.ts)
+        .find(|ts| *ts > ticket.opened_at && ts.hours_since(ticket.opened_at) <= RIGHT_WITHIN_H)
+}
+
 fn of_component(
     name: &ComponentName,
     truth: &AzurePdm,
@@ -183,7 +194,7 @@ fn of_component(
                     && (0.0..=MENDED_WITHIN_H).contains(&at.hours_since(f.ts))
             })
         };
-        if failures().any(|f| f.machine == ticket.machine && soon(f.ts)) {
+        if next_failure(truth, ticket).is_some() {
             one.tickets_right += 1;
             one.parts_reserved_right += usize::from(ticket.part_reserved);
         } else if truth.replacements.iter().any(|r| {

@@ -8,6 +8,7 @@ use crate::features::FeatureSpec;
 use crate::model::{Model, ModelCard};
 use crate::rows::{History, HistoryItem};
 use crate::train::CardData;
+use crate::view::Usual;
 
 /// Learns a model of `class` that tells remaining useful life and no failure modes: for histories that run to
 /// failure and say nothing of how. `progress` hears the share done, 0 to 1.
@@ -60,6 +61,14 @@ pub fn train_life(
             .collect(),
         sha256: String::new(),
     };
-    let expected = vec![0.0; card.features.len()];
-    Ok(Model::seal(class.name.clone(), card, spec, expected, Vec::new()).with_life(life))
+    // No mode has trees that would ask for them.
+    let usual = vec![
+        Usual {
+            median: 0.0,
+            spread: 1.0
+        };
+        card.features.len()
+    ];
+    let model = Model::seal(class.name.clone(), card, spec, usual, None, Vec::new());
+    Ok(model.with_life(life))
 }

@@ -22,7 +22,7 @@ pub(crate) enum EvaluateCommand {
     /// FEMTO-ST PRONOSTIA: remaining useful life of bearings.
     Femto(EvaluateArgs),
     /// Microsoft Azure predictive maintenance: failure probabilities and tickets.
-    AzurePdm(EvaluateArgs),
+    AzurePdm(azure_pdm::AzureArgs),
 }
 
 /// Where the benchmark lies, and where its results go.

@@ -331,7 +331,7 @@ fn outgoing(event: &Event<'_>) -> Outgoing {
     }
 }
 
-fn assets(data: &AzurePdm) -> Result<Vec<Asset>> {
+pub(crate) fn assets(data: &AzurePdm) -> Result<Vec<Asset>> {
     data.machines
         .iter()
         .map(|machine| {

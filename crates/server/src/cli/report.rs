@@ -126,7 +126,7 @@ fn machine_of(device: &str, machines: &[u32]) -> Option<u32> {
     machines.contains(&machine).then_some(machine)
 }
 
-async fn tickets(store: &dyn Store, machines: &[u32]) -> Result<Vec<TicketRecord>> {
+pub(crate) async fn tickets(store: &dyn Store, machines: &[u32]) -> Result<Vec<TicketRecord>> {
     let mut records = Vec::new();
     let mut before = None;
     loop {
@@ -188,7 +188,7 @@ fn closed_at(ticket: &Ticket) -> Option<Timestamp> {
         .map(|change| change.at)
 }
 
-async fn alarms(store: &dyn Store, machines: &[u32]) -> Result<Vec<AlarmRecord>> {
+pub(crate) async fn alarms(store: &dyn Store, machines: &[u32]) -> Result<Vec<AlarmRecord>> {
     let mut records = Vec::new();
     let mut before = None;
     loop {

@@ -92,7 +92,7 @@ impl CareDesk {
     }
 
     /// Does the oldest tasks; returns how many.
-    async fn work(&self) -> Result<usize, StoreError> {
+    pub(crate) async fn work(&self) -> Result<usize, StoreError> {
         let tasks = self.store.next_tasks(TASKS_AT_ONCE).await?;
         if tasks.is_empty() {
             return Ok(0);

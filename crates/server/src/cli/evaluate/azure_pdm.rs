@@ -1,13 +1,398 @@
-//! To be written.
+//! `forecare evaluate azure-pdm`: failure probabilities row by row, and the tickets that the service opens on them.
 
-use anyhow::{Result, bail};
+mod output;
+mod service;
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use forecare_catalogue::{AssetClass, Catalogue};
+use forecare_datasets::azure_pdm::{
+    AzurePdm, EventKind, HORIZON_H, HourOfFailure, LoadError, MachineRange, RowProbabilities,
+    Telemetry, before, cuts, device_name, judged, report, warnings,
+};
+use forecare_domain::{ClassName, ComponentName, Timestamp};
+use forecare_prognosis::{CardData, FeatureState, History, Model, TrainParams, judge, train};
+
+use self::output::{Evaluation, Learnt, OfComponent, OtherMachines, Probabilities, TimeSplit};
 use super::EvaluateArgs;
+use crate::app::catalogue;
+use crate::cli::AZURE_CATALOGUE;
+use crate::cli::progress::Progress;
+use crate::cli::replay::AZURE_CLASS;
+use crate::config::Config;
 
-pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
-    bail!(
-        "not there yet: {} {}",
-        args.data.display(),
-        args.out.display()
-    )
+/// Above this probability a row counts as a warning, for precision and recall by rows.
+const WARN_ABOVE: f64 = 0.5;
+
+#[derive(Debug, Args)]
+pub(crate) struct AzureArgs {
+    #[command(flatten)]
+    at: EvaluateArgs,
+    /// Machines to learn from, to judge on others.
+    #[arg(long, default_value = "21-40")]
+    learn: MachineRange,
+    /// Telemetry files to learn from, comma-separated: 90days, windows, daily.
+    #[arg(long, default_value = "windows,daily", value_delimiter = ',')]
+    learn_telemetry: Vec<Telemetry>,
+    /// Directory of the machines to learn from, if it is another one.
+    #[arg(long, value_name = "DIR")]
+    learn_data: Option<PathBuf>,
+    /// Machines to judge on; without it, all that are not learnt from.
+    #[arg(long)]
+    test: Option<MachineRange>,
+    /// Share of each machine's 90 days to learn from, to judge on the rest.
+    #[arg(long, default_value_t = 0.8, value_parser = share)]
+    learn_share: f64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("a share lies between 0 and 1, such as 0.8".to_owned()),
+    }
+}
+
+pub(super) fn run(args: &AzureArgs) -> Result<()> {
+    let (_, catalogue) = catalogue(Path::new(""), AZURE_CATALOGUE)?;
+    let class = catalogue
+        .class(&ClassName::new(AZURE_CLASS)?)
+        .with_context(|| format!("the catalogue has no class {AZURE_CLASS}"))?;
+    let components: Vec<ComponentName> = class
+        .modes
+        .iter()
+        .filter_map(|m| m.component.clone())
+        .collect();
+    std::fs::create_dir_all(&args.at.out)
+        .with_context(|| format!("cannot create {}", args.at.out.display()))?;
+    let work = Work {
+        args,
+        catalogue: &catalogue,
+        class,
+        components: &components,
+    };
+    let mut evaluation = Evaluation {
+        horizon_hours: HORIZON_H,
+        ticket_horizon_hours: class.horizon_hours,
+        ..Evaluation::default()
+    };
+    let learnt = work.learn_others()?;
+    if learnt.is_none() {
+        eprintln!(
+            "machines {} are not in {}: nothing is learnt from other machines; name others with --learn, or their directory with --learn-data",
+            args.learn,
+            work.learn_dir().display()
+        );
+    }
+    let hourly = work.load(Telemetry::Days90, &BTreeSet::new())?;
+    if let Some(data) = &hourly {
+        evaluation.time_split = work.time_split(data, learnt.as_ref().map(|l| &l.probabilities))?;
+    }
+    if let Some(learnt) = learnt {
+        evaluation.learnt_from = Some(Learnt {
+            machines: args.learn.to_string(),
+            telemetry: args.learn_telemetry.iter().map(|t| t.file_name()).collect(),
+            card: learnt.probabilities.card().clone(),
+        });
+        // A machine whose every hour is there is not judged on its excerpts as well.
+        let complete: BTreeSet<u32> = hourly.iter().flat_map(|d| &d.machines).copied().collect();
+        for telemetry in [Telemetry::Days90, Telemetry::Windows, Telemetry::Daily] {
+            let without = match telemetry {
+                Telemetry::Windows => &complete,
+                Telemetry::Days90 | Telemetry::Daily => &BTreeSet::new(),
+            };
+            if let Some(data) = work.load(telemetry, without)? {
+                let found = work.other_machines(&data, telemetry, &learnt)?;
+                evaluation.other_machines.push(found);
+            }
+        }
+    }
+    if evaluation.time_split.is_none() && evaluation.other_machines.is_empty() {
+        bail!(
+            "nothing in {} could be judged: it needs PdM_machines.csv, PdM_errors.csv, PdM_maint.csv, PdM_failures.csv, and telemetry ({}) of machines other than {}, or {} of any",
+            args.at.data.display(),
+            "PdM_telemetry_90days.csv, PdM_telemetry_windows.csv or PdM_telemetry_daily_mean.csv",
+            args.learn,
+            Telemetry::Days90.file_name(),
+        );
+    }
+    output::print(&evaluation);
+    let path = args.at.out.join("metrics.json");
+    let json = serde_json::to_string_pretty(&evaluation)?;
+    std::fs::write(&path, json + "\n")
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    println!("\nwritten to {}", args.at.out.display());
+    Ok(())
+}
+
+/// Two models of the same machines.
+struct Models {
+    /// With the benchmark's horizon.
+    probabilities: Model,
+    /// With the catalogue's horizon, as `forecare train` makes it.
+    tickets: Model,
+}
+
+struct Work<'a> {
+    args: &'a AzureArgs,
+    catalogue: &'a Catalogue,
+    class: &'a AssetClass,
+    components: &'a [ComponentName],
+}
+
+impl Work<'_> {
+    fn learn_dir(&self) -> &Path {
+        self.args.learn_data.as_ref().unwrap_or(&self.args.at.data)
+    }
+
+    /// The machines to judge on that have this telemetry, but for those in `without`; `None` if there are none.
+    fn load(&self, telemetry: Telemetry, without: &BTreeSet<u32>) -> Result<Option<AzurePdm>> {
+        let machines = self.args.test.clone().unwrap_or_else(MachineRange::all);
+        let Some(mut data) = load(&self.args.at.data, &machines, telemetry)? else {
+            return Ok(None);
+        };
+        let with_readings: BTreeSet<u32> = data.readings.iter().map(|r| r.machine).collect();
+        let learnt_from = |m: u32| self.args.test.is_none() && self.args.learn.contains(m);
+        data.keep(|m| with_readings.contains(&m) && !learnt_from(m) && !without.contains(&m));
+        Ok((!data.machines.is_empty()).then_some(data))
+    }
+
+    fn learn_others(&self) -> Result<Option<Models>> {
+        let mut histories = Vec::new();
+        for telemetry in &self.args.learn_telemetry {
+            match load(self.learn_dir(), &self.args.learn, *telemetry)? {
+                Some(data) => histories.extend(data.histories()),
+                None => return Ok(None),
+            }
+        }
+        let words = format!("Azure PdM, machines {}", self.args.learn);
+        Ok(Some(Models {
+            probabilities: self.learn(HORIZON_H, &histories, &words)?,
+            tickets: self.learn(self.class.horizon_hours, &histories, &words)?,
+        }))
+    }
+
+    fn learn(&self, horizon_hours: f64, histories: &[History], words: &str) -> Result<Model> {
+        let class = AssetClass {
+            horizon_hours,
+            ..self.class.clone()
+        };
+        let newest = histories
+            .iter()
+            .filter_map(|h| h.items.last())
+            .map(forecare_prognosis::HistoryItem::ts)
+            .max();
+        let card = CardData {
+            data: words.to_owned(),
+            // The data has its own time, so that the same command makes the same model.
+            trained_at: newest.unwrap_or(Timestamp::from_millis(0)),
+        };
+        let progress = Progress::bar(100, "%");
+        progress.say(format!("learning, {horizon_hours} h ahead: {words}"));
+        let model = train(
+            &class,
+            histories,
+            &TrainParams::default(),
+            &card,
+            &mut |done: f64| {
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "0 to 100"
+                )]
+                progress.set((done * 100.0) as u64);
+            },
+        )
+        .with_context(|| format!("cannot learn from {words}"))?;
+        progress.finish();
+        Ok(model)
+    }
+
+    /// Learns from the first part of each machine's time, and judges on the rest.
+    fn time_split(&self, data: &AzurePdm, others: Option<&Model>) -> Result<Option<TimeSplit>> {
+        let cuts = cuts(data, self.args.learn_share);
+        let cut_of = |device: &str| {
+            cuts.iter()
+                .find(|(machine, _)| device_name(*machine) == device)
+                .map(|(_, cut)| *cut)
+        };
+        let histories: Vec<History> = data
+            .histories()
+            .into_iter()
+            .filter_map(|h| cut_of(&h.device).map(|cut| before(h, cut)))
+            .collect();
+        let is_test =
+            |machine: u32, ts: Timestamp| cuts.iter().any(|(m, cut)| *m == machine && ts >= *cut);
+        let words = "the first part of each machine's time";
+        let model = match self.learn(HORIZON_H, &histories, words) {
+            Ok(model) => model,
+            Err(error) => {
+                eprintln!("no split in time: {error:#}");
+                return Ok(None);
+            }
+        };
+        let rows: Vec<RowProbabilities> = self
+            .predict(&model, data)?
+            .into_iter()
+            .filter(|r| is_test(r.machine, r.ts))
+            .collect();
+        output::write_probabilities(
+            &self.args.at.out.join("time_split_probabilities.csv"),
+            self.components,
+            &rows,
+        )?;
+        let by_others = match others {
+            Some(model) => {
+                let rows: Vec<RowProbabilities> = self
+                    .predict(model, data)?
+                    .into_iter()
+                    .filter(|r| is_test(r.machine, r.ts))
+                    .collect();
+                Some(self.probabilities(data, &rows).any.average_precision)
+            }
+            None => None,
+        };
+        let failures = data
+            .failures
+            .iter()
+            .filter(|f| {
+                is_test(f.machine, f.ts)
+                    && rows
+                        .iter()
+                        .any(|r| r.machine == f.machine && within(r.ts, f.ts))
+            })
+            .count();
+        let learnt_failures = data
+            .failures
+            .iter()
+            .filter(|f| {
+                cuts.iter().any(|(m, cut)| *m == f.machine && f.ts < *cut)
+                    && data.readings.first().is_some_and(|r| r.ts <= f.ts)
+            })
+            .count();
+        Ok(Some(TimeSplit {
+            machines: data.machines.clone(),
+            learn_share: self.args.learn_share,
+            failures_learnt_from: learnt_failures,
+            failures_judged: failures,
+            modes_left_out: model.card().modes_left_out.clone(),
+            probabilities: self.probabilities(data, &rows),
+            average_precision_learnt_on_others: by_others,
+        }))
+    }
+
+    /// Judges models learnt from other machines: probabilities, and the service's tickets.
+    fn other_machines(
+        &self,
+        data: &AzurePdm,
+        telemetry: Telemetry,
+        models: &Models,
+    ) -> Result<OtherMachines> {
+        let name = telemetry.short_name();
+        let rows = self.predict(&models.probabilities, data)?;
+        let out = &self.args.at.out;
+        output::write_probabilities(
+            &out.join(format!("{name}_probabilities.csv")),
+            self.components,
+            &rows,
+        )?;
+        let config = Config::load(None, &[])?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start")?;
+        let done = runtime.block_on(service::run(
+            self.catalogue,
+            models.tickets.clone(),
+            data,
+            &config,
+            &format!("the service on {name}"),
+        ))?;
+        output::write_tickets(
+            &out.join(format!("{name}_tickets.csv")),
+            data,
+            &done.tickets,
+        )?;
+        Ok(OtherMachines {
+            telemetry: telemetry.file_name().to_owned(),
+            machines: data.machines.clone(),
+            probabilities: self.probabilities(data, &rows),
+            tickets: report(data, &done.tickets, &done.alarms),
+        })
+    }
+
+    /// What the model says at every reading, knowing what the machine told until then.
+    fn predict(&self, model: &Model, data: &AzurePdm) -> Result<Vec<RowProbabilities>> {
+        let mut states: std::collections::BTreeMap<u32, FeatureState> =
+            std::collections::BTreeMap::new();
+        let mut rows = Vec::with_capacity(data.readings.len());
+        for event in data.events_in_time_order() {
+            let state = states
+                .entry(event.machine)
+                .or_insert_with(|| FeatureState::new(self.class.metrics.len()));
+            match event.kind {
+                EventKind::Error(code) => state.event(event.ts, code),
+                EventKind::Replaced(component) => state.replaced(event.ts, component),
+                EventKind::Reading(values) => {
+                    state.push(event.ts, &values.map(Some));
+                    let prognoses = model.predict(state, event.ts);
+                    let of = |component: &ComponentName| {
+                        let mode = prognoses
+                            .iter()
+                            .find(|p| p.mode.as_str() == component.as_str());
+                        mode.map_or(0.0, |p| p.probability)
+                    };
+                    rows.push(RowProbabilities {
+                        machine: event.machine,
+                        ts: event.ts,
+                        of_components: self.components.iter().map(of).collect(),
+                    });
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    fn probabilities(&self, data: &AzurePdm, rows: &[RowProbabilities]) -> Probabilities {
+        let of = |component| judged(data, rows, component, HORIZON_H, HourOfFailure::Before);
+        let any = of(None);
+        let without_hour = judged(data, rows, None, HORIZON_H, HourOfFailure::After);
+        Probabilities {
+            any_warnings: warnings(&any, WARN_ABOVE),
+            any: judge(&any),
+            average_precision_without_hour_of_failure: judge(&without_hour).average_precision,
+            components: self
+                .components
+                .iter()
+                .enumerate()
+                .map(|(i, name)| {
+                    let rows = of(Some((name, i)));
+                    let of = OfComponent {
+                        scores: judge(&rows),
+                        warnings: warnings(&rows, WARN_ABOVE),
+                    };
+                    (name.clone(), of)
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The data of some machines; `None` where the telemetry's file or the machines are not there.
+fn load(dir: &Path, machines: &MachineRange, telemetry: Telemetry) -> Result<Option<AzurePdm>> {
+    if !dir.join(telemetry.file_name()).is_file() {
+        return Ok(None);
+    }
+    match AzurePdm::load(dir, machines, telemetry) {
+        Ok(data) => Ok(Some(data)),
+        Err(LoadError::NoMachines { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// True where a failure at `failed` lies within the horizon after a reading at `ts`.
+fn within(ts: Timestamp, failed: Timestamp) -> bool {
+    failed > ts && failed.hours_since(ts) <= HORIZON_H
 }

@@ -1,7 +1,6 @@
-//! The ticket policy of the product, offline, on the Azure predictive maintenance files.
-//!
-//! `cargo run --release -p forecare-datasets --example azure_eval -- DIR cv`: cross-validation by machine
-//! within machines 21-40, for choosing settings. `... -- DIR once`: learn on 21-40, judge on 1-12 and 41-60.
+//! Cross-validation by machine within machines 21-40 of the Azure predictive maintenance files, for choosing
+//! settings: `cargo run --release -p forecare-datasets --example azure_cv -- DIR settings`, then `... -- DIR tickets`.
+//! `... -- DIR speed`: the time of a prediction.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -9,30 +8,44 @@ use std::path::Path;
 
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_datasets::azure_pdm::{
-    AzurePdm, EventKind, MachineRange, Report, Telemetry, TicketRecord, device_name, report,
+    AzurePdm, EventKind, HORIZON_H, MachineRange, Reading, Report, Telemetry, TicketRecord, before,
+    cuts, device_name, report,
 };
 use forecare_domain::{ComponentName, Timestamp};
-use forecare_prognosis::{CardData, FeatureState, History, Model, TrainParams, train};
+use forecare_prognosis::{CardData, FeatureState, History, ModeScores, Model, TrainParams, train};
 
 const CATALOGUE: &str = include_str!("../../catalogue/catalogues/azure-pdm.toml");
 /// A ticket nobody has started on is withdrawn after so many hours without evidence.
 const WITHDRAWN_AFTER_H: f64 = 72.0;
 const FOLDS: usize = 5;
+const USAGE: &str = "usage: azure_cv DIR settings|tickets|speed";
 
 type Failable<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Failable<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [dir, what] = args.as_slice() else {
-        return Err("usage: azure_eval DIR cv|once".into());
+        return Err(USAGE.into());
     };
     let dir = Path::new(dir);
     let catalogue = Catalogue::parse(CATALOGUE)?;
     let class = catalogue.classes.first().ok_or("no class")?;
     match what.as_str() {
-        "cv" => cross_validate(dir, class),
-        "once" => once(dir, class),
-        _ => Err("usage: azure_eval DIR cv|once".into()),
+        "settings" => settings(dir, class),
+        "tickets" => [24.0, class.horizon_hours]
+            .into_iter()
+            .try_for_each(|horizon_hours| {
+                println!("horizon {horizon_hours} h");
+                tickets_cross_validated(
+                    dir,
+                    &AssetClass {
+                        horizon_hours,
+                        ..class.clone()
+                    },
+                )
+            }),
+        "speed" => speed(dir, class),
+        _ => Err(USAGE.into()),
     }
 }
 
@@ -171,21 +184,15 @@ fn components(class: &AssetClass) -> Vec<ComponentName> {
         .collect()
 }
 
-fn learn(class: &AssetClass, histories: &[History]) -> Failable<Model> {
+fn learn(class: &AssetClass, histories: &[History], params: &TrainParams) -> Failable<Model> {
     let card = CardData {
         data: "Azure predictive maintenance".to_owned(),
         trained_at: Timestamp::from_millis(0),
     };
-    Ok(train(
-        class,
-        histories,
-        &TrainParams::default(),
-        &card,
-        &mut |_| {},
-    )?)
+    Ok(train(class, histories, params, &card, &mut |_| {})?)
 }
 
-fn cross_validate(dir: &Path, class: &AssetClass) -> Failable<()> {
+fn tickets_cross_validated(dir: &Path, class: &AssetClass) -> Failable<()> {
     let machines: MachineRange = "21-40".parse()?;
     let windows = AzurePdm::load(dir, &machines, Telemetry::Windows)?;
     let daily = AzurePdm::load(dir, &machines, Telemetry::Daily)?;
@@ -197,7 +204,7 @@ fn cross_validate(dir: &Path, class: &AssetClass) -> Failable<()> {
         let mut learnt = windows.histories();
         learnt.extend(daily.histories());
         learnt.retain(inside);
-        let model = learn(class, &learnt)?;
+        let model = learn(class, &learnt, &TrainParams::default())?;
         steps_w.extend(judge(&model, &windows, out));
         steps_d.extend(judge(&model, &daily, out));
     }
@@ -265,31 +272,89 @@ fn list_wrong(what: &str, data: &AzurePdm, tickets: &[TicketRecord]) {
     }
 }
 
-fn once(dir: &Path, class: &AssetClass) -> Failable<()> {
+/// Scores on machines held out, averaged over the components, of several settings: on the learning machines, and on
+/// the little that the first part of three months of twelve others holds.
+fn settings(dir: &Path, class: &AssetClass) -> Failable<()> {
     let machines: MachineRange = "21-40".parse()?;
-    let mut learnt = AzurePdm::load(dir, &machines, Telemetry::Windows)?.histories();
-    learnt.extend(AzurePdm::load(dir, &machines, Telemetry::Daily)?.histories());
-    let model = learn(class, &learnt)?;
-    println!(
-        "model {} bytes, {}",
-        model.to_json().len(),
-        model.card().sha256
-    );
-    let modes = components(class);
-    let threshold = class.modes[0].cost_of_acting / class.modes[0].cost_of_failure;
-    for (name, machines, telemetry) in [
-        ("machines 1-12, 90 days", "1-12", Telemetry::Days90),
-        ("machines 41-60, windows", "41-60", Telemetry::Windows),
-        ("machines 1-12, daily", "1-12", Telemetry::Daily),
-        ("machines 41-60, daily", "41-60", Telemetry::Daily),
+    let mut many = AzurePdm::load(dir, &machines, Telemetry::Windows)?.histories();
+    many.extend(AzurePdm::load(dir, &machines, Telemetry::Daily)?.histories());
+    let few = AzurePdm::load(dir, &"1-12".parse()?, Telemetry::Days90)?;
+    let cuts = cuts(&few, 0.8);
+    let few: Vec<History> = few
+        .histories()
+        .into_iter()
+        .filter_map(|h| {
+            let cut = cuts.iter().find(|(m, _)| device_name(*m) == h.device)?.1;
+            Some(before(h, cut))
+        })
+        .collect();
+    let trees = |shared_rounds, own_rounds| TrainParams {
+        shared_rounds,
+        own_rounds,
+        ..TrainParams::default()
+    };
+    for (name, params) in [
+        ("each mode alone", trees(0, 0)),
+        ("in common", trees(60, 0)),
+        ("in common, then own", trees(60, 20)),
     ] {
-        let data = AzurePdm::load(dir, &machines.parse()?, telemetry)?;
-        let steps = judge(&model, &data, |_| true);
-        line(
-            name,
-            &report(&data, &tickets(&steps, &modes, threshold, 1), &[]),
-            1.0,
-        );
+        for (what, histories) in [("21-40", &many), ("1-12, first 80 %", &few)] {
+            for horizon_hours in [HORIZON_H, class.horizon_hours] {
+                let class = AssetClass {
+                    horizon_hours,
+                    ..class.clone()
+                };
+                let model = learn(&class, histories, &params)?;
+                let card = model.card();
+                let mean = |f: &dyn Fn(&ModeScores) -> f64| {
+                    card.scores.iter().map(f).sum::<f64>() / card.scores.len() as f64
+                };
+                println!(
+                    "{name:20} {what:16} {horizon_hours} h: average precision {:.3} log loss {:.5} Brier {:.5} calibration error {:.4}, from 0.1 on {:.3}; left out {:?}; {}",
+                    mean(&|s| s.average_precision),
+                    mean(&|s| s.log_loss),
+                    mean(&|s| s.brier),
+                    mean(&|s| s.calibration_error),
+                    mean(&|s| s.calibration_error_high),
+                    card.modes_left_out,
+                    card.settings,
+                );
+            }
+        }
     }
+    Ok(())
+}
+
+/// Time of a prediction, all components.
+fn speed(dir: &Path, class: &AssetClass) -> Failable<()> {
+    let data = AzurePdm::load(dir, &"21-40".parse()?, Telemetry::Windows)?;
+    let model = learn(class, &data.histories(), &TrainParams::default())?;
+    let mut state = FeatureState::new(class.metrics.len());
+    let machine = data.machines.first().copied();
+    let rows: Vec<&Reading> = data
+        .readings
+        .iter()
+        .filter(|r| Some(r.machine) == machine)
+        .collect();
+    let mut states = Vec::new();
+    for row in rows {
+        state.push(row.ts, &row.values.map(Some));
+        states.push((row.ts, state.clone()));
+    }
+    let started = std::time::Instant::now();
+    let mut worst = 0.0_f64;
+    for _ in 0..20 {
+        for (ts, state) in &states {
+            for prognosis in model.predict(state, *ts) {
+                worst = worst.max(prognosis.probability);
+            }
+        }
+    }
+    println!(
+        "{:.2} us a prediction of {} modes, {} bytes of model; highest probability {worst:.3}",
+        started.elapsed().as_secs_f64() * 1e6 / (20 * states.len()) as f64,
+        model.modes().count(),
+        model.to_json().len(),
+    );
     Ok(())
 }
