@@ -1,3 +1,5 @@
 #![doc = include_str!("../README.md")]
 
 pub mod azure_pdm;
+pub mod nab;
+pub mod skab;

@@ -3,6 +3,7 @@
 use forecare_catalogue::AssetClass;
 
 use crate::chart::normal_quantile;
+use crate::novelty::SUM_WEIGHT;
 use crate::regimes::AXES_MAX;
 use crate::together::{TOGETHER_MAX, narrow};
 use crate::{DetectError, DetectSettings};
@@ -16,6 +17,8 @@ pub(crate) const SPREAD_WEIGHT: f32 = 1.0 / 24.0;
 /// Independent looks per sample of a chart, relative to its weight: an EWMA of small weight crosses its
 /// threshold upwards about so often as independent looks of that number would.
 const LOOKS: f64 = 5.0;
+/// Novelty below this is within what a quantile says, not a tail; decades.
+const NOVELTY_MIN: f32 = 2.5;
 /// Longest sampling interval at which a day still shows, hours.
 const DAY_INTERVAL_HOURS_MAX: f64 = 3.0;
 
@@ -38,6 +41,10 @@ pub struct ClassDetector {
     /// Learning rate of the hourly offsets; `None`: too few samples a day.
     pub(crate) hour_rate: Option<f32>,
     pub(crate) interval_ms: f64,
+    /// Metrics watched for what is new, ascending.
+    pub(crate) watched: Vec<usize>,
+    /// Learning rate of the usual week.
+    pub(crate) week_rate: f32,
 }
 
 /// What a metric is used for.
@@ -60,6 +67,8 @@ pub(crate) struct Thresholds {
     pub(crate) drift: f32,
     pub(crate) spread: f32,
     pub(crate) joint: f32,
+    /// Of novelty: decades of probability.
+    pub(crate) novelty: f32,
 }
 
 impl ClassDetector {
@@ -105,10 +114,13 @@ impl ClassDetector {
                 }
             })
             .collect();
-        let n_judged = roles
+        let watched: Vec<usize> = roles
             .iter()
-            .filter(|r| matches!(r, Role::Health(_)))
-            .count();
+            .enumerate()
+            .filter(|(_, role)| matches!(role, Role::Health(_)))
+            .map(|(metric, _)| metric)
+            .collect();
+        let n_judged = watched.len();
         let interval_hours = class.sample_interval_s / 3_600.0;
         let n_warm = count(settings.warm_up_samples);
         Ok(Self {
@@ -128,6 +140,8 @@ impl ClassDetector {
                 && settings.drift_after_hours > 0.0)
                 .then(|| narrow((interval_hours / 3.0).min(0.1))),
             interval_ms: class.sample_interval_s * 1_000.0,
+            watched,
+            week_rate: crate::week::rate(class.sample_interval_s * 1_000.0),
         })
     }
 }
@@ -151,7 +165,11 @@ impl Thresholds {
             let tail = per_chart / (samples * looks_per_sample.min(1.0)) / sides;
             narrow(normal_quantile(tail)).max(3.0)
         };
+        let looks = samples * (LOOKS * f64::from(SUM_WEIGHT)).min(1.0);
+        let n_watched = (n_charts - 1.0) / 3.0;
+        let tail = settings.false_alarms_per_device_month / n_watched.max(1.0) / looks;
         Self {
+            novelty: narrow(-tail.log10()).max(NOVELTY_MIN),
             single: threshold(1.0, 2.0),
             level: threshold(LOOKS * f64::from(LEVEL_WEIGHT), 2.0),
             drift: threshold(LOOKS * f64::from(DRIFT_WEIGHT), 2.0),
