@@ -3,7 +3,6 @@
 use forecare_catalogue::AssetClass;
 
 use crate::chart::normal_quantile;
-use crate::novelty::SUM_WEIGHT;
 use crate::regimes::AXES_MAX;
 use crate::together::{TOGETHER_MAX, narrow};
 use crate::{DetectError, DetectSettings};
@@ -17,8 +16,16 @@ pub(crate) const SPREAD_WEIGHT: f32 = 1.0 / 24.0;
 /// Independent looks per sample of a chart, relative to its weight: an EWMA of small weight crosses its
 /// threshold upwards about so often as independent looks of that number would.
 const LOOKS: f64 = 5.0;
+/// Novelty passes a threshold upwards so often per row beyond it: it stays there for some rows. From simulated
+/// noise; white, autocorrelated and heavy-tailed noise hardly differ.
+const NOVELTY_LOOKS: f64 = 0.2;
 /// Novelty below this is within what a quantile says, not a tail; decades.
 const NOVELTY_MIN: f32 = 2.5;
+/// An onset of two decades comes so often per row of simulated noise,
+const ONSET_RATE: f64 = 7e-4;
+const ONSET_DECADES: f64 = 2.0;
+/// and by so many decades more it takes to make it ten times rarer.
+const ONSET_SLOPE: f64 = 0.3;
 /// Longest sampling interval at which a day still shows, hours.
 const DAY_INTERVAL_HOURS_MAX: f64 = 3.0;
 
@@ -67,8 +74,10 @@ pub(crate) struct Thresholds {
     pub(crate) drift: f32,
     pub(crate) spread: f32,
     pub(crate) joint: f32,
-    /// Of novelty: decades of probability.
+    /// Of novelty, decades of probability.
     pub(crate) novelty: f32,
+    /// Of the onset of novelty, decades.
+    pub(crate) onset: f32,
 }
 
 impl ClassDetector {
@@ -165,11 +174,13 @@ impl Thresholds {
             let tail = per_chart / (samples * looks_per_sample.min(1.0)) / sides;
             narrow(normal_quantile(tail)).max(3.0)
         };
-        let looks = samples * (LOOKS * f64::from(SUM_WEIGHT)).min(1.0);
         let n_watched = (n_charts - 1.0) / 3.0;
-        let tail = settings.false_alarms_per_device_month / n_watched.max(1.0) / looks;
+        let per_row = settings.false_alarms_per_device_month / n_watched.max(1.0) / samples;
+        let novelty = -(per_row / NOVELTY_LOOKS).log10();
+        let onset = ONSET_DECADES + ONSET_SLOPE * (ONSET_RATE / per_row).log10();
         Self {
-            novelty: narrow(-tail.log10()).max(NOVELTY_MIN),
+            novelty: narrow(novelty).max(NOVELTY_MIN),
+            onset: narrow(onset.clamp(ONSET_DECADES, novelty.max(ONSET_DECADES))),
             single: threshold(1.0, 2.0),
             level: threshold(LOOKS * f64::from(LEVEL_WEIGHT), 2.0),
             drift: threshold(LOOKS * f64::from(DRIFT_WEIGHT), 2.0),

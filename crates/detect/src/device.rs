@@ -124,7 +124,7 @@ impl DeviceDetector {
                 looks.push(self.look(class, i, seen, (regime, tod), &axes));
             }
         }
-        let ratio_novel = self.novelty(class, &looks, ms);
+        let (ratio_novel, ratio_onset) = self.novelty(class, &looks, ms);
         let (rows, ratio_joint) = self.judge(class, &mut looks, ms, regime, settled);
         let when = (regime, tod, early);
         self.learn(class, &looks, &rows, ratio_joint, gain.as_ref(), when);
@@ -137,7 +137,7 @@ impl DeviceDetector {
         self.health = health::smooth(self.health, damage);
         Scored {
             anomaly: anomaly(&looks, ratio_joint.max(ratio_novel)),
-            novelty: score(ratio_novel),
+            novelty: score(ratio_onset),
             health: self.health,
             evidence: self.evidence(class, &looks, &rows, ratio_joint),
         }
@@ -317,12 +317,12 @@ impl DeviceDetector {
         }
     }
 
-    /// The newest of the watched metrics, over its threshold. Of a class with an operating point what counts
-    /// is the departure from what the operating point lets expect.
-    fn novelty(&mut self, class: &ClassDetector, looks: &[Look], ms: i64) -> f32 {
+    /// The strongest novelty among the watched metrics, over its threshold, and the same of its onset. Of a
+    /// class with an operating point what counts is the departure from what the operating point lets expect.
+    fn novelty(&mut self, class: &ClassDetector, looks: &[Look], ms: i64) -> (f32, f32) {
         let at = TimeOfWeek::of(ms);
-        let mut most = 0.0_f32;
-        for (novelty, metric) in self.novelties.iter_mut().zip(&class.watched) {
+        let (mut novelty, mut onset) = (0.0_f32, 0.0_f32);
+        for (state, metric) in self.novelties.iter_mut().zip(&class.watched) {
             let Ok(place) = looks.binary_search_by_key(metric, |l| l.metric) else {
                 continue;
             };
@@ -332,9 +332,12 @@ impl DeviceDetector {
                 Some(departure) => look.x - departure.expected,
                 None => continue,
             };
-            most = most.max(novelty.step(x, at, class.week_rate, class.n_warm));
+            let surprise = state.step(x, at, class.week_rate, class.n_warm);
+            novelty = novelty.max(surprise.decades);
+            onset = onset.max(surprise.onset);
         }
-        most / class.thresholds.novelty
+        let limits = &class.thresholds;
+        (novelty / limits.novelty, onset / limits.onset)
     }
 
     /// Judges every metric, then all together; T² and its chart over the threshold.

@@ -11,7 +11,7 @@
 
 use crate::codec::packed;
 use crate::density::Density;
-use crate::tail::{Tail, TailStep};
+use crate::tail::{Law, Tail};
 use crate::together::narrow;
 use crate::week::{TimeOfWeek, Week};
 
@@ -31,16 +31,20 @@ const SPREAD_SAMPLES: f64 = 2_000.0;
 const LONG_WEIGHT: f64 = 0.04;
 /// Tails: both signs of each departure, and the shape's distance.
 const TAILS: usize = 13;
-/// Share of the departures that counts as surprising at all.
-const TAIL_SHARE: f32 = 0.05;
-/// Samples that the tails average over.
-const TAIL_SAMPLES: f32 = 3_000.0;
+/// One departure in twenty counts as surprising at all.
+const DEPARTURES: Law = Law {
+    share: 0.05,
+    surprise: 1.301_03,
+    n_max: 3_000.0,
+};
 /// Weight of the smoothed sum.
-pub(crate) const SUM_WEIGHT: f32 = 0.1;
-/// Share of the smoothed sums that counts as surprising at all.
-const SUM_SHARE: f32 = 0.01;
-/// Samples that the tail of the sums averages over.
-const SUM_SAMPLES: f32 = 10_000.0;
+const SUM_WEIGHT: f32 = 0.1;
+/// One smoothed sum in a hundred counts as surprising at all.
+const SUMS: Law = Law {
+    share: 0.01,
+    surprise: 2.0,
+    n_max: 10_000.0,
+};
 /// Sums seen before they are judged.
 const SUM_WARM_UP: f32 = 150.0;
 /// Samples in which the memory of a surprise fades to 1/e.
@@ -88,6 +92,15 @@ packed!(Novelty {
     known,
 });
 
+/// How surprising a row is, decades of probability; 0 is usual.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Surprise {
+    /// By itself: of rows of a quiet stream one in `10^decades` has as many.
+    pub(crate) decades: f32,
+    /// Beyond what has surprised of late.
+    pub(crate) onset: f32,
+}
+
 impl Novelty {
     pub(crate) fn new() -> Self {
         Self {
@@ -123,13 +136,12 @@ impl Novelty {
         self.resumes = 1;
     }
 
-    /// Takes in a value; how new it is, decades of probability: 0 is usual. Silent for the first `n_warm`
-    /// samples and those in which the sum's tail is learnt.
+    /// Takes in a value. Silent for the first `n_warm` samples and those in which the sum's tail is learnt.
     #[allow(
         clippy::cast_precision_loss,
         reason = "beyond 2^24 samples the count matters no more"
     )]
-    pub(crate) fn step(&mut self, x: f64, at: TimeOfWeek, week_rate: f32, n_warm: f32) -> f32 {
+    pub(crate) fn step(&mut self, x: f64, at: TimeOfWeek, week_rate: f32, n_warm: f32) -> Surprise {
         let x = x.clamp(-VALUE_MAX, VALUE_MAX);
         if self.n == 0 {
             self.forecast = x;
@@ -150,18 +162,17 @@ impl Novelty {
         let surprise = self.surprise(x, at, week_rate, n, n_warm);
         self.sum += SUM_WEIGHT * (surprise - self.sum);
         if n < n_warm {
-            return 0.0;
+            return Surprise::default();
         }
         let n_sums = n - n_warm;
-        let step = TailStep::new(SUM_SHARE, n_sums, SUM_SAMPLES);
-        let decades = self.sum_tail.step(self.sum, &step);
+        let decades = self.sum_tail.step(self.sum, &SUMS.step(n_sums));
         if n_sums < SUM_WARM_UP {
-            return 0.0;
+            return Surprise::default();
         }
         self.known *= 1.0 - 1.0 / FADE_SAMPLES;
-        let new = (decades - self.known).max(0.0);
+        let onset = (decades - self.known).max(0.0);
         self.known = self.known.max(decades);
-        new
+        Surprise { decades, onset }
     }
 
     /// Sum of the surprises of the departures, decades.
@@ -196,7 +207,7 @@ impl Novelty {
             narrow(self.week_long),
         ];
         let distance = self.density.step(x, samples);
-        let step = TailStep::new(TAIL_SHARE, n, TAIL_SAMPLES);
+        let step = DEPARTURES.step(n);
         let (of_shape, of_signs) = self.tails.split_at_mut(1);
         let mut sum = of_shape[0].step(distance, &step);
         for (pair, departure) in of_signs.chunks_exact_mut(2).zip(signed) {
@@ -235,7 +246,7 @@ mod tests {
             stream
         }
 
-        fn feed(&mut self, level: f64, width: f64) -> f32 {
+        fn feed(&mut self, level: f64, width: f64) -> Surprise {
             let x = level + width * (self.rng.random::<f64>() - 0.5);
             self.minute += 1;
             let at = TimeOfWeek::of(self.minute * MINUTE_MS);
@@ -243,38 +254,47 @@ mod tests {
             self.novelty.step(x, at, rate, 120.0)
         }
 
-        fn most(&mut self, n: u32, level: f64, width: f64) -> f32 {
-            (0..n).map(|_| self.feed(level, width)).fold(0.0, f32::max)
+        /// The most of decades and of onset.
+        fn most(&mut self, n: u32, level: f64, width: f64) -> Surprise {
+            let mut most = Surprise::default();
+            for _ in 0..n {
+                let row = self.feed(level, width);
+                most.decades = most.decades.max(row.decades);
+                most.onset = most.onset.max(row.onset);
+            }
+            most
         }
     }
 
     #[test]
-    fn a_step_is_new_at_its_onset_and_no_more_an_hour_later() {
+    fn a_step_surprises_at_its_onset_and_no_more_an_hour_later() {
         let mut stream = Stream::quiet(5_000);
-        let onset = stream.most(15, 2.0, 1.0);
-        stream.most(45, 2.0, 1.0);
+        let start = stream.most(15, 2.0, 1.0);
+        let then = stream.most(45, 2.0, 1.0);
         let later = stream.most(10, 2.0, 1.0);
-        assert!(onset > 4.0 && later < 1.0, "{onset} {later}");
+        assert!(start.decades > 4.0 && start.onset > 2.0, "{start:?}");
+        assert!(
+            then.decades > 3.0 && later.onset < 1.0,
+            "{then:?} {later:?}"
+        );
     }
 
     #[test]
-    fn a_changed_spread_is_new_though_the_level_stays() {
+    fn a_wider_spread_surprises_though_the_level_stays() {
         let wider = Stream::quiet(5_000).most(60, 0.0, 3.0);
-        let narrower = Stream::quiet(5_000).most(60, 0.0, 0.05);
-        assert!(wider > 4.0 && narrower > 2.0, "{wider} {narrower}");
+        assert!(wider.decades > 4.0 && wider.onset > 2.0, "{wider:?}");
     }
 
     #[test]
     fn a_leap_that_has_always_come_now_and_then_is_not_new() {
         let mut stream = Stream::quiet(200);
-        for _ in 0..60 {
-            stream.most(99, 0.0, 1.0);
-            stream.feed(20.0, 1.0);
-        }
         let mut most = 0.0_f32;
-        for _ in 0..10 {
-            most = most.max(stream.most(99, 0.0, 1.0));
-            most = most.max(stream.feed(20.0, 1.0));
+        for i in 0..70 {
+            let rest = stream.most(99, 0.0, 1.0);
+            let leap = stream.feed(20.0, 1.0);
+            if i >= 60 {
+                most = most.max(rest.decades).max(leap.decades);
+            }
         }
         assert!(most < 3.0, "{most}");
     }
@@ -282,7 +302,19 @@ mod tests {
     #[test]
     fn nothing_is_said_before_the_tails_are_learnt() {
         let mut stream = Stream::quiet(0);
-        assert_eq!(stream.most(100, 0.0, 1.0), 0.0);
-        assert_eq!(stream.most(160, 50.0, 1.0), 0.0);
+        assert_eq!(stream.most(100, 0.0, 1.0), Surprise::default());
+        assert_eq!(stream.most(160, 50.0, 1.0), Surprise::default());
+    }
+
+    #[test]
+    fn quiet_noise_surprises_as_rarely_as_the_decades_say() {
+        let mut stream = Stream::quiet(5_000);
+        let mut n = [0_u32; 2];
+        for _ in 0..100_000 {
+            let row = stream.feed(0.0, 1.0);
+            n[0] += u32::from(row.decades > 2.0);
+            n[1] += u32::from(row.decades > 3.0);
+        }
+        assert!((700..1_300).contains(&n[0]) && n[1] < 200, "{n:?}");
     }
 }

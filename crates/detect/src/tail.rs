@@ -42,30 +42,34 @@ impl Default for Tail {
     }
 }
 
+/// How a tail is learnt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Law {
+    /// Share of the values beyond the quantile.
+    pub(crate) share: f32,
+    /// The surprise of a value at the quantile, `-log10(share)`, decades.
+    pub(crate) surprise: f32,
+    /// Values that are averaged over.
+    pub(crate) n_max: f32,
+}
+
 /// What tails that are fed together have in common at one instant.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TailStep {
-    /// Share of the values beyond the quantile.
-    share: f32,
-    /// The surprise of a value at the quantile, decades.
-    surprise: f32,
+pub(crate) struct Step {
+    law: Law,
     /// Rate at which the quantile is followed.
     rate: f32,
-    n_beyond_max: f32,
     /// The first values only set the quantile.
     first: bool,
 }
 
-impl TailStep {
-    /// For tails beyond which a `share` of the values lies, which have seen `n` values and average over
-    /// `n_max`.
-    pub(crate) fn new(share: f32, n: f32, n_max: f32) -> Self {
-        Self {
-            share,
-            surprise: -share.log10(),
-            rate: 2.0 / (n.min(n_max) * share + PRIOR_EXCESSES),
-            n_beyond_max: n_max * share,
-            first: n * share < 1.0,
+impl Law {
+    /// The step after `n` values.
+    pub(crate) fn step(self, n: f32) -> Step {
+        Step {
+            law: self,
+            rate: 2.0 / (n.min(self.n_max) * self.share + PRIOR_EXCESSES),
+            first: n * self.share < 1.0,
         }
     }
 }
@@ -73,7 +77,7 @@ impl TailStep {
 impl Tail {
     /// Takes in a value, at least 0; its surprise, `-log10` of the probability of one as large or larger: 0
     /// within the quantile, at most [`SURPRISE_MAX`].
-    pub(crate) fn step(&mut self, x: f32, step: &TailStep) -> f32 {
+    pub(crate) fn step(&mut self, x: f32, step: &Step) -> f32 {
         if step.first || self.quantile <= 0.0 {
             // The largest of the first 1/share values is a first guess.
             self.quantile = self.quantile.max(x);
@@ -81,16 +85,16 @@ impl Tail {
         }
         let way = self.index * step.rate;
         if x <= self.quantile {
-            self.quantile *= 1.0 - way * step.share;
+            self.quantile *= 1.0 - way * step.law.share;
             return 0.0;
         }
         let excess = (x / self.quantile).ln();
-        let surprise = step.surprise + excess * std::f32::consts::LOG10_E / self.index;
-        self.n_beyond = (self.n_beyond + 1.0).min(step.n_beyond_max);
+        let surprise = step.law.surprise + excess * std::f32::consts::LOG10_E / self.index;
+        self.n_beyond = (self.n_beyond + 1.0).min(step.law.n_max * step.law.share);
         let counted = excess.min(EXCESS_MAX * self.index);
         self.index += (counted - self.index) / (self.n_beyond + 1.0);
         self.index = self.index.max(INDEX_MIN);
-        self.quantile *= 1.0 + way * (1.0 - step.share);
+        self.quantile *= 1.0 + way * (1.0 - step.law.share);
         surprise.min(SURPRISE_MAX)
     }
 }
@@ -101,6 +105,12 @@ mod tests {
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
+    const LAW: Law = Law {
+        share: 0.05,
+        surprise: 1.301_03,
+        n_max: 3_000.0,
+    };
+
     /// How often, of the second half of 200,000 values, the surprise passes three decades, per thousand.
     fn beyond_three_decades(draw: impl Fn(f32) -> f32) -> f32 {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -108,7 +118,7 @@ mod tests {
         let mut n_passed = 0_u16;
         for i in 0..200_000_u32 {
             let x = draw(rng.random::<f32>().max(1e-7));
-            let s = tail.step(x, &TailStep::new(0.05, i as f32, 3_000.0));
+            let s = tail.step(x, &LAW.step(i as f32));
             n_passed += u16::from(i >= 100_000 && s > 3.0);
         }
         f32::from(n_passed) / 100.0
@@ -128,10 +138,10 @@ mod tests {
     fn zeros_are_no_surprise_and_the_first_value_beyond_them_sets_the_scale() {
         let mut tail = Tail::default();
         for i in 0..500_u16 {
-            let step = TailStep::new(0.05, f32::from(i), 3_000.0);
+            let step = LAW.step(f32::from(i));
             assert_eq!(tail.step(0.0, &step), 0.0);
         }
-        let step = TailStep::new(0.05, 500.0, 3_000.0);
+        let step = LAW.step(500.0);
         assert_eq!(tail.step(7.0, &step), 0.0);
         assert!(tail.step(70.0, &step) > 1.3);
     }

@@ -11,11 +11,12 @@ use serde::Serialize;
 use super::{EvaluateArgs, class, metrics};
 use crate::cli::progress::Progress;
 
-/// The settings, for every file: the defaults of `serve`, but for the false alarms. One a month is what
-/// people who watch servers, roads and tweets put up with; the benchmark chooses its own threshold anyway.
+/// The settings, for every file: the defaults of `serve`, but for the false alarms. So many a month and
+/// stream are worth one early detection to the benchmark's standard profile; it only moves where 0.5 stands,
+/// for the benchmark chooses its own threshold.
 fn settings() -> DetectSettings {
     DetectSettings {
-        false_alarms_per_device_month: 1.0,
+        false_alarms_per_device_month: 5.0,
         ..DetectSettings::default()
     }
 }
@@ -105,7 +106,7 @@ fn write(results: &Path, series: &Series, scores: &[f64]) -> Result<()> {
             .iter()
             .any(|w| (w.first..=w.last).contains(&i));
         out.write_record([
-            &row.time,
+            row.time.as_str(),
             &row.value.to_string(),
             &score.to_string(),
             if within { "1" } else { "0" },

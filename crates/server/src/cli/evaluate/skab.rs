@@ -18,12 +18,11 @@ const SAMPLE_INTERVAL_S: f64 = 1.0;
 /// Rows that must agree with each other before the other state is a change of its own.
 const CHANGE_ROWS: usize = 30;
 
-/// The settings, for every file: the defaults of `serve`, but for a warm-up that uses the rows that the
-/// benchmark gives for learning (they are a hundred more, so that the charts are quiet by then), and no wait
-/// for a day's cycle in recordings of twenty minutes.
+/// The settings, for every file: the defaults of `serve`, but for a warm-up of the rows that the benchmark
+/// gives for learning, and no wait for a day's cycle in recordings of twenty minutes.
 fn settings() -> DetectSettings {
     DetectSettings {
-        warm_up_samples: 300,
+        warm_up_samples: u32::try_from(FIT_ROWS).unwrap_or(u32::MAX),
         drift_after_hours: 0.0,
         ..DetectSettings::default()
     }
@@ -136,7 +135,7 @@ fn write(out: &Path, recording: &Recording, said: &Said) -> Result<()> {
     let flag = |is: bool| if is { "1" } else { "0" };
     for ((row, &outlier), &change) in recording.rows.iter().zip(&said.outlier).zip(&said.change) {
         writer
-            .write_record([&row.time, flag(outlier), flag(change)])
+            .write_record([row.time.as_str(), flag(outlier), flag(change)])
             .with_context(failed)?;
     }
     writer.flush().with_context(failed)
