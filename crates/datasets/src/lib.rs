@@ -3,3 +3,5 @@
 pub mod azure_pdm;
 pub mod cmapss;
 pub mod femto;
+pub mod nab;
+pub mod skab;

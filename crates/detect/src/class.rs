@@ -16,6 +16,16 @@ pub(crate) const SPREAD_WEIGHT: f32 = 1.0 / 24.0;
 /// Independent looks per sample of a chart, relative to its weight: an EWMA of small weight crosses its
 /// threshold upwards about so often as independent looks of that number would.
 const LOOKS: f64 = 5.0;
+/// Novelty passes a threshold upwards so often per row beyond it: it stays there for some rows. From simulated
+/// noise; white, autocorrelated and heavy-tailed noise hardly differ.
+const NOVELTY_LOOKS: f64 = 0.2;
+/// Novelty below this is within what a quantile says, not a tail; decades.
+const NOVELTY_MIN: f32 = 2.5;
+/// An onset of two decades comes so often per row of simulated noise,
+const ONSET_RATE: f64 = 7e-4;
+const ONSET_DECADES: f64 = 2.0;
+/// and by so many decades more it takes to make it ten times rarer.
+const ONSET_SLOPE: f64 = 0.3;
 /// Longest sampling interval at which a day still shows, hours.
 const DAY_INTERVAL_HOURS_MAX: f64 = 3.0;
 
@@ -38,6 +48,10 @@ pub struct ClassDetector {
     /// Learning rate of the hourly offsets; `None`: too few samples a day.
     pub(crate) hour_rate: Option<f32>,
     pub(crate) interval_ms: f64,
+    /// Metrics watched for what is new, ascending.
+    pub(crate) watched: Vec<usize>,
+    /// Learning rate of the usual week.
+    pub(crate) week_rate: f32,
 }
 
 /// What a metric is used for.
@@ -60,6 +74,10 @@ pub(crate) struct Thresholds {
     pub(crate) drift: f32,
     pub(crate) spread: f32,
     pub(crate) joint: f32,
+    /// Of novelty, decades of probability.
+    pub(crate) novelty: f32,
+    /// Of the onset of novelty, decades.
+    pub(crate) onset: f32,
 }
 
 impl ClassDetector {
@@ -105,10 +123,13 @@ impl ClassDetector {
                 }
             })
             .collect();
-        let n_judged = roles
+        let watched: Vec<usize> = roles
             .iter()
-            .filter(|r| matches!(r, Role::Health(_)))
-            .count();
+            .enumerate()
+            .filter(|(_, role)| matches!(role, Role::Health(_)))
+            .map(|(metric, _)| metric)
+            .collect();
+        let n_judged = watched.len();
         let interval_hours = class.sample_interval_s / 3_600.0;
         let n_warm = count(settings.warm_up_samples);
         Ok(Self {
@@ -128,6 +149,8 @@ impl ClassDetector {
                 && settings.drift_after_hours > 0.0)
                 .then(|| narrow((interval_hours / 3.0).min(0.1))),
             interval_ms: class.sample_interval_s * 1_000.0,
+            watched,
+            week_rate: crate::week::rate(class.sample_interval_s * 1_000.0),
         })
     }
 }
@@ -151,7 +174,13 @@ impl Thresholds {
             let tail = per_chart / (samples * looks_per_sample.min(1.0)) / sides;
             narrow(normal_quantile(tail)).max(3.0)
         };
+        let n_watched = (n_charts - 1.0) / 3.0;
+        let per_row = settings.false_alarms_per_device_month / n_watched.max(1.0) / samples;
+        let novelty = -(per_row / NOVELTY_LOOKS).log10();
+        let onset = ONSET_DECADES + ONSET_SLOPE * (ONSET_RATE / per_row).log10();
         Self {
+            novelty: narrow(novelty).max(NOVELTY_MIN),
+            onset: narrow(onset.clamp(ONSET_DECADES, novelty.max(ONSET_DECADES))),
             single: threshold(1.0, 2.0),
             level: threshold(LOOKS * f64::from(LEVEL_WEIGHT), 2.0),
             drift: threshold(LOOKS * f64::from(DRIFT_WEIGHT), 2.0),

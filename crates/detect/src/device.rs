@@ -11,12 +11,14 @@ use crate::class::Role;
 use crate::codec::{self, packed};
 use crate::health::{self, Standing};
 use crate::hours::TimeOfDay;
-use crate::look::{Look, Rows, anomaly, beyond_limit, departed, is_stuck, joint_damage};
+use crate::look::{Look, Rows, anomaly, beyond_limit, departed, is_stuck, joint_damage, score};
 use crate::metric::Metric;
+use crate::novelty::Novelty;
 use crate::operation::{Axes, Gain, Operation, Regressors};
 use crate::regimes::{AXES_MAX, Move, Regimes};
 use crate::signature::{self, Departed};
 use crate::together::{TOGETHER_MAX, Together, narrow};
+use crate::week::TimeOfWeek;
 use crate::{ClassDetector, Evidence, Scored};
 
 /// Version of the serialised form.
@@ -39,6 +41,8 @@ pub struct DeviceDetector {
     regimes: Regimes,
     operation: Operation,
     together: Together,
+    /// One per watched metric of the class.
+    novelties: Vec<Novelty>,
     first_ms: i64,
     last_ms: i64,
     /// The last row that the metrics were judged together at, ms.
@@ -54,6 +58,7 @@ packed!(DeviceDetector {
     regimes,
     operation,
     together,
+    novelties,
     first_ms,
     last_ms,
     joint_ms,
@@ -87,6 +92,7 @@ impl DeviceDetector {
             regimes: Regimes::default(),
             operation: Operation::new(class.n_axes),
             together: Together::new(class.n_health),
+            novelties: class.watched.iter().map(|_| Novelty::new()).collect(),
             first_ms: i64::MIN,
             last_ms: i64::MIN,
             joint_ms: i64::MIN,
@@ -119,6 +125,7 @@ impl DeviceDetector {
                 looks.push(self.look(class, i, seen, (regime, tod), &row));
             }
         }
+        let (ratio_novel, ratio_onset) = self.novelty(class, &looks, ms);
         let (rows, ratio_joint) = self.judge(class, &mut looks, ms, regime, settled);
         let when = (regime, tod, early);
         let gain = gain.as_ref().map(|gain| (&row, gain));
@@ -131,7 +138,8 @@ impl DeviceDetector {
             .fold(joint_damage(ratio_joint), f64::max);
         self.health = health::smooth(self.health, damage);
         Scored {
-            anomaly: anomaly(&looks, ratio_joint),
+            anomaly: anomaly(&looks, ratio_joint.max(ratio_novel)),
+            novelty: score(ratio_onset),
             health: self.health,
             evidence: self.evidence(class, &looks, &rows, ratio_joint),
         }
@@ -145,6 +153,9 @@ impl DeviceDetector {
             for (i, metric) in self.metrics.iter_mut().enumerate() {
                 if mode.signature.is_empty() || mode.signature.iter().any(|s| s.metric == i) {
                     metric.relearn();
+                    if let Ok(place) = class.watched.binary_search(&i) {
+                        self.novelties[place] = Novelty::new();
+                    }
                 }
             }
             self.together.forget_present();
@@ -159,6 +170,7 @@ impl DeviceDetector {
         size_of::<Self>()
             + metrics * size_of::<Metric>()
             + self.metrics.iter().map(Metric::bytes).sum::<usize>()
+            + self.novelties.iter().map(Novelty::bytes).sum::<usize>()
             + self.regimes.heap_bytes()
             + self.operation.heap_bytes()
             + self.together.heap_bytes()
@@ -169,6 +181,8 @@ impl DeviceDetector {
             && self.together.fits(class.n_health)
             && self.operation.fits(class.n_axes)
             && self.regimes.sound()
+            && self.novelties.len() == class.watched.len()
+            && self.novelties.iter().all(Novelty::sound)
             && self
                 .metrics
                 .iter()
@@ -199,6 +213,7 @@ impl DeviceDetector {
         }
         if gap_ms > GAP_INTERVALS * class.interval_ms {
             self.metrics.iter_mut().for_each(Metric::forget_present);
+            self.novelties.iter_mut().for_each(Novelty::forget_present);
             self.together.forget_present();
         }
         let hours = self.hours_since_first(ms);
@@ -339,6 +354,29 @@ impl DeviceDetector {
             passed,
             stuck,
         }
+    }
+
+    /// The strongest novelty among the watched metrics, over its threshold, and the same of its onset. Of a
+    /// class with an operating point what counts is the departure from what the operating point lets expect.
+    fn novelty(&mut self, class: &ClassDetector, looks: &[Look], ms: i64) -> (f32, f32) {
+        let at = TimeOfWeek::of(ms);
+        let (mut novelty, mut onset) = (0.0_f32, 0.0_f32);
+        for (state, metric) in self.novelties.iter_mut().zip(&class.watched) {
+            let Ok(place) = looks.binary_search_by_key(metric, |l| l.metric) else {
+                continue;
+            };
+            let look = &looks[place];
+            let x = match look.departure {
+                _ if class.n_axes == 0 => look.x,
+                Some(departure) => look.x - departure.expected,
+                None => continue,
+            };
+            let surprise = state.step(x, at, class.week_rate, class.n_warm);
+            novelty = novelty.max(surprise.decades);
+            onset = onset.max(surprise.onset);
+        }
+        let limits = &class.thresholds;
+        (novelty / limits.novelty, onset / limits.onset)
     }
 
     /// Judges every metric, then all together; T² and its chart over the threshold.

@@ -7,6 +7,9 @@ use forecare_domain::{AlarmSource, Contribution, ModeName, Severity};
 pub struct Scored {
     /// How unusual the row is, 0 to 1; 0.5 is the threshold that gives the false alarm rate set.
     pub anomaly: f64,
+    /// Whether something sets in at this row that the device has not done before, 0 to 1, 0.5 as above: high
+    /// at the onset, low again while it lasts, when `anomaly` stays high. No evidence by itself.
+    pub novelty: f64,
     /// 0 (failing) to 100 (as good as new); below 50 once a critical limit is passed for good.
     pub health: f64,
     /// Evidence for failure modes at this instant; usually empty.

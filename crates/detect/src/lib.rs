@@ -3,6 +3,7 @@
 mod chart;
 mod class;
 mod codec;
+mod density;
 mod device;
 mod episodes;
 mod evidence;
@@ -11,11 +12,14 @@ mod hours;
 mod limits;
 mod look;
 mod metric;
+mod novelty;
 mod operation;
 mod regimes;
 mod settings;
 mod signature;
+mod tail;
 mod together;
+mod week;
 
 pub use class::ClassDetector;
 pub use device::{DeviceDetector, from_fleet};

@@ -141,13 +141,19 @@ pub(crate) fn joint_damage(ratio: f32) -> f64 {
     0.3 * over / (over + 2.0)
 }
 
-/// From the strongest departure over its threshold to 0..1: 0.5 at the threshold.
-pub(crate) fn anomaly(looks: &[Look], ratio_joint: f32) -> f64 {
+/// From the strongest departure over its threshold to 0..1; `ratio_other` is that of all metrics together
+/// and of novelty.
+pub(crate) fn anomaly(looks: &[Look], ratio_other: f32) -> f64 {
     let ratio = looks
         .iter()
         .filter_map(|l| l.verdict.filter(|v| v.counts))
         .map(|v| v.ratio.max(v.ratio_single))
-        .fold(ratio_joint, f32::max);
+        .fold(ratio_other, f32::max);
+    score(ratio)
+}
+
+/// A departure over its threshold as a score: 0.5 at the threshold, 1 far beyond it.
+pub(crate) fn score(ratio: f32) -> f64 {
     let ratio = f64::from(ratio);
     if ratio < 1.0 {
         0.5 * ratio * ratio

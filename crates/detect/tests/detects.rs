@@ -316,6 +316,7 @@ fn after_a_repair_the_new_level_is_normal_and_health_comes_back() {
         .reset_after_repair(&class, &[ModeName::new("bearing-wear").unwrap()]);
     let mut last = Scored {
         anomaly: 0.0,
+        novelty: 0.0,
         health: 0.0,
         evidence: Vec::new(),
     };

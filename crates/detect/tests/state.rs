@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use world::{Noise, Source, class, detector};
 
 /// Largest state of a device of 8 metrics, bytes in memory and in JSON.
-const BYTES_MAX: usize = 8 * 1_024;
+const BYTES_MAX: usize = 16 * 1_024;
 
 fn value() -> impl Strategy<Value = Option<f64>> {
     prop_oneof![

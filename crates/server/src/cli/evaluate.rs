@@ -1,8 +1,10 @@
 //! `forecare evaluate`: the product's own detectors and prognosis on public benchmarks, by their own rules.
 
 mod azure_pdm;
+mod class;
 pub(super) mod cmapss;
 mod femto;
+mod metrics;
 mod nab;
 mod skab;
 

@@ -1,0 +1,225 @@
+//! Reading the files.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use forecare_domain::Timestamp;
+
+/// Columns that are no sensors.
+const TIME: &str = "datetime";
+const ANOMALY: &str = "anomaly";
+const CHANGE: &str = "changepoint";
+
+/// The benchmark, or the part of it that lies in a directory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Skab {
+    /// Every file, in order of path.
+    pub recordings: Vec<Recording>,
+}
+
+/// One file: one run of the water loop.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recording {
+    /// The file, relative to the directory.
+    pub path: PathBuf,
+    /// Sensor columns, as the header names them.
+    pub sensors: Vec<String>,
+    /// True where the file has labels.
+    pub labelled: bool,
+    /// Rows in the file's order.
+    pub rows: Vec<Row>,
+}
+
+/// One row of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The time as the file writes it.
+    pub time: String,
+    /// The same, taken as UTC.
+    pub ts: Timestamp,
+    /// In the order of [`Recording::sensors`].
+    pub values: Vec<f64>,
+    /// True while a fault is present.
+    pub anomaly: bool,
+    /// True where a fault begins or ends.
+    pub change: bool,
+}
+
+/// Why the benchmark could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SkabError {
+    /// A file or directory is not there or cannot be read.
+    #[error("cannot read {}; --data must name the directory that holds SKAB's <folder>/<file>.csv", path.display())]
+    File {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that is no CSV.
+    #[error("{}: not a CSV separated by semicolons", path.display())]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: csv::Error,
+    },
+    /// A column is missing.
+    #[error("{}: line 1: no column \"datetime\" among: {found}", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The columns that are there.
+        found: String,
+    },
+    /// A cell is malformed.
+    #[error("{}: line {line}: column \"{column}\": \"{text}\" is no {expected}", path.display())]
+    Cell {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The column.
+        column: String,
+        /// What stands there, cut to 64 characters.
+        text: String,
+        /// What should.
+        expected: &'static str,
+    },
+    /// Nothing to score.
+    #[error("{}: no CSV file with a column \"datetime\" in it or below it", path.display())]
+    Empty {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl Skab {
+    /// Reads every CSV file in `dir` and the directories in it.
+    ///
+    /// # Errors
+    /// [`SkabError`] says which file, line and column.
+    pub fn load(dir: &Path) -> Result<Self, SkabError> {
+        let mut paths = Vec::new();
+        for path in entries(dir)? {
+            if path.is_dir() {
+                paths.extend(entries(&path)?);
+            } else {
+                paths.push(path);
+            }
+        }
+        paths.retain(|p| p.is_file() && p.extension().is_some_and(|e| e == "csv"));
+        paths.sort();
+        let recordings = paths
+            .iter()
+            .map(|path| Recording::load(dir, path))
+            .collect::<Result<Vec<_>, _>>()?;
+        if recordings.is_empty() {
+            return Err(SkabError::Empty {
+                path: dir.to_owned(),
+            });
+        }
+        Ok(Self { recordings })
+    }
+}
+
+impl Recording {
+    fn load(dir: &Path, path: &Path) -> Result<Self, SkabError> {
+        let failed = |source| SkabError::Csv {
+            path: path.to_owned(),
+            source,
+        };
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(b';')
+            .trim(csv::Trim::All)
+            .from_path(path)
+            .map_err(failed)?;
+        let header = reader.headers().map_err(failed)?.clone();
+        let place = |name: &str| header.iter().position(|h| h == name);
+        let Some(time) = place(TIME) else {
+            return Err(SkabError::Column {
+                path: path.to_owned(),
+                found: header.iter().collect::<Vec<_>>().join(", "),
+            });
+        };
+        let (anomaly, change) = (place(ANOMALY), place(CHANGE));
+        let sensors: Vec<usize> = (0..header.len())
+            .filter(|&i| i != time && Some(i) != anomaly && Some(i) != change)
+            .collect();
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(failed)?;
+            let cells = Cells {
+                path,
+                header: &header,
+                record: &record,
+            };
+            let number = |i: usize| cells.parse(i, "number", |t| t.parse::<f64>().ok());
+            let flag = |i: Option<usize>| i.map_or(Ok(false), |i| number(i).map(|x| x > 0.5));
+            rows.push(Row {
+                time: cells.text(time).to_owned(),
+                ts: cells.parse(time, "time such as 2020-03-09 10:14:33", parse_time)?,
+                values: sensors
+                    .iter()
+                    .map(|&i| number(i))
+                    .collect::<Result<_, _>>()?,
+                anomaly: flag(anomaly)?,
+                change: flag(change)?,
+            });
+        }
+        Ok(Self {
+            path: path.strip_prefix(dir).unwrap_or(path).to_owned(),
+            sensors: sensors.iter().map(|&i| header[i].to_owned()).collect(),
+            labelled: anomaly.is_some(),
+            rows,
+        })
+    }
+}
+
+struct Cells<'a> {
+    path: &'a Path,
+    header: &'a csv::StringRecord,
+    record: &'a csv::StringRecord,
+}
+
+impl Cells<'_> {
+    fn text(&self, i: usize) -> &str {
+        self.record.get(i).unwrap_or("")
+    }
+
+    fn parse<T>(
+        &self,
+        i: usize,
+        expected: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, SkabError> {
+        let text = self.text(i);
+        parse(text).ok_or_else(|| SkabError::Cell {
+            path: self.path.to_owned(),
+            line: self.record.position().map_or(0, csv::Position::line),
+            column: self.header.get(i).unwrap_or("").to_owned(),
+            text: text.chars().take(64).collect(),
+            expected,
+        })
+    }
+}
+
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let (day, time) = text.split_once([' ', 'T'])?;
+    format!("{day}T{time}Z").parse().ok()
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, SkabError> {
+    let failed = |source| SkabError::File {
+        path: dir.to_owned(),
+        source,
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        found.push(entry.map_err(failed)?.path());
+    }
+    Ok(found)
+}
