@@ -301,7 +301,7 @@ fn evaluate(data: &Path, out: &Path, more: &[&str]) -> Value {
     serde_json::from_str(&std::fs::read_to_string(out.join("metrics.json")).unwrap()).unwrap()
 }
 
-fn lines(file: &Path) -> impl Iterator<Item = String> {
+fn lines(file: &Path) -> impl Iterator<Item = String> + use<> {
     let text = std::fs::read_to_string(file).unwrap();
     text.lines()
         .map(str::to_owned)
