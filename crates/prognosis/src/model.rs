@@ -9,10 +9,11 @@ use sha2::{Digest, Sha256};
 
 use crate::boost::Forest;
 use crate::calibration::Platt;
+use crate::drift::{Drift, InputCounts, Inputs};
 use crate::features::{FeatureSpec, FeatureState};
 
 /// Version of the file's layout and of the features; a change of either makes a new one.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// From this probability on a prognosis says what moved it.
 const EXPLAINED_FROM: f64 = 0.05;
 /// Most features named in an explanation.
@@ -182,6 +183,8 @@ pub struct Model {
     /// Median of every feature over healthy rows: what is expected, and what stands in for the unknown.
     expected: Vec<f64>,
     modes: Vec<ModeModel>,
+    /// How the features it asks for were distributed: what drift is measured against.
+    inputs: Inputs,
 }
 
 /// Reads the version before the rest, so that an older layout is named as such.
@@ -198,6 +201,7 @@ impl Model {
         spec: FeatureSpec,
         expected: Vec<f64>,
         modes: Vec<ModeModel>,
+        inputs: Inputs,
     ) -> Self {
         let mut model = Self {
             version: VERSION,
@@ -206,6 +210,7 @@ impl Model {
             spec,
             expected,
             modes,
+            inputs,
         };
         model.card.sha256 = model.content_hash();
         model
@@ -234,6 +239,11 @@ impl Model {
         }
         if !model.modes.iter().all(|m| m.forest.is_sound(n_features)) {
             return Err(ModelError::Damaged("a tree leads nowhere"));
+        }
+        if !model.inputs.is_sound(n_features) {
+            return Err(ModelError::Damaged(
+                "its input distribution does not match its features",
+            ));
         }
         Ok(model)
     }
@@ -348,6 +358,20 @@ impl Model {
                 }
             })
             .collect()
+    }
+
+    /// Counts the features of `ts` towards [`Self::drift`]. Every row counts as much as any other: give rows at equal
+    /// distances in time.
+    pub fn observe(&self, features: &FeatureState, ts: Timestamp, counts: &mut InputCounts) {
+        let mut x = Vec::with_capacity(self.expected.len());
+        self.spec.extract(features, ts, &mut x);
+        self.inputs.count(&x, counts);
+    }
+
+    /// How far the counted inputs have moved away from the healthy rows of the training; `None` before the first.
+    #[must_use]
+    pub fn drift(&self, counts: &InputCounts) -> Option<Drift> {
+        self.inputs.drift(counts, &self.card.features)
     }
 
     /// The features that raised the probability most, largest first; their shares sum to 1.

@@ -7,6 +7,7 @@ use forecare_domain::Timestamp;
 
 use crate::boost::{Binned, BoostParams, fit};
 use crate::calibration::{Held, Platt, score};
+use crate::drift::Inputs;
 use crate::features::FeatureSpec;
 use crate::model::{ModeModel, Model, ModelCard, fill_unknown};
 use crate::rows::{History, HistoryItem, Outcome, Rows};
@@ -31,6 +32,9 @@ pub struct TrainParams {
     pub folds: usize,
     /// Decides which machine goes to which fold.
     pub seed: u64,
+    /// Least distance of two rows of a machine, hours; 0: every reading makes a row. Readings between rows are seen
+    /// all the same, so that features mean what they mean in service.
+    pub row_distance_hours: f64,
 }
 
 impl Default for TrainParams {
@@ -43,6 +47,7 @@ impl Default for TrainParams {
             l2: 2.0,
             folds: 5,
             seed: 1,
+            row_distance_hours: 0.0,
         }
     }
 }
@@ -93,6 +98,10 @@ impl TrainParams {
             ),
             (self.l2 > 0.0, "l2 must be above 0"),
             (self.folds >= 2, "folds must be at least 2"),
+            (
+                self.row_distance_hours >= 0.0,
+                "row_distance_hours must be at least 0",
+            ),
         ];
         match rules.into_iter().find(|(ok, _)| !ok) {
             Some((_, rule)) => Err(TrainError::Params(rule)),
@@ -122,7 +131,13 @@ pub fn train(
     });
     let spec = spec_of(class, &histories);
     let modes: Vec<&FailureMode> = class.modes.iter().collect();
-    let mut rows = Rows::build(&spec, &modes, class.horizon_hours, &histories);
+    let mut rows = Rows::build(
+        &spec,
+        &modes,
+        class.horizon_hours,
+        params.row_distance_hours,
+        &histories,
+    );
     if rows.machines.len() < 2 {
         return Err(TrainError::TooFewMachines(rows.machines.len()));
     }
@@ -131,6 +146,7 @@ pub fn train(
         return Err(TrainError::NoReadings);
     };
     let expected = healthy_medians(&rows, spec.names().len());
+    let inputs = Inputs::of(healthy_rows(&rows, expected.len()), expected.len());
     fill_unknown(&mut rows.x, &expected);
     let data = Binned::new(&rows.x, expected.len());
     let folds = params.folds.min(rows.machines.len());
@@ -202,13 +218,18 @@ pub fn train(
         n_rows,
         horizon_hours: class.horizon_hours,
         settings: format!(
-            "gradient boosted trees: {} rounds, depth {}, learning rate {}, leaf weight {}, l2 {}, {folds} folds, seed {}",
+            "gradient boosted trees: {} rounds, depth {}, learning rate {}, leaf weight {}, l2 {}, {folds} folds, seed {}{}",
             params.rounds,
             params.depth,
             params.learning_rate,
             params.leaf_weight_min,
             params.l2,
-            params.seed
+            params.seed,
+            if params.row_distance_hours > 0.0 {
+                format!(", a row every {} h", params.row_distance_hours)
+            } else {
+                String::new()
+            }
         ),
         features: spec.names(),
         scores,
@@ -221,6 +242,7 @@ pub fn train(
         spec,
         expected,
         learnt,
+        inputs,
     ))
 }
 
@@ -251,6 +273,15 @@ fn spec_of(class: &AssetClass, histories: &[&History]) -> FeatureSpec {
         codes,
         components: components.into_iter().map(str::to_owned).collect(),
     }
+}
+
+/// The rows that no failure followed.
+fn healthy_rows(rows: &Rows, n_features: usize) -> impl Iterator<Item = &[f64]> {
+    rows.x
+        .chunks_exact(n_features)
+        .enumerate()
+        .filter(|(r, _)| rows.outcome.iter().all(|o| o[*r] != Outcome::Failed))
+        .map(|(_, row)| row)
 }
 
 /// Median of each feature over the rows that no failure followed; 0 where it was never known.

@@ -172,7 +172,7 @@ fn a_model_file_comes_back_the_same_and_no_other() {
         Model::from_json(&forged),
         Err(ModelError::Changed { .. })
     ));
-    let older = json.replace("\"version\":1", "\"version\":0");
+    let older = json.replace("\"version\":2", "\"version\":0");
     assert!(matches!(
         Model::from_json(&older),
         Err(ModelError::Version { found: 0 })

@@ -73,7 +73,7 @@ enum What {
 }
 
 /// A day, or an RFC 3339 time.
-fn instant(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     let day = format!("{text}T00:00:00Z");
     text.parse().or_else(|wrong| {
         day.parse()

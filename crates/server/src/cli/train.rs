@@ -1,5 +1,7 @@
 //! `forecare train`: from history to a model file.
 
+mod history;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,11 +12,14 @@ use forecare_domain::{ClassName, Clock};
 use forecare_prognosis::{CardData, History, HistoryItem, Model, TrainParams, train};
 use forecare_simulator::Emission;
 
+use super::models::{person, place};
 use super::progress::Progress;
 use super::{AZURE_CATALOGUE, AZURE_HOME, DEMO_CATALOGUE, DEMO_HOME, HomeArg};
 use crate::app::catalogue;
 use crate::clock::SystemClock;
 use crate::models;
+use crate::models::library::Library;
+use crate::models::record::Reason;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrainCommand {
@@ -22,6 +27,20 @@ pub(crate) enum TrainCommand {
     AzurePdm(AzureArgs),
     /// From simulated compressors that run to failure: to try training without any data.
     Simulated(SimulatedArgs),
+    /// From what an instance has stored: its readings and events, and its technicians' verdicts as labels.
+    History(history::HistoryArgs),
+}
+
+/// Where a model goes.
+#[derive(Debug, Args)]
+struct Destination {
+    /// Write the model to this file; without it, it becomes a version among the models of the instance: live where it
+    /// is the first of its class, else tried beside the live one.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Make it live at once, whatever was live before.
+    #[arg(long, conflicts_with = "out")]
+    promote: bool,
 }
 
 #[derive(Debug, Args)]
@@ -35,18 +54,18 @@ pub(crate) struct AzureArgs {
     /// Telemetry files, comma-separated: 90days, windows, daily.
     #[arg(long, default_value = "windows,daily", value_delimiter = ',')]
     telemetry: Vec<Telemetry>,
-    /// Where to write the model; without it, the models of the instance.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    destination: Destination,
     #[command(flatten)]
     home: HomeArg,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SimulatedArgs {
-    /// Where to write the model; without it, the models of the demo.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    destination: Destination,
+    #[command(flatten)]
+    home: HomeArg,
     /// Seed of the simulated machines; the demo's own seed must be another one.
     #[arg(long, default_value_t = 1_001)]
     seed: u64,
@@ -58,10 +77,11 @@ pub(crate) struct SimulatedArgs {
     hours: f64,
 }
 
-pub(crate) fn run(command: TrainCommand) -> Result<()> {
+pub(crate) async fn run(command: TrainCommand) -> Result<()> {
     match command {
         TrainCommand::AzurePdm(args) => azure(args),
-        TrainCommand::Simulated(args) => simulated(&args),
+        TrainCommand::Simulated(args) => simulated(args),
+        TrainCommand::History(args) => history::run(args).await,
     }
 }
 
@@ -74,22 +94,22 @@ fn azure(args: AzureArgs) -> Result<()> {
     for telemetry in &args.telemetry {
         histories.extend(AzurePdm::load(&args.data, &args.machines, *telemetry)?.histories());
     }
-    let out = args.out.unwrap_or_else(|| {
-        args.home
-            .or(AZURE_HOME)
-            .join("models")
-            .join("azure-pdm-machine.json")
-    });
     let files: Vec<&str> = args.telemetry.iter().map(|t| t.file_name()).collect();
     let card = format!(
         "Azure PdM, machines {}, {}",
         args.machines,
         files.join(" and ")
     );
-    learn(class, &histories, card, SystemClock.now(), &out)
+    let data = CardData {
+        data: card,
+        trained_at: SystemClock.now(),
+    };
+    let model = learn(class, &histories, &TrainParams::default(), &data)?;
+    let library = Library::new(args.home.or(AZURE_HOME).join("models"));
+    deliver(&model, &args.destination, &library, &catalogue)
 }
 
-fn simulated(args: &SimulatedArgs) -> Result<()> {
+fn simulated(args: SimulatedArgs) -> Result<()> {
     let (_, catalogue) = catalogue(Path::new(""), DEMO_CATALOGUE)?;
     let class = class(&catalogue, forecare_simulator::CLASS)?;
     let mut fleet = forecare_simulator::histories(
@@ -164,12 +184,13 @@ fn simulated(args: &SimulatedArgs) -> Result<()> {
         args.seed, args.devices, args.hours
     );
     // The data has its own time, so that the same command writes the same file.
-    let out = args.out.clone().unwrap_or_else(|| {
-        Path::new(DEMO_HOME)
-            .join("models")
-            .join("screw-compressor.json")
-    });
-    learn(class, &histories, card, end, &out)
+    let data = CardData {
+        data: card,
+        trained_at: end,
+    };
+    let model = learn(class, &histories, &TrainParams::default(), &data)?;
+    let library = Library::new(args.home.or(DEMO_HOME).join("models"));
+    deliver(&model, &args.destination, &library, &catalogue)
 }
 
 fn fleet_index(histories: &[History], device: &str) -> Option<usize> {
@@ -185,40 +206,53 @@ fn class<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a AssetClass> {
 fn learn(
     class: &AssetClass,
     histories: &[History],
-    data: String,
-    trained_at: forecare_domain::Timestamp,
-    out: &Path,
-) -> Result<()> {
+    params: &TrainParams,
+    data: &CardData,
+) -> Result<Model> {
     let n_items: usize = histories.iter().map(|h| h.items.len()).sum();
     eprintln!(
-        "learning from {data}: {} histories, {n_items} events",
+        "learning from {}: {} histories, {n_items} events",
+        data.data,
         histories.len()
     );
     let progress = Progress::bar(100, "%");
-    let model = train(
-        class,
-        histories,
-        &TrainParams::default(),
-        &CardData { data, trained_at },
-        &mut |share: f64| {
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "0 to 100"
-            )]
-            progress.set((share * 100.0) as u64);
-        },
-    )?;
+    let model = train(class, histories, params, data, &mut |share: f64| {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 100"
+        )]
+        progress.set((share * 100.0) as u64);
+    })?;
     progress.finish();
-    models::save(&model, out)?;
-    describe(&model);
-    println!("written to {}", out.display());
-    Ok(())
+    Ok(model)
+}
+
+/// Writes the model to where it was asked for, and says what came of it.
+fn deliver(
+    model: &Model,
+    destination: &Destination,
+    library: &Library,
+    catalogue: &Catalogue,
+) -> Result<()> {
+    describe(model);
+    if let Some(file) = &destination.out {
+        models::save(model, file)?;
+        println!("written to {}", file.display());
+        return Ok(());
+    }
+    let reason = Reason {
+        at: SystemClock.now(),
+        by: person(),
+        why: format!("learnt from {}", model.card().data),
+    };
+    place(library, model, destination.promote, catalogue, &reason)
 }
 
 fn describe(model: &Model) {
     let card = model.card();
     println!("model for {}, learnt from {}", model.class(), card.data);
+    println!("sha256 {}", card.sha256);
     println!("scores on machines left out of the training:");
     println!(
         "  {:<22} {:>8} {:>6} {:>18} {:>8}",

@@ -5,4 +5,5 @@ mod monitor;
 mod worker;
 
 pub(crate) use devices::{ClassSettings, Devices};
+pub(crate) use monitor::{ClassContext, Outcome, prognosis_evidence};
 pub(crate) use worker::{Control, Pipeline, PipelineParts, chain};
