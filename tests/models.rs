@@ -78,22 +78,38 @@ fn versions_come_are_tried_promoted_and_taken_back() {
     assert_eq!(roles(home), [is("v1", "live"), is("v2", "shadow")]);
 
     let card = said(&mut models(home, &["show", "v2"]));
-    for part in ["seed 2", "Reliability", "predicted", "observed", "sha256", "vibration mean 24 h"] {
+    for part in [
+        "seed 2",
+        "Reliability",
+        "predicted",
+        "observed",
+        "sha256",
+        "vibration mean 24 h",
+    ] {
         assert!(card.contains(part), "{part}: {card}");
     }
     let both = said(&mut models(home, &["compare"]));
-    assert!(both.contains("v1 (live)") && both.contains("v2 (shadow)"), "{both}");
+    assert!(
+        both.contains("v1 (live)") && both.contains("v2 (shadow)"),
+        "{both}"
+    );
     assert!(both.contains("nothing is stored yet"), "{both}");
 
     assert!(refused(&mut models(home, &["promote", "v7"])).contains("v1, v2"));
     assert!(refused(&mut models(home, &["promote", "v1"])).contains("already"));
     assert!(refused(&mut models(home, &["rollback"])).contains("no usable version"));
-    said(&mut models(home, &["promote", "v2", "--why", "better on valves"]));
+    said(&mut models(
+        home,
+        &["promote", "v2", "--why", "better on valves"],
+    ));
     assert_eq!(roles(home), [is("v1", "kept"), is("v2", "live")]);
     said(&mut models(home, &["rollback", "--why", "it cries"]));
     assert_eq!(roles(home), [is("v1", "live"), is("v2", "kept")]);
     let history = said(&mut models(home, &["show", "v2"]));
-    assert!(history.contains("better on valves") && history.contains("it cries"), "{history}");
+    assert!(
+        history.contains("better on valves") && history.contains("it cries"),
+        "{history}"
+    );
     said(&mut models(home, &["shadow", "v2"]));
     assert_eq!(roles(home), [is("v1", "live"), is("v2", "shadow")]);
     said(&mut models(home, &["shadow", "off"]));
@@ -112,7 +128,14 @@ fn a_running_service_follows_without_a_restart() {
     train(home, "2");
     let mut serve = forecare();
     serve
-        .args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--home"])
+        .args([
+            "serve",
+            "--mqtt-listen",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--home",
+        ])
         .arg(home);
     let service = Service::start(&mut serve, home);
     let says = |version: &str, role: &str| {
@@ -142,7 +165,14 @@ fn a_running_service_follows_without_a_restart() {
     said(&mut models(home, &["promote", "v2"]));
     let mut again = forecare();
     again
-        .args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--home"])
+        .args([
+            "serve",
+            "--mqtt-listen",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--home",
+        ])
         .arg(home);
     let service = Service::start(&mut again, home);
     assert_eq!(service.metric("forecare_model_demoted"), 0.0);
@@ -157,13 +187,28 @@ fn a_file_from_before_there_were_versions_goes_on_speaking() {
     let loose = home.join("models/screw-compressor.json");
     let mut command = forecare();
     command
-        .args(["train", "simulated", "--devices", "6", "--hours", "900", "--out"])
+        .args([
+            "train",
+            "simulated",
+            "--devices",
+            "6",
+            "--hours",
+            "900",
+            "--out",
+        ])
         .arg(&loose);
     said(&mut command);
     let hash = &list(home)[0].2;
     let mut serve = forecare();
     serve
-        .args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--home"])
+        .args([
+            "serve",
+            "--mqtt-listen",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--home",
+        ])
         .arg(home);
     let service = Service::start(&mut serve, home);
     let list_now = service.get("api/v1/models");
@@ -171,4 +216,19 @@ fn a_file_from_before_there_were_versions_goes_on_speaking() {
     assert_eq!(list_now["items"][0]["role"], "live");
     assert_eq!(list_now["items"][0]["sha256"], hash.as_str());
     assert!(!loose.exists() && home.join("models/screw-compressor/v1.json").is_file());
+}
+
+/// The one documented command gives the file that ships.
+#[test]
+fn the_shipped_compressor_model_is_rebuilt_to_the_same_hash() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rebuilt.json");
+    let mut command = forecare();
+    command.args(["train", "simulated", "--out"]).arg(&file);
+    said(&mut command);
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/screw-compressor.json");
+    assert!(
+        std::fs::read(&file).unwrap() == std::fs::read(shipped).unwrap(),
+        "models/screw-compressor.json is not what `forecare train simulated` gives: write it anew, and say so in CHANGELOG.md"
+    );
 }

@@ -147,10 +147,7 @@ impl Inputs {
                 })
                 .sum();
             psi += index / self.bins.len() as f64;
-            each.push((
-                names.get(bins.feature).cloned().unwrap_or_default(),
-                index,
-            ));
+            each.push((names.get(bins.feature).cloned().unwrap_or_default(), index));
         }
         each.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         each.truncate(5);
@@ -234,7 +231,8 @@ mod tests {
             inputs.count(&[value], &mut counts);
         }
         let psi = inputs.drift(&counts, &["x".to_owned()]).unwrap().psi;
-        let by_hand = (0.25_f64 - 0.5) * (0.25_f64 / 0.5).ln() + (0.75_f64 - 0.5) * (0.75_f64 / 0.5).ln();
+        let by_hand =
+            (0.25_f64 - 0.5) * (0.25_f64 / 0.5).ln() + (0.75_f64 - 0.5) * (0.75_f64 / 0.5).ln();
         assert!((psi - by_hand).abs() < 1e-12, "{psi} {by_hand}");
     }
 }

@@ -5,6 +5,7 @@ mod calibration;
 mod drift;
 mod features;
 mod model;
+mod own;
 mod rows;
 mod train;
 mod trend;

@@ -233,6 +233,9 @@ impl Model {
                 content,
             });
         }
+        if !model.spec.is_sound() {
+            return Err(ModelError::Damaged("its features do not fit its metrics"));
+        }
         let n_features = model.spec.names().len();
         if model.expected.len() != n_features || model.card.features != model.spec.names() {
             return Err(ModelError::Damaged("its features do not match its card"));

@@ -416,6 +416,7 @@ mod tests {
             metrics: vec!["heat".into()],
             codes: Vec::new(),
             components: Vec::new(),
+            own_usual_at: None,
         };
         let histories: Vec<&History> = histories.iter().collect();
         Rows::build(&spec, &[&mode], HORIZON_H, 0.0, &histories)

@@ -10,6 +10,7 @@ use crate::calibration::{Held, Platt, score};
 use crate::drift::Inputs;
 use crate::features::FeatureSpec;
 use crate::model::{ModeModel, Model, ModelCard, fill_unknown};
+use crate::own::AXES_MAX;
 use crate::rows::{History, HistoryItem, Outcome, Rows};
 
 /// Most error codes a model looks at: the most frequent ones.
@@ -35,6 +36,9 @@ pub struct TrainParams {
     /// Least distance of two rows of a machine, hours; 0: every reading makes a row. Readings between rows are seen
     /// all the same, so that features mean what they mean in service.
     pub row_distance_hours: f64,
+    /// True: every metric is also compared with what is usual for the machine itself at its operating point (the
+    /// catalogue says which metrics describe that; the first two count).
+    pub own_usual: bool,
 }
 
 impl Default for TrainParams {
@@ -48,6 +52,7 @@ impl Default for TrainParams {
             folds: 5,
             seed: 1,
             row_distance_hours: 0.0,
+            own_usual: false,
         }
     }
 }
@@ -129,7 +134,7 @@ pub fn train(
         let key = |h: &History| (h.items.first().map(HistoryItem::ts), h.items.len());
         a.device.cmp(&b.device).then(key(a).cmp(&key(b)))
     });
-    let spec = spec_of(class, &histories);
+    let spec = spec_of(class, &histories, params.own_usual);
     let modes: Vec<&FailureMode> = class.modes.iter().collect();
     let mut rows = Rows::build(
         &spec,
@@ -247,7 +252,7 @@ pub fn train(
 }
 
 /// Metrics and components of the catalogue, error codes of the histories.
-fn spec_of(class: &AssetClass, histories: &[&History]) -> FeatureSpec {
+fn spec_of(class: &AssetClass, histories: &[&History], own_usual: bool) -> FeatureSpec {
     let mut codes: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
     for item in histories.iter().flat_map(|h| &h.items) {
         if let HistoryItem::Event { code, .. } = item {
@@ -272,6 +277,13 @@ fn spec_of(class: &AssetClass, histories: &[&History]) -> FeatureSpec {
             .collect(),
         codes,
         components: components.into_iter().map(str::to_owned).collect(),
+        own_usual_at: own_usual.then(|| {
+            let axes = class.metrics.iter().enumerate();
+            axes.filter(|(_, m)| m.operating_point)
+                .map(|(i, _)| i)
+                .take(AXES_MAX)
+                .collect()
+        }),
     }
 }
 

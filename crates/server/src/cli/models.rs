@@ -135,7 +135,9 @@ pub(crate) async fn run(command: ModelsCommand) -> Result<()> {
         }
         ModelsCommand::Rollback(args) => {
             let at = Place::of(args)?;
-            let to = at.library.roll_back(&at.class, &at.catalogue, &at.reason())?;
+            let to = at
+                .library
+                .roll_back(&at.class, &at.catalogue, &at.reason())?;
             at.said(&format!("{to} is live again"));
             Ok(())
         }
@@ -357,7 +359,10 @@ async fn show(args: OneArgs) -> Result<()> {
         ),
     };
     let named = at.version(&version)?;
-    print!("{}", shown::card(&at.class, &named, role_of(&roles, &version)));
+    print!(
+        "{}",
+        shown::card(&at.class, &named, role_of(&roles, &version))
+    );
     if let Some(storage) = at.storage().await? {
         let seen = seen_of(&*storage.store(), &at.class).await?;
         print!("{}", shown::in_service(&named, &seen));
@@ -435,7 +440,11 @@ fn shadow(args: ChangeArgs) -> Result<()> {
     at.version(&args.version)?;
     at.library.change(&at.class, |roles| {
         if roles.live.as_deref() == Some(&*args.version) {
-            bail!("{} is live for class {}: it cannot be tried beside itself", args.version, at.class);
+            bail!(
+                "{} is live for class {}: it cannot be tried beside itself",
+                args.version,
+                at.class
+            );
         }
         roles.shadow(Some(&args.version), &at.reason());
         Ok(())

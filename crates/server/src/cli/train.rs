@@ -137,16 +137,10 @@ fn simulated(args: SimulatedArgs) -> Result<()> {
         items.push((
             at,
             match emission {
-                Emission::Telemetry { ts, values, .. } => {
-                    // Hourly samples say as much as ten-minute ones of windows of hours and days.
-                    if ts.as_millis() % 3_600_000 >= 600_000 {
-                        continue;
-                    }
-                    HistoryItem::Reading {
-                        ts,
-                        values: values.iter().map(|v| Some(*v)).collect(),
-                    }
-                }
+                Emission::Telemetry { ts, values, .. } => HistoryItem::Reading {
+                    ts,
+                    values: values.iter().map(|v| Some(*v)).collect(),
+                },
                 Emission::Event(event) => match event.component {
                     Some(component) if event.code == forecare_domain::REPLACED_CODE => {
                         HistoryItem::Replaced {
@@ -188,7 +182,12 @@ fn simulated(args: SimulatedArgs) -> Result<()> {
         data: card,
         trained_at: end,
     };
-    let model = learn(class, &histories, &TrainParams::default(), &data)?;
+    let params = TrainParams {
+        row_distance_hours: 1.0,
+        own_usual: true,
+        ..TrainParams::default()
+    };
+    let model = learn(class, &histories, &params, &data)?;
     let library = Library::new(args.home.or(DEMO_HOME).join("models"));
     deliver(&model, &args.destination, &library, &catalogue)
 }

@@ -158,7 +158,13 @@ impl Run<'_> {
     fn event(&mut self, item: &HistoryItem) {
         match item {
             HistoryItem::Event { ts, code } => self.features.event(*ts, code),
-            HistoryItem::Replaced { ts, component } => self.features.replaced(*ts, component),
+            HistoryItem::Replaced { ts, component } => {
+                self.features.replaced(*ts, component);
+                let modes = self.context.modes_of(component);
+                for voice in &mut self.voices {
+                    voice.repaired(*ts, &modes);
+                }
+            }
             HistoryItem::Reading { .. }
             | HistoryItem::Failure { .. }
             | HistoryItem::Inspected { .. } => {}

@@ -140,7 +140,9 @@ impl ModelGauges {
         };
         for labels in before.map(of).into_iter().flatten().flatten() {
             // Not shown is as good as gone.
-            self.info.remove_label_values(&labels.each_ref().map(String::as_str)).ok();
+            self.info
+                .remove_label_values(&labels.each_ref().map(String::as_str))
+                .ok();
         }
         for labels in of(now).into_iter().flatten() {
             self.info
@@ -160,9 +162,17 @@ impl ModelGauges {
     pub(crate) fn seen(&self, class: &ClassName, watch: &Watch) {
         let seen = watch.seen();
         let class = class.as_str();
-        show(&self.psi, &[class], seen.drift.as_ref().map(|d| d.drift.psi));
+        show(
+            &self.psi,
+            &[class],
+            seen.drift.as_ref().map(|d| d.drift.psi),
+        );
         show(&self.precision, &[class], seen.precision.map(|p| p.mean));
-        show(&self.precision_high, &[class], seen.precision.map(|p| p.high));
+        show(
+            &self.precision_high,
+            &[class],
+            seen.precision.map(|p| p.high),
+        );
         let verdicts = seen.precision.map_or(0, |p| p.n_verdicts);
         self.verdicts
             .with_label_values(&[class])

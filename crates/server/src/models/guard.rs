@@ -219,7 +219,10 @@ impl Guard {
             }
             self.list();
             // The same trouble is told once.
-            let trouble = done.err().map(|error| format!("{error:#}")).unwrap_or_default();
+            let trouble = done
+                .err()
+                .map(|error| format!("{error:#}"))
+                .unwrap_or_default();
             if !trouble.is_empty() && trouble != complained {
                 warn!(error = trouble, "models are not looked after: trying again");
             }
@@ -256,9 +259,8 @@ impl Guard {
             else {
                 continue;
             };
-            let is = |named: &Option<Named>| {
-                named.as_ref().is_some_and(|n| n.sha256() == model.sha256)
-            };
+            let is =
+                |named: &Option<Named>| named.as_ref().is_some_and(|n| n.sha256() == model.sha256);
             let seen = work.watch.seen();
             if is(&work.watch.live) {
                 model.psi = seen.drift.as_ref().map(|d| d.drift.psi);
@@ -385,10 +387,15 @@ impl Guard {
                 continue;
             }
             let drift = work.watch.seen().drift;
-            if let Some(seen) = drift.filter(|d| config.psi_max > 0.0 && d.drift.psi > config.psi_max)
+            if let Some(seen) =
+                drift.filter(|d| config.psi_max > 0.0 && d.drift.psi > config.psi_max)
             {
-                let worst: Vec<&str> =
-                    seen.drift.worst.iter().map(|(name, _)| name.as_str()).collect();
+                let worst: Vec<&str> = seen
+                    .drift
+                    .worst
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .collect();
                 let why = format!(
                     "its inputs have moved away from the training: population stability index {:.2} over {} device hours up to {}, models.psi_max is {}; furthest: {}",
                     seen.drift.psi,

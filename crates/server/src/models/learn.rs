@@ -275,12 +275,13 @@ pub(crate) fn rank(item: &HistoryItem) -> u8 {
 /// What a verdict says of the rows around it.
 fn findings(class: &AssetClass, label: &Label) -> Vec<HistoryItem> {
     let before = label.detected_at.plus_hours(-class.horizon_hours);
-    let span = |from: Timestamp, mode: Option<&ModeName>, finding: Finding| HistoryItem::Inspected {
-        from,
-        ts: label.at.max(label.detected_at),
-        mode: mode.cloned(),
-        finding,
-    };
+    let span =
+        |from: Timestamp, mode: Option<&ModeName>, finding: Finding| HistoryItem::Inspected {
+            from,
+            ts: label.at.max(label.detected_at),
+            mode: mode.cloned(),
+            finding,
+        };
     let there = |mode: &ModeName| {
         vec![
             HistoryItem::Failure {

@@ -1,5 +1,6 @@
 //! Models at work on stores in memory and on disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forecare_care::{Assessment, CarePolicy, Precision, decide, open_ticket};
@@ -9,7 +10,7 @@ use forecare_domain::{
     AlarmId, Asset, AssetId, ClassName, Clock, ComponentName, DeviceEvent, DeviceId, EventSeverity,
     Label, ManualClock, ModeName, REPLACED_CODE, Row, Rul, Severity, TicketId, Timestamp, Verdict,
 };
-use forecare_prognosis::{CardData, History, HistoryItem, Model, TrainParams, train};
+use forecare_prognosis::{CardData, FeatureState, History, HistoryItem, Model, TrainParams, train};
 use forecare_store::{
     CareCommit, CareOutcome, CommitBatch, MemoryStore, ScoredRow, Store, TicketWrite,
 };
@@ -24,6 +25,7 @@ use super::guard::{Guard, GuardParts, Verdicts};
 use super::learn::{Span, stored};
 use super::library::{Library, Role};
 use super::record::Reason;
+use super::watch::Voice;
 use crate::config::Config;
 use crate::pipeline::{ClassContext, ClassSettings};
 
@@ -46,7 +48,8 @@ fn hour(n: i64) -> Timestamp {
 
 /// A row of a healthy machine, with a little of everything; `worn`: its vibration is far above the usual.
 fn values(machine: usize, n: i64, worn: bool) -> Vec<Option<f64>> {
-    let wobble = f64::from(u8::try_from((n * 7 + machine as i64 * 3).rem_euclid(11)).unwrap()) / 11.0;
+    let wobble =
+        f64::from(u8::try_from((n * 7 + machine as i64 * 3).rem_euclid(11)).unwrap()) / 11.0;
     let mut values: Vec<f64> = vec![70.0, 22.0, 80.0, 7.2, 120.0, 2.0, 3.4, 25.0];
     for value in &mut values {
         *value += 0.02 * *value * wobble;
@@ -102,7 +105,14 @@ fn model(reversed: bool) -> Model {
         data: format!("a test, reversed: {reversed}"),
         trained_at: hour(500),
     };
-    train(&catalogue.classes[0], &histories, &params, &data, &mut |_| {}).unwrap()
+    train(
+        &catalogue.classes[0],
+        &histories,
+        &params,
+        &data,
+        &mut |_| {},
+    )
+    .unwrap()
 }
 
 fn reason(why: &str) -> Reason {
@@ -290,7 +300,15 @@ async fn verdict(
         &policy,
         hour(detected),
     );
-    let ticket = open_ticket(&catalogue, &asset, mode, &assessment, &decision, &[], &policy);
+    let ticket = open_ticket(
+        &catalogue,
+        &asset,
+        mode,
+        &assessment,
+        &decision,
+        &[],
+        &policy,
+    );
     let opened = store
         .commit_care(CareCommit {
             ticket: TicketWrite::Open(Box::new(ticket)),
@@ -577,7 +595,10 @@ async fn a_shadow_is_tried_on_the_same_rows_and_opens_nothing() {
             assessed.get_or_insert(n);
         }
     }
-    assert_eq!(raised, 0, "the shadow cries from the start, nobody hears it");
+    assert_eq!(
+        raised, 0,
+        "the shadow cries from the start, nobody hears it"
+    );
     let assessed = assessed.expect("the live model asks the care desk");
     let verdict_on = |found| verdict(&*store, "a", MODE, assessed, 199, found);
     verdict_on(confirmed()).await;
@@ -631,7 +652,12 @@ fn a_version_that_was_tampered_with_is_refused_by_name() {
     let (_dir, library) = two_models();
     let file = library.file(&class_name(), "v2").unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replacen("\"rounds", "\"circles", 1).replacen("0.9", "0.8", 1)).unwrap();
+    std::fs::write(
+        &file,
+        text.replacen("\"rounds", "\"circles", 1)
+            .replacen("0.9", "0.8", 1),
+    )
+    .unwrap();
     let error = library
         .promote(&class_name(), "v2", &catalogue(), &reason(""))
         .unwrap_err();
@@ -640,4 +666,79 @@ fn a_version_that_was_tampered_with_is_refused_by_name() {
         .promote(&class_name(), "v9", &catalogue(), &reason(""))
         .unwrap_err();
     assert!(format!("{error:#}").contains("v1, v2"), "{error:#}");
+}
+
+/// The models that ship lie in the repository's `models`.
+fn shipped(file: &str) -> Model {
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    super::read(&models.join(file), &catalogue()).unwrap()
+}
+
+/// Compressors the shipped model has never seen, run to failure again and again.
+#[test]
+fn the_shipped_compressor_model_names_faults_that_are_there() {
+    let catalogue = catalogue();
+    let model = shipped("screw-compressor.json");
+    let context = context();
+    let hours = 1_000.0;
+    let mut fleet = forecare_simulator::histories(2_002, 20, hours, &catalogue).unwrap();
+    let faults = fleet.faults().to_vec();
+    let end = forecare_simulator::histories_start().plus_hours(hours);
+    let mut states: BTreeMap<DeviceId, (FeatureState, Voice)> = BTreeMap::new();
+    let mut raised: Vec<(DeviceId, ModeName, Timestamp)> = Vec::new();
+    for emission in fleet.advance(end) {
+        let device = emission.device().clone();
+        let (features, voice) = states
+            .entry(device.clone())
+            .or_insert_with(|| (FeatureState::new(8), Voice::default()));
+        match emission {
+            forecare_simulator::Emission::Telemetry { ts, values, .. } => {
+                let row = Row {
+                    device: device.clone(),
+                    ts,
+                    values: values.iter().map(|v| Some(*v)).collect(),
+                    extra: Vec::new(),
+                };
+                features.push(ts, &row.values);
+                let said = model.predict(features, ts);
+                for mode in voice.hear(&context, &row, &said, false) {
+                    raised.push((device.clone(), mode, ts));
+                }
+            }
+            forecare_simulator::Emission::Event(event) => match &event.component {
+                Some(component) => {
+                    features.replaced(event.ts, component);
+                    voice.repaired(event.ts, &context.modes_of(component));
+                }
+                None => features.event(event.ts, &event.code),
+            },
+        }
+    }
+    let is_of = |fault: &forecare_simulator::InjectedFault,
+                 (device, mode, at): &(DeviceId, ModeName, Timestamp)| {
+        fault.device == *device
+            && fault.mode == *mode
+            && (fault.onset_at..=fault.failure_at).contains(at)
+    };
+    let n_right = raised
+        .iter()
+        .filter(|a| faults.iter().any(|f| is_of(f, a)))
+        .count();
+    let ended: Vec<_> = faults.iter().filter(|f| f.failure_at < end).collect();
+    let n_caught = ended
+        .iter()
+        .filter(|f| {
+            raised
+                .iter()
+                .any(|a| is_of(f, a) && f.failure_at.hours_since(a.2) >= 12.0)
+        })
+        .count();
+    let figures = format!(
+        "{n_right} of {} alarms name a fault that is there; {n_caught} of {} faults are named 12 h ahead",
+        raised.len(),
+        ended.len()
+    );
+    println!("{figures}");
+    assert!(10 * n_right >= 7 * raised.len(), "{figures}");
+    assert!(10 * n_caught >= 9 * ended.len(), "{figures}");
 }

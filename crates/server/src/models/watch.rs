@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forecare_detect::Episodes;
-use forecare_domain::{AlarmChange, CareTask, DeviceId, ModeName, Prognosis, Row, TicketId, Timestamp};
+use forecare_domain::{
+    AlarmChange, CareTask, DeviceId, ModeName, Prognosis, Row, TicketId, Timestamp,
+};
 use forecare_prognosis::{Drift, FeatureState, InputCounts, Model};
 use prometheus::Histogram;
 use serde::{Deserialize, Serialize};
@@ -237,6 +239,12 @@ impl Voice {
 }
 
 impl Voice {
+    /// The modes' faults are gone.
+    pub(crate) fn repaired(&mut self, at: Timestamp, modes: &[ModeName]) {
+        // What would have been cleared is told to nobody.
+        let _cleared = self.0.reset_after_repair(at, modes);
+    }
+
     /// Whether an alarm of that mode would be on.
     pub(crate) fn speaks_of(&self, mode: &ModeName) -> bool {
         self.0.active().any(|alarm| alarm.mode == *mode)
@@ -397,7 +405,8 @@ impl Watch {
             trial.device_hours += gap;
         }
         let both = |mode: &ModeName| {
-            let of = |all: &[Prognosis]| all.iter().find(|p| p.mode == *mode).map(|p| p.probability);
+            let of =
+                |all: &[Prognosis]| all.iter().find(|p| p.mode == *mode).map(|p| p.probability);
             Some((of(ours)?, of(&theirs)?))
         };
         for prognosis in ours {

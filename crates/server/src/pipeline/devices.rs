@@ -219,7 +219,11 @@ impl Devices {
     pub(crate) fn set_models(&mut self, class: &ClassName, watch: &Arc<Watch>) {
         for context in self.contexts.iter_mut().filter(|c| c.class.name == *class) {
             *context = Arc::new(context.with_models(Arc::clone(watch)));
-            for entry in self.entries.values_mut().filter(|e| e.asset.class == *class) {
+            for entry in self
+                .entries
+                .values_mut()
+                .filter(|e| e.asset.class == *class)
+            {
                 entry.context = Arc::clone(context);
                 entry.watched = DeviceWatch::default();
             }

@@ -95,7 +95,8 @@ impl ClassContext {
         &self.episodes
     }
 
-    fn modes_of(&self, component: &ComponentName) -> Vec<ModeName> {
+    /// The failure modes of a component.
+    pub(crate) fn modes_of(&self, component: &ComponentName) -> Vec<ModeName> {
         self.class
             .modes_of_component(component)
             .map(|m| m.name.clone())

@@ -185,10 +185,9 @@ fn class_models(
             format!("forecare models shadow off --class {class}"),
         );
     }
-    let shadow = models
-        .shadow
-        .as_ref()
-        .map_or(String::new(), |s| format!(", {} is tried beside it", s.version));
+    let shadow = models.shadow.as_ref().map_or(String::new(), |s| {
+        format!(", {} is tried beside it", s.version)
+    });
     let text = match &models.live {
         Some(live) => format!(
             "{class}: {} of {} is live and fits{shadow}",

@@ -58,7 +58,11 @@ pub(super) fn table(lines: &[Line]) -> String {
     );
     for line in lines {
         let trained = line.trained_at.map(|at| at.to_string()).unwrap_or_default();
-        let hash: String = line.sha256.iter().flat_map(|h| h.chars().take(12)).collect();
+        let hash: String = line
+            .sha256
+            .iter()
+            .flat_map(|h| h.chars().take(12))
+            .collect();
         let precision = line
             .average_precision
             .map(|p| format!("{p:.3}"))
@@ -72,7 +76,9 @@ pub(super) fn table(lines: &[Line]) -> String {
             line.class,
             line.version,
             line.role,
-            trained.get(..19).map_or(trained.clone(), |t| format!("{t}Z")),
+            trained
+                .get(..19)
+                .map_or(trained.clone(), |t| format!("{t}Z")),
         );
     }
     text
@@ -102,7 +108,11 @@ pub(super) fn card(class: &ClassName, named: &Named, role: Role) -> String {
         card.settings,
         card.sha256,
     );
-    text += &format!("  features     {}: {}\n", card.features.len(), card.features.join(", "));
+    text += &format!(
+        "  features     {}: {}\n",
+        card.features.len(),
+        card.features.join(", ")
+    );
     if !card.scores.is_empty() {
         text += "\nScores on machines left out of the training:\n";
         text += &scores(&card.scores);
@@ -112,7 +122,8 @@ pub(super) fn card(class: &ClassName, named: &Named, role: Role) -> String {
         }
     }
     for mode in &card.modes_left_out {
-        text += &format!("  {mode}: never occurs in this history, the model does not speak of it\n");
+        text +=
+            &format!("  {mode}: never occurs in this history, the model does not speak of it\n");
     }
     text
 }
@@ -121,12 +132,24 @@ fn scores(scores: &[ModeScores]) -> String {
     let mode_width = width(scores.iter().map(|s| s.mode.as_str()), "mode");
     let mut text = format!(
         "  {:<mode_width$}  {:>8}  {:>6}  {:>17}  {:>8}  {:>6}  {:>21}\n",
-        "mode", "failures", "AUC", "average precision", "log loss", "Brier", "rows before a failure"
+        "mode",
+        "failures",
+        "AUC",
+        "average precision",
+        "log loss",
+        "Brier",
+        "rows before a failure"
     );
     for s in scores {
         text += &format!(
             "  {:<mode_width$}  {:>8}  {:>6.3}  {:>17.3}  {:>8.4}  {:>6.4}  {:>21}\n",
-            s.mode, s.n_failures, s.auc, s.average_precision, s.log_loss, s.brier, s.n_rows_before_failure
+            s.mode,
+            s.n_failures,
+            s.auc,
+            s.average_precision,
+            s.log_loss,
+            s.brier,
+            s.n_rows_before_failure
         );
     }
     text
@@ -186,7 +209,11 @@ pub(super) fn in_service(named: &Named, seen: &Seen) -> String {
 pub(super) fn trial(named: &[Named; 2], seen: &Seen) -> String {
     let [a, b] = named.each_ref().map(Named::sha256);
     let tried = seen.is_live(a) && seen.is_shadow(b) || seen.is_live(b) && seen.is_shadow(a);
-    if tried { trial_lines(seen) } else { String::new() }
+    if tried {
+        trial_lines(seen)
+    } else {
+        String::new()
+    }
 }
 
 fn trial_lines(seen: &Seen) -> String {
@@ -198,7 +225,10 @@ fn trial_lines(seen: &Seen) -> String {
         trial.from, trial.to, trial.n_rows
     );
     if let Some(agreement) = trial.agreement() {
-        text += &format!("  rows both would act on alike  {:.2} %\n", 100.0 * agreement);
+        text += &format!(
+            "  rows both would act on alike  {:.2} %\n",
+            100.0 * agreement
+        );
     }
     if let Some(difference) = trial.mean_difference() {
         text += &format!("  mean difference of probability  {difference:.4}\n");
@@ -215,7 +245,10 @@ fn trial_lines(seen: &Seen) -> String {
                 "  average precision             live {live:.3}, shadow {shadow:.3} ({n} verdicts on what the live one raised)\n"
             );
         }
-        None => text += "  average precision             not yet: it takes confirmed and refuted tickets\n",
+        None => {
+            text +=
+                "  average precision             not yet: it takes confirmed and refuted tickets\n"
+        }
     }
     text
 }
@@ -278,12 +311,18 @@ pub(super) fn cards(names: &[String; 2], named: &[Named; 2]) -> String {
                 .find(|s| s.mode == mode)
                 .map_or_else(|| "-".to_owned(), what)
         };
-        row(&format!("{mode}: failures"), &|c| of(c, |s| s.n_failures.to_string()));
-        row(&format!("{mode}: AUC"), &|c| of(c, |s| format!("{:.3}", s.auc)));
+        row(&format!("{mode}: failures"), &|c| {
+            of(c, |s| s.n_failures.to_string())
+        });
+        row(&format!("{mode}: AUC"), &|c| {
+            of(c, |s| format!("{:.3}", s.auc))
+        });
         row(&format!("{mode}: average precision"), &|c| {
             of(c, |s| format!("{:.3}", s.average_precision))
         });
-        row(&format!("{mode}: Brier score"), &|c| of(c, |s| format!("{:.4}", s.brier)));
+        row(&format!("{mode}: Brier score"), &|c| {
+            of(c, |s| format!("{:.4}", s.brier))
+        });
     }
     side_by_side(names, rows)
 }
@@ -319,7 +358,10 @@ pub(super) fn comparison(
     let two = |of: &dyn Fn(usize) -> String| [of(0), of(1)];
     let mut rows: Vec<[String; 3]> = Vec::new();
     let mut row = |name: &str, [a, b]: [String; 2]| rows.push([name.to_owned(), a, b]);
-    row("alarms of the model alone", two(&|i| found.each[i].alarms.to_string()));
+    row(
+        "alarms of the model alone",
+        two(&|i| found.each[i].alarms.to_string()),
+    );
     row(
         "per device and month",
         two(&|i| format!("{:.2}", found.alarms_per_device_month(i))),

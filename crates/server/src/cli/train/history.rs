@@ -42,12 +42,18 @@ pub(crate) async fn run(args: HistoryArgs) -> Result<()> {
             .find(|c| c.name.as_str() == name)
             .with_context(|| {
                 let known: Vec<&str> = classes.iter().map(|c| c.name.as_str()).collect();
-                format!("the catalogue has no class \"{name}\"; it has {}", known.join(", "))
+                format!(
+                    "the catalogue has no class \"{name}\"; it has {}",
+                    known.join(", ")
+                )
             })?,
         (None, [only]) => only,
         (None, classes) => {
             let known: Vec<&str> = classes.iter().map(|c| c.name.as_str()).collect();
-            bail!("name the class to learn, with --class: {}", known.join(", "));
+            bail!(
+                "name the class to learn, with --class: {}",
+                known.join(", ")
+            );
         }
     };
     let progress = Progress::bar(1, "machines read");
@@ -61,6 +67,8 @@ pub(crate) async fn run(args: HistoryArgs) -> Result<()> {
     drop(store);
     let params = TrainParams {
         row_distance_hours: history.row_distance_hours,
+        // A plant's machines differ by more than an early fault moves them.
+        own_usual: true,
         ..TrainParams::default()
     };
     // The data has its own time, so that the same store gives the same file.
