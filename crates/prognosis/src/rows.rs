@@ -191,6 +191,20 @@ impl Rows {
         rows
     }
 
+    /// The rows of the histories that were sampled most densely: those that look like service. Daily means, say, beside
+    /// hourly readings, have no deviations.
+    pub(crate) fn densest(&self) -> impl Iterator<Item = usize> {
+        let interval_h = self
+            .sampled
+            .iter()
+            .map(|s| s.interval_h)
+            .fold(f64::INFINITY, f64::min);
+        self.sampled
+            .iter()
+            .filter(move |s| s.interval_h <= 1.5 * interval_h)
+            .flat_map(|s| s.rows.clone())
+    }
+
     /// Weights of the rows for a mode, 1 on average over the known ones. Histories are often kept around
     /// failures and thinned elsewhere; taken as they are they would make failure look common. So the
     /// quiet rows stand for all the quiet time between first and last reading, the rows before a

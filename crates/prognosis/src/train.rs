@@ -287,13 +287,11 @@ fn spec_of(class: &AssetClass, histories: &[&History], own_usual: bool) -> Featu
     }
 }
 
-/// The rows that no failure followed.
+/// The rows that no failure followed, of the histories that look like service.
 fn healthy_rows(rows: &Rows, n_features: usize) -> impl Iterator<Item = &[f64]> {
-    rows.x
-        .chunks_exact(n_features)
-        .enumerate()
-        .filter(|(r, _)| rows.outcome.iter().all(|o| o[*r] != Outcome::Failed))
-        .map(|(_, row)| row)
+    rows.densest()
+        .filter(|r| rows.outcome.iter().all(|o| o[*r] != Outcome::Failed))
+        .map(move |r| &rows.x[r * n_features..(r + 1) * n_features])
 }
 
 /// Median of each feature over the rows that no failure followed; 0 where it was never known.
