@@ -133,7 +133,13 @@ fn skab_judges_the_rows_after_the_first_400() {
     assert!(lines[640].ends_with(",1,0"), "{}", lines[640]);
     let metrics = fs::read_to_string(out.join("metrics.json")).unwrap();
     let metrics: serde_json::Value = serde_json::from_str(&metrics).unwrap();
-    assert!(metrics["f1"].as_f64().unwrap() > 0.8, "{metrics}");
+    // The drift chart takes its time to come down after the fault.
+    assert!(lines[401..=600].iter().all(|l| l.ends_with(",0,0")));
+    assert!(
+        metrics["missed_alarm_rate"].as_f64().unwrap() < 0.1,
+        "{metrics}"
+    );
+    assert!(metrics["f1"].as_f64().unwrap() > 0.7, "{metrics}");
     assert!(
         metrics["change_points"]["n_met"].as_u64().unwrap() >= 1,
         "{metrics}"

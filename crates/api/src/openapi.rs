@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
-use crate::routes::{alarms, assets, devices, ops, parts, records, tickets};
+use crate::routes::{alarms, assets, devices, models, ops, parts, records, tickets};
 use crate::stream::{self, LaggedDto};
 
 #[derive(OpenApi)]
@@ -32,6 +32,7 @@ use crate::stream::{self, LaggedDto};
         (name = "alarms", description = "episodes and their reasons"),
         (name = "tickets", description = "work, and how it goes on"),
         (name = "parts", description = "stock, reservations, ledger"),
+        (name = "models", description = "versions of models and their roles"),
         (name = "records", description = "verdicts and refused messages"),
         (name = "stream", description = "live events"),
         (name = "operation", description = "health, metrics, this description")
@@ -59,6 +60,7 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(parts::receipt))
         .routes(routes!(parts::reservations))
         .routes(routes!(parts::ledger))
+        .routes(routes!(models::models))
         .routes(routes!(records::labels))
         .routes(routes!(records::dead_letters))
         .routes(routes!(stream::stream))

@@ -45,6 +45,7 @@ pub(crate) enum List {
     Labels,
     DeadLetters,
     Latest,
+    Models,
 }
 
 fn refused() -> Problem {

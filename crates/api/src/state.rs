@@ -29,8 +29,46 @@ pub struct ApiState {
     pub auth: Arc<dyn Auth>,
     /// What `/readyz` answers: the text says what is missing.
     pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Every version of every class's model, sorted by id.
+    pub models: Arc<dyn Fn() -> Vec<ModelInfo> + Send + Sync>,
     /// A banner on every page, such as `Simulated time: 1 s = 1 h`.
     pub notice: Option<String>,
+}
+
+/// A version of a class's model, as `GET /api/v1/models` shows it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Model)]
+pub struct ModelInfo {
+    /// Class and version: `screw-compressor/v2`.
+    pub id: String,
+    /// The asset class it speaks for.
+    pub class: String,
+    /// `v1`, `v2`, ...
+    pub version: String,
+    /// `live`: it speaks; `shadow`: it is tried beside the live one; `kept`: neither.
+    pub role: String,
+    /// SHA-256 of the model file's content, hexadecimal.
+    pub sha256: String,
+    /// What it was learnt from, in words.
+    pub data: String,
+    /// When it was learnt.
+    pub trained_at: String,
+    /// First reading it was learnt from.
+    pub from: String,
+    /// Last reading it was learnt from.
+    pub to: String,
+    /// Machines it was learnt from.
+    pub n_machines: usize,
+    /// Horizon of its probabilities, hours.
+    pub horizon_hours: f64,
+    /// Failure modes it speaks of.
+    pub modes: Vec<String>,
+    /// Live: population stability index of its inputs in the last full window.
+    pub psi: Option<f64>,
+    /// Live: mean of what the verdicts say of the precision of its tickets, 0 to 1.
+    pub precision: Option<f64>,
+    /// Shadow: share of rows for which it would act as the live one, 0 to 1.
+    pub agreement: Option<f64>,
 }
 
 /// Actions that touch more than the store: detectors, timers, notifications.

@@ -36,6 +36,17 @@ impl Precision {
         }
     }
 
+    /// What is known before any verdict of a source of alarms about which nothing is said: every precision is as
+    /// likely as any other, Beta(1, 1).
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            hits: 1.0,
+            misses: 1.0,
+            switched_off: false,
+        }
+    }
+
     /// The prior of `mode` with all `verdicts` taken in; their order does not matter.
     #[must_use]
     pub fn after<'a>(mode: &FailureMode, verdicts: impl IntoIterator<Item = &'a Verdict>) -> Self {
@@ -115,6 +126,20 @@ mod tests {
     #[test]
     fn the_prior_is_the_catalogues_figure() {
         assert!((prior(0.3).mean() - 0.3).abs() < 1e-12);
+    }
+
+    #[test]
+    fn ten_misses_in_a_row_settle_that_less_than_a_quarter_is_right() {
+        // Beta(1, 1 + n): the 95 % quantile is 1 - 0.05^(1 / (n + 1)).
+        let after = |n: usize| {
+            let mut precision = Precision::unknown();
+            for _ in 0..n {
+                precision.observe(&Verdict::NoFaultFound);
+            }
+            precision.interval(0.9).1
+        };
+        assert!((after(9) - (1.0 - 0.05_f64.powf(0.1))).abs() < 1e-6);
+        assert!(after(9) > 0.25 && after(10) < 0.25);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use forecare_domain::{ComponentName, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::own::{AXES_MAX, OwnUsual};
+
 /// The windows of means and deviations, hours.
 pub const WINDOWS_H: [u32; 4] = [3, 6, 12, 24];
 
@@ -30,6 +32,8 @@ const COUNT_WINDOWS_H: [f64; 2] = [24.0, 48.0];
 pub(crate) const METRIC_FEATURES: usize = 2 * WINDOWS_H.len() + 2;
 /// Features of an error code: counts per window, hours since.
 pub(crate) const CODE_FEATURES: usize = COUNT_WINDOWS_H.len() + 1;
+/// Windows that are compared with what is usual for the machine itself, hours.
+const OWN_WINDOWS_H: [u32; 2] = [6, 24];
 /// A deviation needs so many values.
 const DEVIATION_VALUES_MIN: f64 = 3.0;
 /// A slope needs so many hours with values.
@@ -110,6 +114,9 @@ pub struct FeatureState {
     latest: Vec<Option<(i64, f64)>>,
     codes: Vec<CodeTimes>,
     replaced: BTreeMap<String, i64>,
+    /// What was usual before the ring.
+    #[serde(default)]
+    own: OwnUsual,
 }
 
 fn hour_of(ms: i64) -> i64 {
@@ -137,6 +144,7 @@ impl FeatureState {
             latest: vec![None; n_metrics],
             codes: Vec::new(),
             replaced: BTreeMap::new(),
+            own: OwnUsual::default(),
         }
     }
 
@@ -184,6 +192,11 @@ impl FeatureState {
         let first = (self.head_hour + 1).max(hour - RING_H + 1);
         for h in first..=hour {
             let slot = slot_of(h) * self.n_metrics;
+            let leaving: Vec<f64> = self.ring[slot..slot + self.n_metrics]
+                .iter()
+                .map(|m| if m.n > 0.0 { m.mean } else { f64::NAN })
+                .collect();
+            self.own.take(&leaving);
             self.ring[slot..slot + self.n_metrics].fill(Moments::default());
         }
         self.head_hour = hour;
@@ -300,6 +313,48 @@ impl FeatureState {
         });
     }
 
+    /// Mean of a metric over the newest `window_h` hours; NaN where less than half of them are covered.
+    fn window_mean(&self, metric: usize, ms: i64, window_h: u32, interval_h: f64) -> f64 {
+        let now = hour_of(ms);
+        let mut pooled = Moments::default();
+        let mut covered_h = 0.0;
+        for age in 0..i64::from(window_h) {
+            let bucket = self.moments(now - age, metric);
+            if bucket.n > 0.0 {
+                pooled.merge(bucket);
+                covered_h += interval_h;
+            }
+        }
+        if covered_h >= f64::from(window_h) / 2.0 {
+            pooled.mean
+        } else {
+            f64::NAN
+        }
+    }
+
+    /// Appends how far each metric lies from what is usual for this machine at its operating point; NaN where nothing
+    /// can be said.
+    fn own_features(
+        &self,
+        axes: &[usize],
+        n_metrics: usize,
+        ms: i64,
+        interval_h: f64,
+        out: &mut Vec<f64>,
+    ) {
+        for window_h in OWN_WINDOWS_H {
+            let means: Vec<f64> = (0..n_metrics)
+                .map(|metric| self.window_mean(metric, ms, window_h, interval_h))
+                .collect();
+            let at: Vec<f64> = axes.iter().filter_map(|a| means.get(*a).copied()).collect();
+            for (metric, mean) in means.iter().enumerate() {
+                if !axes.contains(&metric) {
+                    out.push(self.own.departure(metric, *mean, axes, &at));
+                }
+            }
+        }
+    }
+
     fn code_features(&self, code: &str, ms: i64, out: &mut Vec<f64>) {
         let times: &[i64] = self
             .codes
@@ -328,6 +383,10 @@ pub struct FeatureSpec {
     pub codes: Vec<String>,
     /// Components whose age counts.
     pub components: Vec<String>,
+    /// Places of the metrics that describe the operating point, at most two, where every other metric is compared with
+    /// what is usual for the machine itself; `None`: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_usual_at: Option<Vec<usize>>,
 }
 
 impl FeatureSpec {
@@ -353,7 +412,27 @@ impl FeatureSpec {
         for component in &self.components {
             names.push(format!("hours since {component} replaced"));
         }
+        if let Some(axes) = &self.own_usual_at {
+            for window_h in OWN_WINDOWS_H {
+                for (_, metric) in self.measured(axes) {
+                    names.push(format!("{metric} {window_h} h against its own usual"));
+                }
+            }
+        }
         names
+    }
+
+    /// The metrics that do not describe the operating point.
+    fn measured<'a>(&'a self, axes: &'a [usize]) -> impl Iterator<Item = (usize, &'a String)> {
+        let metrics = self.metrics.iter().enumerate();
+        metrics.filter(|(metric, _)| !axes.contains(metric))
+    }
+
+    /// Whether the places fit the metrics.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.own_usual_at.as_ref().is_none_or(|axes| {
+            axes.len() <= AXES_MAX && axes.iter().all(|a| *a < self.metrics.len())
+        })
     }
 
     /// Replaces `out` by the features of `state` at `ts`, in the order of [`Self::names`]; NaN where nothing
@@ -371,6 +450,9 @@ impl FeatureSpec {
         for component in &self.components {
             let at = state.replaced.get(component);
             out.push(at.map_or(f64::NAN, |&at| hours_between(at, ms).max(0.0)));
+        }
+        if let Some(axes) = &self.own_usual_at {
+            state.own_features(axes, self.metrics.len(), ms, interval_h, out);
         }
     }
 }

@@ -2,21 +2,24 @@
 
 mod boost;
 mod calibration;
+mod drift;
 mod features;
 mod life;
 mod model;
+mod own;
 mod rows;
 mod scores;
 mod train;
 mod trend;
 mod view;
 
+pub use drift::{Drift, InputCounts};
 pub use features::{FeatureSpec, FeatureState, WINDOWS_H};
 pub use life::{
     HeldOutReading, LifeError, LifeModel, LifeParams, LifeScores, LifeState, learn_life, train_life,
 };
 pub use model::{ModeScores, Model, ModelCard, ModelError};
-pub use rows::{History, HistoryItem};
+pub use rows::{Finding, History, HistoryItem};
 pub use scores::{
     CALIBRATION_BINS, HIGH_FROM, Judged, ProbabilityScores, RELIABILITY_BOUNDS, ReliabilityBin,
     judge,

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::boost::Forest;
 use crate::calibration::Calibration;
+use crate::drift::{Drift, InputCounts, Inputs};
 use crate::features::{FeatureSpec, FeatureState};
 use crate::life::{LifeModel, LifeState};
 use crate::scores::{ProbabilityScores, ReliabilityBin};
@@ -199,6 +200,8 @@ pub struct Model {
     /// Trees on the [`View`]s of the modes: what they have in common.
     in_common: Option<Forest>,
     modes: Vec<ModeModel>,
+    /// How the features it asks for were distributed: what drift is measured against.
+    inputs: Inputs,
     /// How long a machine lasts, where histories told lives to their end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     life: Option<LifeModel>,
@@ -219,6 +222,7 @@ impl Model {
         usual: Vec<Usual>,
         in_common: Option<Forest>,
         modes: Vec<ModeModel>,
+        inputs: Inputs,
     ) -> Self {
         let mut model = Self {
             version: VERSION,
@@ -228,6 +232,7 @@ impl Model {
             usual,
             in_common,
             modes,
+            inputs,
             life: None,
         };
         model.card.sha256 = model.content_hash();
@@ -265,6 +270,9 @@ impl Model {
                 content,
             });
         }
+        if !model.spec.is_sound() {
+            return Err(ModelError::Damaged("its features do not fit its metrics"));
+        }
         let n_features = model.spec.names().len();
         if model.usual.len() != n_features || model.card.features != model.spec.names() {
             return Err(ModelError::Damaged("its features do not match its card"));
@@ -289,6 +297,11 @@ impl Model {
         }
         if !model.modes.iter().all(|m| m.calibration.is_sound()) {
             return Err(ModelError::Damaged("a calibration is none"));
+        }
+        if !model.inputs.is_sound(n_features) {
+            return Err(ModelError::Damaged(
+                "its input distribution does not match its features",
+            ));
         }
         Ok(model)
     }
@@ -437,6 +450,20 @@ impl Model {
                 Vec::new()
             },
         })
+    }
+
+    /// Counts the features of `ts` towards [`Self::drift`]. Every row counts as much as any other: give rows at equal
+    /// distances in time.
+    pub fn observe(&self, features: &FeatureState, ts: Timestamp, counts: &mut InputCounts) {
+        let mut x = Vec::with_capacity(self.usual.len());
+        self.spec.extract(features, ts, &mut x);
+        self.inputs.count(&x, counts);
+    }
+
+    /// How far the counted inputs have moved away from the healthy rows of the training; `None` before the first.
+    #[must_use]
+    pub fn drift(&self, counts: &InputCounts) -> Option<Drift> {
+        self.inputs.drift(counts, &self.card.features)
     }
 
     /// The features that raised the probability most, largest first; their shares sum to 1.

@@ -48,6 +48,29 @@ pub enum HistoryItem {
         /// How.
         mode: ModeName,
     },
+    /// Somebody looked at it: what was found holds for the whole span.
+    Inspected {
+        /// Begin of the span.
+        from: Timestamp,
+        /// When it was found: the end of the span.
+        ts: Timestamp,
+        /// The failure mode looked for; `None`: every one.
+        mode: Option<ModeName>,
+        /// What was found.
+        finding: Finding,
+    },
+}
+
+/// What an inspection says of the rows in its span. Where several speak of one row, the first of these counts:
+/// unusable, faulty (or a failure within the horizon), sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// Nobody knows what these rows mean: no row to learn from.
+    Unusable,
+    /// The fault was there: rows before a failure.
+    Faulty,
+    /// The fault was not there, even if the component was replaced all the same.
+    Sound,
 }
 
 impl HistoryItem {
@@ -58,7 +81,8 @@ impl HistoryItem {
             Self::Reading { ts, .. }
             | Self::Event { ts, .. }
             | Self::Replaced { ts, .. }
-            | Self::Failure { ts, .. } => *ts,
+            | Self::Failure { ts, .. }
+            | Self::Inspected { ts, .. } => *ts,
         }
     }
 }
@@ -96,11 +120,12 @@ pub(crate) enum Outcome {
 }
 
 impl Rows {
-    /// `histories` sorted by machine.
+    /// `histories` sorted by machine; readings within `distance_h` after a row are seen, but make no row.
     pub(crate) fn build(
         spec: &FeatureSpec,
         modes: &[&FailureMode],
         horizon_h: f64,
+        distance_h: f64,
         histories: &[&History],
     ) -> Self {
         let mut machines: Vec<String> = histories.iter().map(|h| h.device.clone()).collect();
@@ -125,10 +150,15 @@ impl Rows {
             }
             let first_row = rows.ts.len();
             let mut state = FeatureState::new(spec.metrics.len());
+            let mut newest: Option<Timestamp> = None;
             for item in &history.items {
                 match item {
                     HistoryItem::Reading { ts, values } => {
                         state.push(*ts, values);
+                        if newest.is_some_and(|row| ts.hours_since(row) < distance_h) {
+                            continue;
+                        }
+                        newest = Some(*ts);
                         spec.extract(&state, *ts, &mut out);
                         rows.x.extend_from_slice(&out);
                         rows.machine.push(machine);
@@ -139,7 +169,7 @@ impl Rows {
                     }
                     HistoryItem::Event { ts, code } => state.event(*ts, code),
                     HistoryItem::Replaced { ts, component } => state.replaced(*ts, component),
-                    HistoryItem::Failure { .. } => {}
+                    HistoryItem::Failure { .. } | HistoryItem::Inspected { .. } => {}
                 }
             }
             let times = &rows.ts[first_row..];
@@ -159,6 +189,20 @@ impl Rows {
         }
         rows.n_failures = failures.iter().map(BTreeSet::len).collect();
         rows
+    }
+
+    /// The rows of the histories that were sampled most densely: those that look like service. Daily means, say, beside
+    /// hourly readings, have no deviations.
+    pub(crate) fn densest(&self) -> impl Iterator<Item = usize> {
+        let interval_h = self
+            .sampled
+            .iter()
+            .map(|s| s.interval_h)
+            .fold(f64::INFINITY, f64::min);
+        self.sampled
+            .iter()
+            .filter(move |s| s.interval_h <= 1.5 * interval_h)
+            .flat_map(|s| s.rows.clone())
     }
 
     /// Weights of the rows for a mode, 1 on average over the known ones. Histories are often kept around
@@ -217,6 +261,8 @@ struct Sampled {
 struct Fate {
     failed: Vec<Timestamp>,
     planned: Vec<Timestamp>,
+    /// Spans from, to, with what was found.
+    found: Vec<(Timestamp, Timestamp, Finding)>,
     end: Option<Timestamp>,
 }
 
@@ -229,7 +275,8 @@ impl Fate {
                 HistoryItem::Failure { ts, mode: m } => (*m == mode.name).then_some(*ts),
                 HistoryItem::Reading { .. }
                 | HistoryItem::Event { .. }
-                | HistoryItem::Replaced { .. } => None,
+                | HistoryItem::Replaced { .. }
+                | HistoryItem::Inspected { .. } => None,
             })
             .collect();
         let mends = |at: Timestamp| {
@@ -246,13 +293,40 @@ impl Fate {
                 }
                 HistoryItem::Reading { .. }
                 | HistoryItem::Event { .. }
+                | HistoryItem::Failure { .. }
+                | HistoryItem::Inspected { .. } => None,
+            })
+            .collect();
+        let found = history
+            .items
+            .iter()
+            .filter_map(|item| match item {
+                HistoryItem::Inspected {
+                    from,
+                    ts,
+                    mode: of,
+                    finding,
+                } => of
+                    .as_ref()
+                    .is_none_or(|of| *of == mode.name)
+                    .then_some((*from, *ts, *finding)),
+                HistoryItem::Reading { .. }
+                | HistoryItem::Event { .. }
+                | HistoryItem::Replaced { .. }
                 | HistoryItem::Failure { .. } => None,
             })
             .collect();
         Self {
             failed,
             planned,
-            end: history.items.last().map(HistoryItem::ts),
+            found,
+            // A finding of later tells nothing of the machine's fate until then.
+            end: history
+                .items
+                .iter()
+                .rev()
+                .find(|item| !matches!(item, HistoryItem::Inspected { .. }))
+                .map(HistoryItem::ts),
         }
     }
 
@@ -268,8 +342,17 @@ impl Fate {
     fn outcome(&self, ts: Timestamp, horizon_h: f64) -> Outcome {
         let within = |t: &Timestamp| (0.0..=horizon_h).contains(&t.hours_since(ts));
         let ends_within = self.end.is_none_or(|end| end.hours_since(ts) < horizon_h);
-        if self.failed.iter().any(within) {
+        let is_found = |what: Finding| {
+            self.found
+                .iter()
+                .any(|(from, to, finding)| *finding == what && (*from..=*to).contains(&ts))
+        };
+        if is_found(Finding::Unusable) {
+            Outcome::Unknown
+        } else if is_found(Finding::Faulty) || self.failed.iter().any(within) {
             Outcome::Failed
+        } else if is_found(Finding::Sound) {
+            Outcome::Lasted
         } else if ends_within || self.planned.iter().any(within) {
             Outcome::Unknown
         } else {
@@ -347,9 +430,10 @@ mod tests {
             metrics: vec!["heat".into()],
             codes: Vec::new(),
             components: Vec::new(),
+            own_usual_at: None,
         };
         let histories: Vec<&History> = histories.iter().collect();
-        Rows::build(&spec, &[&mode], HORIZON_H, &histories)
+        Rows::build(&spec, &[&mode], HORIZON_H, 0.0, &histories)
     }
 
     #[test]

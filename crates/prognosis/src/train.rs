@@ -7,8 +7,10 @@ use forecare_domain::Timestamp;
 
 use crate::boost::{Binned, BoostParams, Forest, fit, fit_further, split_mix};
 use crate::calibration::{Held, choose};
+use crate::drift::Inputs;
 use crate::features::FeatureSpec;
 use crate::model::{ModeModel, ModeScores, Model, ModelCard, fill_unknown};
+use crate::own::AXES_MAX;
 use crate::rows::{History, HistoryItem, Outcome, Rows};
 use crate::scores::judge;
 use crate::view::{Usual, VIEW_FEATURES, View};
@@ -41,6 +43,12 @@ pub struct TrainParams {
     pub folds: usize,
     /// Decides which machine goes to which fold.
     pub seed: u64,
+    /// Least distance of two rows of a machine, hours; 0: every reading makes a row. Readings between rows are seen
+    /// all the same, so that features mean what they mean in service.
+    pub row_distance_hours: f64,
+    /// True: every metric is also compared with what is usual for the machine itself at its operating point (the
+    /// catalogue says which metrics describe that; the first two count).
+    pub own_usual: bool,
 }
 
 impl Default for TrainParams {
@@ -55,6 +63,8 @@ impl Default for TrainParams {
             l2: 2.0,
             folds: 5,
             seed: 1,
+            row_distance_hours: 0.0,
+            own_usual: false,
         }
     }
 }
@@ -109,6 +119,10 @@ impl TrainParams {
             ),
             (self.l2 > 0.0, "l2 must be above 0"),
             (self.folds >= 2, "folds must be at least 2"),
+            (
+                self.row_distance_hours >= 0.0,
+                "row_distance_hours must be at least 0",
+            ),
         ];
         match rules.into_iter().find(|(ok, _)| !ok) {
             Some((_, rule)) => Err(TrainError::Params(rule)),
@@ -136,9 +150,15 @@ pub fn train(
         let key = |h: &History| (h.items.first().map(HistoryItem::ts), h.items.len());
         a.device.cmp(&b.device).then(key(a).cmp(&key(b)))
     });
-    let spec = spec_of(class, &histories);
+    let spec = spec_of(class, &histories, params.own_usual);
     let modes: Vec<&FailureMode> = class.modes.iter().collect();
-    let mut rows = Rows::build(&spec, &modes, class.horizon_hours, &histories);
+    let mut rows = Rows::build(
+        &spec,
+        &modes,
+        class.horizon_hours,
+        params.row_distance_hours,
+        &histories,
+    );
     if rows.machines.len() < 2 {
         return Err(TrainError::TooFewMachines(rows.machines.len()));
     }
@@ -147,6 +167,7 @@ pub fn train(
         return Err(TrainError::NoReadings);
     };
     let usual = usual_of(&rows, spec.names().len());
+    let inputs = Inputs::of(healthy_rows(&rows, usual.len()), usual.len());
     fill_unknown(&mut rows.x, &usual);
     let n_folds = params.folds.min(rows.machines.len());
     let learner = Learner {
@@ -198,7 +219,7 @@ pub fn train(
         n_rows,
         horizon_hours: class.horizon_hours,
         settings: format!(
-            "gradient boosted trees: {} in common and {} per mode ({} where a mode stands alone), depth {}, learning rate {}, leaf weight {}, l2 {}, {n_folds} folds, seed {}; calibrated by {calibrated_by}, chosen and scored on folds it was not fitted on",
+            "gradient boosted trees: {} in common and {} per mode ({} where a mode stands alone), depth {}, learning rate {}, leaf weight {}, l2 {}, {n_folds} folds, seed {}{}; calibrated by {calibrated_by}, chosen and scored on folds it was not fitted on",
             params.shared_rounds,
             params.own_rounds,
             params.rounds,
@@ -206,7 +227,12 @@ pub fn train(
             params.learning_rate,
             params.leaf_weight_min,
             params.l2,
-            params.seed
+            params.seed,
+            if params.row_distance_hours > 0.0 {
+                format!(", a row every {} h", params.row_distance_hours)
+            } else {
+                String::new()
+            }
         ),
         features: spec.names(),
         scores,
@@ -220,6 +246,7 @@ pub fn train(
         usual,
         in_common.map(|c| c.forest),
         mode_models,
+        inputs,
     ))
 }
 
@@ -435,7 +462,7 @@ fn places(rows: impl Iterator<Item = usize>) -> Vec<u32> {
 }
 
 /// Metrics and components of the catalogue, error codes of the histories.
-fn spec_of(class: &AssetClass, histories: &[&History]) -> FeatureSpec {
+fn spec_of(class: &AssetClass, histories: &[&History], own_usual: bool) -> FeatureSpec {
     let mut codes: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
     for item in histories.iter().flat_map(|h| &h.items) {
         if let HistoryItem::Event { code, .. } = item {
@@ -460,7 +487,21 @@ fn spec_of(class: &AssetClass, histories: &[&History]) -> FeatureSpec {
             .collect(),
         codes,
         components: components.into_iter().map(str::to_owned).collect(),
+        own_usual_at: own_usual.then(|| {
+            let axes = class.metrics.iter().enumerate();
+            axes.filter(|(_, m)| m.operating_point)
+                .map(|(i, _)| i)
+                .take(AXES_MAX)
+                .collect()
+        }),
     }
+}
+
+/// The rows that no failure followed, of the histories that look like service.
+fn healthy_rows(rows: &Rows, n_features: usize) -> impl Iterator<Item = &[f64]> {
+    rows.densest()
+        .filter(|r| rows.outcome.iter().all(|o| o[*r] != Outcome::Failed))
+        .map(move |r| &rows.x[r * n_features..(r + 1) * n_features])
 }
 
 /// What is usual of each feature over the rows that no failure followed; 0 where it was never known.

@@ -263,6 +263,7 @@ mod tests {
             metrics: vec!["heat".into(), "flow".into()],
             codes: vec!["e1".into(), "e2".into(), "e3".into()],
             components: vec!["a".into(), "b".into()],
+            own_usual_at: None,
         }
     }
 

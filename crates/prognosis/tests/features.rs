@@ -12,6 +12,7 @@ fn spec() -> FeatureSpec {
         metrics: vec!["m".into()],
         codes: vec!["e".into()],
         components: vec!["c".into()],
+        own_usual_at: None,
     }
 }
 

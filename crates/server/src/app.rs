@@ -27,9 +27,12 @@ use crate::config::{Config, StoreConfig};
 use crate::desk::CareDesk;
 use crate::home::{Home, secret_hash};
 use crate::metrics::Metrics;
-use crate::models;
+use crate::models::gauges::ModelGauges;
+use crate::models::guard::{Guard, GuardParts};
+use crate::models::library::{InRole, Library};
+use crate::models::record::Reason;
 use crate::outage::Outage;
-use crate::pipeline::{Control, Devices, Pipeline, PipelineParts, chain};
+use crate::pipeline::{Control, Pipeline, PipelineParts, chain};
 use crate::storage::Storage;
 use crate::survey::Survey;
 
@@ -88,6 +91,7 @@ pub(crate) struct App {
     counting: JoinHandle<()>,
     surveying: JoinHandle<()>,
     noticing: JoinHandle<()>,
+    guard: Arc<Guard>,
     stop_desk: watch::Sender<bool>,
     stop_api: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
@@ -144,12 +148,7 @@ impl App {
             )
         })?;
         let http_addr = listener.local_addr()?;
-        let model_dir = if config.models.dir.as_os_str().is_empty() {
-            home.models()
-        } else {
-            config.models.dir.clone()
-        };
-        let models = models::load(&model_dir, &catalogue)?;
+        let (library, in_role) = library(&config, &home, &catalogue)?;
         // Tools that open this store later must know its classes.
         home.keep_catalogue(&catalogue_text)?;
         let metrics = Arc::new(Metrics::new()?);
@@ -195,11 +194,17 @@ impl App {
         let store = storage.store();
         let stored = store.credentials().await?;
         keys.renew(&stored);
-        let mut devices = Devices::new(&catalogue, models, &config.class_settings())?;
-        devices
-            .restore(store.as_ref())
-            .await
-            .context("cannot rebuild the detectors from the store")?;
+        let catalogue = Arc::new(catalogue);
+        let guard = GuardParts {
+            library,
+            catalogue: Arc::clone(&catalogue),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            config: config.models.clone(),
+            gauges: ModelGauges::new(&metrics.registry)?,
+        };
+        let (devices, guard) = Guard::begin(guard, in_role, &config.class_settings()).await?;
+        let guard = Arc::new(guard);
         info!(n_devices = devices.len(), "detectors restored");
 
         let (broker, source, mqtt_addr) = match early {
@@ -209,7 +214,6 @@ impl App {
         let (stream, _) = broadcast::channel(STREAM_EVENTS_MAX);
         let (control, control_requests) = mpsc::channel::<Control>(CONTROL_MAX);
         let care_wake = Arc::new(Notify::new());
-        let catalogue = Arc::new(catalogue);
         let pipeline = Pipeline::new(PipelineParts {
             store: Arc::clone(&store),
             devices,
@@ -257,13 +261,18 @@ impl App {
             metrics: metrics.registry.clone(),
             auth: Arc::new(keys.clone()),
             readiness: readiness(&stats, &spill_stats, &metrics, &stopping),
+            models: {
+                let guard = Arc::clone(&guard);
+                Arc::new(move || guard.models())
+            },
             notice,
         };
         let surveying = tokio::spawn(survey.run());
-        let noticing = notice_devices(Arc::clone(&store), keys, stored, control);
+        let noticing = notice_devices(Arc::clone(&store), keys, stored, control.clone());
         let maintaining = maintain(storage.clone());
+        let guarding = Arc::clone(&guard);
         let noticing = tokio::spawn(async move {
-            tokio::join!(noticing, maintaining);
+            tokio::join!(noticing, maintaining, guarding.run(control));
         });
         Ok(Self {
             mqtt_addr,
@@ -284,6 +293,7 @@ impl App {
             counting,
             surveying,
             noticing,
+            guard,
             store,
             stop_desk,
             stop_api,
@@ -327,6 +337,14 @@ impl App {
         self.stopping.store(true, Ordering::SeqCst);
         self.noticing.abort();
         let pipeline = drained(self.broker, &mut self.pipeline, &self.metrics.outage).await;
+        if self.metrics.outage.failure().is_none()
+            && let Err(error) = self.guard.save().await
+        {
+            warn!(
+                error = format!("{error:#}"),
+                "what was seen of the models since the last minute is not kept"
+            );
+        }
         self.stop_desk.send_replace(true);
         self.desk.await.context("the care desk broke")?;
         self.stop_api.send_replace(true);
@@ -334,6 +352,7 @@ impl App {
         self.surveying.abort();
         self.counting.abort();
         pipeline??;
+        drop(self.guard);
         drop(self.store);
         self.storage.close().await
     }
@@ -368,6 +387,42 @@ async fn drained(
                     return Ok(Ok(()));
                 }
             }
+        }
+    }
+}
+
+/// The instance's models: files from before there were versions are taken in as such.
+///
+/// # Errors
+/// A live model cannot be used.
+fn library(
+    config: &Config,
+    home: &Home,
+    catalogue: &Catalogue,
+) -> Result<(Library, Vec<(ClassName, InRole)>)> {
+    let library = Library::new(crate::models::directory(config, home.dir()));
+    let reason = Reason {
+        at: SystemClock.now(),
+        by: "forecare".to_owned(),
+        why: String::new(),
+    };
+    // Before anything is moved: a model that cannot be used stays where it is.
+    let in_role = library.in_role(catalogue)?;
+    match library.adopt(catalogue, &reason) {
+        Ok(said) if said.is_empty() => Ok((library, in_role)),
+        Ok(said) => {
+            for line in said {
+                info!("{line}");
+            }
+            let in_role = library.in_role(catalogue)?;
+            Ok((library, in_role))
+        }
+        Err(error) => {
+            warn!(
+                error = format!("{error:#}"),
+                "model files are used where they lie, without versions"
+            );
+            Ok((library, in_role))
         }
     }
 }

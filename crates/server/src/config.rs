@@ -224,6 +224,12 @@ pub(crate) struct CareConfig {
 pub(crate) struct ModelsConfig {
     /// Directory of model files; empty: `models` in the instance's directory.
     pub(crate) dir: PathBuf,
+    /// A live model is demoted when its tickets are surely right less often than this; 0: never.
+    pub(crate) precision_min: f64,
+    /// A live model is demoted when the stability index of its inputs exceeds this; 0: never.
+    pub(crate) psi_max: f64,
+    /// Length of the window over which inputs are compared with the training, hours.
+    pub(crate) psi_window_hours: f64,
 }
 
 /// Log lines.
@@ -368,6 +374,7 @@ impl Config {
             ("care.withdraw_after_hours", self.care.withdraw_after_hours),
             ("care.soft_hold_hours", self.care.soft_hold_hours),
             ("care.confirm_after_hours", self.care.confirm_after_hours),
+            ("models.psi_window_hours", self.models.psi_window_hours),
         ];
         for (key, value) in positive {
             if !(value.is_finite() && value > 0.0) {
@@ -377,6 +384,8 @@ impl Config {
         for (key, value) in [
             ("detect.confirm_hours", self.detect.confirm_hours),
             ("care.margin", self.care.margin),
+            ("models.precision_min", self.models.precision_min),
+            ("models.psi_max", self.models.psi_max),
             (
                 "ingest.future_tolerance_minutes",
                 self.ingest.future_tolerance_minutes,
@@ -385,6 +394,9 @@ impl Config {
             if !(value.is_finite() && value >= 0.0) {
                 bail!("{key} must be at least 0");
             }
+        }
+        if self.models.precision_min >= 1.0 {
+            bail!("models.precision_min must be below 1");
         }
         Ok(())
     }

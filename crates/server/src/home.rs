@@ -70,10 +70,10 @@ impl Home {
         self.dir.join(DATABASE)
     }
 
-    /// Where trained models lie unless the config says otherwise.
+    /// The directory.
     #[must_use]
-    pub(crate) fn models(&self) -> PathBuf {
-        self.dir.join("models")
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Where messages wait for the store unless the config says otherwise.

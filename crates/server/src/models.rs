@@ -1,55 +1,44 @@
-//! Model files: found, read, checked against the catalogue.
+//! The life of models: versions on disk, which one speaks and which is tried beside it, when one is taken out of
+//! service, and how one is learnt from what the instance has stored.
+//!
+//! [`library`] keeps files and roles; [`watch`] looks at what a model sees and says while the pipeline scores;
+//! [`guard`] brings changes of roles to the running service and demotes; [`compare`] asks two versions about stored
+//! history; [`learn`] turns stored history and verdicts into something to train on.
 
-use std::fs;
+pub(crate) mod compare;
+pub(crate) mod gauges;
+pub(crate) mod guard;
+pub(crate) mod learn;
+pub(crate) mod library;
+pub(crate) mod record;
+pub(crate) mod watch;
+
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use forecare_catalogue::Catalogue;
 use forecare_prognosis::Model;
 
-/// Reads every `*.json` in `dir`; none if it does not exist.
-///
-/// # Errors
-/// A file that is no model, does not fit its class, or speaks for a class that has one already.
-pub(crate) fn load(dir: &Path, catalogue: &Catalogue) -> Result<Vec<Model>> {
-    let mut files: Vec<PathBuf> = match fs::read_dir(dir) {
-        Ok(entries) => entries
-            .map(|e| e.map(|e| e.path()))
-            .collect::<Result<_, _>>()
-            .with_context(|| format!("cannot list the models in {}", dir.display()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
-            return Err(error)
-                .with_context(|| format!("cannot list the models in {}", dir.display()));
-        }
-    };
-    files.retain(|f| f.extension().is_some_and(|e| e == "json"));
-    files.sort();
-    let mut models: Vec<Model> = Vec::new();
-    for file in files {
-        let model = read(&file, catalogue)?;
-        if models.iter().any(|m| m.class() == model.class()) {
-            bail!(
-                "{} is a second model for class {}: keep one of them in {}",
-                file.display(),
-                model.class(),
-                dir.display()
-            );
-        }
-        models.push(model);
+use crate::config::Config;
+
+/// Where an instance keeps its models.
+#[must_use]
+pub(crate) fn directory(config: &Config, home: &Path) -> PathBuf {
+    if config.models.dir.as_os_str().is_empty() {
+        home.join("models")
+    } else {
+        config.models.dir.clone()
     }
-    Ok(models)
 }
 
-/// Reads one model file.
+/// Reads a model file and checks it against its class in the catalogue.
 ///
 /// # Errors
-/// It is no model, or does not fit its class.
+/// It is no model, or does not fit its class; the text names the file.
 pub(crate) fn read(file: &Path, catalogue: &Catalogue) -> Result<Model> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let model = Model::from_json(&text)
-        .with_context(|| format!("cannot use the model {}", file.display()))?;
+    let model = read_any(file)?;
     let Some(class) = catalogue.class(model.class()) else {
         bail!(
             "the model {} is for class \"{}\", which the catalogue does not have: add the class, or remove the file",
@@ -63,15 +52,36 @@ pub(crate) fn read(file: &Path, catalogue: &Catalogue) -> Result<Model> {
     Ok(model)
 }
 
-/// Writes a model so that a crash leaves the old file or the new one.
+/// Reads a model file, of whatever class.
+fn read_any(file: &Path) -> Result<Model> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Model::from_json(&text).with_context(|| format!("cannot use the model {}", file.display()))
+}
+
+/// Writes a model file so that a crash leaves the old one or the new one.
 ///
 /// # Errors
 /// The directory cannot be written.
 pub(crate) fn save(model: &Model, file: &Path) -> Result<()> {
     let dir = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let partial = file.with_extension("json.part");
-    fs::write(&partial, model.to_json())
-        .with_context(|| format!("cannot write {}", partial.display()))?;
-    fs::rename(&partial, file).with_context(|| format!("cannot write {}", file.display()))
+    write_whole(file, model.to_json().as_bytes())
 }
+
+/// Writes a file whole or not at all, and durably.
+fn write_whole(file: &Path, content: &[u8]) -> Result<()> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let partial = file.with_file_name(format!("{name}.part"));
+    let written = File::create(&partial).and_then(|mut part| {
+        part.write_all(content)?;
+        part.sync_all()?;
+        fs::rename(&partial, file)?;
+        let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+        File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+    });
+    written.with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 pub(crate) mod alarms;
 pub(crate) mod assets;
 pub(crate) mod devices;
+pub(crate) mod models;
 pub(crate) mod ops;
 pub(crate) mod parts;
 pub(crate) mod records;

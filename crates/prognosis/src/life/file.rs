@@ -4,6 +4,7 @@ use forecare_catalogue::AssetClass;
 use forecare_domain::Timestamp;
 
 use super::learn::{LifeError, LifeParams, learn_life};
+use crate::drift::Inputs;
 use crate::features::FeatureSpec;
 use crate::model::{Model, ModelCard};
 use crate::rows::{History, HistoryItem};
@@ -28,6 +29,7 @@ pub fn train_life(
         metrics: class.metrics.iter().map(|m| m.name.to_string()).collect(),
         codes: Vec::new(),
         components: Vec::new(),
+        own_usual_at: None,
     };
     let card = ModelCard {
         data: card_data.data.clone(),
@@ -69,6 +71,14 @@ pub fn train_life(
         };
         card.features.len()
     ];
-    let model = Model::seal(class.name.clone(), card, spec, usual, None, Vec::new());
+    let model = Model::seal(
+        class.name.clone(),
+        card,
+        spec,
+        usual,
+        None,
+        Vec::new(),
+        Inputs::default(),
+    );
     Ok(model.with_life(life))
 }

@@ -46,7 +46,7 @@ pub(crate) fn lives(histories: &[History]) -> Vec<Life<'_>> {
         for item in &history.items {
             match item {
                 HistoryItem::Reading { ts, values } => readings.push((*ts, values)),
-                HistoryItem::Event { .. } => {}
+                HistoryItem::Event { .. } | HistoryItem::Inspected { .. } => {}
                 HistoryItem::Replaced { .. } => readings.clear(),
                 HistoryItem::Failure { ts, mode } => {
                     if !readings.is_empty() {

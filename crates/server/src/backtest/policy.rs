@@ -1,6 +1,7 @@
 //! The policy file: what a team would try, laid over the instance's configuration and catalogue.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use figment::Figment;
@@ -12,7 +13,7 @@ use forecare_prognosis::Model;
 use serde::Deserialize;
 
 use crate::config::Config;
-use crate::models;
+use crate::models::{self, library::Library};
 use crate::pipeline::ClassSettings;
 
 /// The documented defaults: what `forecare backtest --print-policy` prints.
@@ -176,7 +177,12 @@ impl Policy {
         file.check()?;
         let catalogue = file.catalogue(basis.catalogue)?;
         let models = match file.model.as_str() {
-            "configured" => models::load(basis.model_dir, &catalogue)?,
+            "configured" => Library::new(basis.model_dir.to_owned())
+                .in_role(&catalogue)?
+                .into_iter()
+                .filter_map(|(_, in_role)| in_role.live)
+                .map(|live| Arc::unwrap_or_clone(live.model))
+                .collect(),
             "none" => Vec::new(),
             path => vec![models::read(&PathBuf::from(path), &catalogue)?],
         };

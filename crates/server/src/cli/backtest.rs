@@ -11,6 +11,7 @@ use super::SERVE_HOME;
 use super::instance::{InstanceArgs, instant};
 use super::progress::Progress;
 use crate::backtest::{self, Basis, POLICY_TOML, Period, Policy, Setup, WARM_UP_DAYS};
+use crate::models;
 
 #[derive(Debug, Args)]
 pub(crate) struct BacktestArgs {
@@ -79,11 +80,7 @@ pub(crate) fn run(args: BacktestArgs, runtime: &Runtime) -> Result<()> {
         bail!("two policies at most stand side by side; try the others in a second run");
     }
     let instance = runtime.block_on(args.instance.open(SERVE_HOME))?;
-    let model_dir = if instance.config.models.dir.as_os_str().is_empty() {
-        instance.home.join("models")
-    } else {
-        instance.config.models.dir.clone()
-    };
+    let model_dir = models::directory(&instance.config, &instance.home);
     let basis = Basis {
         config: &instance.config,
         catalogue: &instance.catalogue,

@@ -11,6 +11,7 @@ mod evaluate;
 mod export;
 mod import;
 mod instance;
+mod models;
 mod progress;
 mod replay;
 mod report;
@@ -55,6 +56,9 @@ enum Command {
     /// Learn a model of failure probabilities from history.
     #[command(subcommand)]
     Train(train::TrainCommand),
+    /// Versions of models: look at them, compare them, make one live or take it back.
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
     /// Publish recorded history over MQTT, as the machines would.
     #[command(subcommand)]
     Replay(replay::ReplayCommand),
@@ -131,7 +135,8 @@ fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => runtime.block_on(demo::run(args)),
         Command::Serve(args) => runtime.block_on(serve::run(args)),
-        Command::Train(command) => train::run(command),
+        Command::Train(command) => runtime.block_on(train::run(command)),
+        Command::Models(command) => runtime.block_on(models::run(command)),
         Command::Replay(command) => runtime.block_on(replay::run(command)),
         Command::Report(command) => runtime.block_on(report::run(command)),
         Command::Evaluate(command) => evaluate::run(command),

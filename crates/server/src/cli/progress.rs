@@ -40,6 +40,11 @@ impl Progress {
         Self { bar, plain }
     }
 
+    /// How much there is to do, once that is known.
+    pub(crate) fn length(&self, length: u64) {
+        self.bar.set_length(length);
+    }
+
     pub(crate) fn set(&self, position: u64) {
         self.bar.set_position(position);
     }

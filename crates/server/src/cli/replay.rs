@@ -26,6 +26,8 @@ use crate::app::{App, AppOptions, catalogue};
 use crate::clock::{DeviceClock, SystemClock};
 use crate::config::{Config, LogFormat};
 use crate::home::{Home, new_secret, secret_hash};
+use crate::models::directory;
+use crate::models::library::Library;
 use publisher::{Login, Outgoing, Publishers};
 
 /// Class of the machines in the built-in catalogue.
@@ -139,12 +141,15 @@ async fn here(args: ReplayArgs, data: &AzurePdm) -> Result<()> {
             ("http.listen", format!("{:?}", args.http)),
         ],
     )?;
-    if !home.models().join("azure-pdm-machine.json").is_file()
-        && config.models.dir.as_os_str().is_empty()
+    let library = Library::new(directory(&config, home.dir()));
+    if library
+        .in_role(&catalogue.1)?
+        .iter()
+        .all(|(_, models)| models.live.is_none())
     {
         eprintln!(
-            "no model of these machines in {}: the detectors work alone; to learn one: forecare train azure-pdm --data {}",
-            home.models().display(),
+            "no model of these machines is live in {}: the detectors work alone; to learn one: forecare train azure-pdm --data {}",
+            library.dir().display(),
             args.data.display()
         );
     }

@@ -1,5 +1,7 @@
 //! `forecare train`: from history to a model file.
 
+mod history;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,11 +16,14 @@ use forecare_prognosis::{
 use forecare_simulator::Emission;
 
 use super::evaluate;
+use super::models::{person, place};
 use super::progress::Progress;
 use super::{AZURE_CATALOGUE, AZURE_HOME, CMAPSS_CATALOGUE, DEMO_CATALOGUE, DEMO_HOME, HomeArg};
 use crate::app::catalogue;
 use crate::clock::SystemClock;
 use crate::models;
+use crate::models::library::Library;
+use crate::models::record::Reason;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrainCommand {
@@ -28,6 +33,20 @@ pub(crate) enum TrainCommand {
     Cmapss(CmapssArgs),
     /// From simulated compressors that run to failure: to try training without any data.
     Simulated(SimulatedArgs),
+    /// From what an instance has stored: its readings and events, and its technicians' verdicts as labels.
+    History(history::HistoryArgs),
+}
+
+/// Where a model goes.
+#[derive(Debug, Args)]
+struct Destination {
+    /// Write the model to this file; without it, it becomes a version among the models of the instance: live where it
+    /// is the first of its class, else tried beside the live one.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Make it live at once, whatever was live before.
+    #[arg(long, conflicts_with = "out")]
+    promote: bool,
 }
 
 #[derive(Debug, Args)]
@@ -41,9 +60,8 @@ pub(crate) struct AzureArgs {
     /// Telemetry files, comma-separated: 90days, windows, daily.
     #[arg(long, default_value = "windows,daily", value_delimiter = ',')]
     telemetry: Vec<Telemetry>,
-    /// Where to write the model; without it, the models of the instance.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    destination: Destination,
     #[command(flatten)]
     home: HomeArg,
 }
@@ -60,9 +78,10 @@ pub(crate) struct CmapssArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SimulatedArgs {
-    /// Where to write the model; without it, the models of the demo.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    destination: Destination,
+    #[command(flatten)]
+    home: HomeArg,
     /// Seed of the simulated machines; the demo's own seed must be another one.
     #[arg(long, default_value_t = 1_001)]
     seed: u64,
@@ -74,11 +93,12 @@ pub(crate) struct SimulatedArgs {
     hours: f64,
 }
 
-pub(crate) fn run(command: TrainCommand) -> Result<()> {
+pub(crate) async fn run(command: TrainCommand) -> Result<()> {
     match command {
         TrainCommand::AzurePdm(args) => azure(args),
         TrainCommand::Cmapss(args) => cmapss(&args),
-        TrainCommand::Simulated(args) => simulated(&args),
+        TrainCommand::Simulated(args) => simulated(args),
+        TrainCommand::History(args) => history::run(args).await,
     }
 }
 
@@ -91,19 +111,19 @@ fn azure(args: AzureArgs) -> Result<()> {
     for telemetry in &args.telemetry {
         histories.extend(AzurePdm::load(&args.data, &args.machines, *telemetry)?.histories());
     }
-    let out = args.out.unwrap_or_else(|| {
-        args.home
-            .or(AZURE_HOME)
-            .join("models")
-            .join("azure-pdm-machine.json")
-    });
     let files: Vec<&str> = args.telemetry.iter().map(|t| t.file_name()).collect();
     let card = format!(
         "Azure PdM, machines {}, {}",
         args.machines,
         files.join(" and ")
     );
-    learn(class, &histories, card, SystemClock.now(), &out)
+    let data = CardData {
+        data: card,
+        trained_at: SystemClock.now(),
+    };
+    let model = learn(class, &histories, &TrainParams::default(), &data)?;
+    let library = Library::new(args.home.or(AZURE_HOME).join("models"));
+    deliver(&model, &args.destination, &library, &catalogue)
 }
 
 fn cmapss(args: &CmapssArgs) -> Result<()> {
@@ -138,7 +158,7 @@ fn cmapss(args: &CmapssArgs) -> Result<()> {
     Ok(())
 }
 
-fn simulated(args: &SimulatedArgs) -> Result<()> {
+fn simulated(args: SimulatedArgs) -> Result<()> {
     let (_, catalogue) = catalogue(Path::new(""), DEMO_CATALOGUE)?;
     let class = class(&catalogue, forecare_simulator::CLASS)?;
     let mut fleet = forecare_simulator::histories(
@@ -166,16 +186,10 @@ fn simulated(args: &SimulatedArgs) -> Result<()> {
         items.push((
             at,
             match emission {
-                Emission::Telemetry { ts, values, .. } => {
-                    // Hourly samples say as much as ten-minute ones of windows of hours and days.
-                    if ts.as_millis() % 3_600_000 >= 600_000 {
-                        continue;
-                    }
-                    HistoryItem::Reading {
-                        ts,
-                        values: values.iter().map(|v| Some(*v)).collect(),
-                    }
-                }
+                Emission::Telemetry { ts, values, .. } => HistoryItem::Reading {
+                    ts,
+                    values: values.iter().map(|v| Some(*v)).collect(),
+                },
                 Emission::Event(event) => match event.component {
                     Some(component) if event.code == forecare_domain::REPLACED_CODE => {
                         HistoryItem::Replaced {
@@ -213,12 +227,18 @@ fn simulated(args: &SimulatedArgs) -> Result<()> {
         args.seed, args.devices, args.hours
     );
     // The data has its own time, so that the same command writes the same file.
-    let out = args.out.clone().unwrap_or_else(|| {
-        Path::new(DEMO_HOME)
-            .join("models")
-            .join("screw-compressor.json")
-    });
-    learn(class, &histories, card, end, &out)
+    let data = CardData {
+        data: card,
+        trained_at: end,
+    };
+    let params = TrainParams {
+        row_distance_hours: 1.0,
+        own_usual: true,
+        ..TrainParams::default()
+    };
+    let model = learn(class, &histories, &params, &data)?;
+    let library = Library::new(args.home.or(DEMO_HOME).join("models"));
+    deliver(&model, &args.destination, &library, &catalogue)
 }
 
 fn fleet_index(histories: &[History], device: &str) -> Option<usize> {
@@ -234,33 +254,48 @@ fn class<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a AssetClass> {
 fn learn(
     class: &AssetClass,
     histories: &[History],
-    data: String,
-    trained_at: forecare_domain::Timestamp,
-    out: &Path,
-) -> Result<()> {
+    params: &TrainParams,
+    data: &CardData,
+) -> Result<Model> {
     let n_items: usize = histories.iter().map(|h| h.items.len()).sum();
     eprintln!(
-        "learning from {data}: {} histories, {n_items} events",
+        "learning from {}: {} histories, {n_items} events",
+        data.data,
         histories.len()
     );
     let progress = Progress::bar(100, "%");
-    let model = train(
-        class,
-        histories,
-        &TrainParams::default(),
-        &CardData { data, trained_at },
-        &mut |share| progress.share(share),
-    )?;
+    let model = train(class, histories, params, data, &mut |share| {
+        progress.share(share)
+    })?;
     progress.finish();
-    models::save(&model, out)?;
-    describe(&model);
-    println!("written to {}", out.display());
-    Ok(())
+    Ok(model)
+}
+
+/// Writes the model to where it was asked for, and says what came of it.
+fn deliver(
+    model: &Model,
+    destination: &Destination,
+    library: &Library,
+    catalogue: &Catalogue,
+) -> Result<()> {
+    describe(model);
+    if let Some(file) = &destination.out {
+        models::save(model, file)?;
+        println!("written to {}", file.display());
+        return Ok(());
+    }
+    let reason = Reason {
+        at: SystemClock.now(),
+        by: person(),
+        why: format!("learnt from {}", model.card().data),
+    };
+    place(library, model, destination.promote, catalogue, &reason)
 }
 
 fn describe(model: &Model) {
     let card = model.card();
     println!("model for {}, learnt from {}", model.class(), card.data);
+    println!("sha256 {}", card.sha256);
     if let Some(life) = model.life().and_then(LifeModel::scores) {
         println!(
             "remaining life on machines left out of the training: RMSE {:.1} h (told apart up to {:.0} h), p10-p90 holds {:.0} %",

@@ -8,15 +8,19 @@ use forecare_catalogue::Catalogue;
 use forecare_detect::{DetectSettings, EpisodeSettings};
 use forecare_domain::{Asset, ClassName, DeviceId, Timestamp};
 use forecare_prognosis::Model;
-use forecare_store::{Checkpoint, MaintenanceWindow, Store};
+use forecare_store::{Checkpoint, CommitBatch, MaintenanceWindow, Store, StoreError};
 use tracing::warn;
 
 use super::monitor::{ClassContext, Monitor};
+use crate::models::guard::Applied;
+use crate::models::watch::{DeviceWatch, Watch};
 
 /// Rows read at once when a monitor is rebuilt.
 const REBUILD_ROWS: usize = 1_000;
 /// Most devices of a class that new ones learn from.
 const ELDERS_MAX: usize = 64;
+/// States stored at once when a class changes its model.
+const CHECKPOINTS_AT_ONCE: usize = 500;
 
 /// What monitors need to know besides the catalogue.
 #[derive(Debug, Clone)]
@@ -64,6 +68,8 @@ pub(crate) struct Entry {
     pub(crate) context: Arc<ClassContext>,
     pub(crate) monitor: Monitor,
     windows: Vec<MaintenanceWindow>,
+    /// What the watch over the class's models remembers of it.
+    pub(crate) watched: DeviceWatch,
     /// Health as last sent to listeners, whole points.
     pub(crate) health_sent: Option<i64>,
 }
@@ -76,6 +82,7 @@ impl Entry {
             context,
             monitor,
             windows: Vec::new(),
+            watched: DeviceWatch::default(),
             health_sent: None,
         }
     }
@@ -181,6 +188,68 @@ impl Devices {
             }
         }
         true
+    }
+
+    /// From now on these models speak for the class and are tried in it. What was scored so far was judged by the
+    /// models before: the state of every device of the class is stored first, and then which model is live, so that
+    /// *checkpoint + rows after it* stays the whole truth whatever is killed when. Nothing else may be under way.
+    ///
+    /// # Errors
+    /// The store does not take it: the models before go on; states in memory may be newer than those stored.
+    pub(crate) async fn switch(
+        &mut self,
+        store: &dyn Store,
+        class: &ClassName,
+        watch: Arc<Watch>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(before) = self.context(class) else {
+            return Ok(());
+        };
+        let of = |watch: &Watch| watch.live.as_ref().map(|live| live.sha256().to_owned());
+        if of(&before.watch) != of(&watch) {
+            let moved: Vec<DeviceId> = {
+                let mut moved: Vec<&Entry> = self
+                    .entries
+                    .values()
+                    .filter(|e| e.asset.class == *class && e.monitor.needs_checkpoint(1))
+                    .collect();
+                moved.sort_by(|a, b| a.asset.device.cmp(&b.asset.device));
+                moved.iter().map(|e| e.asset.device.clone()).collect()
+            };
+            for devices in moved.chunks(CHECKPOINTS_AT_ONCE) {
+                let checkpoints = devices
+                    .iter()
+                    .filter_map(|device| {
+                        checkpoint(device, &mut self.entries.get_mut(device)?.monitor)
+                    })
+                    .collect();
+                store
+                    .commit_batch(CommitBatch {
+                        checkpoints,
+                        ..CommitBatch::default()
+                    })
+                    .await?;
+            }
+            Applied::of(&watch, now).put(store, class).await?;
+        }
+        self.set_models(class, &watch);
+        Ok(())
+    }
+
+    /// Lets these models speak, and be tried, without a word to the store.
+    pub(crate) fn set_models(&mut self, class: &ClassName, watch: &Arc<Watch>) {
+        for context in self.contexts.iter_mut().filter(|c| c.class.name == *class) {
+            *context = Arc::new(context.with_models(Arc::clone(watch)));
+            for entry in self
+                .entries
+                .values_mut()
+                .filter(|e| e.asset.class == *class)
+            {
+                entry.context = Arc::clone(context);
+                entry.watched = DeviceWatch::default();
+            }
+        }
     }
 
     fn context(&self, class: &ClassName) -> Option<Arc<ClassContext>> {

@@ -6,5 +6,5 @@ mod waveforms;
 mod worker;
 
 pub(crate) use devices::{ClassSettings, Devices, class_contexts};
-pub(crate) use monitor::{ClassContext, Monitor, Outcome};
+pub(crate) use monitor::{ClassContext, Monitor, Outcome, prognosis_evidence};
 pub(crate) use worker::{Control, Pipeline, PipelineParts, chain};

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use forecare_catalogue::AssetClass;
 use forecare_detect::{
@@ -15,6 +16,8 @@ use forecare_domain::{
 };
 use forecare_prognosis::{FeatureState, LifeState, Model, TrendState};
 use serde::{Deserialize, Serialize};
+
+use crate::models::watch::Watch;
 
 /// Most events of one device remembered to recognise a repetition.
 const RECENT_EVENTS_MAX: usize = 32;
@@ -29,7 +32,8 @@ const PROGNOSIS_HOLD_SHARE: f64 = 0.5;
 pub(crate) struct ClassContext {
     pub(crate) class: AssetClass,
     detector: ClassDetector,
-    pub(crate) model: Option<Model>,
+    /// The models that speak and are tried.
+    pub(crate) watch: Arc<Watch>,
     episodes: EpisodeSettings,
     reassess_hours: f64,
     confirm_hours: f64,
@@ -61,7 +65,7 @@ impl ClassContext {
         Ok(Self {
             class,
             detector,
-            model,
+            watch: Arc::new(Watch::alone(model)),
             episodes,
             reassess_hours,
             confirm_hours,
@@ -69,14 +73,39 @@ impl ClassContext {
         })
     }
 
-    fn modes_of(&self, component: &ComponentName) -> Vec<ModeName> {
+    /// The same class with other models.
+    pub(crate) fn with_models(&self, watch: Arc<Watch>) -> Self {
+        Self {
+            class: self.class.clone(),
+            detector: self.detector.clone(),
+            watch,
+            episodes: self.episodes.clone(),
+            reassess_hours: self.reassess_hours,
+            confirm_hours: self.confirm_hours,
+            act_above: self.act_above.clone(),
+        }
+    }
+
+    /// The model that speaks.
+    pub(crate) fn model(&self) -> Option<&Model> {
+        self.watch.live.as_ref().map(|named| &*named.model)
+    }
+
+    /// How alarms are raised and cleared.
+    pub(crate) fn episode_settings(&self) -> &EpisodeSettings {
+        &self.episodes
+    }
+
+    /// The failure modes of a component.
+    pub(crate) fn modes_of(&self, component: &ComponentName) -> Vec<ModeName> {
         self.class
             .modes_of_component(component)
             .map(|m| m.name.clone())
             .collect()
     }
 
-    fn act_above(&self, mode: &ModeName) -> f64 {
+    /// Probability above which waiting costs more than acting.
+    pub(crate) fn act_above(&self, mode: &ModeName) -> f64 {
         self.act_above.get(mode).copied().unwrap_or(1.0)
     }
 }
@@ -257,12 +286,11 @@ impl Monitor {
         let scored = self.detector.step(&context.detector, row.ts, &row.values);
         self.features.push(row.ts, &row.values);
         let mut prognoses = context
-            .model
-            .as_ref()
+            .model()
             .map(|model| model.predict(&self.features, row.ts))
             .unwrap_or_default();
         // Lives that ended say more than the trend of one that has not.
-        let learnt = context.model.as_ref().and_then(|model| {
+        let learnt = context.model().and_then(|model| {
             let id = &model.card().sha256;
             let rul = model.life()?.step(id, &mut self.life, row.ts, &row.values);
             prognoses.extend(model.predict_from_life(&self.life, &rul));
@@ -270,7 +298,7 @@ impl Monitor {
         });
         let mut evidence = scored.evidence;
         for prognosis in &prognoses {
-            evidence.extend(self.evidence_of(context, prognosis));
+            evidence.extend(prognosis_evidence(context, &self.episodes, prognosis));
         }
         let alarms = self.episodes.update(
             &row.device,
@@ -299,23 +327,6 @@ impl Monitor {
             alarms,
             tasks,
         }
-    }
-
-    /// A probability that makes waiting dearer than acting is evidence; it holds its alarm until it has
-    /// fallen well below.
-    fn evidence_of(&self, context: &ClassContext, prognosis: &Prognosis) -> Option<Evidence> {
-        let active = self
-            .episodes
-            .active()
-            .any(|a| a.mode == prognosis.mode && a.source == AlarmSource::Prognosis);
-        let share = if active { PROGNOSIS_HOLD_SHARE } else { 1.0 };
-        (prognosis.probability > share * context.act_above(&prognosis.mode)).then(|| Evidence {
-            mode: prognosis.mode.clone(),
-            source: AlarmSource::Prognosis,
-            severity: Severity::Critical,
-            strength: prognosis.probability,
-            contributions: prognosis.contributions.clone(),
-        })
     }
 
     /// The care desk hears of a new or escalated episode, of a probability that has come to make acting
@@ -513,6 +524,11 @@ impl Monitor {
         self.seq = None;
     }
 
+    /// What a model sees of the device.
+    pub(crate) fn features(&self) -> &FeatureState {
+        &self.features
+    }
+
     /// True when the state must be stored with this batch: a replay of rows from the last checkpoint would
     /// not reproduce it, or would take longer than `rows_max` rows.
     pub(crate) fn needs_checkpoint(&self, rows_max: u32) -> bool {
@@ -531,6 +547,25 @@ impl Monitor {
         self.checkpointed_to = self.watermark;
         self.irregular = false;
     }
+}
+
+/// A probability that makes waiting dearer than acting is evidence; it holds its alarm until it has fallen well below.
+pub(crate) fn prognosis_evidence(
+    context: &ClassContext,
+    episodes: &Episodes,
+    prognosis: &Prognosis,
+) -> Option<Evidence> {
+    let active = episodes
+        .active()
+        .any(|a| a.mode == prognosis.mode && a.source == AlarmSource::Prognosis);
+    let share = if active { PROGNOSIS_HOLD_SHARE } else { 1.0 };
+    (prognosis.probability > share * context.act_above(&prognosis.mode)).then(|| Evidence {
+        mode: prognosis.mode.clone(),
+        source: AlarmSource::Prognosis,
+        severity: Severity::Critical,
+        strength: prognosis.probability,
+        contributions: prognosis.contributions.clone(),
+    })
 }
 
 fn cleared(alarm: &Alarm, at: Timestamp) -> CareTask {

@@ -26,6 +26,7 @@ use super::devices::{Devices, checkpoint};
 use super::monitor::{EXTRA_METRICS_MAX, Outcome, Placement};
 use super::waveforms::{self, WaveformFindings};
 use crate::metrics::Metrics;
+use crate::models::watch::Watch;
 
 /// Pause after a batch that could not be stored, doubled up to the maximum.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -50,6 +51,12 @@ pub(crate) enum Control {
     ),
     /// Nothing is to be raised in this window.
     Maintenance(MaintenanceWindow, oneshot::Sender<Result<(), StoreError>>),
+    /// These models speak for the class, and are tried in it, from the next row on.
+    Models(
+        ClassName,
+        Arc<Watch>,
+        oneshot::Sender<Result<(), StoreError>>,
+    ),
 }
 
 /// What a pipeline is made of.
@@ -412,6 +419,16 @@ impl Pipeline {
             let suppressed = entry.suppressed(row.ts);
             let (placement, outcome) = entry.monitor.row(&context, &row, judged_at, suppressed);
             draft.n_late += u64::from(placement == Placement::NotNewer);
+            if placement != Placement::NotNewer {
+                context.watch.row(
+                    &context,
+                    &mut entry.watched,
+                    &row,
+                    entry.monitor.features(),
+                    &outcome,
+                    suppressed,
+                );
+            }
             let health = outcome.health.as_ref().map(|h| h.health);
             draft.commit.rows.push(ScoredRow { row, health });
             draft.take(&device, outcome);
@@ -548,6 +565,7 @@ impl Pipeline {
                 (self.repaired(&device, &modes, at).await, reply)
             }
             Control::Maintenance(window, reply) => (self.maintenance(window).await, reply),
+            Control::Models(class, watch, reply) => (self.models(&class, watch).await, reply),
         };
         // The asker may have gone.
         reply.send(result).ok();
@@ -589,6 +607,21 @@ impl Pipeline {
             .await?;
         self.parts.devices.add_window(window);
         Ok(())
+    }
+
+    async fn models(&mut self, class: &ClassName, watch: Arc<Watch>) -> Result<(), StoreError> {
+        let store = Arc::clone(&self.parts.store);
+        let now = self.parts.clock.now();
+        let switched = self
+            .parts
+            .devices
+            .switch(store.as_ref(), class, watch, now)
+            .await;
+        if switched.is_err() {
+            self.start_over().await;
+            self.parts.metrics.outage.over();
+        }
+        switched
     }
 
     async fn repaired(

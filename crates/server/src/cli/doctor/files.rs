@@ -3,8 +3,12 @@
 use std::fs::File;
 use std::path::Path;
 
+use forecare_catalogue::Catalogue;
+use forecare_domain::ClassName;
+
 use super::{Findings, Patient};
-use crate::models;
+use crate::models::directory;
+use crate::models::library::{InRole, Library, Role, role_of};
 
 /// Below this share of a disk, or of bytes, free: a warning.
 const FREE_SHARE_WARN: f64 = 0.1;
@@ -128,25 +132,94 @@ fn is_open_to_others(_path: &Path) -> bool {
 }
 
 fn models(patient: &Patient, findings: &mut Findings) {
-    let dir = if patient.config.models.dir.as_os_str().is_empty() {
-        patient.home.join("models")
-    } else {
-        patient.config.models.dir.clone()
+    let library = Library::new(directory(&patient.config, &patient.home));
+    let in_role = match library.in_role(&patient.catalogue) {
+        Ok(in_role) => in_role,
+        Err(error) => {
+            findings.failed("models", &error);
+            return;
+        }
     };
-    match models::load(&dir, &patient.catalogue) {
-        Err(error) => findings.failed("models", &error),
-        Ok(models) if models.is_empty() => findings.ok(
+    if in_role.is_empty() {
+        findings.ok(
             "models",
             "none: the detectors work alone (`forecare train` learns one)",
-        ),
-        Ok(models) => {
-            let classes: Vec<&str> = models.iter().map(|m| m.class().as_str()).collect();
-            findings.ok(
+        );
+    }
+    for (class, models) in in_role {
+        if let Err(error) = class_models(&library, &class, &models, &patient.catalogue, findings) {
+            findings.failed("models", &error);
+        }
+    }
+}
+
+fn class_models(
+    library: &Library,
+    class: &ClassName,
+    models: &InRole,
+    catalogue: &Catalogue,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let roles = library.roles(class)?;
+    let versions = library.versions(class)?;
+    for version in &versions {
+        // Live and shadow are told of below.
+        if role_of(&roles, version) == Role::Kept
+            && let Err(error) = library.version(class, version, catalogue)
+        {
+            findings.warn(
                 "models",
-                format!("{} fit their classes: {}", models.len(), classes.join(", ")),
+                format!("{error:#}"),
+                "nothing uses it; restore it or remove it",
             );
         }
     }
+    if let (Some(wanted), None) = (&roles.shadow, &models.shadow) {
+        let why = library.version(class, wanted, catalogue).err();
+        findings.warn(
+            "models",
+            format!(
+                "{class}: the shadow {wanted} cannot be used: {:#}",
+                why.unwrap_or_else(|| anyhow::anyhow!("it is not there"))
+            ),
+            format!("forecare models shadow off --class {class}"),
+        );
+    }
+    let shadow = models.shadow.as_ref().map_or(String::new(), |s| {
+        format!(", {} is tried beside it", s.version)
+    });
+    let text = match &models.live {
+        Some(live) => format!(
+            "{class}: {} of {} is live and fits{shadow}",
+            live.version,
+            versions.len().max(1)
+        ),
+        None => format!(
+            "{class}: none of {} is live, the detectors work alone{shadow}",
+            versions.len()
+        ),
+    };
+    match roles.demotion() {
+        Some(change) => findings.warn(
+            "models",
+            format!(
+                "{text}; {} was taken out of service at {}: {}",
+                change.from.as_deref().unwrap_or("the last one"),
+                change.at,
+                change.why
+            ),
+            "look at it with `forecare models show`, learn a new one (`forecare train history`), and promote what you decide for",
+        ),
+        None if models.live.is_none() && roles.history.is_empty() && !versions.is_empty() => {
+            findings.warn(
+                "models",
+                text,
+                format!("forecare models promote {} --class {class}", versions[0]),
+            );
+        }
+        None => findings.ok("models", text),
+    }
+    Ok(())
 }
 
 fn spill(patient: &Patient, findings: &mut Findings) {

@@ -1,0 +1,238 @@
+//! Whether what a model is shown still looks like what it was learnt from: the population stability index of its
+//! features, counted as they stream by.
+//!
+//! PSI = sum over bins of (seen - expected) * ln(seen / expected), after Siddiqi, "Credit Risk Scorecards" (2006).
+//! His reading: below 0.1 stable, to 0.25 a moderate shift, above it a major one.
+
+use serde::{Deserialize, Serialize};
+
+/// Bins of a feature's known values, at most: tenths of the training rows.
+const BINS_MAX: usize = 10;
+/// Least share of a bin, on either side: an empty bin must not make the index infinite.
+const SHARE_MIN: f64 = 1e-3;
+
+/// How the features of a model were distributed over the healthy rows of its training.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Inputs {
+    bins: Vec<FeatureBins>,
+}
+
+/// One feature's bins: up to each cut, above the last, and unknown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeatureBins {
+    /// Place of the feature on the card.
+    feature: usize,
+    /// Upper bounds of the bins but the last, ascending.
+    cuts: Vec<f64>,
+    /// Share of the training rows per bin; the last one is that of rows where the feature is unknown.
+    shares: Vec<f64>,
+}
+
+/// Rows counted into the bins of a model's features. About 50 bytes per feature, however many rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct InputCounts {
+    n_rows: u64,
+    /// Per feature of the model's bins, in order.
+    counts: Vec<Vec<u32>>,
+}
+
+/// How far the inputs have moved away from the training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// Rows looked at.
+    pub n_rows: u64,
+    /// Mean index of the features; 0: as in the training.
+    pub psi: f64,
+    /// The features that moved furthest, with their own index; at most 5, largest first.
+    pub worst: Vec<(String, f64)>,
+}
+
+impl InputCounts {
+    /// Rows counted.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+}
+
+impl Inputs {
+    /// Cuts each of `n_features` features at the tenths of its known values; NaN where unknown.
+    pub(crate) fn of<'a>(rows: impl Iterator<Item = &'a [f64]>, n_features: usize) -> Self {
+        let rows: Vec<&[f64]> = rows.collect();
+        if rows.is_empty() {
+            return Self::default();
+        }
+        let bins = (0..n_features)
+            .map(|feature| {
+                let mut known: Vec<f64> = rows
+                    .iter()
+                    .map(|row| row[feature])
+                    .filter(|v| !v.is_nan())
+                    .collect();
+                known.sort_by(f64::total_cmp);
+                let mut cuts: Vec<f64> = (1..BINS_MAX)
+                    .filter_map(|tenth| known.get(tenth * known.len() / BINS_MAX).copied())
+                    .collect();
+                cuts.dedup();
+                let mut counts = vec![0_usize; cuts.len() + 2];
+                for value in &known {
+                    counts[bin_of(&cuts, *value)] += 1;
+                }
+                counts[cuts.len() + 1] = rows.len() - known.len();
+                FeatureBins {
+                    feature,
+                    cuts,
+                    shares: counts
+                        .into_iter()
+                        .map(|n| n as f64 / rows.len() as f64)
+                        .collect(),
+                }
+            })
+            .collect();
+        Self { bins }
+    }
+
+    /// Whether the parts fit together, and ask only for features below `n_features`.
+    pub(crate) fn is_sound(&self, n_features: usize) -> bool {
+        self.bins.iter().all(|b| {
+            b.feature < n_features
+                && b.shares.len() == b.cuts.len() + 2
+                && b.shares.iter().all(|s| (0.0..=1.0).contains(s))
+        })
+    }
+
+    /// Counts a row; NaN where a feature is unknown. Counts of another model's bins begin anew.
+    pub(crate) fn count(&self, x: &[f64], into: &mut InputCounts) {
+        let fits = into.counts.len() == self.bins.len()
+            && into
+                .counts
+                .iter()
+                .zip(&self.bins)
+                .all(|(c, b)| c.len() == b.shares.len());
+        if !fits {
+            into.n_rows = 0;
+            into.counts = self.bins.iter().map(|b| vec![0; b.shares.len()]).collect();
+        }
+        into.n_rows += 1;
+        for (counts, bins) in into.counts.iter_mut().zip(&self.bins) {
+            let value = x[bins.feature];
+            let bin = if value.is_nan() {
+                bins.cuts.len() + 1
+            } else {
+                bin_of(&bins.cuts, value)
+            };
+            counts[bin] = counts[bin].saturating_add(1);
+        }
+    }
+
+    /// The index of what was counted; `names` are those of all features. `None` before the first row, or where the
+    /// model asks for nothing.
+    pub(crate) fn drift(&self, counted: &InputCounts, names: &[String]) -> Option<Drift> {
+        if counted.n_rows == 0 || counted.counts.len() != self.bins.len() || self.bins.is_empty() {
+            return None;
+        }
+        let mut psi = 0.0;
+        let mut each: Vec<(String, f64)> = Vec::with_capacity(self.bins.len());
+        for (counts, bins) in counted.counts.iter().zip(&self.bins) {
+            let n: f64 = counts.iter().map(|c| f64::from(*c)).sum();
+            let index: f64 = counts
+                .iter()
+                .zip(&bins.shares)
+                .map(|(count, expected)| {
+                    let seen = (f64::from(*count) / n.max(1.0)).max(SHARE_MIN);
+                    let expected = expected.max(SHARE_MIN);
+                    (seen - expected) * (seen / expected).ln()
+                })
+                .sum();
+            psi += index / self.bins.len() as f64;
+            each.push((names.get(bins.feature).cloned().unwrap_or_default(), index));
+        }
+        each.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        each.truncate(5);
+        Some(Drift {
+            n_rows: counted.n_rows,
+            psi,
+            worst: each,
+        })
+    }
+}
+
+/// The bin of a known value: the first whose upper bound it does not exceed.
+fn bin_of(cuts: &[f64], value: f64) -> usize {
+    cuts.partition_point(|cut| *cut < value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feature 0 runs through 0..100, feature 1 never changes, feature 2 is unknown in every tenth row.
+    fn rows(shift: f64) -> Vec<[f64; 3]> {
+        (0..1_000)
+            .map(|i| {
+                let value = f64::from(i % 100) + shift;
+                let unknown = if i % 10 == 0 { f64::NAN } else { 1.0 };
+                [value, 5.0, unknown]
+            })
+            .collect()
+    }
+
+    fn names() -> Vec<String> {
+        ["heat", "age", "error"].map(str::to_owned).to_vec()
+    }
+
+    fn inputs() -> Inputs {
+        let rows = rows(0.0);
+        Inputs::of(rows.iter().map(<[f64; 3]>::as_slice), 3)
+    }
+
+    fn drift(rows: &[[f64; 3]]) -> Drift {
+        let inputs = inputs();
+        let mut counts = InputCounts::default();
+        for row in rows {
+            inputs.count(row, &mut counts);
+        }
+        inputs.drift(&counts, &names()).unwrap()
+    }
+
+    #[test]
+    fn the_training_rows_themselves_have_not_moved() {
+        let same = drift(&rows(0.0));
+        assert!(same.psi.abs() < 1e-9, "{same:?}");
+        assert_eq!(same.n_rows, 1_000);
+    }
+
+    #[test]
+    fn a_shift_is_seen_and_its_feature_named() {
+        let moved = drift(&rows(30.0));
+        assert_eq!(moved.worst[0].0, "heat");
+        assert!(moved.worst[0].1 > 0.25, "{moved:?}");
+    }
+
+    #[test]
+    fn a_dead_sensor_is_drift() {
+        let dead: Vec<[f64; 3]> = rows(0.0)
+            .into_iter()
+            .map(|[_, age, error]| [f64::NAN, age, error])
+            .collect();
+        let drift = drift(&dead);
+        assert!(drift.psi > 1.0 && drift.worst[0].0 == "heat", "{drift:?}");
+    }
+
+    #[test]
+    fn the_index_matches_the_sum_by_hand() {
+        // Two bins of known values, half each; then three quarters lie in the upper one.
+        let training = [[0.0], [0.0], [1.0], [1.0]];
+        let inputs = Inputs::of(training.iter().map(<[f64; 1]>::as_slice), 1);
+        let mut counts = InputCounts::default();
+        for value in [0.0, 1.0, 1.0, 1.0] {
+            inputs.count(&[value], &mut counts);
+        }
+        let psi = inputs.drift(&counts, &["x".to_owned()]).unwrap().psi;
+        let by_hand =
+            (0.25_f64 - 0.5) * (0.25_f64 / 0.5).ln() + (0.75_f64 - 0.5) * (0.75_f64 / 0.5).ln();
+        assert!((psi - by_hand).abs() < 1e-12, "{psi} {by_hand}");
+    }
+}

@@ -1,0 +1,85 @@
+//! `forecare train history`: from the instance's own store.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use forecare_catalogue::AssetClass;
+use forecare_domain::Timestamp;
+use forecare_prognosis::{CardData, TrainParams};
+
+use super::{Destination, deliver, learn};
+use crate::cli::SERVE_HOME;
+use crate::cli::instance::InstanceArgs;
+use crate::cli::instance::instant;
+use crate::cli::progress::Progress;
+use crate::models::directory;
+use crate::models::learn::{Span, stored};
+use crate::models::library::Library;
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// The asset class; may be left out where the catalogue has only one.
+    #[arg(long)]
+    class: Option<String>,
+    /// Learn from readings from this time on: 2026-01-31 or 2026-01-31T08:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    from: Option<Timestamp>,
+    /// Learn from readings before this time.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    to: Option<Timestamp>,
+    #[command(flatten)]
+    destination: Destination,
+    #[command(flatten)]
+    instance: InstanceArgs,
+}
+
+pub(crate) async fn run(args: HistoryArgs) -> Result<()> {
+    let span = Span::new(args.from, args.to)?;
+    let instance = args.instance.open(SERVE_HOME).await?;
+    let catalogue = &instance.catalogue;
+    let class: &AssetClass = match (&args.class, catalogue.classes.as_slice()) {
+        (Some(name), classes) => classes
+            .iter()
+            .find(|c| c.name.as_str() == name)
+            .with_context(|| {
+                let known: Vec<&str> = classes.iter().map(|c| c.name.as_str()).collect();
+                format!(
+                    "the catalogue has no class \"{name}\"; it has {}",
+                    known.join(", ")
+                )
+            })?,
+        (None, [only]) => only,
+        (None, classes) => {
+            let known: Vec<&str> = classes.iter().map(|c| c.name.as_str()).collect();
+            bail!(
+                "name the class to learn, with --class: {}",
+                known.join(", ")
+            );
+        }
+    };
+    let progress = Progress::bar(1, "machines read");
+    let store = instance.storage.store();
+    let history = stored(&*store, class, span, |done, of| {
+        progress.length(of as u64);
+        progress.set(done as u64);
+    })
+    .await?;
+    progress.finish();
+    drop(store);
+    let params = TrainParams {
+        row_distance_hours: history.row_distance_hours,
+        // A plant's machines differ by more than an early fault moves them.
+        own_usual: true,
+        ..TrainParams::default()
+    };
+    // The data has its own time, so that the same store gives the same file.
+    let data = CardData {
+        data: history.data,
+        trained_at: history.newest,
+    };
+    let model = learn(class, &history.histories, &params, &data).context(
+        "failures are learnt from verdicts: a mode needs confirmed ones (or \"wrong mode\" naming it) on 2 machines",
+    )?;
+    let library = Library::new(directory(&instance.config, &instance.home));
+    deliver(&model, &args.destination, &library, catalogue)?;
+    instance.storage.close().await
+}

@@ -1,0 +1,305 @@
+//! From what the instance has stored to histories that a model can be learnt from: readings, events and replacements as
+//! they are, and technicians' verdicts as labels.
+//!
+//! | verdict | what training makes of it |
+//! |---|---|
+//! | confirmed | the mode failed at the alarm's time, and the fault stayed until the verdict |
+//! | wrong mode | explicitly sound for the predicted mode, and a failure of the mode that was found |
+//! | no fault found | explicitly sound, from one horizon before the alarm to the verdict, whatever was replaced |
+//! | too early | no rows of that mode in that span: nobody knows when it would have failed |
+//! | data fault | no rows at all in that span: the readings were wrong |
+//! | none yet (open ticket) | no rows of that mode from one horizon before the alarm on |
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use forecare_catalogue::AssetClass;
+use forecare_domain::{
+    DeviceEvent, DeviceId, Label, ModeName, REPLACED_CODE, Ticket, Timestamp, Verdict,
+};
+use forecare_prognosis::{Finding, History, HistoryItem};
+use forecare_store::{PageRequest, Paged, Store, StoreError, TicketFilter};
+
+/// Rows and entries read at once.
+const PAGE: usize = 1_000;
+/// Most readings (rows of all metrics) that are held in memory to learn from: about a gigabyte.
+const READINGS_MAX: usize = 5_000_000;
+/// Most rows of features to learn from; beyond it rows are taken at greater distances.
+const FEATURE_ROWS_MAX: f64 = 300_000.0;
+
+/// Which part of the history.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) from: Timestamp,
+    /// Exclusive.
+    pub(crate) to: Timestamp,
+}
+
+impl Span {
+    /// From the first reading to the last, where nothing else is said.
+    ///
+    /// # Errors
+    /// It ends before it begins.
+    pub(crate) fn new(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Self> {
+        let span = Self {
+            from: from.unwrap_or(Timestamp::MIN),
+            to: to.unwrap_or(Timestamp::MAX),
+        };
+        if span.from >= span.to {
+            bail!("--from must be before --to");
+        }
+        Ok(span)
+    }
+
+    pub(crate) fn holds(&self, ts: Timestamp) -> bool {
+        self.from <= ts && ts < self.to
+    }
+}
+
+/// What there is to learn from.
+pub(crate) struct Stored {
+    pub(crate) histories: Vec<History>,
+    /// In words, for the card.
+    pub(crate) data: String,
+    /// The newest reading: the time of the training, so that the same store gives the same file.
+    pub(crate) newest: Timestamp,
+    /// Distance of two rows of a machine, hours.
+    pub(crate) row_distance_hours: f64,
+}
+
+/// Reads the histories of all machines of a class. `progress` hears the machines read so far.
+///
+/// # Errors
+/// The store cannot be read; there are no readings, or more than fit into memory.
+pub(crate) async fn stored(
+    store: &dyn Store,
+    class: &AssetClass,
+    span: Span,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Stored> {
+    let labels = verdicts(store).await?;
+    let open = TicketFilter {
+        open: Some(true),
+        ..TicketFilter::default()
+    };
+    let open: Vec<Ticket> = all(|page| store.tickets(&open, page)).await?;
+    let mut devices: Vec<DeviceId> = store
+        .assets()
+        .await?
+        .into_iter()
+        .filter(|asset| asset.class == class.name)
+        .map(|asset| asset.device)
+        .collect();
+    devices.sort();
+    let mut histories = Vec::with_capacity(devices.len());
+    let mut n_readings = 0;
+    let mut newest: Option<Timestamp> = None;
+    let mut machine_hours = 0.0;
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for (nth, device) in devices.iter().enumerate() {
+        progress(nth, devices.len());
+        let mut items = Vec::new();
+        for_rows(store, device, span, |row| {
+            newest = newest.max(Some(row.ts));
+            items.push(HistoryItem::Reading {
+                ts: row.ts,
+                values: row.values,
+            });
+        })
+        .await?;
+        if items.is_empty() {
+            continue;
+        }
+        n_readings += items.len();
+        if n_readings > READINGS_MAX {
+            bail!(
+                "class {} has more than {READINGS_MAX} readings stored in this time: take less with --from and --to",
+                class.name
+            );
+        }
+        if let (Some(first), Some(last)) = (items.first(), items.last()) {
+            machine_hours += last.ts().hours_since(first.ts());
+        }
+        items.extend(
+            events_of(store, device)
+                .await?
+                .into_iter()
+                .filter(|event| span.holds(event.ts))
+                .filter_map(item_of),
+        );
+        for label in labels
+            .iter()
+            .filter(|l| l.device == *device && span.holds(l.detected_at))
+        {
+            *counts.entry(label.verdict.label()).or_default() += 1;
+            items.extend(findings(class, label));
+        }
+        for ticket in open
+            .iter()
+            .filter(|t| t.device == *device && t.verdict.is_none() && span.holds(t.detected_at))
+        {
+            items.push(HistoryItem::Inspected {
+                from: ticket.detected_at.plus_hours(-class.horizon_hours),
+                ts: span.to,
+                mode: Some(ticket.mode.clone()),
+                finding: Finding::Unusable,
+            });
+        }
+        items.sort_by_key(|item| (item.ts(), rank(item)));
+        histories.push(History {
+            device: device.to_string(),
+            items,
+        });
+    }
+    let Some(newest) = newest else {
+        bail!(
+            "no readings of class {} are stored in this time: nothing to learn from",
+            class.name
+        );
+    };
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(verdict, n)| format!("{n} {}", verdict.replace('_', " ")))
+        .collect();
+    let data = format!(
+        "stored history of {} machines, {n_readings} readings; verdicts: {}",
+        histories.len(),
+        if counts.is_empty() {
+            "none".to_owned()
+        } else {
+            counts.join(", ")
+        }
+    );
+    Ok(Stored {
+        histories,
+        data,
+        newest,
+        row_distance_hours: (machine_hours / FEATURE_ROWS_MAX).ceil().max(1.0),
+    })
+}
+
+/// All verdicts, newest first.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) async fn verdicts(store: &dyn Store) -> Result<Vec<Label>, StoreError> {
+    all(|page| store.labels(page)).await
+}
+
+/// All events of a device, newest first.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) async fn events_of(
+    store: &dyn Store,
+    device: &DeviceId,
+) -> Result<Vec<DeviceEvent>, StoreError> {
+    all(|page| store.events(Some(device), page)).await
+}
+
+/// Hands over a device's rows in order.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) async fn for_rows(
+    store: &dyn Store,
+    device: &DeviceId,
+    span: Span,
+    mut take: impl FnMut(forecare_domain::Row),
+) -> Result<(), StoreError> {
+    let mut after = (span.from > Timestamp::MIN)
+        .then(|| Timestamp::from_millis(span.from.as_millis().saturating_sub(1)));
+    loop {
+        let rows = store.rows_after(device, after, PAGE).await?;
+        let full = rows.len() == PAGE;
+        for row in rows {
+            if row.ts >= span.to {
+                return Ok(());
+            }
+            after = Some(row.ts);
+            take(row);
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
+async fn all<T, F>(mut read: impl FnMut(PageRequest) -> F) -> Result<Vec<T>, StoreError>
+where
+    F: Future<Output = Result<Vec<Paged<T>>, StoreError>>,
+{
+    let mut entries = Vec::new();
+    let mut before = None;
+    loop {
+        let page = read(PageRequest {
+            before,
+            limit: PAGE,
+        })
+        .await?;
+        before = page.last().map(|p| p.position);
+        let full = page.len() == PAGE;
+        entries.extend(page.into_iter().map(|p| p.item));
+        if !full {
+            return Ok(entries);
+        }
+    }
+}
+
+/// An event as an item of a history; one of which a model sees nothing is left out.
+pub(crate) fn item_of(event: DeviceEvent) -> Option<HistoryItem> {
+    if event.code == REPLACED_CODE {
+        let component = event.component?;
+        return Some(HistoryItem::Replaced {
+            ts: event.ts,
+            component,
+        });
+    }
+    Some(HistoryItem::Event {
+        ts: event.ts,
+        code: event.code,
+    })
+}
+
+/// At one instant: events, reading, replacements, failures, findings.
+pub(crate) fn rank(item: &HistoryItem) -> u8 {
+    match item {
+        HistoryItem::Event { .. } => 0,
+        HistoryItem::Reading { .. } => 1,
+        HistoryItem::Replaced { .. } => 2,
+        HistoryItem::Failure { .. } => 3,
+        HistoryItem::Inspected { .. } => 4,
+    }
+}
+
+/// What a verdict says of the rows around it.
+fn findings(class: &AssetClass, label: &Label) -> Vec<HistoryItem> {
+    let before = label.detected_at.plus_hours(-class.horizon_hours);
+    let span =
+        |from: Timestamp, mode: Option<&ModeName>, finding: Finding| HistoryItem::Inspected {
+            from,
+            ts: label.at.max(label.detected_at),
+            mode: mode.cloned(),
+            finding,
+        };
+    let there = |mode: &ModeName| {
+        vec![
+            HistoryItem::Failure {
+                ts: label.detected_at,
+                mode: mode.clone(),
+            },
+            span(label.detected_at, Some(mode), Finding::Faulty),
+        ]
+    };
+    match &label.verdict {
+        Verdict::Confirmed { .. } => there(&label.mode),
+        Verdict::WrongMode { actual } => {
+            let mut items = there(actual);
+            items.push(span(before, Some(&label.mode), Finding::Sound));
+            items
+        }
+        Verdict::NoFaultFound => vec![span(before, Some(&label.mode), Finding::Sound)],
+        Verdict::TooEarly => vec![span(before, Some(&label.mode), Finding::Unusable)],
+        Verdict::DataFault => vec![span(before, None, Finding::Unusable)],
+    }
+}
