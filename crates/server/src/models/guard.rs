@@ -1,6 +1,7 @@
 //! Brings what the library says to the running service within seconds, and takes a model out of service that is
 //! wrong too often or sees what it was not trained for.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -425,9 +426,9 @@ impl Guard {
             let tickets: BTreeSet<TicketId> = labels.iter().map(|l| l.ticket).collect();
             known.by_model.retain(|ticket, _| tickets.contains(ticket));
             for ticket in tickets {
-                if !known.by_model.contains_key(&ticket) {
+                if let Entry::Vacant(entry) = known.by_model.entry(ticket) {
                     let source = store.ticket(ticket).await?.decision.probability_source;
-                    known.by_model.insert(ticket, source == "model");
+                    entry.insert(source == "model");
                 }
             }
             known.classes = store

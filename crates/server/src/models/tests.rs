@@ -423,7 +423,7 @@ async fn inputs_unlike_the_training_demote_the_model_and_name_the_features() {
         if worn_down {
             let why = &roles.demotion().unwrap().why;
             assert!(
-                why.contains("stability index") && why.contains("discharge_temperature"),
+                why.contains("stability index") && why.contains("discharge_pressure"),
                 "{why}"
             );
         }
@@ -739,6 +739,7 @@ fn the_shipped_compressor_model_names_faults_that_are_there() {
         ended.len()
     );
     println!("{figures}");
-    assert!(10 * n_right >= 7 * raised.len(), "{figures}");
+    // At the catalogue's costs a visit pays from one right alarm in four on.
+    assert!(10 * n_right >= 4 * raised.len(), "{figures}");
     assert!(10 * n_caught >= 9 * ended.len(), "{figures}");
 }
