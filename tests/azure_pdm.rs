@@ -242,7 +242,7 @@ fn a_small_fleet_is_learnt_replayed_killed_and_reported() {
     let calm = dir.path().join("calm");
     std::fs::create_dir_all(calm.join("models")).unwrap();
     std::fs::copy(
-        home.join("models/azure-pdm-machine.json"),
+        home.join("models/azure-pdm-machine/v1.json"),
         calm.join("models/azure-pdm-machine.json"),
     )
     .unwrap();
@@ -271,7 +271,7 @@ fn the_public_data_meets_the_promise() {
         let home = dir.path().join(machines);
         std::fs::create_dir_all(home.join("models")).unwrap();
         std::fs::copy(
-            dir.path().join("home/models/azure-pdm-machine.json"),
+            dir.path().join("home/models/azure-pdm-machine/v1.json"),
             home.join("models/azure-pdm-machine.json"),
         )
         .unwrap();
