@@ -116,8 +116,9 @@ impl ModelGauges {
         })
     }
 
-    /// Starts the counters of a class.
+    /// Starts the counters of a class; its index is not a number until a first window is full.
     pub(crate) fn class(&self, class: &ClassName) {
+        self.psi.with_label_values(&[class.as_str()]).set(f64::NAN);
         for reason in REASONS {
             self.demotions.with_label_values(&[class.as_str(), reason]);
         }
