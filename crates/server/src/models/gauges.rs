@@ -163,11 +163,8 @@ impl ModelGauges {
     pub(crate) fn seen(&self, class: &ClassName, watch: &Watch) {
         let seen = watch.seen();
         let class = class.as_str();
-        show(
-            &self.psi,
-            &[class],
-            seen.drift.as_ref().map(|d| d.drift.psi),
-        );
+        let psi = seen.drift.as_ref().map_or(f64::NAN, |d| d.drift.psi);
+        self.psi.with_label_values(&[class]).set(psi);
         show(&self.precision, &[class], seen.precision.map(|p| p.mean));
         show(
             &self.precision_high,
