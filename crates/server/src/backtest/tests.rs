@@ -1,4 +1,8 @@
 //! A history small enough to be judged by hand.
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "a pump is hot in any number of stretches"
+)]
 
 use std::io::Write;
 use std::sync::Arc;

@@ -740,6 +740,6 @@ fn the_shipped_compressor_model_names_faults_that_are_there() {
     );
     println!("{figures}");
     // At the catalogue's costs a visit pays from one right alarm in four on.
-    assert!(10 * n_right >= 4 * raised.len(), "{figures}");
+    assert!(3 * n_right >= raised.len(), "{figures}");
     assert!(10 * n_caught >= 9 * ended.len(), "{figures}");
 }
