@@ -10,6 +10,8 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     missing_docs,
     reason = "a measurement: a failure ends it, and its figures are for people"
 )]
@@ -75,7 +77,7 @@ async fn timed<T>(mut work: impl AsyncFnMut(usize) -> T) -> (f64, f64) {
 
 fn names(n: usize) -> Vec<MetricName> {
     (0..n)
-        .map(|i| MetricName::new(&format!("metric-{i}")).unwrap())
+        .map(|i| MetricName::new(format!("metric-{i}")).unwrap())
         .collect()
 }
 
