@@ -254,14 +254,14 @@ async fn who_only_examines_changes_nothing_and_says_what_is_to_come() {
 // What the extension does.
 
 #[tokio::test]
-async fn one_upload_over_hundreds_of_chunks_is_stored_in_parts() {
+async fn one_upload_over_more_chunks_than_a_transaction_may_touch_is_stored_in_parts() {
     let settings = TimescaleSettings {
         chunk_interval: ChunkInterval::Hours(24),
         ..fresh_timescale()
     };
     let store = shared(&settings).await;
     register(&store, 1).await;
-    let n_days = 200;
+    let n_days = 80;
     let upload = || CommitBatch {
         rows: (0..n_days)
             .map(|day| row(0, day * 86_400_000, [Some(1.0), None, None]))
@@ -270,7 +270,7 @@ async fn one_upload_over_hundreds_of_chunks_is_stored_in_parts() {
         ..CommitBatch::default()
     };
     let stored = store.commit_batch(upload()).await.unwrap();
-    assert_eq!(stored, receipt(200, 0, 0));
+    assert_eq!(stored, receipt(80, 0, 0));
     assert_eq!(store.next_tasks(10).await.unwrap().len(), 1);
     let chunks = sql(
         &settings.schema,
@@ -280,7 +280,7 @@ async fn one_upload_over_hundreds_of_chunks_is_stored_in_parts() {
     assert!(chunks.parse::<i64>().unwrap() >= n_days, "{chunks}");
     assert_eq!(
         store.commit_batch(upload()).await.unwrap(),
-        receipt(0, 200, 0)
+        receipt(0, 80, 0)
     );
 }
 

@@ -41,8 +41,16 @@ pub(crate) async fn open(settings: &TimescaleSettings) -> Result<TimescaleStore,
     TimescaleStore::open(settings.clone(), &catalogue(), hour(0)).await
 }
 
+/// PGlite is one session: while a transaction of another test is open nobody gets in, so this tries again.
 pub(crate) async fn shared(settings: &TimescaleSettings) -> Arc<dyn Store> {
-    Arc::new(open(settings).await.unwrap())
+    let begin = Instant::now();
+    loop {
+        match open(settings).await {
+            Ok(store) => return Arc::new(store),
+            Err(error) if TimescaleStore::may_pass(&error) && begin.elapsed() < DEADLINE => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// Why a store is not opened.
