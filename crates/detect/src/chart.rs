@@ -75,13 +75,15 @@ impl Moments {
         self.prev = 0.0;
     }
 
-    /// Deviation of an EWMA of weight `a` about the mean, with the mean known from `n_mean` samples.
-    pub(crate) fn ewma_sd(&self, a: f32, n_mean: f32) -> f32 {
+    /// Deviation of EWMAs of the given weights about the mean, with the mean known from `n_mean` samples.
+    pub(crate) fn ewma_sds<const N: usize>(&self, weights: [f32; N], n_mean: f32) -> [f32; N] {
         let r = self.correlation();
-        let q = r * (1.0 - a);
-        let wander = a / (2.0 - a) * (1.0 + q) / (1.0 - q);
-        let unsure = (1.0 + r) / (1.0 - r) / n_mean.max(1.0);
-        (self.var.max(1e-6) * (wander + unsure.min(1.0))).sqrt()
+        let unsure = (1.0 + r) / ((1.0 - r) * n_mean.max(1.0));
+        weights.map(|a| {
+            let q = r * (1.0 - a);
+            let wander = a * (1.0 + q) / ((2.0 - a) * (1.0 - q));
+            (self.var.max(1e-6) * (wander + unsure.min(1.0))).sqrt()
+        })
     }
 }
 

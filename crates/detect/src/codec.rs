@@ -69,6 +69,16 @@ impl<T: Pack + Copy + Default, const N: usize> Pack for [T; N] {
 
 /// Implements [`Pack`] for a struct, field by field in the order given.
 macro_rules! packed {
+    (impl<$n:ident> $type:ident { $($field:ident),* $(,)? }) => {
+        impl<const $n: usize> $crate::codec::Pack for $type<$n> {
+            fn pack(&self, out: &mut Vec<u8>) {
+                $($crate::codec::Pack::pack(&self.$field, out);)*
+            }
+            fn unpack(bytes: &mut &[u8]) -> Option<Self> {
+                Some(Self { $($field: $crate::codec::Pack::unpack(bytes)?),* })
+            }
+        }
+    };
     ($type:ident { $($field:ident),* $(,)? }) => {
         impl $crate::codec::Pack for $type {
             fn pack(&self, out: &mut Vec<u8>) {

@@ -28,7 +28,7 @@ pub(crate) struct Density {
     /// Mean absolute deviation.
     deviation: f64,
     shape: [f32; DIMENSIONS],
-    shapes: Vec<Shape>,
+    shapes: Shapes,
     /// Usual distance to the nearest.
     usual: f32,
 }
@@ -40,12 +40,67 @@ packed!(Density {
     usual
 });
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Shape {
-    at: [f32; DIMENSIONS],
-    n: f32,
+/// Remembered shapes, one after the other in each dimension: all distances are found at once.
+#[derive(Debug, Clone, PartialEq)]
+struct Shapes {
+    at: [[f32; SHAPES]; DIMENSIONS],
+    /// How often each was met, at most `1 / SHAPE_WEIGHT`.
+    n: [f32; SHAPES],
+    n_known: u8,
 }
-packed!(Shape { at, n });
+packed!(Shapes { at, n, n_known });
+
+impl Shapes {
+    /// Places without a shape are infinitely far away.
+    const NONE: Self = Self {
+        at: [[f32::INFINITY; SHAPES]; DIMENSIONS],
+        n: [0.0; SHAPES],
+        n_known: 0,
+    };
+
+    /// The nearest to `shape` and its distance; place 0 and distance 0 where none is known.
+    fn nearest(&self, shape: &[f32; DIMENSIONS]) -> (usize, f32) {
+        if self.n_known == 0 {
+            return (0, 0.0);
+        }
+        let mut squares = [0.0_f32; SHAPES];
+        for (along, x) in self.at.iter().zip(shape) {
+            for (square, at) in squares.iter_mut().zip(along) {
+                *square += (at - x) * (at - x);
+            }
+        }
+        // Four at once, in a form that has no branches.
+        let mut least = [f32::MAX; 4];
+        for four in squares.chunks_exact(4) {
+            for (least, &square) in least.iter_mut().zip(four) {
+                *least = if square < *least { square } else { *least };
+            }
+        }
+        let square = least.into_iter().fold(f32::MAX, f32::min);
+        let place = squares.iter().position(|&s| s == square);
+        (place.unwrap_or(0), square.sqrt())
+    }
+
+    /// Opens a place for `shape`. Only while there is room.
+    fn open(&mut self, shape: &[f32; DIMENSIONS]) {
+        let place = usize::from(self.n_known);
+        for (along, x) in self.at.iter_mut().zip(shape) {
+            along[place] = *x;
+        }
+        self.n[place] = 1.0;
+        self.n_known += 1;
+    }
+
+    /// Moves the one at `place` towards `shape`.
+    fn follow(&mut self, place: usize, shape: &[f32; DIMENSIONS]) {
+        let n = (self.n[place] + 1.0).min(1.0 / SHAPE_WEIGHT);
+        self.n[place] = n;
+        let share = 1.0 / n;
+        for (along, x) in self.at.iter_mut().zip(shape) {
+            along[place] += (x - along[place]) * share;
+        }
+    }
+}
 
 impl Density {
     pub(crate) fn new(x: f64) -> Self {
@@ -53,17 +108,13 @@ impl Density {
             level: x,
             deviation: 0.0,
             shape: [0.0; DIMENSIONS],
-            shapes: Vec::with_capacity(SHAPES),
+            shapes: Shapes::NONE,
             usual: 0.0,
         }
     }
 
     pub(crate) fn sound(&self) -> bool {
-        self.shapes.len() <= SHAPES
-    }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.shapes.capacity() * size_of::<Shape>()
+        usize::from(self.shapes.n_known) <= SHAPES
     }
 
     /// Distance of the shape that ends with `x` to the nearest one remembered, then learns it. `n`: samples
@@ -83,35 +134,12 @@ impl Density {
         for (s, weight) in self.shape.iter_mut().zip(WEIGHTS) {
             *s += weight * (z - *s);
         }
-        let mut nearest = (0, f32::MAX);
-        for (i, shape) in self.shapes.iter().enumerate() {
-            let squares = shape
-                .at
-                .iter()
-                .zip(self.shape)
-                .map(|(a, b)| (a - b) * (a - b));
-            let square: f32 = squares.sum();
-            if square < nearest.1 {
-                nearest = (i, square);
-            }
-        }
-        let distance = if self.shapes.is_empty() {
-            0.0
+        let (nearest, distance) = self.shapes.nearest(&self.shape);
+        let n_known = usize::from(self.shapes.n_known);
+        if n_known < SHAPES && (n_known == 0 || distance > self.usual) {
+            self.shapes.open(&self.shape);
         } else {
-            nearest.1.sqrt()
-        };
-        let is_new = self.shapes.is_empty() || distance > self.usual;
-        if self.shapes.len() < SHAPES && is_new {
-            self.shapes.push(Shape {
-                at: self.shape,
-                n: 1.0,
-            });
-        } else {
-            let shape = &mut self.shapes[nearest.0];
-            shape.n = (shape.n + 1.0).min(1.0 / SHAPE_WEIGHT);
-            for (a, b) in shape.at.iter_mut().zip(self.shape) {
-                *a += (b - *a) / shape.n;
-            }
+            self.shapes.follow(nearest, &self.shape);
         }
         let rate = crate::together::narrow(early).max(1.0 / DISTANCE_SAMPLES);
         self.usual += rate * (distance - self.usual);

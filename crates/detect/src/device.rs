@@ -5,7 +5,8 @@ mod cold_start;
 pub use cold_start::from_fleet;
 
 use forecare_domain::{ModeName, Timestamp};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use smallvec::SmallVec;
 
 use crate::class::Role;
 use crate::codec::{self, packed};
@@ -22,7 +23,7 @@ use crate::week::TimeOfWeek;
 use crate::{ClassDetector, Evidence, Scored};
 
 /// Version of the serialised form.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 /// A gap of so many sampling intervals separates what was from what is.
 const GAP_INTERVALS: f64 = 50.0;
 /// A residual stands in for a missing value for so many sampling intervals.
@@ -33,6 +34,9 @@ const JOINT_WARM_UP: f32 = 60.0;
 const VALUE_MAX: f64 = 1e140;
 /// From so many metrics on, all of them standing still is a machine at rest, not a stuck sensor.
 const AT_REST_METRICS_MIN: usize = 3;
+
+/// Metrics of a row that need no memory of their own.
+const LOOKS_INLINE: usize = 12;
 
 /// The state of one device. It serialises to one base64 text (or bytes) that reads back bit for bit.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +79,12 @@ impl Serialize for DeviceDetector {
 
 impl<'de> Deserialize<'de> for DeviceDetector {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        codec::deserialize(FORMAT, deserializer)
+        let device: Self = codec::deserialize(FORMAT, deserializer)?;
+        if device.sound() {
+            Ok(device)
+        } else {
+            Err(de::Error::custom("detector state is corrupt"))
+        }
     }
 }
 
@@ -117,12 +126,14 @@ impl DeviceDetector {
         self.find_regime(class, values);
         let regime = self.regimes.current();
 
-        let (row, known) = self.regressors(class, values, ms, regime);
-        let gain = known.then(|| self.operation.gain(&row));
-        let mut looks: Vec<Look> = Vec::with_capacity(self.metrics.len());
+        let (row, gain) = self.regressors(class, values, ms, regime);
+        let mut looks: SmallVec<[Look; LOOKS_INLINE]> = SmallVec::new();
         for (i, value) in values.iter().enumerate().take(self.metrics.len()) {
             if let Some(seen) = value.filter(|v| v.is_finite()) {
-                looks.push(self.look(class, i, seen, (regime, tod), &row));
+                looks.push(Look::at(i, seen));
+                if let Some(look) = looks.last_mut() {
+                    self.look(class, look, (regime, tod), &row);
+                }
             }
         }
         let (ratio_novel, ratio_onset) = self.novelty(class, &looks, ms);
@@ -176,18 +187,23 @@ impl DeviceDetector {
             + self.together.heap_bytes()
     }
 
+    /// True when a state read back has the shape that the code relies on, whatever its class.
+    fn sound(&self) -> bool {
+        self.regimes.sound()
+            && self.novelties.iter().all(Novelty::sound)
+            && self.metrics.iter().all(Metric::sound)
+    }
+
     fn fits(&self, class: &ClassDetector) -> bool {
         self.metrics.len() == class.class.metrics.len()
             && self.together.fits(class.n_health)
             && self.operation.fits(class.n_axes)
-            && self.regimes.sound()
             && self.novelties.len() == class.watched.len()
-            && self.novelties.iter().all(Novelty::sound)
             && self
                 .metrics
                 .iter()
                 .zip(&class.roles)
-                .all(|(metric, &role)| metric.sound(class.n_slopes(role)))
+                .all(|(metric, &role)| metric.has_slopes(class.n_slopes(role)))
     }
 
     #[allow(
@@ -272,19 +288,20 @@ impl DeviceDetector {
         }
     }
 
-    /// The regressors of the operating point, and whether they may be learnt from: not while an axis is
+    /// The regressors of the operating point, and their gain, where they may be learnt from: not while an axis is
     /// unknown or its last value too old.
     #[allow(
         clippy::cast_precision_loss,
         reason = "milliseconds within 285,000 years are exact"
     )]
+    #[inline(always)]
     fn regressors(
         &mut self,
         class: &ClassDetector,
         values: &[Option<f64>],
         ms: i64,
         regime: usize,
-    ) -> (Regressors, bool) {
+    ) -> (Regressors, Option<Gain>) {
         let mut axes = Axes::default();
         let mut point = Axes::default();
         let mut all_known = class.n_axes > 0;
@@ -316,43 +333,33 @@ impl DeviceDetector {
                 metric.move_usual(regime, (axis, class.n_axes), moved);
             }
         }
-        let row = if all_known {
-            self.operation.regressors(&axes, &point, regime)
+        if all_known {
+            let (row, gain) = self.operation.regressors(&axes, &point, regime);
+            (row, Some(gain))
         } else {
-            Regressors::NONE
-        };
-        (row, all_known)
+            (Regressors::NONE, None)
+        }
     }
 
+    #[inline(always)]
     fn look(
         &mut self,
         class: &ClassDetector,
-        i: usize,
-        seen: f64,
+        look: &mut Look,
         (regime, tod): (usize, TimeOfDay),
         row: &Regressors,
-    ) -> Look {
-        let metric = &mut self.metrics[i];
-        let x = seen.clamp(-VALUE_MAX, VALUE_MAX);
-        let passed = metric.limit(&class.class.metrics[i].limits, seen);
-        let stuck = metric.repetitions(x, class.n_warm);
-        let departure = match class.roles[i] {
-            Role::Health(_) if metric.ready() => Some(metric.departure(x, regime, tod, row)),
-            Role::Axis(_) if metric.ready() => None,
-            Role::Health(_) | Role::Axis(_) => {
-                metric.seed(x, regime);
-                None
+    ) {
+        let metric = &mut self.metrics[look.metric];
+        let x = look.seen.clamp(-VALUE_MAX, VALUE_MAX);
+        look.x = x;
+        look.passed = metric.limit(&class.class.metrics[look.metric].limits, look.seen);
+        look.stuck = metric.repetitions(x, class.n_warm);
+        match class.roles[look.metric] {
+            Role::Health(_) if metric.ready() => {
+                look.departure = Some(metric.departure(x, regime, tod, row));
             }
-            Role::Limits => None,
-        };
-        Look {
-            metric: i,
-            x,
-            seen,
-            departure,
-            verdict: None,
-            passed,
-            stuck,
+            Role::Health(_) | Role::Axis(_) if !metric.ready() => metric.seed(x, regime),
+            Role::Health(_) | Role::Axis(_) | Role::Limits => {}
         }
     }
 
@@ -380,6 +387,7 @@ impl DeviceDetector {
     }
 
     /// Judges every metric, then all together; T² and its chart over the threshold.
+    #[inline(always)]
     fn judge(
         &mut self,
         class: &ClassDetector,

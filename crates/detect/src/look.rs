@@ -26,6 +26,21 @@ pub(crate) struct Look {
     pub(crate) stuck: Option<u32>,
 }
 
+impl Look {
+    /// A value that nothing has been said of yet.
+    pub(crate) const fn at(metric: usize, seen: f64) -> Self {
+        Self {
+            metric,
+            x: seen,
+            seen,
+            departure: None,
+            verdict: None,
+            passed: None,
+            stuck: None,
+        }
+    }
+}
+
 /// The residuals of one row, by place.
 pub(crate) struct Rows {
     pub(crate) z: Residuals,

@@ -264,6 +264,7 @@ impl Metric {
     }
 
     /// Takes the compensated departure into the charts. `settled`: a day has been seen, drift counts.
+    #[inline(always)]
     pub(crate) fn judge(
         &mut self,
         departure: &Departure,
@@ -274,7 +275,8 @@ impl Metric {
         let z = departure.z;
         let limits = &class.thresholds;
         let sd = self.departures.sd();
-        let n_level = 1.0 / (1.0 / (0.75 * self.levels[regime].n) + departure.leverage);
+        let n_known = 0.75 * self.levels[regime].n;
+        let n_level = n_known / (1.0 + n_known * departure.leverage);
         let local = self.local(settled);
         let counts = self.judged(regime, class);
         let y = spread_of(z - self.level_ewma - local);
@@ -285,20 +287,22 @@ impl Metric {
             self.spread.sd(),
         );
         pull(&mut self.level_ewma, z - local, LEVEL_WEIGHT, sd);
-        let level_alarm =
-            (limits.level * self.departures.ewma_sd(LEVEL_WEIGHT, n_level)).max(LEVEL_MIN);
+        let weights = [LEVEL_WEIGHT, DRIFT_WEIGHT];
+        let [level_sd, drift_sd] = self.departures.ewma_sds(weights, n_level);
+        let level_alarm = (limits.level * level_sd).max(LEVEL_MIN);
         let level = self.level_ewma.abs() / level_alarm;
         let mut best = (level, Kind::Level);
         let mut shift_alarm = level_alarm;
         if settled {
             pull(&mut self.drift_ewma, z, DRIFT_WEIGHT, sd);
-            shift_alarm = self.drift_alarm(limits.drift, n_level);
+            let drift_sd = seen_sd(drift_sd, self.drift_var, self.drift_n * DRIFT_WEIGHT);
+            shift_alarm = (limits.drift * drift_sd).max(DRIFT_MIN);
             let drift = self.drift_ewma.abs() / shift_alarm;
             if drift >= best.0 {
                 best = (drift, Kind::Drift);
             }
         }
-        let theory = self.spread.ewma_sd(SPREAD_WEIGHT, self.spread.n + 30.0);
+        let [theory] = self.spread.ewma_sds([SPREAD_WEIGHT], self.spread.n + 30.0);
         let spread_sd = seen_sd(theory, self.spread_var, self.spread.n * SPREAD_WEIGHT);
         let spread = self.spread_ewma / (SPREAD_CAUTION * limits.spread * spread_sd);
         if spread > best.0 {
@@ -333,12 +337,6 @@ impl Metric {
         if settled { 0.0 } else { self.drift_ewma }
     }
 
-    fn drift_alarm(&self, threshold: f32, n_level: f32) -> f32 {
-        let theory = self.departures.ewma_sd(DRIFT_WEIGHT, n_level);
-        let sd = seen_sd(theory, self.drift_var, self.drift_n * DRIFT_WEIGHT);
-        (threshold * sd).max(DRIFT_MIN)
-    }
-
     /// Learns a sample: `x` in its regime, as far as it is trusted.
     pub(crate) fn learn(
         &mut self,
@@ -362,9 +360,9 @@ impl Metric {
                 let effect = departure.added - self.unit * f64::from(self.hour_offset(tod));
                 self.learn_hours(x - effect, regime, tod, rate);
             }
-            if let Some((row, gain)) = gain {
+            if let Some((_, gain)) = gain {
                 let error = f64::from(departure.z).clamp(-HUBER, HUBER) * departure.sd / self.unit;
-                gain.learn(row, &mut self.slopes, error, trust);
+                gain.learn(&mut self.slopes, error, trust);
             }
             let sd_min = self.sd_min.max(x.abs() * 1e-12);
             self.levels[regime].learn(
@@ -468,10 +466,14 @@ impl Metric {
             + (self.hours.capacity() + self.slopes.capacity()) * size_of::<f32>()
     }
 
+    /// True when it learns so many slopes.
+    pub(crate) fn has_slopes(&self, n: usize) -> bool {
+        self.slopes.len() == n
+    }
+
     /// True when vectors have the lengths that the code relies on.
-    pub(crate) fn sound(&self, n_slopes: usize) -> bool {
-        self.slopes.len() == n_slopes
-            && self.seed.len() < SEED_SAMPLES
+    pub(crate) fn sound(&self) -> bool {
+        self.seed.len() < SEED_SAMPLES
             && self.levels.len() <= crate::regimes::REGIMES_MAX
             && (self.hours.is_empty() || self.hours.len() == HOURS)
             && (self.unit > 0.0 || self.levels.is_empty())

@@ -11,7 +11,7 @@
 
 use crate::codec::packed;
 use crate::density::Density;
-use crate::tail::{Law, Tail};
+use crate::tail::{Law, Tails};
 use crate::together::narrow;
 use crate::week::{TimeOfWeek, Week};
 
@@ -67,9 +67,9 @@ pub(crate) struct Novelty {
     week_short: f64,
     week_long: f64,
     density: Density,
-    tails: [Tail; TAILS],
+    tails: Tails<TAILS>,
     sum: f32,
-    sum_tail: Tail,
+    sum_tail: Tails<1>,
     /// The surprise that is still remembered, decades.
     known: f32,
 }
@@ -116,9 +116,9 @@ impl Novelty {
             week_short: 0.0,
             week_long: 0.0,
             density: Density::new(0.0),
-            tails: [Tail::default(); TAILS],
+            tails: Tails::default(),
             sum: 0.0,
-            sum_tail: Tail::default(),
+            sum_tail: Tails::default(),
             known: 0.0,
         }
     }
@@ -128,7 +128,7 @@ impl Novelty {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.week.heap_bytes() + self.density.heap_bytes()
+        size_of::<Self>() + self.week.heap_bytes()
     }
 
     /// After a gap: recent samples say nothing of the next one.
@@ -165,7 +165,7 @@ impl Novelty {
             return Surprise::default();
         }
         let n_sums = n - n_warm;
-        let decades = self.sum_tail.step(self.sum, &SUMS.step(n_sums));
+        let decades = self.sum_tail.step(&[self.sum], &SUMS.step(n_sums));
         if n_sums < SUM_WARM_UP {
             return Surprise::default();
         }
@@ -206,14 +206,13 @@ impl Novelty {
             narrow(self.week_short),
             narrow(self.week_long),
         ];
-        let distance = self.density.step(x, samples);
-        let step = DEPARTURES.step(n);
-        let (of_shape, of_signs) = self.tails.split_at_mut(1);
-        let mut sum = of_shape[0].step(distance, &step);
-        for (pair, departure) in of_signs.chunks_exact_mut(2).zip(signed) {
-            sum += pair[0].step(departure.max(0.0), &step);
-            sum += pair[1].step((-departure).max(0.0), &step);
+        let mut departures = [0.0; TAILS];
+        departures[0] = self.density.step(x, samples);
+        for (pair, departure) in departures[1..].chunks_exact_mut(2).zip(signed) {
+            pair[0] = departure.max(0.0);
+            pair[1] = (-departure).max(0.0);
         }
+        let sum = self.tails.step(&departures, &DEPARTURES.step(n));
         if n < n_warm { 0.0 } else { sum }
     }
 }

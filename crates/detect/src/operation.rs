@@ -21,11 +21,15 @@ const FORGETTING: f64 = 1.0 - 1.0 / 4_000.0;
 const KNOWN_SHARE: f64 = 1e-3;
 /// Axes count no farther from the regime's centre than this, units.
 const AXIS_MAX: f64 = 1e4;
+/// Leverage counts so many times: neighbouring samples are no independent witnesses of the slopes.
+const LEVERAGE_CAUTION: f64 = 4.0;
 /// Weights of the EWMAs that stand for the recent past of an axis.
 const PAST_WEIGHTS: [f64; 2] = [0.5, 0.15];
 const PASTS: usize = PAST_WEIGHTS.len();
 /// Most regressors of one row.
 const ACTIVE_MAX: usize = 1 + AXES_MAX * (1 + PASTS);
+/// Most slopes.
+const SLOPES_MAX: usize = n_slopes(AXES_MAX);
 
 /// Departures of the operating point from its regime's usual one, in units of each axis.
 pub(crate) type Axes = [f64; AXES_MAX];
@@ -40,6 +44,8 @@ pub(crate) struct Regressors {
     constant: usize,
     /// Variance of the effect that is due to slopes not known, over the variance of a sample.
     pub(crate) leverage: f64,
+    /// By how much a deviation is larger than the usual one for it.
+    pub(crate) widened: f64,
 }
 
 impl Regressors {
@@ -50,17 +56,13 @@ impl Regressors {
         n: 0,
         constant: 0,
         leverage: 0.0,
+        widened: 1.0,
     };
 
     fn push(&mut self, at: usize, value: f64) {
         self.at[self.n] = at;
         self.value[self.n] = value;
         self.n += 1;
-    }
-
-    fn n_axes(&self) -> usize {
-        // Per axis its pasts and itself, and one constant.
-        self.n.saturating_sub(1) / (1 + PASTS)
     }
 
     fn iter(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
@@ -85,7 +87,10 @@ packed!(Operation {
 });
 
 /// How far an error of this row moves the slopes.
-pub(crate) struct Gain(Vec<f64>);
+pub(crate) struct Gain {
+    of: [f64; SLOPES_MAX],
+    n_axes: usize,
+}
 
 /// Number of slopes: the moving axes, then per regime a constant and the axes.
 pub(crate) const fn n_slopes(n_axes: usize) -> usize {
@@ -130,9 +135,15 @@ impl Operation {
         (self.covariance.capacity() + self.past.capacity()) * size_of::<f64>()
     }
 
-    /// The regressors of a row: `axes` from the regime's usual point, `point` as it is, both in units. The
-    /// point becomes part of the past.
-    pub(crate) fn regressors(&mut self, axes: &Axes, point: &Axes, regime: usize) -> Regressors {
+    /// The regressors of a row, and its gain: `axes` from the regime's usual point, `point` as it is, both in units.
+    /// The point becomes part of the past.
+    #[inline(always)]
+    pub(crate) fn regressors(
+        &mut self,
+        axes: &Axes,
+        point: &Axes,
+        regime: usize,
+    ) -> (Regressors, Gain) {
         let n_axes = self.past.len() / PASTS;
         let mut row = Regressors::NONE;
         for (axis, &x) in point.iter().enumerate().take(n_axes) {
@@ -152,12 +163,23 @@ impl Operation {
         for (axis, &x) in axes.iter().enumerate().take(n_axes) {
             row.push(row.constant + 1 + axis, x);
         }
-        row.leverage = row
-            .iter()
-            .map(|(i, x)| x * self.product(i, &row))
-            .sum::<f64>()
-            .max(0.0);
-        row
+        let mut of = [0.0; SLOPES_MAX];
+        let n = n_slopes(n_axes);
+        for (i, x) in row.iter() {
+            let line = &self.covariance[triangle(i, 0)..=triangle(i, i)];
+            for (product, c) in of.iter_mut().zip(line) {
+                *product += c * x;
+            }
+            for (j, product) in of.iter_mut().enumerate().take(n).skip(i + 1) {
+                *product += self.covariance[triangle(j, i)] * x;
+            }
+        }
+        let leverage: f64 = row.iter().map(|(i, x)| x * of[i]).sum();
+        row.leverage = leverage.max(0.0);
+        row.widened = (1.0 + LEVERAGE_CAUTION * row.leverage).sqrt();
+        let spread = 1.0 + row.leverage;
+        of.iter_mut().for_each(|product| *product /= spread);
+        (row, Gain { of, n_axes })
     }
 
     /// The regressors of a point at which the device has stood for long.
@@ -189,41 +211,33 @@ impl Operation {
         }
     }
 
-    fn product(&self, i: usize, row: &Regressors) -> f64 {
-        row.iter()
-            .map(|(j, x)| self.covariance[triangle(i, j)] * x)
-            .sum()
-    }
-
-    /// How far an error of a row moves the slopes.
-    pub(crate) fn gain(&self, row: &Regressors) -> Gain {
-        let n = n_slopes(self.past.len() / PASTS);
-        let spread = 1.0 + row.leverage;
-        Gain((0..n).map(|i| self.product(i, row) / spread).collect())
-    }
-
     /// Counts a row as learnt from, with a trust of 0 to 1; `gain` is its own.
     pub(crate) fn absorb(&mut self, row: &Regressors, gain: &Gain, trust: f64) {
-        let n = gain.0.len();
-        let spread = 1.0 + row.leverage;
-        for i in 0..n {
-            for j in 0..=i {
-                self.covariance[triangle(i, j)] -= trust * gain.0[i] * gain.0[j] * spread;
-            }
-            // Rounding must not make a variance negative.
-            let variance = &mut self.covariance[triangle(i, i)];
-            *variance = variance.max(1e-12);
-        }
-        let faded = FORGETTING.sqrt().recip();
+        let n = n_slopes(gain.n_axes);
+        let root = (trust * (1.0 + row.leverage)).sqrt();
+        let known = gain.of.map(|g| g * root);
+        // Rounding must not make a variance negative.
+        let variance = |c: f64, at: usize| (c - known[at] * known[at]).max(1e-12);
         // Old rows fade, but only where a row says something new: what is known must not be forgotten while the
         // operating point stands still.
-        for (at, x) in row.iter() {
-            if x != 0.0 && self.covariance[triangle(at, at)] < SLOPE_VARIANCE * KNOWN_SHARE {
-                for j in 0..n {
-                    let faded = if j == at { faded * faded } else { faded };
-                    self.covariance[triangle(at, j)] *= faded;
-                }
+        let mut fading = [1.0; SLOPES_MAX];
+        for (at, _) in row.iter().filter(|(_, x)| *x != 0.0) {
+            if variance(self.covariance[triangle(at, at)], at) < SLOPE_VARIANCE * KNOWN_SHARE {
+                fading[at] = FORGETTING.sqrt().recip();
             }
+        }
+        let mut rest = &mut self.covariance[..];
+        for i in 0..n {
+            let Some((line, below)) = rest.split_at_mut_checked(i + 1) else {
+                break;
+            };
+            rest = below;
+            let (k, f) = (known[i], fading[i]);
+            let diagonal = variance(line[i], i) * (f * f);
+            for ((c, kj), fj) in line.iter_mut().zip(&known).zip(&fading) {
+                *c = (*c - k * kj) * (f * fj);
+            }
+            line[i] = diagonal;
         }
     }
 
@@ -250,7 +264,7 @@ impl Operation {
         let n_axes = self.past.len() / PASTS;
         let n = n_slopes(n_axes);
         let from = block(n_axes, regime);
-        for i in (from..=from + n_axes).take(if n == 0 { 0 } else { n }) {
+        for i in (from..=from + n_axes).take(n) {
             for j in 0..n {
                 self.covariance[triangle(i, j)] = 0.0;
             }
@@ -267,20 +281,20 @@ impl Operation {
 impl Gain {
     /// The gain of the regime's constant, which is the level of each metric there.
     pub(crate) fn of_constant(&self, row: &Regressors) -> f64 {
-        self.0.get(row.constant).copied().unwrap_or(0.0).max(0.0)
+        self.of.get(row.constant).map_or(0.0, |g| g.max(0.0))
     }
 
     /// Learns an error, in units, with a trust of 0 to 1. The constants stay 0: they are the levels'.
-    pub(crate) fn learn(&self, row: &Regressors, slopes: &mut [f32], error: f64, trust: f32) {
-        let n_axes = row.n_axes();
-        let is_slope = |at: usize| {
-            let pasts = n_axes * PASTS;
-            at < pasts || !(at - pasts).is_multiple_of(1 + n_axes)
-        };
-        let all = slopes.iter_mut().zip(&self.0).enumerate();
-        for (_, (slope, gain)) in all.filter(|(at, _)| is_slope(*at)) {
-            let moved = f64::from(*slope) + gain * error * f64::from(trust);
+    pub(crate) fn learn(&self, slopes: &mut [f32], error: f64, trust: f32) {
+        let way = error * f64::from(trust);
+        for (slope, gain) in slopes.iter_mut().zip(&self.of) {
+            let moved = f64::from(*slope) + gain * way;
             *slope = narrow(moved.clamp(-1e6, 1e6));
+        }
+        for regime in 0..REGIMES_MAX {
+            if let Some(constant) = slopes.get_mut(block(self.n_axes, regime)) {
+                *constant = 0.0;
+            }
         }
     }
 }
@@ -325,12 +339,11 @@ mod tests {
             let axes = [f64::from(i % 7) - 3.0, f64::from(i % 5) - 2.0, 0.0, 0.0];
             let mut point = axes;
             point[0] += if regime == 1 { 30.0 } else { 0.0 };
-            let row = operation.regressors(&axes, &point, regime);
+            let (row, gain) = operation.regressors(&axes, &point, regime);
             let error =
                 seen(&axes, &[slow[0] - point[0], 0.0, 0.0, 0.0], regime) - effect(&slopes, &row);
             slow[0] += 0.15 * (point[0] - slow[0]);
-            let gain = operation.gain(&row);
-            gain.learn(&row, &mut slopes, error, 1.0);
+            gain.learn(&mut slopes, error, 1.0);
             operation.absorb(&row, &gain, 1.0);
         }
         (operation, slopes)
@@ -348,7 +361,7 @@ mod tests {
         for (regime, x, y) in [(0, 1.0, 1.5), (1, 1.0, -2.0)] {
             let axes = [x, 0.0, 0.0, 0.0];
             operation.forget_present();
-            let row = operation.regressors(&axes, &axes, regime);
+            let (row, _) = operation.regressors(&axes, &axes, regime);
             assert!((effect(&slopes, &row) - y).abs() < 0.05, "{regime}");
         }
     }
@@ -357,7 +370,8 @@ mod tests {
     fn where_nothing_was_learnt_leverage_is_large() {
         let (mut operation, _) = learnt(400, |axes, _, _| axes[0]);
         operation.forget_present();
-        let mut leverage = |axes: Axes, regime| operation.regressors(&axes, &axes, regime).leverage;
+        let mut leverage =
+            |axes: Axes, regime| operation.regressors(&axes, &axes, regime).0.leverage;
         assert!(leverage([1.0, 1.0, 0.0, 0.0], 0) < 0.1);
         assert!(leverage([1.0, 1.0, 0.0, 0.0], 3) > 5.0, "another regime");
         assert!(leverage([300.0, 0.0, 0.0, 0.0], 0) > 5.0, "far away");
@@ -372,7 +386,7 @@ mod tests {
             operation.regressors(&still, &still, 0);
         }
         let moved = [30.0, 0.0, 0.0, 0.0];
-        let row = operation.regressors(&still, &moved, 1);
+        let (row, _) = operation.regressors(&still, &moved, 1);
         assert!((effect(&slopes, &row) + 9.0).abs() < 0.5);
     }
 }

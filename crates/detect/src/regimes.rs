@@ -206,21 +206,18 @@ impl Regimes {
         outcome
     }
 
-    /// Largest distance over the axes, each in what is far on it: above 1 is another regime.
-    fn distance(&self, a: &[f32; AXES_MAX], b: &[f32; AXES_MAX]) -> f32 {
-        a.iter()
-            .zip(b)
-            .zip(&self.spans)
-            .map(|((x, y), span)| (x - y).abs() / span.far())
-            .fold(0.0, f32::max)
+    /// On each axis, the distance that makes another regime.
+    fn far(&self) -> [f32; AXES_MAX] {
+        self.spans.map(|span| span.far())
     }
 
     /// Remembers a point far from every centre; true if one near it had strayed before.
     fn strays_again(&mut self, point: [f32; AXES_MAX]) -> bool {
+        let far = self.far();
         let again = self
             .strays
             .iter()
-            .any(|s| self.distance(&s.at, &point) <= 1.0);
+            .any(|s| distance(&s.at, &point, &far) <= 1.0);
         if again {
             self.strays.clear();
         } else {
@@ -233,18 +230,20 @@ impl Regimes {
     }
 
     fn nearest(&self, point: &[f32; AXES_MAX]) -> Option<(usize, f32)> {
+        let far = self.far();
         self.centres
             .iter()
             .enumerate()
-            .map(|(i, c)| (i, self.distance(&c.at, point)))
+            .map(|(i, c)| (i, distance(&c.at, point, &far)))
             .min_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     fn closest_pair(&self) -> Option<(usize, usize, f32)> {
+        let far = self.far();
         let mut best: Option<(usize, usize, f32)> = None;
         for (j, b) in self.centres.iter().enumerate() {
             for (i, a) in self.centres.iter().enumerate().take(j) {
-                let d = self.distance(&a.at, &b.at);
+                let d = distance(&a.at, &b.at, &far);
                 if best.is_none_or(|(_, _, least)| d < least) {
                     let (kept, dropped) = if a.n >= b.n { (i, j) } else { (j, i) };
                     best = Some((kept, dropped, d));
@@ -264,6 +263,15 @@ impl Regimes {
         into.n = n.min(SETTLED_SAMPLES);
         self.centres[dropped] = Centre { at: point, n: 0.0 };
     }
+}
+
+/// Largest distance over the axes, each in what is far on it: above 1 is another regime.
+fn distance(a: &[f32; AXES_MAX], b: &[f32; AXES_MAX], far: &[f32; AXES_MAX]) -> f32 {
+    a.iter()
+        .zip(b)
+        .zip(far)
+        .map(|((x, y), far)| (x - y).abs() / far)
+        .fold(0.0, f32::max)
 }
 
 #[cfg(test)]

@@ -18,26 +18,26 @@ const EXCESS_MAX: f32 = 6.0;
 /// Smallest probability that is told from a smaller one, decades: less has never been seen to hold.
 pub(crate) const SURPRISE_MAX: f32 = 12.0;
 
-/// The tail beyond a quantile.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Tail {
-    quantile: f32,
+/// Tails that are fed together, side by side: most values lie within their quantiles, which then all sink alike.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tails<const N: usize> {
+    quantile: [f32; N],
     /// Mean of the logarithm of value over quantile, of values beyond it.
-    index: f32,
-    n_beyond: f32,
+    index: [f32; N],
+    n_beyond: [f32; N],
 }
-packed!(Tail {
+packed!(impl<N> Tails {
     quantile,
     index,
     n_beyond
 });
 
-impl Default for Tail {
+impl<const N: usize> Default for Tails<N> {
     fn default() -> Self {
         Self {
-            quantile: 0.0,
-            index: INDEX_PRIOR,
-            n_beyond: PRIOR_EXCESSES,
+            quantile: [0.0; N],
+            index: [INDEX_PRIOR; N],
+            n_beyond: [PRIOR_EXCESSES; N],
         }
     }
 }
@@ -74,27 +74,52 @@ impl Law {
     }
 }
 
-impl Tail {
-    /// Takes in a value, at least 0; its surprise, `-log10` of the probability of one as large or larger: 0
-    /// within the quantile, at most [`SURPRISE_MAX`].
-    pub(crate) fn step(&mut self, x: f32, step: &Step) -> f32 {
-        if step.first || self.quantile <= 0.0 {
+impl<const N: usize> Tails<N> {
+    /// Takes in a value per tail, at least 0; the sum of their surprises, `-log10` of the probability of one as
+    /// large or larger: each 0 within the quantile, at most [`SURPRISE_MAX`].
+    pub(crate) fn step(&mut self, values: &[f32; N], step: &Step) -> f32 {
+        if step.first {
             // The largest of the first 1/share values is a first guess.
-            self.quantile = self.quantile.max(x);
+            for (quantile, &x) in self.quantile.iter_mut().zip(values) {
+                *quantile = quantile.max(x);
+            }
             return 0.0;
         }
-        let way = self.index * step.rate;
-        if x <= self.quantile {
-            self.quantile *= 1.0 - way * step.law.share;
-            return 0.0;
+        let before = self.quantile;
+        let indices = self.index;
+        // Without branches, so that it is done for several tails at once.
+        for (((quantile, &index), &x), &old) in self
+            .quantile
+            .iter_mut()
+            .zip(&indices)
+            .zip(values)
+            .zip(&before)
+        {
+            let sunk = old * (1.0 - index * step.rate * step.law.share);
+            let within = if x <= old { sunk } else { old };
+            *quantile = if old > 0.0 { within } else { x };
         }
-        let excess = (x / self.quantile).ln();
-        let surprise = step.law.surprise + excess * std::f32::consts::LOG10_E / self.index;
-        self.n_beyond = (self.n_beyond + 1.0).min(step.law.n_max * step.law.share);
-        let counted = excess.min(EXCESS_MAX * self.index);
-        self.index += (counted - self.index) / (self.n_beyond + 1.0);
-        self.index = self.index.max(INDEX_MIN);
-        self.quantile *= 1.0 + way * (1.0 - step.law.share);
+        let mut sum = 0.0;
+        for (place, (&x, &old)) in values.iter().zip(&before).enumerate() {
+            if x > old && old > 0.0 {
+                sum += self.beyond(place, x, step);
+            }
+        }
+        sum
+    }
+
+    /// The surprise of a value beyond its quantile, which moves up.
+    fn beyond(&mut self, place: usize, x: f32, step: &Step) -> f32 {
+        let (quantile, index) = (&mut self.quantile[place], &mut self.index[place]);
+        let way = *index * step.rate;
+        let excess = (x / *quantile).ln();
+        let surprise = step.law.surprise + excess * std::f32::consts::LOG10_E / *index;
+        let n_beyond = &mut self.n_beyond[place];
+        *n_beyond = (*n_beyond + 1.0).min(step.law.n_max * step.law.share);
+        let counted = excess.min(EXCESS_MAX * *index);
+        *index += (counted - *index) / (*n_beyond + 1.0);
+        *index = index.max(INDEX_MIN);
+        *quantile *= 1.0 + way * (1.0 - step.law.share);
         surprise.min(SURPRISE_MAX)
     }
 }
@@ -114,11 +139,11 @@ mod tests {
     /// How often, of the second half of 200,000 values, the surprise passes three decades, per thousand.
     fn beyond_three_decades(draw: impl Fn(f32) -> f32) -> f32 {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut tail = Tail::default();
+        let mut tail = Tails::<1>::default();
         let mut n_passed = 0_u16;
         for i in 0..200_000_u32 {
             let x = draw(rng.random::<f32>().max(1e-7));
-            let s = tail.step(x, &LAW.step(i as f32));
+            let s = tail.step(&[x], &LAW.step(i as f32));
             n_passed += u16::from(i >= 100_000 && s > 3.0);
         }
         f32::from(n_passed) / 100.0
@@ -136,13 +161,13 @@ mod tests {
 
     #[test]
     fn zeros_are_no_surprise_and_the_first_value_beyond_them_sets_the_scale() {
-        let mut tail = Tail::default();
+        let mut tail = Tails::<1>::default();
         for i in 0..500_u16 {
             let step = LAW.step(f32::from(i));
-            assert_eq!(tail.step(0.0, &step), 0.0);
+            assert_eq!(tail.step(&[0.0], &step), 0.0);
         }
         let step = LAW.step(500.0);
-        assert_eq!(tail.step(7.0, &step), 0.0);
-        assert!(tail.step(70.0, &step) > 1.3);
+        assert_eq!(tail.step(&[7.0], &step), 0.0);
+        assert!(tail.step(&[70.0], &step) > 1.3);
     }
 }

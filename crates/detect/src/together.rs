@@ -204,7 +204,8 @@ impl Together {
 
     /// How far T² stands above its usual value, in deviations of its chart.
     pub(crate) fn departure(&self) -> f32 {
-        self.ewma / self.chart.ewma_sd(CHART_WEIGHT, self.chart.n + 30.0)
+        let [sd] = self.chart.ewma_sds([CHART_WEIGHT], self.chart.n + 30.0);
+        self.ewma / sd
     }
 
     /// Share of each metric in the present departure; they sum to 1.

@@ -16,8 +16,6 @@ const SEED_CHANGES_MIN: usize = 4;
 const MERGED_SAMPLES: f32 = 100.0;
 /// A level whose own rate is so many times what the fit asks for has begun anew.
 const ANEW: f64 = 8.0;
-/// Leverage counts so many times: neighbouring samples are no independent witnesses of the slopes.
-const LEVERAGE_CAUTION: f64 = 4.0;
 
 /// Level and deviation within a regime.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -155,6 +153,7 @@ impl Metric {
     }
 
     /// Departure of `x` from the baseline. Call only when [`Self::ready`].
+    #[inline(always)]
     pub(crate) fn departure(
         &mut self,
         x: f64,
@@ -170,14 +169,13 @@ impl Metric {
             level.learn(x - added, (1.0, None), 1.0, 1.0, self.sd_min);
         }
         let expected = level.mean + added;
-        let widened = (1.0 + LEVERAGE_CAUTION * row.leverage).sqrt();
-        let sd = level.sd * widened;
+        let sd = level.sd * row.widened;
         Departure {
             z: standard((x - expected) / sd),
             added,
             expected,
             sd,
-            widened,
+            widened: row.widened,
             leverage: narrow(row.leverage),
         }
     }
@@ -259,8 +257,9 @@ impl Metric {
             }
         }
         let level = self.levels[regime];
-        let from_mean = standard((x - level.mean) / self.unit);
-        let from_anchor = standard((x - level.anchor) / self.unit);
+        let per_unit = 1.0 / self.unit;
+        let from_mean = standard((x - level.mean) * per_unit);
+        let from_anchor = standard((x - level.anchor) * per_unit);
         let in_units = if self.hours_used == 1 {
             from_mean
         } else {
