@@ -7,11 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::walk::Walk;
-
 /// Most bins of a feature; a bin fits a byte.
 const BINS_MAX: usize = 64;
-pub(crate) const LEAF: u16 = u16::MAX;
+const LEAF: u16 = u16::MAX;
 
 /// Shape and pace of the trees.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,16 +24,16 @@ pub(crate) struct BoostParams {
 /// A node; the left child stands right behind its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(from = "(u16, f64, u32, f64)", into = "(u16, f64, u32, f64)")]
-pub(crate) struct Node {
+struct Node {
     /// Feature compared, or [`LEAF`].
-    pub(crate) feature: u16,
+    feature: u16,
     /// Left when the feature is at most this.
-    pub(crate) threshold: f64,
+    threshold: f64,
     /// Place of the right child.
-    pub(crate) right: u32,
+    right: u32,
     /// What the tree adds here (log-odds, or the quantity's unit); of an inner node: what it would add if it
     /// were a leaf.
-    pub(crate) value: f64,
+    value: f64,
 }
 
 impl From<(u16, f64, u32, f64)> for Node {
@@ -57,32 +55,10 @@ impl From<Node> for (u16, f64, u32, f64) {
 
 /// Trees whose sum is a log-odds, or a quantity in its own unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Trees", into = "Trees")]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Forest {
     base: f64,
     trees: Vec<Vec<Node>>,
-    walk: Walk,
-}
-
-/// A forest as it is kept in a file.
-#[derive(Serialize, Deserialize)]
-#[serde(rename = "Forest", deny_unknown_fields)]
-struct Trees {
-    base: f64,
-    trees: Vec<Vec<Node>>,
-}
-
-impl From<Trees> for Forest {
-    fn from(Trees { base, trees }: Trees) -> Self {
-        let walk = Walk::of(&trees);
-        Self { base, trees, walk }
-    }
-}
-
-impl From<Forest> for Trees {
-    fn from(Forest { base, trees, .. }: Forest) -> Self {
-        Self { base, trees }
-    }
 }
 
 pub(crate) fn sigmoid(x: f64) -> f64 {
@@ -92,7 +68,15 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
 impl Forest {
     /// The log-odds, or the quantity, of a row. `x` has a finite value for every feature.
     pub(crate) fn margin(&self, x: &[f64]) -> f64 {
-        self.walk.sum(self.base, x)
+        let mut sum = self.base;
+        for tree in &self.trees {
+            let mut i = 0;
+            while tree[i].feature != LEAF {
+                i = next(&tree[i], i, x);
+            }
+            sum += tree[i].value;
+        }
+        sum
     }
 
     /// Adds to `out` how far each feature moved the log-odds: at every step down a tree the change of the
@@ -255,7 +239,7 @@ pub(crate) fn fit(
     let base = (share / (1.0 - share)).ln();
     let margins = vec![base; labels.len()];
     let trees = boost(data, at, margins, params, ALL, log_loss(labels, weights));
-    Forest::from(Trees { base, trees })
+    Forest { base, trees }
 }
 
 /// Trees that go on where another model stopped: `margins` are its log-odds of all rows, and the forest's are to be
@@ -268,10 +252,10 @@ pub(crate) fn fit_further(
     params: &BoostParams,
     margins: Vec<f64>,
 ) -> Forest {
-    Forest::from(Trees {
+    Forest {
         base: 0.0,
         trees: boost(data, at, margins, params, ALL, log_loss(labels, weights)),
-    })
+    }
 }
 
 /// Derivatives of the logistic loss at a margin.
@@ -313,10 +297,10 @@ pub(crate) fn fit_quantity(
     let base = if total > 0.0 { sum / total } else { 0.0 };
     let gradient = |r: usize, margin: f64| [weights[r] * (margin - targets[r]), weights[r]];
     let margins = vec![base; targets.len()];
-    Forest::from(Trees {
+    Forest {
         base,
         trees: boost(data, at, margins, params, sampling, gradient),
-    })
+    }
 }
 
 /// `margins` are what is known of all rows before the first tree; `gradient` gives the first and second derivative

@@ -12,7 +12,6 @@ mod scores;
 mod train;
 mod trend;
 mod view;
-mod walk;
 
 pub use drift::{Drift, InputCounts};
 pub use features::{FeatureSpec, FeatureState, WINDOWS_H};
