@@ -422,7 +422,7 @@ fn where_the_pieces_end_changes_nothing_that_is_told_before_or_after_a_verdict()
     let at_verdicts = [given.as_slice(), &[HOURS]].concat();
     for ends in [
         each.as_slice(),
-        &at_verdicts,
+        at_verdicts.as_slice(),
         &[208, 216, 316, 323, 331, HOURS],
     ] {
         assert_eq!(told_in_pieces(ends, &given), told, "{ends:?}");
