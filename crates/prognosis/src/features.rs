@@ -32,8 +32,10 @@ const COUNT_WINDOWS_H: [f64; 2] = [24.0, 48.0];
 pub(crate) const METRIC_FEATURES: usize = 2 * WINDOWS_H.len() + 2;
 /// Features of an error code: counts per window, hours since.
 pub(crate) const CODE_FEATURES: usize = COUNT_WINDOWS_H.len() + 1;
-/// Windows that are compared with what is usual for the machine itself, hours.
-const OWN_WINDOWS_H: [u32; 2] = [6, 24];
+/// Places in [`WINDOWS_H`] of those that are compared with what is usual for the machine itself: 6 h and 24 h.
+const OWN_WINDOWS: [usize; 2] = [1, 3];
+/// Place of the slope among a metric's features; the latest value comes behind it.
+const SLOPE: usize = 2 * WINDOWS_H.len();
 /// A deviation needs so many values.
 const DEVIATION_VALUES_MIN: f64 = 3.0;
 /// A slope needs so many hours with values.
@@ -62,6 +64,11 @@ impl From<Moments> for (f64, f64, f64) {
 
 impl Moments {
     fn merge(&mut self, other: Self) {
+        self.merge_with(other, &mut Shares::default());
+    }
+
+    /// Metrics that are read together have the same numbers: `shares` are those of the last one.
+    fn merge_with(&mut self, other: Self, shares: &mut Shares) {
         if other.n == 0.0 {
             return;
         }
@@ -69,11 +76,13 @@ impl Moments {
             *self = other;
             return;
         }
-        let n = self.n + other.n;
+        if shares.own_n != self.n || shares.other_n != other.n {
+            *shares = Shares::of(self.n, other.n);
+        }
         let delta = other.mean - self.mean;
-        self.mean += delta * (other.n / n);
-        self.m2 += other.m2 + delta * delta * (self.n * other.n / n);
-        self.n = n;
+        self.mean += delta * shares.of_other;
+        self.m2 += other.m2 + delta * delta * shares.of_square;
+        self.n = shares.n;
     }
 
     fn deviation(self) -> f64 {
@@ -81,6 +90,71 @@ impl Moments {
             f64::NAN
         } else {
             (self.m2 / (self.n - 1.0)).max(0.0).sqrt()
+        }
+    }
+}
+
+/// Weights of a merge; divisions are dear.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shares {
+    own_n: f64,
+    other_n: f64,
+    n: f64,
+    of_other: f64,
+    of_square: f64,
+}
+
+impl Shares {
+    fn of(own_n: f64, other_n: f64) -> Self {
+        let n = own_n + other_n;
+        Self {
+            own_n,
+            other_n,
+            n,
+            of_other: other_n / n,
+            of_square: own_n * other_n / n,
+        }
+    }
+}
+
+/// One metric's readings from an instant backwards.
+#[derive(Debug, Clone, Copy, Default)]
+struct Past {
+    pooled: Moments,
+    /// Hours that its readings stand for, and hours that have any.
+    covered_h: f64,
+    hours: f64,
+    /// Weighted least squares of the hourly means over the age in hours.
+    w: f64,
+    wx: f64,
+    wy: f64,
+    wxx: f64,
+    wxy: f64,
+}
+
+impl Past {
+    /// Takes the readings of an hour `x` hours later than now.
+    fn take(&mut self, bucket: Moments, x: f64, interval_h: f64, shares: &mut Shares) {
+        if bucket.n == 0.0 {
+            return;
+        }
+        self.pooled.merge_with(bucket, shares);
+        self.covered_h += interval_h;
+        self.hours += 1.0;
+        self.w += bucket.n;
+        self.wx += bucket.n * x;
+        self.wy += bucket.n * bucket.mean;
+        self.wxx += bucket.n * x * x;
+        self.wxy += bucket.n * x * bucket.mean;
+    }
+
+    /// Change per hour; NaN where too little is known.
+    fn slope(&self) -> f64 {
+        let spread = self.w * self.wxx - self.wx * self.wx;
+        if self.hours >= SLOPE_HOURS_MIN && spread > 0.0 {
+            (self.w * self.wxy - self.wx * self.wy) / spread
+        } else {
+            f64::NAN
         }
     }
 }
@@ -258,99 +332,65 @@ impl FeatureState {
             .clamp(1.0, RING_H as f64)
     }
 
-    fn moments(&self, hour: i64, metric: usize) -> Moments {
-        if hour > self.head_hour || hour <= self.head_hour - RING_H || metric >= self.n_metrics {
-            return Moments::default();
-        }
-        self.ring[slot_of(hour) * self.n_metrics + metric]
-    }
-
-    /// Appends the features of one metric at `ms`; NaN where nothing can be said.
-    fn metric_features(&self, metric: usize, ms: i64, interval_h: f64, out: &mut Vec<f64>) {
+    /// Puts the features of the metrics at `ms` into `out`; NaN where nothing can be said.
+    fn metric_features(&self, n_metrics: usize, ms: i64, interval_h: f64, out: &mut Vec<f64>) {
+        let begin = out.len();
+        out.resize(begin + n_metrics * METRIC_FEATURES, f64::NAN);
+        let out = &mut out[begin..];
+        let known = n_metrics.min(self.n_metrics);
         let now = hour_of(ms);
-        let mut pooled = Moments::default();
-        let mut covered_h = 0.0;
-        let mut window = WINDOWS_H.iter().peekable();
-        // Weighted least squares of the hourly means over the age in hours.
-        let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        let mut hours = 0.0;
+        let mut pasts = vec![Past::default(); known];
+        let mut window = 0;
+        // Hour by hour, all metrics: what one has to wait for does not hold up the others.
         for age in 0..RING_H {
-            let bucket = self.moments(now - age, metric);
-            if bucket.n > 0.0 {
-                pooled.merge(bucket);
-                covered_h += interval_h;
-                let x = -(age as f64);
-                hours += 1.0;
-                w += bucket.n;
-                wx += bucket.n * x;
-                wy += bucket.n * bucket.mean;
-                wxx += bucket.n * x * x;
-                wxy += bucket.n * x * bucket.mean;
+            let hour = now - age;
+            if hour <= self.head_hour && hour > self.head_hour - RING_H {
+                let slot = slot_of(hour) * self.n_metrics;
+                let mut shares = Shares::default();
+                for (past, bucket) in pasts.iter_mut().zip(&self.ring[slot..]) {
+                    past.take(*bucket, -(age as f64), interval_h, &mut shares);
+                }
             }
-            while let Some(&&window_h) = window.peek() {
-                if age + 1 < i64::from(window_h) {
-                    break;
+            while WINDOWS_H
+                .get(window)
+                .is_some_and(|window_h| age + 1 >= i64::from(*window_h))
+            {
+                let half_h = f64::from(WINDOWS_H[window]) / 2.0;
+                for (past, of_metric) in pasts.iter().zip(out.chunks_exact_mut(METRIC_FEATURES)) {
+                    if past.covered_h >= half_h {
+                        of_metric[2 * window] = past.pooled.mean;
+                        of_metric[2 * window + 1] = past.pooled.deviation();
+                    }
                 }
-                if covered_h >= f64::from(window_h) / 2.0 {
-                    out.push(pooled.mean);
-                    out.push(pooled.deviation());
-                } else {
-                    out.extend([f64::NAN, f64::NAN]);
-                }
-                window.next();
+                window += 1;
             }
         }
-        let spread = w * wxx - wx * wx;
-        out.push(if hours >= SLOPE_HOURS_MIN && spread > 0.0 {
-            (w * wxy - wx * wy) / spread
-        } else {
-            f64::NAN
-        });
-        let latest = self.latest.get(metric).copied().flatten();
-        out.push(match latest {
-            Some((at, value)) if hours_between(at, ms) < RING_H as f64 => value,
-            _ => f64::NAN,
-        });
-    }
-
-    /// Mean of a metric over the newest `window_h` hours; NaN where less than half of them are covered.
-    fn window_mean(&self, metric: usize, ms: i64, window_h: u32, interval_h: f64) -> f64 {
-        let now = hour_of(ms);
-        let mut pooled = Moments::default();
-        let mut covered_h = 0.0;
-        for age in 0..i64::from(window_h) {
-            let bucket = self.moments(now - age, metric);
-            if bucket.n > 0.0 {
-                pooled.merge(bucket);
-                covered_h += interval_h;
+        for ((past, latest), of_metric) in pasts
+            .iter()
+            .zip(&self.latest)
+            .zip(out.chunks_exact_mut(METRIC_FEATURES))
+        {
+            of_metric[SLOPE] = past.slope();
+            if let Some((at, value)) = *latest
+                && hours_between(at, ms) < RING_H as f64
+            {
+                of_metric[SLOPE + 1] = value;
             }
-        }
-        if covered_h >= f64::from(window_h) / 2.0 {
-            pooled.mean
-        } else {
-            f64::NAN
         }
     }
 
     /// Appends how far each metric lies from what is usual for this machine at its operating point; NaN where nothing
-    /// can be said.
-    fn own_features(
-        &self,
-        axes: &[usize],
-        n_metrics: usize,
-        ms: i64,
-        interval_h: f64,
-        out: &mut Vec<f64>,
-    ) {
-        for window_h in OWN_WINDOWS_H {
-            let means: Vec<f64> = (0..n_metrics)
-                .map(|metric| self.window_mean(metric, ms, window_h, interval_h))
-                .collect();
-            let at: Vec<f64> = axes.iter().filter_map(|a| means.get(*a).copied()).collect();
-            for (metric, mean) in means.iter().enumerate() {
-                if !axes.contains(&metric) {
-                    out.push(self.own.departure(metric, *mean, axes, &at));
-                }
+    /// can be said. `out` begins with the features of the metrics.
+    fn own_features(&self, axes: &[usize], n_metrics: usize, out: &mut Vec<f64>) {
+        for window in OWN_WINDOWS {
+            let mean_of = |out: &[f64], metric: usize| out[metric * METRIC_FEATURES + 2 * window];
+            let mut at = [0.0; AXES_MAX];
+            for (at, axis) in at.iter_mut().zip(axes) {
+                *at = mean_of(out, *axis);
+            }
+            for metric in (0..n_metrics).filter(|metric| !axes.contains(metric)) {
+                let mean = mean_of(out, metric);
+                out.push(self.own.departure(metric, mean, axes, &at[..axes.len()]));
             }
         }
     }
@@ -413,7 +453,7 @@ impl FeatureSpec {
             names.push(format!("hours since {component} replaced"));
         }
         if let Some(axes) = &self.own_usual_at {
-            for window_h in OWN_WINDOWS_H {
+            for window_h in OWN_WINDOWS.map(|window| WINDOWS_H[window]) {
                 for (_, metric) in self.measured(axes) {
                     names.push(format!("{metric} {window_h} h against its own usual"));
                 }
@@ -441,9 +481,7 @@ impl FeatureSpec {
         out.clear();
         let ms = ts.as_millis();
         let interval_h = state.interval_h();
-        for metric in 0..self.metrics.len() {
-            state.metric_features(metric, ms, interval_h, out);
-        }
+        state.metric_features(self.metrics.len(), ms, interval_h, out);
         for code in &self.codes {
             state.code_features(code, ms, out);
         }
@@ -452,7 +490,7 @@ impl FeatureSpec {
             out.push(at.map_or(f64::NAN, |&at| hours_between(at, ms).max(0.0)));
         }
         if let Some(axes) = &self.own_usual_at {
-            state.own_features(axes, self.metrics.len(), ms, interval_h, out);
+            state.own_features(axes, self.metrics.len(), out);
         }
     }
 }

@@ -51,11 +51,13 @@ impl OwnUsual {
         for (mean, off) in self.mean.iter_mut().zip(&off) {
             *mean += weight * off;
         }
+        let mut rest = &mut self.covariance[..];
         for i in 0..n_metrics {
-            for j in i..n_metrics {
-                let value = &mut self.covariance[place(i, j, n_metrics)];
-                *value = (1.0 - weight) * (*value + weight * off[i] * off[j]);
+            let (row, later) = std::mem::take(&mut rest).split_at_mut(n_metrics - i);
+            for (value, off_j) in row.iter_mut().zip(&off[i..]) {
+                *value = (1.0 - weight) * (*value + weight * off[i] * off_j);
             }
+            rest = later;
         }
     }
 

@@ -1,4 +1,4 @@
-//! One device in a course of things: its monitor scores a stretch of rows ahead, and again from the stretch's begin
+//! One device in a course of things: its monitor scores a piece of history ahead, and again from the piece's begin
 //! where a technician's verdict comes in between.
 
 use std::sync::Arc;
@@ -21,18 +21,18 @@ pub(crate) struct Told {
 /// A device's course.
 pub(crate) struct DeviceCourse {
     context: Arc<ClassContext>,
-    /// At the begin of the stretch.
-    begin: Monitor,
+    /// At the begin of the piece; `None`: as at its end, nothing was scored.
+    begin: Option<Monitor>,
     begin_event: usize,
     /// At its end.
     end: Monitor,
     end_event: usize,
-    /// Verdicts of this stretch.
+    /// Verdicts of this piece.
     verdicts: Vec<(Timestamp, Vec<ModeName>)>,
     /// What it led to, by time; `n_heard` of it were taken.
     told: Vec<Told>,
     n_heard: usize,
-    /// Newest row before this stretch.
+    /// Newest row before this piece.
     heard_before: Option<Timestamp>,
     heard_last: Option<Timestamp>,
 }
@@ -40,9 +40,9 @@ pub(crate) struct DeviceCourse {
 /// What a device's course is scored from.
 #[derive(Clone, Copy)]
 pub(crate) struct Played<'a> {
-    /// The stretch's rows.
+    /// The piece's rows.
     pub(crate) rows: &'a [Row],
-    /// The stretch's last instant.
+    /// The piece's last instant.
     pub(crate) end: Timestamp,
     /// All events that detectors may see.
     pub(crate) events: &'a [DeviceEvent],
@@ -56,7 +56,7 @@ impl DeviceCourse {
         let monitor = Monitor::new(&context);
         Self {
             context,
-            begin: monitor.clone(),
+            begin: None,
             begin_event: 0,
             end: monitor,
             end_event: 0,
@@ -68,10 +68,14 @@ impl DeviceCourse {
         }
     }
 
-    /// Begins the next stretch and scores it.
+    /// Begins the next piece and scores it.
     pub(crate) fn play(&mut self, played: Played<'_>) {
-        self.end.checkpointed();
-        self.begin = self.end.clone();
+        let next_event = played.events.get(self.end_event);
+        let is_still = played.rows.is_empty() && next_event.is_none_or(|e| e.ts > played.end);
+        self.begin = (!is_still).then(|| {
+            self.end.checkpointed();
+            self.end.clone()
+        });
         self.begin_event = self.end_event;
         self.verdicts.clear();
         self.told.clear();
@@ -81,11 +85,14 @@ impl DeviceCourse {
         self.heard_last = played.rows.last().map(|r| r.ts).or(self.heard_before);
     }
 
-    /// A verdict at `at`, an instant of this stretch up to which everything was heard: what comes later is scored
+    /// A verdict at `at`, an instant of this piece up to which everything was heard: what comes later is scored
     /// anew.
     pub(crate) fn verdict(&mut self, at: Timestamp, modes: Vec<ModeName>, played: Played<'_>) {
         self.verdicts.push((at, modes));
-        self.end = self.begin.clone();
+        match &self.begin {
+            Some(begin) => self.end = begin.clone(),
+            None => self.begin = Some(self.end.clone()),
+        }
         self.end_event = self.begin_event;
         self.told.clear();
         self.score(played);
@@ -103,7 +110,7 @@ impl DeviceCourse {
         Some(told)
     }
 
-    /// Time of its newest row at `at`, an instant of this stretch.
+    /// Time of its newest row at `at`, an instant of this piece.
     pub(crate) fn heard_at(&self, at: Timestamp, rows: &[Row]) -> Option<Timestamp> {
         let n = rows.partition_point(|row| row.ts <= at);
         n.checked_sub(1)
@@ -111,7 +118,7 @@ impl DeviceCourse {
             .or(self.heard_before)
     }
 
-    /// From the begin of the stretch to its end. At one instant: events, the row, replacements, verdicts.
+    /// From the begin of the piece to its end. At one instant: events, the row, replacements, verdicts.
     fn score(&mut self, played: Played<'_>) {
         let events = &played.events[self.end_event..];
         let n_events = events.partition_point(|e| e.ts <= played.end);

@@ -12,6 +12,10 @@ use tokio::runtime::Handle;
 /// Rows of all devices together that are held in memory, about; at the least and at the most of one device.
 const ROWS_HELD: usize = 200_000;
 const ROWS_OF_DEVICE: (usize, usize) = (64, 20_000);
+/// Rows of all devices together that are scored ahead, about, and at the least of one device: after a verdict those of
+/// its device are scored again. Enough that starting threads and keeping a state to go back to costs little beside it.
+const ROWS_AHEAD: usize = 2_000;
+const ROWS_AHEAD_OF_DEVICE: usize = 32;
 
 /// What is read once: everything but the rows.
 pub(crate) struct Records {
@@ -114,7 +118,7 @@ pub(crate) struct Tapes {
     rows_at_once: usize,
 }
 
-/// A stretch of history.
+/// A stretch of history, as it is read.
 pub(crate) struct Stretch {
     /// Its last instant.
     pub(crate) end: Timestamp,
@@ -122,6 +126,42 @@ pub(crate) struct Stretch {
     pub(crate) rows: Vec<Vec<Row>>,
     /// True when no row is left.
     pub(crate) is_last: bool,
+}
+
+/// Part of a stretch, as it is played.
+pub(crate) struct Piece<'a> {
+    /// Its last instant.
+    pub(crate) end: Timestamp,
+    /// The rows of each device, by time.
+    pub(crate) rows: Vec<&'a [Row]>,
+}
+
+impl Stretch {
+    /// The stretch in pieces of at most so many rows of a device, in order; rows of one instant stay together.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        let share = ROWS_AHEAD / self.rows.len().max(1);
+        let rows_at_once = share.max(ROWS_AHEAD_OF_DEVICE);
+        let mut left: Vec<&[Row]> = self.rows.iter().map(Vec::as_slice).collect();
+        let mut at_end = false;
+        std::iter::from_fn(move || {
+            if at_end {
+                return None;
+            }
+            let longer = left.iter().filter(|rows| rows.len() > rows_at_once);
+            let cut = longer.map(|rows| rows[rows_at_once - 1].ts).min();
+            at_end = cut.is_none();
+            let end = cut.unwrap_or(self.end);
+            let rows = left.iter_mut().map(|left| {
+                let (now, later) = left.split_at(left.partition_point(|row| row.ts <= end));
+                *left = later;
+                now
+            });
+            Some(Piece {
+                end,
+                rows: rows.collect(),
+            })
+        })
+    }
 }
 
 impl Tapes {

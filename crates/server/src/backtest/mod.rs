@@ -114,15 +114,13 @@ pub(crate) fn backtest(
     let mut n_rows = 0_u64;
     loop {
         let stretch = tapes.next(runtime.handle(), setup.n_threads)?;
-        for world in &mut worlds {
-            world.play(&stretch, runtime.handle())?;
+        for piece in stretch.pieces() {
+            for world in &mut worlds {
+                world.play(&piece, runtime.handle())?;
+            }
+            n_rows += piece.rows.iter().map(|rows| rows.len() as u64).sum::<u64>();
+            progress(piece.end, n_rows);
         }
-        n_rows += stretch
-            .rows
-            .iter()
-            .map(|rows| rows.len() as u64)
-            .sum::<u64>();
-        progress(stretch.end, n_rows);
         if stretch.is_last {
             break;
         }

@@ -14,6 +14,8 @@ use forecare_domain::{
 use forecare_store::{CommitBatch, MemoryStore, ScoredRow};
 use proptest::prelude::*;
 
+use super::device::{DeviceCourse, Played};
+use super::history::Stretch;
 use super::*;
 use crate::config::Config;
 
@@ -360,6 +362,113 @@ fn neither_threads_nor_the_length_of_a_stretch_change_the_outcome() {
     for (n_threads, rows_held) in [(1, None), (3, Some(4)), (2, Some(150)), (4, Some(900))] {
         let again = trial.run_with(&["", "[care]\nmargin = 2.0\n"], n_threads, rows_held);
         assert_eq!(again, report, "{n_threads} threads, {rows_held:?} rows");
+    }
+}
+
+/// What a pump that is hot now and then tells, played in pieces that end at `ends`, with verdicts at `given`.
+fn told_in_pieces(ends: &[i64], given: &[i64]) -> Vec<String> {
+    let policy = policy("");
+    let contexts =
+        crate::pipeline::class_contexts(&policy.catalogue, policy.models.clone(), &policy.classes)
+            .unwrap();
+    let mut course = DeviceCourse::new(Arc::clone(&contexts[0]));
+    let trial = Trial::new(&[pump(&[200..230, 250..254, 300..400], &[])]);
+    let rows = trial.store.rows_after(
+        &DeviceId::new(name(0)).unwrap(),
+        None,
+        usize::try_from(HOURS).unwrap(),
+    );
+    let rows = trial.runtime.block_on(rows).unwrap();
+    let events = [replaced(0, 320)];
+    let mut told = Vec::new();
+    let mut hear = |course: &mut DeviceCourse, until: Timestamp| {
+        while course.next_at().is_some_and(|at| at <= until) {
+            told.extend(course.hear().map(|told| format!("{told:?}")));
+        }
+    };
+    let mut begin = Timestamp::MIN;
+    for end in ends.iter().map(|end| hour(*end)) {
+        let of_piece: Vec<Row> = rows
+            .iter()
+            .filter(|row| begin < row.ts && row.ts <= end)
+            .cloned()
+            .collect();
+        let played = Played {
+            rows: &of_piece,
+            end,
+            events: &events,
+            windows: &[],
+            told_from: hour(150),
+        };
+        course.play(played);
+        let within = |at: &Timestamp| begin < *at && *at <= end;
+        for at in given.iter().map(|at| hour(*at)).filter(within) {
+            hear(&mut course, at);
+            course.verdict(at, vec![ModeName::new("burn-out").unwrap()], played);
+        }
+        hear(&mut course, end);
+        begin = end;
+    }
+    told
+}
+
+#[test]
+fn where_the_pieces_end_changes_nothing_that_is_told_before_or_after_a_verdict() {
+    let given = [210, 215, 330, 420];
+    let told = told_in_pieces(&[HOURS], &given);
+    assert!(told.len() > 6, "{told:?}");
+    assert_ne!(told, told_in_pieces(&[HOURS], &[]));
+    let each: Vec<i64> = (0..=HOURS).collect();
+    let at_verdicts = [given.as_slice(), &[HOURS]].concat();
+    for ends in [
+        each.as_slice(),
+        at_verdicts.as_slice(),
+        &[208, 216, 316, 323, 331, HOURS],
+    ] {
+        assert_eq!(told_in_pieces(ends, &given), told, "{ends:?}");
+    }
+    // Pieces in which nothing happens but a verdict.
+    let idle_between = [HOURS, HOURS + 10, HOURS + 20];
+    assert_eq!(
+        told_in_pieces(&idle_between, &[210, HOURS + 5, HOURS + 15]),
+        told_in_pieces(&[HOURS + 20], &[210, HOURS + 5, HOURS + 15]),
+    );
+}
+
+#[test]
+fn pieces_hold_every_row_once_in_order_and_rows_of_an_instant_together() {
+    let row = |device: usize, at: i64| Row {
+        device: DeviceId::new(name(device)).unwrap(),
+        ts: hour(at),
+        values: Vec::new(),
+        extra: Vec::new(),
+    };
+    // 100 devices: 32 rows at once. One is quick, one stutters, the others are slow or silent.
+    let mut rows = vec![Vec::new(); 100];
+    rows[0] = (0..300).map(|at| row(0, at)).collect();
+    rows[1] = (0..200).map(|at| row(1, at / 50)).collect();
+    rows[2] = (0..3).map(|at| row(2, at * 100)).collect();
+    let stretch = Stretch {
+        end: hour(400),
+        rows,
+        is_last: true,
+    };
+    let pieces: Vec<_> = stretch.pieces().collect();
+    assert_eq!(pieces.last().map(|p| p.end), Some(hour(400)));
+    for device in 0..100 {
+        let again: Vec<Row> = pieces
+            .iter()
+            .flat_map(|p| p.rows[device].to_vec())
+            .collect();
+        assert_eq!(again, stretch.rows[device]);
+    }
+    for pair in pieces.windows(2) {
+        assert!(pair[0].end < pair[1].end && pair[0].rows[0].len() <= 32);
+        let rows = pair[1].rows.iter().copied().flatten();
+        assert!(
+            rows.clone()
+                .all(|row| pair[0].end < row.ts && row.ts <= pair[1].end)
+        );
     }
 }
 

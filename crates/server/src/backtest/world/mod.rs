@@ -20,7 +20,7 @@ use crate::backtest::Period;
 use crate::backtest::book::{Arrival, SimulatedBook};
 use crate::backtest::crew::Crew;
 use crate::backtest::device::{DeviceCourse, Played};
-use crate::backtest::history::{Records, Stretch, in_parallel};
+use crate::backtest::history::{Piece, Records, in_parallel};
 use crate::backtest::policy::Policy;
 use crate::backtest::tally::{Fate, Spent, Tally};
 use crate::backtest::truth::Truth;
@@ -131,23 +131,23 @@ impl<'a> World<'a> {
         Ok(world)
     }
 
-    /// Plays a stretch of history.
-    pub(crate) fn play(&mut self, stretch: &Stretch, runtime: &Handle) -> Result<()> {
+    /// Plays a piece of history.
+    pub(crate) fn play(&mut self, piece: &Piece<'_>, runtime: &Handle) -> Result<()> {
         let given = self.given;
         let mut numbered: Vec<(usize, &mut DeviceCourse)> =
             self.courses.iter_mut().enumerate().collect();
         in_parallel(&mut numbered, given.n_threads, |(device, course)| {
-            course.play(played(given, stretch, *device));
+            course.play(played(given, piece, *device));
         });
         self.heads.clear();
         for (device, course) in self.courses.iter().enumerate() {
             self.heads.extend(course.next_at().map(|at| (at, device)));
         }
-        runtime.block_on(self.pass(stretch))
+        runtime.block_on(self.pass(piece))
     }
 
-    /// Everything of a stretch in order of time.
-    async fn pass(&mut self, stretch: &Stretch) -> Result<()> {
+    /// Everything of a piece in order of time.
+    async fn pass(&mut self, piece: &Piece<'_>) -> Result<()> {
         loop {
             let told = self.heads.first().map(|(at, _)| (*at, DEVICES));
             let event = self
@@ -158,21 +158,21 @@ impl<'a> World<'a> {
                 return Ok(());
             };
             let (now, _) = next;
-            if now > stretch.end || now >= self.given.period.to {
+            if now > piece.end || now >= self.given.period.to {
                 return Ok(());
             }
             if told == Some(next) {
-                self.device(stretch).await?;
+                self.device(piece).await?;
             } else if let Some((_, event)) = self.queue.pop_first() {
                 match event {
-                    Event::Fault(place) => self.fault(place, now, stretch).await?,
+                    Event::Fault(place) => self.fault(place, now, piece).await?,
                     Event::Arrival(arrival) => {
                         self.book.receive(arrival).await?;
                         self.at(now, Event::Dispatch);
                     }
-                    Event::WorkEnd(work) => self.work_end(work, now, stretch).await?,
-                    Event::Look(ticket) => self.look(ticket, now, stretch).await?,
-                    Event::Dispatch => self.dispatch(now, stretch).await?,
+                    Event::WorkEnd(work) => self.work_end(work, now, piece).await?,
+                    Event::Look(ticket) => self.look(ticket, now, piece).await?,
+                    Event::Dispatch => self.dispatch(now, piece).await?,
                 }
             }
             for arrival in self.book.take_arrivals() {
@@ -218,8 +218,8 @@ impl<'a> World<'a> {
         found.with_context(|| format!("no failure mode {mode}"))
     }
 
-    fn hear(&self, device: usize, now: Timestamp, stretch: &Stretch) {
-        let newest = self.courses[device].heard_at(now, &stretch.rows[device]);
+    fn hear(&self, device: usize, now: Timestamp, piece: &Piece<'_>) {
+        let newest = self.courses[device].heard_at(now, piece.rows[device]);
         self.book.hear(newest);
     }
 
@@ -238,7 +238,7 @@ impl<'a> World<'a> {
     }
 
     /// A device tells something.
-    async fn device(&mut self, stretch: &Stretch) -> Result<()> {
+    async fn device(&mut self, piece: &Piece<'_>) -> Result<()> {
         let Some((_, device)) = self.heads.pop_first() else {
             return Ok(());
         };
@@ -249,7 +249,7 @@ impl<'a> World<'a> {
         self.tally.alarms += told.n_raised;
         let asset = self.asset(device);
         for task in &told.tasks {
-            self.hear(device, told.at, stretch);
+            self.hear(device, told.at, piece);
             match task {
                 CareTask::Assess { mode, .. } => {
                     if self.is_out_of_course(device, mode, told.at) {
@@ -364,7 +364,7 @@ impl<'a> World<'a> {
     }
 
     /// Timers of a ticket.
-    async fn look(&mut self, id: TicketId, now: Timestamp, stretch: &Stretch) -> Result<()> {
+    async fn look(&mut self, id: TicketId, now: Timestamp, piece: &Piece<'_>) -> Result<()> {
         let ticket = self.book.ticket(id).await?;
         let device = self
             .given
@@ -372,7 +372,7 @@ impl<'a> World<'a> {
             .assets
             .binary_search_by(|a| a.device.cmp(&ticket.device));
         if let Ok(device) = device {
-            self.hear(device, now, stretch);
+            self.hear(device, now, piece);
         }
         let changed = self.rules().timers(ticket.clone(), now, true).await?;
         let ticket = match changed {
@@ -389,13 +389,13 @@ impl<'a> World<'a> {
     }
 
     /// A fault of the history strikes, unless it was prevented.
-    async fn fault(&mut self, place: usize, now: Timestamp, stretch: &Stretch) -> Result<()> {
+    async fn fault(&mut self, place: usize, now: Timestamp, piece: &Piece<'_>) -> Result<()> {
         if matches!(self.fates[place], Fate::Prevented { .. }) {
             return Ok(());
         }
         let fault = &self.given.truth.faults[place];
         let (device, asset) = (fault.device, self.asset(fault.device));
-        let heard = self.courses[device].heard_at(now, &stretch.rows[device]);
+        let heard = self.courses[device].heard_at(now, piece.rows[device]);
         if heard.is_none_or(|at| now.hours_since(at) > SEEN_WITHIN_H) {
             self.fates[place] = Fate::Unseen;
             return Ok(());
@@ -471,10 +471,10 @@ impl<'a> World<'a> {
     }
 }
 
-fn played<'b>(given: Given<'b>, stretch: &'b Stretch, device: usize) -> Played<'b> {
+fn played<'b>(given: Given<'b>, piece: &'b Piece<'b>, device: usize) -> Played<'b> {
     Played {
-        rows: &stretch.rows[device],
-        end: stretch.end,
+        rows: piece.rows[device],
+        end: piece.end,
         events: &given.events[device],
         windows: &given.records.windows[device],
         told_from: given.period.from,

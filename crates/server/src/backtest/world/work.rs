@@ -11,7 +11,7 @@ use forecare_store::{CareCommit, CareOutcome};
 
 use super::{Event, LOOK_HOURS, World, played};
 use crate::backtest::crew::Hand;
-use crate::backtest::history::Stretch;
+use crate::backtest::history::Piece;
 use crate::backtest::tally::{Fate, Spent};
 use crate::backtest::truth::{Finding, Visit};
 use crate::desk::{Book, step};
@@ -129,7 +129,7 @@ impl World<'_> {
     }
 
     /// Sends people to what can be done, the most urgent first.
-    pub(super) async fn dispatch(&mut self, now: Timestamp, stretch: &Stretch) -> Result<()> {
+    pub(super) async fn dispatch(&mut self, now: Timestamp, piece: &Piece<'_>) -> Result<()> {
         let mut waiting: Vec<Job> = std::mem::take(&mut self.jobs);
         waiting.sort_by_key(|job| {
             (
@@ -186,7 +186,7 @@ impl World<'_> {
                 }
             }
             self.waited(&job, parts_at.unwrap_or(now), now);
-            self.begin(&job, ticket, mode, &hand, now, stretch).await?;
+            self.begin(&job, ticket, mode, &hand, now, piece).await?;
         }
         Ok(())
     }
@@ -208,7 +208,7 @@ impl World<'_> {
         mode: &FailureMode,
         hand: &Hand,
         now: Timestamp,
-        stretch: &Stretch,
+        piece: &Piece<'_>,
     ) -> Result<()> {
         let until = now.plus_hours(mode.work_hours);
         let by = self.crew.name(hand);
@@ -240,7 +240,7 @@ impl World<'_> {
                 let commit = step(after, to, Vec::new(), Vec::new(), None, now);
                 ticket = self.stored(commit).await?;
             }
-            self.hear(job.device, now, stretch);
+            self.hear(job.device, now, piece);
             self.rules().timers(ticket.clone(), now, true).await?;
             if job.is_repair {
                 self.counts(job.device, &job.mode).visits_after += 1;
@@ -300,7 +300,7 @@ impl World<'_> {
         &mut self,
         work: Work,
         now: Timestamp,
-        stretch: &Stretch,
+        piece: &Piece<'_>,
     ) -> Result<()> {
         self.at(now, Event::Dispatch);
         let Some(id) = work.ticket else {
@@ -332,7 +332,7 @@ impl World<'_> {
         }
         let confirm_at = now.plus_hours(self.policy.care.confirm_after_hours);
         self.at(confirm_at, Event::Look(id));
-        let played = played(self.given, stretch, work.device);
+        let played = played(self.given, piece, work.device);
         let course = &mut self.courses[work.device];
         if let Some(at) = course.next_at() {
             self.heads.remove(&(at, work.device));
