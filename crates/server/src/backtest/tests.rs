@@ -373,11 +373,9 @@ fn told_in_pieces(ends: &[i64], given: &[i64]) -> Vec<String> {
             .unwrap();
     let mut course = DeviceCourse::new(Arc::clone(&contexts[0]));
     let trial = Trial::new(&[pump(&[200..230, 250..254, 300..400], &[])]);
-    let rows = trial.store.rows_after(
-        &DeviceId::new(name(0)).unwrap(),
-        None,
-        usize::try_from(HOURS).unwrap(),
-    );
+    let device = DeviceId::new(name(0)).unwrap();
+    let n_rows = usize::try_from(HOURS).unwrap();
+    let rows = trial.store.rows_after(&device, None, n_rows);
     let rows = trial.runtime.block_on(rows).unwrap();
     let events = [replaced(0, 320)];
     let mut told = Vec::new();
