@@ -12,6 +12,7 @@ mod opening;
 mod policy;
 mod precision;
 mod reservation;
+pub mod sla;
 mod timers;
 mod urgency;
 

@@ -9,6 +9,7 @@ mod asset;
 mod care;
 mod id;
 mod reading;
+mod sla;
 mod time;
 
 pub use alarm::{Alarm, AlarmChange, AlarmSource, Contribution, Prognosis, Rul, Severity};
@@ -23,4 +24,5 @@ pub use id::{
     ModeName, PartNumber, ReservationId, TaskId, TicketId,
 };
 pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejection, Row};
+pub use sla::{Sla, SlaClock, SlaKey, SlaKind, SlaPoint};
 pub use time::{Clock, InvalidTimestamp, ManualClock, Timestamp};
