@@ -4,7 +4,7 @@ mod allocation;
 mod beta;
 pub mod calendar;
 mod decision;
-mod dispatch;
+pub mod dispatch;
 #[cfg(test)]
 mod fixtures;
 mod lifecycle;

@@ -7,6 +7,7 @@
 mod alarm;
 mod asset;
 mod care;
+mod dispatch;
 mod id;
 mod reading;
 mod sla;
@@ -18,6 +19,9 @@ pub use care::{
     Actor, CareTask, Channel, CloseReason, Decision, Hold, IllegalTransition, Label, Priority,
     Reservation, ReservationState, Supply, Ticket, TicketChange, TicketState, UnknownTicketState,
     Verdict,
+};
+pub use dispatch::{
+    DispatchCandidate, DispatchCost, DispatchOverride, DispatchProposal, DispatchRejection, Place,
 };
 pub use id::{
     AlarmId, AssetId, ClassName, ComponentName, DepotName, DeviceId, InvalidName, MetricName,
