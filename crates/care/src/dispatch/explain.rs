@@ -108,7 +108,7 @@ fn offer(model: &Model<'_>, route: &Route, job: usize) -> Option<DispatchCandida
     if model.jobs[job].fixed.is_some() {
         return None;
     }
-    let (_, position) = route.best_position(model, job, || false)?;
+    let (_, position) = route.best_position(model, job, f64::INFINITY, || false)?;
     let mut with = route.clone();
     with.insert(model, job, position);
     let visit = *with.visits(model).get(position)?;

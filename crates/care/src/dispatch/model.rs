@@ -18,11 +18,11 @@ pub(super) struct Model<'a> {
     pub(super) jobs: Vec<JobNumbers>,
     pub(super) workers: Vec<WorkerNumbers>,
     pub(super) weights: DispatchWeights,
-    /// By worker, then job.
+    /// By job, then worker: a search goes through the workers of a job.
     pairs: Vec<Pair>,
     /// Hours between jobs.
     between: Vec<f32>,
-    /// Hours from home, by worker, then job.
+    /// Hours from home, by job, then worker.
     home_way: Vec<f32>,
     /// Hours between job and the depot that has its parts.
     to_depot: Vec<f64>,
@@ -113,15 +113,16 @@ impl<'a> Model<'a> {
             })
             .collect();
         let vans: Vec<Vec<&PartNumber>> = workers.iter().map(|w| van_kinds(w, problem)).collect();
-        let pairs = workers
+        let pairs = problem
+            .jobs
             .iter()
-            .zip(&vans)
-            .flat_map(|(worker, kinds)| {
-                problem
-                    .jobs
+            .flat_map(|job| {
+                workers
                     .iter()
-                    .map(move |job| Pair::new(worker, kinds, job, problem.now))
+                    .zip(&vans)
+                    .map(move |(w, kinds)| (job, w, kinds))
             })
+            .map(|(job, worker, kinds)| Pair::new(worker, kinds, job, problem.now))
             .collect();
         let way = Ways::new(problem, workers);
         let mut model = Self {
@@ -166,7 +167,7 @@ impl<'a> Model<'a> {
     }
 
     pub(super) fn pair(&self, worker: usize, job: usize) -> &Pair {
-        &self.pairs[worker * self.jobs.len() + job]
+        &self.pairs[job * self.workers.len() + worker]
     }
 
     pub(super) fn between(&self, a: usize, b: usize) -> f64 {
@@ -174,7 +175,7 @@ impl<'a> Model<'a> {
     }
 
     pub(super) fn home_way(&self, worker: usize, job: usize) -> f64 {
-        f64::from(self.home_way[worker * self.jobs.len() + job])
+        f64::from(self.home_way[job * self.workers.len() + worker])
     }
 
     /// From a job's place to the depot with the parts of another.

@@ -7,17 +7,17 @@ use super::problem::{DispatchProblem, Job, Worker};
 /// Kinds of parts of one van that jobs are served from; of more, those that come later are fetched.
 pub(super) const VAN_KINDS: usize = 16;
 
-/// One worker with one job.
+/// One worker with one job. Small: a search looks at them all the time.
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
     /// `None`: may do it.
-    pub(super) barred: Option<Barred>,
+    pub(super) barred: Option<Box<Barred>>,
     /// The certificates needed are valid until then.
     pub(super) until: f64,
     /// False: the customer prefers others.
     pub(super) welcome: bool,
     /// What the job takes of the van's kinds; `None`: the van does not hold all of it.
-    pub(super) from_van: Option<[u8; VAN_KINDS]>,
+    pub(super) from_van: Option<Box<[u8; VAN_KINDS]>>,
 }
 
 /// Why somebody may not do a job, whatever the time.
@@ -78,10 +78,10 @@ impl Pair {
             barred = Some(Barred::NoShift);
         }
         Self {
-            barred,
+            barred: barred.map(Box::new),
             until,
             welcome: job.preferred.is_empty() || job.preferred.contains(&worker.name),
-            from_van: from_van(worker, kinds, job),
+            from_van: from_van(worker, kinds, job).map(Box::new),
         }
     }
 }

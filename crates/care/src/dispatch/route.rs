@@ -116,12 +116,50 @@ impl Route {
             .filter(|(_, hours)| *hours > EPSILON)
     }
 
-    /// Sums of the route with `job` at `position`; `None`: it does not fit there.
-    pub(super) fn with(&self, model: &Model<'_>, job: usize, position: usize) -> Option<Sums> {
-        let (mut state, _) = step(model, self.worker, &self.states[position], job)?;
-        for (k, later) in self.jobs.iter().enumerate().skip(position) {
-            state = step(model, self.worker, &state, *later)?.0;
-            let was = &self.states[k + 1];
+    /// The cheapest position for `job` that adds less than `limit` to the cost, and what it adds; `None`:
+    /// there is none. `skip` may pass over positions.
+    pub(super) fn best_position(
+        &self,
+        model: &Model<'_>,
+        job: usize,
+        limit: f64,
+        mut skip: impl FnMut() -> bool,
+    ) -> Option<(f64, usize)> {
+        let mut best: Option<(f64, usize)> = None;
+        let mut limit = limit;
+        for position in 0..=self.jobs.len() {
+            if skip() {
+                continue;
+            }
+            let before = &self.states[position];
+            let Some((after, _)) = step(model, self.worker, before, job) else {
+                continue;
+            };
+            // The others are done no earlier than without it, and further back it is done no earlier either.
+            let own = after.sums.waiting - before.sums.waiting + after.sums.lateness
+                - before.sums.lateness;
+            if own >= limit {
+                break;
+            }
+            let Some(sums) = self.goes_on(model, after, position) else {
+                continue;
+            };
+            let added = sums.cost(model, self.worker).total() - self.cost;
+            if added < limit {
+                limit = added;
+                best = Some((added, position));
+            }
+        }
+        best
+    }
+
+    /// Sums of the route, with `state` where the job at `position` begins; `None`: the rest does not fit then.
+    fn goes_on(&self, model: &Model<'_>, mut state: State, position: usize) -> Option<Sums> {
+        for (job, was) in self.jobs[position..]
+            .iter()
+            .zip(&self.states[position + 1..])
+        {
+            state = step(model, self.worker, &state, *job)?.0;
             if state.goes_on_as(was) {
                 // From here on nothing is different.
                 let last = self.last();
@@ -137,30 +175,6 @@ impl Route {
             }
         }
         (state.conflict <= self.conflict_max).then(|| finished(model, self.worker, &state))
-    }
-
-    /// The cheapest position for `job`, and what it adds to the cost; `None`: it fits nowhere. `skip` may
-    /// pass over positions.
-    pub(super) fn best_position(
-        &self,
-        model: &Model<'_>,
-        job: usize,
-        mut skip: impl FnMut() -> bool,
-    ) -> Option<(f64, usize)> {
-        let mut best: Option<(f64, usize)> = None;
-        for position in 0..=self.jobs.len() {
-            if skip() {
-                continue;
-            }
-            let Some(sums) = self.with(model, job, position) else {
-                continue;
-            };
-            let added = sums.cost(model, self.worker).total() - self.cost;
-            if best.is_none_or(|(cheapest, _)| added < cheapest) {
-                best = Some((added, position));
-            }
-        }
-        best
     }
 
     /// Puts `job` to `position`, where it was found to fit.
@@ -349,7 +363,7 @@ fn fetched(model: &Model<'_>, worker: usize, next: &mut State, job: usize) -> bo
         return true;
     };
     let mut used = next.used;
-    for ((used, taken), held) in used.iter_mut().zip(taken).zip(model.workers[worker].van) {
+    for ((used, taken), held) in used.iter_mut().zip(taken.iter()).zip(model.workers[worker].van) {
         *used = used.saturating_add(*taken);
         if *taken > 0 && *used > held {
             return true;

@@ -64,7 +64,7 @@ impl Solution {
         self.cost += self.routes[worker].cost - before - model.jobs[job].leaving;
     }
 
-    /// The cheapest place for `job` among `workers`: cost added, worker, position.
+    /// The cheapest place for `job` among `workers`, cheaper than leaving it: cost added, worker, position.
     fn best_place(
         &self,
         model: &Model<'_>,
@@ -73,15 +73,15 @@ impl Solution {
         mut skip: impl FnMut() -> bool,
     ) -> Option<(f64, usize, usize)> {
         let mut best: Option<(f64, usize, usize)> = None;
+        let mut limit = model.jobs[job].leaving;
         for worker in workers {
-            if let Some((added, position)) =
-                self.routes[worker].best_position(model, job, &mut skip)
-                && best.is_none_or(|(cheapest, ..)| added < cheapest)
-            {
+            let route = &self.routes[worker];
+            if let Some((added, position)) = route.best_position(model, job, limit, &mut skip) {
+                limit = added;
                 best = Some((added, worker, position));
             }
         }
-        best.filter(|(added, ..)| *added < model.jobs[job].leaving)
+        best
     }
 }
 
@@ -101,7 +101,7 @@ fn insert_by_regret(model: &Model<'_>, solution: &mut Solution) {
         .collect();
     // Best position per job and worker tried.
     let place = |solution: &Solution, job: usize, worker: usize| {
-        solution.routes[worker].best_position(model, job, || false)
+        solution.routes[worker].best_position(model, job, model.jobs[job].leaving, || false)
     };
     let mut places: Vec<Vec<Option<(f64, usize)>>> = model
         .tried

@@ -134,8 +134,8 @@ impl<'a> Ways<'a> {
                 self.unknown(&self.workers[w], self.problem.jobs[j].depot.as_ref())
             }) as f32
         };
-        (0..self.workers.len())
-            .flat_map(|w| (0..self.jobs.len()).map(move |j| (w, j)))
+        (0..self.jobs.len())
+            .flat_map(|j| (0..self.workers.len()).map(move |w| (w, j)))
             .map(|(w, j)| way(w, j))
             .collect()
     }
