@@ -149,6 +149,7 @@ fn problem(seed: u64, n_jobs: u32, n_workers: u32) -> DispatchProblem {
             lateness_cost_per_hour: 50.0,
             preferred: Vec::new(),
             excluded: Vec::new(),
+            only: None,
             fixed: r.chance(0.1).then(|| FixedStart {
                 technician: format!("T{}", id % n_workers.max(1)),
                 start_at: now.plus_hours(2.0 + 24.0 * f64::from(id % 5) + 4.0 * r.unit()),

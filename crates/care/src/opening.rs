@@ -106,6 +106,8 @@ pub fn open_ticket(
             why: cut(&format!("{} {}", decision.why, proposal(&proposed))),
         }],
         sla: None,
+        assignment: None,
+        proposal: None,
     };
     let needs = needs_of(catalogue, asset, mode, &ticket, policy, now);
     NewTicket { ticket, needs }

@@ -60,13 +60,13 @@ pub struct DispatchRejection {
     pub why: String,
 }
 
-/// A technician and a time that a person has laid down; the dispatcher plans around it.
+/// A technician, and perhaps a time, that a person has laid down; the dispatcher plans around it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatchOverride {
     /// The technician's name.
     pub technician: String,
-    /// When the work begins.
-    pub start_at: Timestamp,
+    /// When the work begins; `None`: when the plan has room.
+    pub start_at: Option<Timestamp>,
     /// Why.
     pub why: String,
     /// Who laid it down.

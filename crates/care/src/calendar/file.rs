@@ -109,7 +109,7 @@ pub enum CalendarError {
     DateTwice(String),
     /// Hours beside `around_the_clock`.
     #[error(
-        "around_the_clock = true leaves nothing to say: remove week and holiday, or around_the_clock"
+        "around_the_clock = true leaves nothing to say: remove week and holiday, or set around_the_clock = false"
     )]
     AroundTheClockWithHours,
     /// A week without an opening.

@@ -219,6 +219,7 @@ fn words(barred: &Barred) -> String {
         Barred::Region(region) => format!("does not work in the region {region}"),
         Barred::Customer => "is kept away from this customer".to_owned(),
         Barred::ByCustomer => "is not wanted by the customer".to_owned(),
+        Barred::NotChosen(only) => format!("{only} is chosen for it"),
         Barred::NoShift => "has no shift before the planning horizon ends".to_owned(),
     }
 }

@@ -5,6 +5,7 @@
 //! currency: the road, fetching parts, machines that wait and may fail, lateness, the customer's preference,
 //! and load heaped on one person.
 
+mod assign;
 mod explain;
 mod first;
 mod model;
@@ -19,6 +20,7 @@ mod ways;
 
 use forecare_domain::DispatchProposal;
 
+pub use assign::{AssignError, assign, is_assignable, is_proposable, proposed};
 pub use first::{Candidate, candidates};
 pub use problem::{
     Certificate, DispatchProblem, DispatchWeights, FixedStart, JOBS_MAX, Job, JobPart,

@@ -31,6 +31,7 @@ pub(super) enum Barred {
     Customer,
     ByCustomer,
     NoShift,
+    NotChosen(String),
 }
 
 impl Pair {
@@ -61,6 +62,8 @@ impl Pair {
         }
         if let Some(skill) = job.skills.iter().find(|s| !worker.skills.contains(s)) {
             barred = Some(Barred::Skill(skill.clone()));
+        } else if let Some(only) = job.only.as_ref().filter(|only| **only != worker.name) {
+            barred = Some(Barred::NotChosen(only.clone()));
         } else if job.excluded.contains(&worker.name) {
             barred = Some(Barred::ByCustomer);
         } else if job

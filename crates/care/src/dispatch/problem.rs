@@ -61,6 +61,8 @@ pub struct Job {
     pub preferred: Vec<String>,
     /// Technicians the customer does not want.
     pub excluded: Vec<String>,
+    /// Nobody else: a person has chosen, or it is sent out already. The time is free.
+    pub only: Option<String>,
     /// Already agreed: an appointment, work under way, a planner's decision. It is kept whatever speaks
     /// against it.
     pub fixed: Option<FixedStart>,

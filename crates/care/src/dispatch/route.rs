@@ -363,7 +363,11 @@ fn fetched(model: &Model<'_>, worker: usize, next: &mut State, job: usize) -> bo
         return true;
     };
     let mut used = next.used;
-    for ((used, taken), held) in used.iter_mut().zip(taken.iter()).zip(model.workers[worker].van) {
+    for ((used, taken), held) in used
+        .iter_mut()
+        .zip(taken.iter())
+        .zip(model.workers[worker].van)
+    {
         *used = used.saturating_add(*taken);
         if *taken > 0 && *used > held {
             return true;

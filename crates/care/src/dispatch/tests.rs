@@ -50,6 +50,7 @@ fn job(id: i64, east_deg: f64) -> Job {
         lateness_cost_per_hour: 100.0,
         preferred: Vec::new(),
         excluded: Vec::new(),
+        only: None,
         fixed: None,
     }
 }
