@@ -1,8 +1,8 @@
 //! One technician's jobs in order: when each begins, and what that costs.
 //!
 //! Work begins as early as the order lets it. A day begins and ends at home; who has no part in the van
-//! fetches it at the job's depot first. A job must fit into a shift, unless no shift is long enough: then it goes
-//! on the next day.
+//! fetches it at the job's depot first. A job must fit into a shift, unless no shift is long enough for the way and
+//! the work: then it goes on the next day.
 
 use super::model::{Model, Sums};
 use super::pair::VAN_KINDS;
@@ -257,7 +257,7 @@ fn free(model: &Model<'_>, worker: usize, next: &mut State, job: usize) -> Optio
             go_home(model, worker, next);
             next.clock = open;
         }
-        let way = way(model, worker, next, job, fetched);
+        let way = way(model, worker, next.at, job, fetched);
         let start = (next.clock + way.travel + way.parts)
             .max(way.ready)
             .max(numbers.earliest);
@@ -266,7 +266,7 @@ fn free(model: &Model<'_>, worker: usize, next: &mut State, job: usize) -> Optio
             let end = start + numbers.work;
             return (end <= until + EPSILON).then_some(Visit { start, end });
         }
-        if numbers.work > who.longest + EPSILON && start < close {
+        if start < close && fits_no_shift(model, worker, job, fetched) {
             take(next, &way);
             let end = over_days(model, worker, next, job, start)?;
             return (end <= until + EPSILON).then_some(Visit { start, end });
@@ -276,6 +276,13 @@ fn free(model: &Model<'_>, worker: usize, next: &mut State, job: usize) -> Optio
         }
         next.shift += 1;
     }
+}
+
+/// True where even a whole shift, from home, is too short for the way and the work.
+fn fits_no_shift(model: &Model<'_>, worker: usize, job: usize, fetched: bool) -> bool {
+    let at_home = way(model, worker, None, job, fetched);
+    let needed = at_home.travel + at_home.parts + model.jobs[job].work;
+    needed > model.workers[worker].longest + EPSILON
 }
 
 /// Work that no shift is long enough for goes on day by day, each from home. Returns when it ends.
@@ -323,7 +330,7 @@ fn appointment(
         go_home(model, worker, next);
     }
     let fetched = fetched(model, worker, next, job);
-    let way = way(model, worker, next, job, fetched);
+    let way = way(model, worker, next.at, job, fetched);
     // The first of a day is reached on time: one leaves home as early as that takes.
     let arrival = next.clock + way.travel + way.parts;
     next.conflict += (arrival - start).max(0.0);
@@ -377,8 +384,9 @@ fn fetched(model: &Model<'_>, worker: usize, next: &mut State, job: usize) -> bo
     false
 }
 
-fn way(model: &Model<'_>, worker: usize, next: &State, job: usize, fetched: bool) -> Way {
-    let straight = next.at.map_or_else(
+/// From the last job, `None`: from home.
+fn way(model: &Model<'_>, worker: usize, last: Option<usize>, job: usize, fetched: bool) -> Way {
+    let straight = last.map_or_else(
         || model.home_way(worker, job),
         |last| model.between(last, job),
     );
@@ -389,7 +397,7 @@ fn way(model: &Model<'_>, worker: usize, next: &State, job: usize, fetched: bool
             ready: 0.0,
         };
     }
-    let to_depot = next.at.map_or_else(
+    let to_depot = last.map_or_else(
         || model.home_to_depot(worker, job),
         |last| model.depot_from_job(last, job),
     );
