@@ -285,6 +285,28 @@ fn a_ticket_says_each_thing_once_and_stays_otherwise() {
 }
 
 #[test]
+fn what_ends_a_ticket_stays_its_last_line() {
+    let terms = terms();
+    let mut opened = ticket();
+    opened.priority = Priority::P1;
+    // Nobody has looked for nine hours.
+    let mut ended = crate::replaced_elsewhere(&opened, at(9.0)).unwrap();
+    let said = sla_changed(
+        &opened,
+        &mut ended,
+        &terms,
+        &crate::lifecycle::forecare(),
+        at(9.0),
+    );
+    assert!(said.len() > 3);
+    assert_eq!(ended.history.len(), opened.history.len() + said.len() + 1);
+    assert_eq!(
+        crate::close_reason(&ended),
+        Some(forecare_domain::CloseReason::ReplacedElsewhere)
+    );
+}
+
+#[test]
 fn a_ticket_from_before_is_counted_from_its_history() {
     let terms = terms();
     let path = [
@@ -408,7 +430,7 @@ fn by_hand(start: Timestamp, script: &[(i64, Happens)], end_min: i64) -> ByHand 
     let mut responded = false;
     for n in 0..=end_min {
         // The minute before this instant has been counted: what has been reached?
-        let mut told =
+        let told =
             |result: &mut ByHand, is_gold: bool, priority, now: TicketState, responded: bool| {
                 let file: SlaTermsFile = if is_gold {
                     gold.clone()

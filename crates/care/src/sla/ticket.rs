@@ -1,10 +1,12 @@
 //! The clocks of a ticket, kept with it and said in its history.
 
-use forecare_domain::{Actor, Channel, Sla, SlaPoint, Ticket, TicketState, Timestamp};
+use forecare_domain::{
+    Actor, Channel, Sla, SlaKind, SlaPoint, Ticket, TicketChange, TicketState, Timestamp,
+};
 
 use super::clock::{SlaEvent, SlaSignal, sla_advance, sla_event, sla_next, sla_started};
 use super::terms::SlaTerms;
-use crate::lifecycle::{forecare, record};
+use crate::lifecycle::{HISTORY_MAX, forecare, record};
 
 /// The clocks of `ticket`: those kept with it, or, where it has none yet, counted from its history (by its
 /// present priority) up to the last entry, with nothing said.
@@ -52,6 +54,20 @@ pub fn sla_changed(
     now: Timestamp,
 ) -> Vec<SlaSignal> {
     let mut sla = sla_of(before, terms);
+    let changes = after.priority != sla.priority || after.state != before.state;
+    let mut early = Vec::new();
+    if changes {
+        // What fell due before the step is said before it: what ends a ticket stays its last line.
+        early = sla_advance(&mut sla, terms, now);
+        let own = own_lines(before, after);
+        let state = std::mem::replace(&mut after.state, before.state);
+        say(after, &sla, &early, now);
+        after.state = state;
+        after.history.extend(own);
+        while after.history.len() > HISTORY_MAX {
+            after.history.remove(1);
+        }
+    }
     let mut signals = Vec::new();
     if after.priority != sla.priority {
         let event = SlaEvent::Priority(after.priority);
@@ -62,7 +78,20 @@ pub fn sla_changed(
     }
     say(after, &sla, &signals, now);
     after.sla = Some(sla);
-    signals
+    early.extend(signals);
+    early
+}
+
+/// Takes the lines out of `after` that the step from `before` has written.
+fn own_lines(before: &Ticket, after: &mut Ticket) -> Vec<TicketChange> {
+    let mut own = Vec::new();
+    while after.history.last() != before.history.last()
+        && let Some(line) = after.history.pop()
+    {
+        own.push(line);
+    }
+    own.reverse();
+    own
 }
 
 fn step(to: TicketState, by: &Actor) -> SlaEvent<'static> {
@@ -78,8 +107,8 @@ fn say(ticket: &mut Ticket, sla: &Sla, signals: &[SlaSignal], now: Timestamp) {
         let clock = sla.clock(signal.key.clock);
         let hours = clock.target_ms as f64 / 3_600_000.0;
         let name = match signal.key.clock {
-            forecare_domain::SlaKind::FirstResponse => "first response",
-            forecare_domain::SlaKind::Resolution => "resolution",
+            SlaKind::FirstResponse => "first response",
+            SlaKind::Resolution => "resolution",
         };
         let said = match signal.key.point {
             SlaPoint::Mark(100) => format!("the target of {hours:.1} h was missed"),

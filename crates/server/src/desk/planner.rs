@@ -9,9 +9,7 @@ use forecare_care::dispatch::{
     DispatchPlan, DispatchProblem, DispatchWeights, FixedStart, Job, JobPart, Worker,
     default_rounds, is_proposable, plan, proposed,
 };
-use forecare_domain::{
-    Asset, AssetId, Clock, Reservation, Ticket, TicketId, TicketState, Timestamp,
-};
+use forecare_domain::{Asset, AssetId, Reservation, Ticket, TicketId, TicketState, Timestamp};
 use forecare_store::{PageRequest, ReservationFilter, StoreError, TicketFilter};
 use tokio::sync::watch;
 use tracing::{info, warn};

@@ -171,7 +171,7 @@ fn counted(office: &Office, name: &str) -> f64 {
     family
         .get_metric()
         .iter()
-        .map(|m| m.get_counter().value())
+        .map(|m| m.get_counter().get_value())
         .sum()
 }
 
