@@ -191,6 +191,17 @@ pub fn sla_next(sla: &Sla, terms: &SlaTerms) -> Option<(Timestamp, SlaKey)> {
         .min()
 }
 
+/// False where nothing can have fallen due by `now`, as not even plain time has been long enough. Cheap: no
+/// calendar is looked at.
+pub(super) fn may_be_due(sla: &Sla, terms: &SlaTerms, now: Timestamp) -> bool {
+    let since_ms = (now.as_millis() - sla.counted_to.as_millis()).max(0);
+    SlaKind::ALL
+        .into_iter()
+        .filter(|kind| runs(sla.clock(*kind)))
+        .flat_map(|kind| points(sla, terms, kind).map(move |point| (kind, point)))
+        .any(|(kind, point)| point.threshold_ms - sla.clock(kind).elapsed_ms <= since_ms)
+}
+
 /// How a clock stands at `now`, no earlier than [`Sla::counted_to`], if nothing has happened since.
 #[must_use]
 pub fn sla_reading(sla: &Sla, terms: &SlaTerms, kind: SlaKind, now: Timestamp) -> SlaReading {

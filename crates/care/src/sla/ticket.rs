@@ -4,7 +4,7 @@ use forecare_domain::{
     Actor, Channel, Sla, SlaKind, SlaPoint, Ticket, TicketChange, TicketState, Timestamp,
 };
 
-use super::clock::{SlaEvent, SlaSignal, sla_advance, sla_event, sla_next, sla_started};
+use super::clock::{SlaEvent, SlaSignal, may_be_due, sla_advance, sla_event, sla_started};
 use super::terms::SlaTerms;
 use crate::lifecycle::{HISTORY_MAX, forecare, record};
 
@@ -34,10 +34,13 @@ pub fn sla_due(
     now: Timestamp,
 ) -> Option<(Ticket, Vec<SlaSignal>)> {
     let mut sla = sla_of(ticket, terms);
-    if sla_next(&sla, terms).is_none_or(|(at, _)| at > now) {
+    if !may_be_due(&sla, terms, now) {
         return None;
     }
     let signals = sla_advance(&mut sla, terms, now);
+    if signals.is_empty() {
+        return None;
+    }
     let mut after = ticket.clone();
     say(&mut after, &sla, &signals, now);
     after.sla = Some(sla);
