@@ -21,7 +21,9 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::watch;
 
 pub use openapi::openapi_json;
-pub use state::{ApiState, Auth, Desk, DeskError, ModelInfo, StreamEvent, TransitionRequest};
+pub use state::{
+    ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, StreamEvent, TransitionRequest,
+};
 pub use waiting::serve_waiting;
 
 use crate::app::App;

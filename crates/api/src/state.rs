@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use forecare_care::sla::SlaReading;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, Clock, PartNumber, Reservation, Ticket,
-    TicketId, TicketState, Verdict,
+    TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_store::{MaintenanceWindow, Store};
 
@@ -27,6 +28,8 @@ pub struct ApiState {
     pub metrics: prometheus::Registry,
     /// Who may come in.
     pub auth: Arc<dyn Auth>,
+    /// How a ticket's service level clocks stand at an instant.
+    pub sla: Arc<dyn Fn(&Ticket, Timestamp) -> [SlaReading; 2] + Send + Sync>,
     /// What `/readyz` answers: the text says what is missing.
     pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Every version of every class's model, sorted by id.
@@ -81,6 +84,13 @@ pub trait Desk: Send + Sync {
         request: TransitionRequest,
         by: Actor,
     ) -> Result<Ticket, DeskError>;
+    /// Lays down who does a ticket and when, or leaves it to the dispatcher again; returns it as stored.
+    async fn assign(
+        &self,
+        id: TicketId,
+        request: AssignmentRequest,
+        by: Actor,
+    ) -> Result<Ticket, DeskError>;
     /// Marks an alarm episode as seen; again is no error.
     async fn acknowledge_alarm(&self, id: &AlarmId, by: Actor) -> Result<Alarm, DeskError>;
     /// Adds assets, or replaces those with the same id.
@@ -102,6 +112,21 @@ pub struct TransitionRequest {
     pub technician: Option<String>,
     /// Parts used, on resolution.
     pub parts_used: Vec<(PartNumber, u32)>,
+    /// Only if the ticket still has this version.
+    pub if_version: Option<i64>,
+    /// The caller's key: the same one again changes nothing.
+    pub idempotency_key: Option<String>,
+}
+
+/// A planner's word on who does a ticket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AssignmentRequest {
+    /// The technician; `None`: it is left to the dispatcher again.
+    pub technician: Option<String>,
+    /// When the work begins; `None`: when the plan has room.
+    pub start_at: Option<Timestamp>,
+    /// Why, in words; must not be empty.
+    pub why: String,
     /// Only if the ticket still has this version.
     pub if_version: Option<i64>,
     /// The caller's key: the same one again changes nothing.

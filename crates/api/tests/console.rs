@@ -218,9 +218,24 @@ async fn a_ticket_is_explained_and_led_to_its_end_by_forms() {
         "more than acting",
         "value=\"triaged\"",
         "Mechanical seal 45 mm",
+        "First response",
+        "Who and when",
     ] {
         assert!(page.text.contains(text), "{text} not in {}", page.text);
     }
+    let form = format!(
+        "csrf={}&technician=Ben+Okafor&start_at=2030-01-01T08%3A00&why=knows+it",
+        csrf(&page)
+    );
+    let decided = submit(&router, "/tickets/1/assignment", &[], &form).await;
+    assert_eq!(decided.status, StatusCode::SEE_OTHER, "{}", decided.text);
+    let page = visit(&router, "/tickets/1").await;
+    assert!(
+        page.text
+            .contains("laid down Ben Okafor, at 2030-01-01 08:00 UTC: knows it"),
+        "{}",
+        page.text
+    );
     assert!(
         !page.text.contains("value=\"closed\""),
         "only legal steps have a button"

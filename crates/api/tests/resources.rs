@@ -384,6 +384,58 @@ async fn a_ticket_goes_its_way_with_etags_and_a_finding() {
 }
 
 #[tokio::test]
+async fn a_ticket_shows_its_service_levels_and_takes_a_planners_word() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let opened_at = now().plus_hours(-36.0);
+    let (ticket, _) = world
+        .open_ticket(&asset, "bearing-wear", 0.8, opened_at)
+        .await;
+    let router = router(world.state);
+    let path = format!("/api/v1/tickets/{}", ticket.id);
+    let shown = get(&router, &path).await.json();
+    assert_eq!(shown["sla"][0]["clock"], "first_response");
+    assert_eq!(shown["sla"][0]["state"], "breached");
+    assert_eq!(shown["sla"][1]["state"], "running");
+    assert_eq!(shown["sla"][1]["fraction"], 0.75);
+    assert_eq!(shown["sla"][1]["due_at"], "2026-03-02T22:00:00Z");
+    assert_eq!(
+        (&shown["assignment"], &shown["proposal"]),
+        (&Value::Null, &Value::Null)
+    );
+
+    let assignment = format!("{path}/assignment");
+    for (body, field) in [
+        (json!({"technician": "Ben Okafor", "why": " "}), "why"),
+        (
+            json!({"start_at": "2026-03-03T08:00:00Z", "why": "x"}),
+            "start_at",
+        ),
+    ] {
+        assert_eq!(
+            post(&router, &assignment, &body).await.problem(422)["field"],
+            field
+        );
+    }
+    let body =
+        json!({"technician": "Ben Okafor", "start_at": "2026-03-03T08:00:00Z", "why": "knows it"});
+    let assigned = post(&router, &assignment, &body).await;
+    assert_eq!(assigned.status, StatusCode::OK, "{}", assigned.text);
+    assert!(!assigned.header("etag").is_empty());
+    let assigned = assigned.json();
+    assert_eq!(assigned["technician"], "Ben Okafor");
+    assert_eq!(assigned["assignment"]["by"], "Lena");
+    assert_eq!(assigned["assignment"]["start_at"], "2026-03-03T08:00:00Z");
+    let back = post(&router, &assignment, &json!({"why": "on leave"}))
+        .await
+        .json();
+    assert_eq!(back["assignment"], Value::Null);
+    post(&router, &assignment, &json!({"why": "again"}))
+        .await
+        .problem(409);
+}
+
+#[tokio::test]
 async fn a_repeated_post_counts_once_and_answers_the_same() {
     let world = World::new();
     let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
@@ -402,6 +454,11 @@ async fn a_repeated_post_counts_once_and_answers_the_same() {
         (
             format!("/api/v1/tickets/{}/transitions", ticket.id.0),
             json!({"to": "triaged"}),
+            200,
+        ),
+        (
+            format!("/api/v1/tickets/{}/assignment", ticket.id.0),
+            json!({"technician": "Ben Okafor", "why": "knows it"}),
             200,
         ),
         (

@@ -2,8 +2,9 @@
 
 mod allocation;
 mod beta;
+pub mod calendar;
 mod decision;
-mod dispatch;
+pub mod dispatch;
 #[cfg(test)]
 mod fixtures;
 mod lifecycle;
@@ -11,10 +12,12 @@ mod opening;
 mod policy;
 mod precision;
 mod reservation;
+pub mod sla;
 mod timers;
 mod urgency;
 
 pub use allocation::{Allocation, AllocationPlan, Balance, allocate};
+pub use calendar::Calendar;
 pub use decision::{Assessment, decide};
 pub use dispatch::{Candidate, candidates};
 pub use lifecycle::{

@@ -7,7 +7,7 @@ use forecare_domain::{
 };
 
 use crate::dispatch::{Candidate, candidates};
-use crate::lifecycle::{cut, forecare, record};
+use crate::lifecycle::{cut, entered, forecare, record};
 use crate::urgency::{due_at, priority};
 use crate::{Assessment, CarePolicy};
 
@@ -105,6 +105,9 @@ pub fn open_ticket(
             to: TicketState::New,
             why: cut(&format!("{} {}", decision.why, proposal(&proposed))),
         }],
+        sla: None,
+        assignment: None,
+        proposal: None,
     };
     let needs = needs_of(catalogue, asset, mode, &ticket, policy, now);
     NewTicket { ticket, needs }
@@ -171,7 +174,7 @@ pub fn outstanding(ticket: &Ticket, needs: &[Need], reservations: &[Reservation]
         .history
         .iter()
         .rev()
-        .find(|change| change.to == TicketState::Reopened)
+        .find(|change| entered(change, TicketState::Reopened))
         .map(|change| change.at);
     let covers = |r: &Reservation| {
         if r.state.is_live() {

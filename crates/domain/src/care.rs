@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AlarmId, AssetId, ComponentName, Contribution, DepotName, DeviceId, ModeName, PartNumber,
-    ReservationId, Rul, Severity, TicketId, Timestamp,
+    AlarmId, AssetId, ComponentName, Contribution, DepotName, DeviceId, DispatchOverride,
+    DispatchProposal, ModeName, PartNumber, ReservationId, Rul, Severity, Sla, TicketId, Timestamp,
 };
 
 /// What the pipeline hands to the care desk, queued in the same transaction as the readings that caused it.
@@ -374,6 +374,15 @@ pub struct Ticket {
     pub verdict: Option<Verdict>,
     /// What happened to it, oldest first. At most 256 entries.
     pub history: Vec<TicketChange>,
+    /// Its service level clocks; `None`: opened before there were any, they are counted from the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sla: Option<Sla>,
+    /// What a planner has laid down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<DispatchOverride>,
+    /// What the dispatcher proposed last, while the ticket is not sent out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<DispatchProposal>,
 }
 
 /// A technician's verdict as a training label.

@@ -7,8 +7,10 @@
 mod alarm;
 mod asset;
 mod care;
+mod dispatch;
 mod id;
 mod reading;
+mod sla;
 mod time;
 
 pub use alarm::{Alarm, AlarmChange, AlarmSource, Contribution, Prognosis, Rul, Severity};
@@ -18,9 +20,13 @@ pub use care::{
     Reservation, ReservationState, Supply, Ticket, TicketChange, TicketState, UnknownTicketState,
     Verdict,
 };
+pub use dispatch::{
+    DispatchCandidate, DispatchCost, DispatchOverride, DispatchProposal, DispatchRejection, Place,
+};
 pub use id::{
     AlarmId, AssetId, ClassName, ComponentName, DepotName, DeviceId, InvalidName, MetricName,
     ModeName, PartNumber, ReservationId, TaskId, TicketId,
 };
 pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejection, Row};
+pub use sla::{Sla, SlaClock, SlaKey, SlaKind, SlaPoint};
 pub use time::{Clock, InvalidTimestamp, ManualClock, Timestamp};

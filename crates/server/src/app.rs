@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use forecare_api::{ApiState, Desk, StreamEvent};
+use forecare_care::sla::{sla_of, sla_reading};
 use forecare_catalogue::Catalogue;
-use forecare_domain::{Asset, ClassName, Clock};
+use forecare_domain::{Asset, ClassName, Clock, SlaKind};
 use forecare_ingest::{
     BatchLimit, EmbeddedBroker, EmbeddedConfig, ExternalBroker, ExternalConfig, IngestStats,
     Source, SpillConfig, SpillStats, SpillingSource,
@@ -24,7 +25,7 @@ use tracing::{debug, info, warn};
 use crate::auth::{ADMIN, Keys};
 use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
-use crate::desk::CareDesk;
+use crate::desk::{CareDesk, Terms};
 use crate::home::{Home, secret_hash};
 use crate::metrics::Metrics;
 use crate::models::gauges::ModelGauges;
@@ -231,6 +232,7 @@ impl App {
             care_wake: Arc::clone(&care_wake),
             metrics: Arc::clone(&metrics),
         });
+        let terms = Arc::new(Terms::new(config.care.sla.clone()));
         let desk = CareDesk {
             store: Arc::clone(&store),
             catalogue: Arc::clone(&catalogue),
@@ -239,7 +241,10 @@ impl App {
             control: control.clone(),
             stream: stream.clone(),
             metrics: Arc::clone(&metrics),
+            terms: Arc::clone(&terms),
+            dispatch: Arc::new(config.dispatch_settings()),
             wake: care_wake,
+            replan: Arc::default(),
             assets: Arc::default(),
         };
         let stopping = Arc::new(AtomicBool::new(false));
@@ -260,6 +265,11 @@ impl App {
             stream: stream.clone(),
             metrics: metrics.registry.clone(),
             auth: Arc::new(keys.clone()),
+            sla: Arc::new(move |ticket, now| {
+                let terms = terms.of(ticket);
+                let sla = sla_of(ticket, terms);
+                SlaKind::ALL.map(|kind| sla_reading(&sla, terms, kind, now))
+            }),
             readiness: readiness(&stats, &spill_stats, &metrics, &stopping),
             models: {
                 let guard = Arc::clone(&guard);

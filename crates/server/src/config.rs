@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
-use forecare_care::CarePolicy;
+use forecare_care::dispatch::DispatchWeights;
+use forecare_care::sla::SlaTerms;
+use forecare_care::{Calendar, CarePolicy};
 use forecare_detect::{DetectSettings, EpisodeSettings};
 use serde::Deserialize;
 
+use crate::desk::DispatchSettings;
 use crate::pipeline::ClassSettings;
 
 /// The documented defaults: the file that `forecare config default` prints.
@@ -216,6 +219,24 @@ pub(crate) struct CareConfig {
     pub(crate) confirm_after_hours: f64,
     /// Act when the expected cost of waiting exceeds the cost of acting by this share.
     pub(crate) margin: f64,
+    /// What customers are promised who have no contract of their own.
+    pub(crate) sla: SlaTerms,
+    /// The plan of who does what when.
+    pub(crate) dispatch: DispatchConfig,
+}
+
+/// The plan of who does what when.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DispatchConfig {
+    /// How far ahead is planned, hours.
+    pub(crate) horizon_hours: f64,
+    /// An hour on the road, in the catalogue's currency.
+    pub(crate) travel_cost_per_hour: f64,
+    /// On the road, kilometres per hour.
+    pub(crate) speed_km_per_hour: f64,
+    /// When technicians work whose own calendar is not known.
+    pub(crate) calendar: Calendar,
 }
 
 /// Trained models.
@@ -319,6 +340,20 @@ impl Config {
         }
     }
 
+    /// What the dispatcher is told.
+    pub(crate) fn dispatch_settings(&self) -> DispatchSettings {
+        let dispatch = &self.care.dispatch;
+        DispatchSettings {
+            horizon_hours: dispatch.horizon_hours,
+            calendar: dispatch.calendar.clone(),
+            weights: DispatchWeights {
+                travel_per_hour: dispatch.travel_cost_per_hour,
+                speed_km_per_hour: dispatch.speed_km_per_hour,
+                ..DispatchWeights::default()
+            },
+        }
+    }
+
     fn check(&self) -> Result<()> {
         let external = !self.mqtt.url.is_empty();
         if self.mqtt.anonymous && !external && !self.mqtt.listen.ip().is_loopback() {
@@ -374,6 +409,14 @@ impl Config {
             ("care.withdraw_after_hours", self.care.withdraw_after_hours),
             ("care.soft_hold_hours", self.care.soft_hold_hours),
             ("care.confirm_after_hours", self.care.confirm_after_hours),
+            (
+                "care.dispatch.horizon_hours",
+                self.care.dispatch.horizon_hours,
+            ),
+            (
+                "care.dispatch.speed_km_per_hour",
+                self.care.dispatch.speed_km_per_hour,
+            ),
             ("models.psi_window_hours", self.models.psi_window_hours),
         ];
         for (key, value) in positive {
@@ -384,6 +427,10 @@ impl Config {
         for (key, value) in [
             ("detect.confirm_hours", self.detect.confirm_hours),
             ("care.margin", self.care.margin),
+            (
+                "care.dispatch.travel_cost_per_hour",
+                self.care.dispatch.travel_cost_per_hour,
+            ),
             ("models.precision_min", self.models.precision_min),
             ("models.psi_max", self.models.psi_max),
             (
@@ -419,6 +466,33 @@ mod tests {
         std::fs::write(file.path(), "[mqtt]\nlisten_on = \"127.0.0.1:1\"\n").unwrap();
         let text = format!("{:#}", Config::load(Some(file.path()), &[]).unwrap_err());
         assert!(text.contains("listen_on"), "{text}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_service_levels_is_named() {
+        let refusal = |toml: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), toml).unwrap();
+            format!("{:#}", Config::load(Some(file.path()), &[]).unwrap_err())
+        };
+        let text = refusal("[care.sla.p2]\nresolution_hours = 0\n");
+        assert!(
+            text.contains("care.sla") && text.contains("p2.resolution_hours = 0"),
+            "{text}"
+        );
+        let text =
+            refusal("[care.sla.calendar]\naround_the_clock = false\ntime_zone = \"Moon/Sea\"\n");
+        assert!(
+            text.contains("care.sla") && text.contains("\"Moon/Sea\""),
+            "{text}"
+        );
+        let text = refusal(
+            "[care.dispatch.calendar]\naround_the_clock = false\ntime_zone = \"UTC\"\nweek = { mon = [\"8\"] }\n",
+        );
+        assert!(
+            text.contains("care.dispatch") && text.contains("week.mon: \"8\""),
+            "{text}"
+        );
     }
 
     #[test]

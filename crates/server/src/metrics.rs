@@ -1,7 +1,10 @@
 //! What `/metrics` shows. Prefix `forecare_`, base units, no device id as a label.
 
 use anyhow::Result;
-use forecare_domain::{AlarmChange, RejectReason, Reservation, Supply, Timestamp};
+use forecare_care::sla::SlaSignal;
+use forecare_domain::{
+    AlarmChange, RejectReason, Reservation, SlaKind, SlaPoint, Supply, Timestamp,
+};
 use forecare_ingest::{IngestStats, SpillStats};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -24,6 +27,8 @@ pub(crate) struct Metrics {
     rejected: IntCounterVec,
     alarms: IntCounterVec,
     reservations: IntCounterVec,
+    sla_breaches: IntCounterVec,
+    sla_escalations: IntCounterVec,
     ingest: IngestMetrics,
     spill: SpillMetrics,
     pub(crate) outage: Outage,
@@ -182,6 +187,21 @@ impl Metrics {
         for supply in ["stock", "transfer", "back_order"] {
             reservations.with_label_values(&[supply]);
         }
+        let by_clock = |name, help| -> Result<IntCounterVec> {
+            let counts = add(r, IntCounterVec::new(Opts::new(name, help), &["clock"])?)?;
+            for kind in SlaKind::ALL {
+                counts.with_label_values(&[kind.label()]);
+            }
+            Ok(counts)
+        };
+        let sla_breaches = by_clock(
+            "forecare_sla_breaches_total",
+            "Service level targets missed, by clock.",
+        )?;
+        let sla_escalations = by_clock(
+            "forecare_sla_escalations_total",
+            "Levels of the escalation chain reached, by clock.",
+        )?;
         let buckets = prometheus::exponential_buckets(0.001, 2.0, 14)?;
         let batch_seconds = add(
             r,
@@ -239,6 +259,8 @@ impl Metrics {
             rejected,
             alarms,
             reservations,
+            sla_breaches,
+            sla_escalations,
             ingest: IngestMetrics {
                 received: counter(r, "forecare_ingest_received_total", "Messages received.")?,
                 acknowledged: counter(
@@ -323,6 +345,18 @@ impl Metrics {
             AlarmChange::Cleared(_) => "cleared",
         };
         self.alarms.with_label_values(&[label]).inc();
+    }
+
+    /// Counts what fell due on service level clocks.
+    pub(crate) fn sla(&self, signals: &[SlaSignal]) {
+        for signal in signals {
+            let counts = match signal.key.point {
+                SlaPoint::Mark(100) => &self.sla_breaches,
+                SlaPoint::Level(_) => &self.sla_escalations,
+                SlaPoint::Mark(_) => continue,
+            };
+            counts.with_label_values(&[signal.key.clock.label()]).inc();
+        }
     }
 
     pub(crate) fn reservation(&self, reservation: &Reservation) {

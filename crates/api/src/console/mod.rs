@@ -2,6 +2,7 @@
 
 mod alarms;
 mod asset;
+mod dispatch;
 mod fleet;
 mod form;
 mod format;
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/tickets", get(tickets::page))
         .route("/tickets/{id}", get(tickets::detail))
         .route("/tickets/{id}/transitions", post(tickets::transition))
+        .route("/tickets/{id}/assignment", post(dispatch::assign))
         .route("/parts", get(parts::page))
         .route("/parts/receipts", post(parts::receipt))
         .route("/login", get(login::page).post(login::sign_in))

@@ -11,6 +11,7 @@ use forecare_domain::{Asset, Decision, Hold, Ticket, TicketState, Timestamp};
 use forecare_store::TicketFilter;
 use serde::Deserialize;
 
+use super::dispatch::{ClockView, DispatchView};
 use super::form::Fields;
 use super::format::{self, When, hours, money, percent};
 use super::shell::{Shell, render, render_with};
@@ -133,6 +134,8 @@ struct TicketPage {
     rul: String,
     reasons: Vec<ReasonView>,
     reservations: Vec<ReservationView>,
+    clocks: Vec<ClockView>,
+    dispatch: DispatchView,
     history: Vec<ChangeView>,
     /// States it can take, but resolved, which has a form of its own.
     steps: Vec<(&'static str, &'static str)>,
@@ -210,7 +213,7 @@ pub(crate) async fn detail(
     show(&app, &caller, &id, None).await
 }
 
-async fn show(
+pub(super) async fn show(
     app: &App,
     caller: &Caller,
     id: &str,
@@ -243,6 +246,11 @@ async fn show(
             .iter()
             .map(|r| ReservationView::new(catalogue, now, r))
             .collect(),
+        clocks: (app.state.sla)(&ticket, now)
+            .iter()
+            .map(|reading| ClockView::new(now, reading))
+            .collect(),
+        dispatch: DispatchView::new(now, &ticket, &catalogue.currency),
         history: ticket
             .history
             .iter()

@@ -2,6 +2,7 @@
 
 mod alarm;
 mod asset;
+mod dispatch;
 mod part;
 mod record;
 mod telemetry;
@@ -12,6 +13,7 @@ pub(crate) use asset::{
     AssetDto, DeviceDto, HealthDto, MaintenanceWindowDto, NewAssetDto, NewAssetsDto,
     NewMaintenanceWindowDto, RegisteredDto, RulDto,
 };
+pub(crate) use dispatch::{AssignmentDto, DispatchOverrideDto, DispatchProposalDto, SlaClockDto};
 pub(crate) use part::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
 pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};
 pub(crate) use telemetry::{FillDto, LatestRowDto, TelemetryDto};

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use forecare_care::sla::SlaReading;
 use forecare_domain::{Decision, Ticket, TicketChange, TicketState, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::part::ChannelDto;
-use super::{ContributionDto, ReservationDto, RulDto, VerdictDto};
+use super::{
+    ContributionDto, DispatchOverrideDto, DispatchProposalDto, ReservationDto, RulDto, SlaClockDto,
+    VerdictDto,
+};
 
 /// The numbers behind acting or waiting.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -174,11 +178,25 @@ pub(crate) struct TicketDetailDto {
     pub(crate) can_become: Vec<&'static str>,
     /// Its reservations, newest first.
     pub(crate) reservations: Vec<ReservationDto>,
+    /// Its service level clocks as they stand now.
+    pub(crate) sla: Vec<SlaClockDto>,
+    /// What a planner has laid down; null: the dispatcher proposes.
+    pub(crate) assignment: Option<DispatchOverrideDto>,
+    /// What the dispatcher proposed last, until the ticket was sent out.
+    pub(crate) proposal: Option<DispatchProposalDto>,
 }
 
 impl TicketDetailDto {
-    pub(crate) fn new(t: Ticket, currency: &str, reservations: Vec<ReservationDto>) -> Self {
+    pub(crate) fn new(
+        t: Ticket,
+        currency: &str,
+        reservations: Vec<ReservationDto>,
+        sla: impl IntoIterator<Item = SlaReading>,
+    ) -> Self {
         Self {
+            sla: sla.into_iter().map(Into::into).collect(),
+            assignment: t.assignment.clone().map(Into::into),
+            proposal: t.proposal.clone().map(Into::into),
             ticket: TicketDto::from(&t),
             evidence_at: t.evidence_at,
             decision: DecisionDto::new(t.decision, currency),

@@ -11,11 +11,11 @@ use utoipa::IntoParams;
 
 use super::assets::WHY_CHARS_MAX;
 use crate::app::{App, Caller, ticket_id};
-use crate::dto::{TicketDetailDto, TicketDto, TransitionDto};
+use crate::dto::{AssignmentDto, TicketDetailDto, TicketDto, TransitionDto};
 use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key, if_match};
 use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
-use crate::state::TransitionRequest;
+use crate::state::{AssignmentRequest, TransitionRequest};
 
 /// Reservations shown with a ticket at most.
 const RESERVATIONS_MAX: usize = 200;
@@ -79,10 +79,12 @@ pub(crate) async fn reservations_of(
 async fn detail(app: &App, ticket: Ticket) -> Result<Response, Problem> {
     let reservations = reservations_of(app, ticket.id).await?;
     let etag = format!("\"{}\"", ticket.version);
+    let clocks = (app.state.sla)(&ticket, app.state.clock.now());
     let body = TicketDetailDto::new(
         ticket,
         &app.state.catalogue.currency,
         reservations.into_iter().map(Into::into).collect(),
+        clocks,
     );
     let mut response = Json(body).into_response();
     if let Ok(etag) = HeaderValue::from_str(&etag) {
@@ -132,6 +134,58 @@ pub(crate) async fn transition(
         .transition(id, request, caller.actor())
         .await?;
     detail(&app, ticket).await
+}
+
+/// Lays down who does a ticket, and when
+///
+/// The dispatcher plans around it, whatever speaks against it; what does stands in `proposal.why`. Possible until
+/// the work begins. Without a technician it is left to the dispatcher again. With `If-Match`, only where the
+/// ticket has not changed since it was read.
+#[utoipa::path(post, path = "/api/v1/tickets/{id}/assignment", tag = "tickets", request_body = AssignmentDto,
+    params(
+        ("id" = String, Path, description = "the ticket's number: 7 or T-7"),
+        ("If-Match" = Option<String>, Header, description = "the ETag of the ticket as it was read"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key again changes nothing")
+    ),
+    responses((status = 200, description = "the ticket after it", body = TicketDetailDto,
+        headers(("ETag" = String, description = "the version, for If-Match")))))]
+pub(crate) async fn assign(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiPath(id): ApiPath<String>,
+    headers: HeaderMap,
+    ApiJson(body): ApiJson<AssignmentDto>,
+) -> Result<Response, Problem> {
+    let id = ticket_id(&id)?;
+    let mut request = checked_assignment(body)?;
+    request.if_version = if_match(&headers)?;
+    request.idempotency_key = idempotency_key(&headers)?;
+    let ticket = app.state.desk.assign(id, request, caller.actor()).await?;
+    detail(&app, ticket).await
+}
+
+/// An assignment from the outside, checked.
+pub(crate) fn checked_assignment(body: AssignmentDto) -> Result<AssignmentRequest, Problem> {
+    let length = body.why.trim().chars().count();
+    if length == 0 || length > WHY_CHARS_MAX {
+        return Err(Problem::invalid(
+            "why",
+            format!("say why, in at most {WHY_CHARS_MAX} characters"),
+        ));
+    }
+    if body.technician.is_none() && body.start_at.is_some() {
+        return Err(Problem::invalid(
+            "start_at",
+            "goes with a technician only".to_owned(),
+        ));
+    }
+    Ok(AssignmentRequest {
+        technician: body.technician,
+        start_at: body.start_at,
+        why: body.why,
+        if_version: None,
+        idempotency_key: None,
+    })
 }
 
 /// A transition from the outside, with its names checked.

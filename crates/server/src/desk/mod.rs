@@ -1,18 +1,24 @@
 //! The care desk at work: takes tasks off the queue, takes the steps of [`rules`], tells who listens.
 
+mod planner;
 mod rules;
+mod terms;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forecare_api::{Desk, DeskError, StreamEvent, TransitionRequest};
+use forecare_api::{AssignmentRequest, Desk, DeskError, StreamEvent, TransitionRequest};
+use forecare_care::dispatch::{AssignError, assign};
+use forecare_care::sla::sla_due;
 use forecare_care::{Assessment, CarePolicy, Precision, TransitionError, transition};
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, ModeName, TaskId, Ticket,
-    TicketId, TicketState, Timestamp,
+    Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, DispatchOverride, ModeName,
+    TaskId, Ticket, TicketId, TicketState, Timestamp,
 };
 use forecare_store::{CareCommit, CareOutcome, MaintenanceWindow, PageRequest, Store, StoreError};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
@@ -22,8 +28,10 @@ use tracing::{error, info, warn};
 use crate::metrics::Metrics;
 use crate::pipeline::{Control, chain};
 
+pub(crate) use planner::DispatchSettings;
 use rules::PAGE;
-pub(crate) use rules::{Book, Rules, Subject, step};
+pub(crate) use rules::{Book, Clocks, Rules, Subject, step};
+pub(crate) use terms::Terms;
 
 /// Tasks read at once.
 const TASKS_AT_ONCE: usize = 256;
@@ -42,8 +50,14 @@ pub(crate) struct CareDesk {
     pub(crate) control: mpsc::Sender<Control>,
     pub(crate) stream: broadcast::Sender<StreamEvent>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Service levels.
+    pub(crate) terms: Arc<Terms>,
+    /// What the dispatcher is told.
+    pub(crate) dispatch: Arc<DispatchSettings>,
     /// Tasks may be waiting.
     pub(crate) wake: Arc<Notify>,
+    /// Tickets have changed: the plan is old.
+    pub(crate) replan: Arc<Notify>,
     /// Assets by device, read from the store when one is not known.
     pub(crate) assets: Arc<Mutex<BTreeMap<DeviceId, Asset>>>,
 }
@@ -53,7 +67,11 @@ type Precisions = BTreeMap<(ClassName, ModeName), Precision>;
 
 impl CareDesk {
     /// Works until `stop` turns true and the queue is empty.
-    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
+        tokio::join!(self.run_tasks(stop.clone()), self.run_planner(stop));
+    }
+
+    async fn run_tasks(&self, mut stop: watch::Receiver<bool>) {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reported: Option<tokio::time::Instant> = None;
@@ -247,6 +265,14 @@ impl CareDesk {
             book: &self.store,
             catalogue: &self.catalogue,
             policy: &self.policy,
+            clocks: Some(self.clocks()),
+        }
+    }
+
+    fn clocks(&self) -> Clocks<'_> {
+        Clocks {
+            terms: &self.terms,
+            metrics: &self.metrics,
         }
     }
 
@@ -304,8 +330,22 @@ impl CareDesk {
     }
 
     fn tell(&self, event: StreamEvent) {
+        if matches!(event, StreamEvent::Ticket(_)) {
+            self.replan.notify_one();
+        }
         // Nobody listening is fine.
         self.stream.send(event).ok();
+    }
+
+    /// Is there such a technician?
+    fn known(&self, technician: &str) -> Result<(), DeskError> {
+        let mut names = self.catalogue.technicians.iter().map(|t| &t.name);
+        if names.any(|name| name == technician) {
+            return Ok(());
+        }
+        Err(DeskError::Invalid(format!(
+            "there is no technician \"{technician}\" in the catalogue"
+        )))
     }
 
     async fn ask_pipeline(
@@ -370,6 +410,10 @@ impl Desk for CareDesk {
             }
         }
         let now = self.clock.now();
+        // What fell due on its clocks before this step is said before it.
+        let (ticket, mut signals) =
+            sla_due(&ticket, self.terms.of(&ticket), now).unwrap_or_else(|| (ticket, Vec::new()));
+        let actor = by.clone();
         let mut after =
             match transition(&ticket, request.to, by, &request.why, request.verdict, now) {
                 Ok(after) => after,
@@ -379,18 +423,18 @@ impl Desk for CareDesk {
                 Err(refused) => return Err(DeskError::Invalid(refused.to_string())),
             };
         if let Some(technician) = request.technician {
-            if !self
-                .catalogue
-                .technicians
-                .iter()
-                .any(|t| t.name == technician)
-            {
-                return Err(DeskError::Invalid(format!(
-                    "there is no technician \"{technician}\" in the catalogue"
-                )));
-            }
+            self.known(&technician)?;
+            // A person's choice: the dispatcher plans around it.
+            after.assignment = Some(DispatchOverride {
+                technician: technician.clone(),
+                start_at: None,
+                why: request.why.clone(),
+                by: actor.clone(),
+                at: now,
+            });
             after.technician = Some(technician);
         }
+        signals.extend(self.clocks().carry(&ticket, &mut after, &actor, now));
         let needs = match self.asset(&after.device).await.map_err(failed)? {
             Some((asset, class)) if request.to == TicketState::Reopened => self
                 .rules()
@@ -414,7 +458,60 @@ impl Desk for CareDesk {
             }
             Err(failure) => return Err(desk_error(&failure)),
         };
+        self.metrics.sla(&signals);
         self.wake.notify_one();
+        self.tell(StreamEvent::Ticket(Box::new(stored.clone())));
+        Ok(stored)
+    }
+
+    async fn assign(
+        &self,
+        id: TicketId,
+        request: AssignmentRequest,
+        by: Actor,
+    ) -> Result<Ticket, DeskError> {
+        let failed = |failure: StoreError| desk_error(&failure);
+        let key = request.idempotency_key.map(|key| format!("{id}:{key}"));
+        if let Some(key) = &key
+            && let Some(CareOutcome::Updated(ticket)) =
+                self.store.outcome(key).await.map_err(failed)?
+        {
+            return Ok(*ticket);
+        }
+        let ticket = self.store.ticket(id).await.map_err(failed)?;
+        if request
+            .if_version
+            .is_some_and(|version| version != ticket.version)
+        {
+            return Err(DeskError::PreconditionFailed {
+                current: ticket.version,
+            });
+        }
+        if let Some(technician) = &request.technician {
+            self.known(technician)?;
+        }
+        let now = self.clock.now();
+        if request.start_at.is_some_and(|at| at < now) {
+            return Err(DeskError::Invalid(format!(
+                "start_at must not lie in the past: it is {now}"
+            )));
+        }
+        let (technician, start_at) = (request.technician, request.start_at);
+        let after = match assign(&ticket, technician, start_at, by, &request.why, now) {
+            Ok(after) => after,
+            Err(refused @ (AssignError::TooLate(_) | AssignError::NothingLaidDown)) => {
+                return Err(DeskError::Conflict(refused.to_string()));
+            }
+            Err(refused @ AssignError::NoReason) => {
+                return Err(DeskError::Invalid(refused.to_string()));
+            }
+        };
+        let commit = step(after, ticket.state, Vec::new(), Vec::new(), key, now);
+        let stored = match self.store.commit_care(commit).await {
+            Ok(CareOutcome::Updated(ticket)) => *ticket,
+            Ok(_) => self.store.ticket(id).await.map_err(failed)?,
+            Err(failure) => return Err(desk_error(&failure)),
+        };
         self.tell(StreamEvent::Ticket(Box::new(stored.clone())));
         Ok(stored)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use forecare_care::sla::{SlaSignal, sla_changed, sla_due, sla_started};
 use forecare_care::{
     Assessment, CarePolicy, Need, Precision, confirm_due, decide, evidence_again, hold_ends_at,
     label_of, needs_of, open_ticket, outstanding, replaced_elsewhere, reservation_due,
@@ -12,13 +13,16 @@ use forecare_care::{
 };
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
-    Asset, AssetId, CareTask, ComponentName, DeviceId, ModeName, PartNumber, Reservation, TaskId,
-    Ticket, TicketId, TicketState, Timestamp, Verdict,
+    Actor, Asset, AssetId, CareTask, ComponentName, DeviceId, ModeName, PartNumber, Reservation,
+    TaskId, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_store::{
     CareCommit, CareOutcome, PageRequest, Paged, ReservationFilter, ReservationWrite, Store,
-    StoreError, TicketFilter, TicketWrite,
+    StoreError, TicketFilter, TicketWrite, forecare,
 };
+
+use super::terms::Terms;
+use crate::metrics::Metrics;
 
 /// Entries read at once.
 pub(crate) const PAGE: usize = 500;
@@ -83,6 +87,34 @@ pub(crate) struct Rules<'a> {
     pub(crate) book: &'a dyn Book,
     pub(crate) catalogue: &'a Catalogue,
     pub(crate) policy: &'a CarePolicy,
+    /// The service level clocks on tickets; `None`: there are none.
+    pub(crate) clocks: Option<Clocks<'a>>,
+}
+
+/// What the service level clocks need.
+#[derive(Clone, Copy)]
+pub(crate) struct Clocks<'a> {
+    pub(crate) terms: &'a Terms,
+    pub(crate) metrics: &'a Metrics,
+}
+
+impl Clocks<'_> {
+    /// Starts the clocks of a ticket that is about to be opened.
+    fn start(&self, ticket: &mut Ticket) {
+        let terms = self.terms.of(ticket);
+        ticket.sla = Some(sla_started(terms, ticket.priority, ticket.opened_at));
+    }
+
+    /// Carries the clocks of `before` on into `after`; returns what is to be counted once that is stored.
+    pub(crate) fn carry(
+        &self,
+        before: &Ticket,
+        after: &mut Ticket,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Vec<SlaSignal> {
+        sla_changed(before, after, self.terms.of(before), by, now)
+    }
 }
 
 /// The failure mode that a task speaks of.
@@ -113,6 +145,7 @@ impl Rules<'_> {
             assessment.at,
         );
         let open = self.open_ticket_for(asset, &mode.name).await?;
+        let mut signals = Vec::new();
         let ticket = match open {
             Some(ticket) => {
                 match evidence_again(
@@ -124,7 +157,10 @@ impl Rules<'_> {
                     assessment.at,
                 ) {
                     // Only evidence that would open a ticket keeps one open.
-                    Some(after) if decision.act => changed(after, Vec::new()),
+                    Some(mut after) if decision.act => {
+                        signals = self.carry(&ticket, &mut after, assessment.at);
+                        changed(after, Vec::new())
+                    }
                     _ => TicketWrite::None,
                 }
             }
@@ -134,7 +170,7 @@ impl Rules<'_> {
                     < self.policy.withdraw_after_hours =>
             {
                 let load = self.load().await?;
-                TicketWrite::Open(Box::new(open_ticket(
+                let mut new = open_ticket(
                     self.catalogue,
                     asset,
                     mode,
@@ -142,7 +178,11 @@ impl Rules<'_> {
                     &decision,
                     &load,
                     self.policy,
-                )))
+                );
+                if let Some(clocks) = self.clocks {
+                    clocks.start(&mut new.ticket);
+                }
+                TicketWrite::Open(Box::new(new))
             }
             None => TicketWrite::None,
         };
@@ -153,7 +193,8 @@ impl Rules<'_> {
             }
             TicketWrite::Open(_) | TicketWrite::None => Vec::new(),
         };
-        self.book
+        let outcome = self
+            .book
             .commit_care(CareCommit {
                 task,
                 decision: Some(decision),
@@ -162,7 +203,44 @@ impl Rules<'_> {
                 at: assessment.at,
                 ..CareCommit::default()
             })
-            .await
+            .await?;
+        if matches!(outcome, CareOutcome::Updated(_)) {
+            self.count(&signals);
+        }
+        Ok(outcome)
+    }
+
+    /// Carries the clocks on, where there are any: the care desk took the step.
+    fn carry(&self, before: &Ticket, after: &mut Ticket, now: Timestamp) -> Vec<SlaSignal> {
+        self.clocks.map_or_else(Vec::new, |clocks| {
+            clocks.carry(before, after, &forecare(), now)
+        })
+    }
+
+    /// What has fallen due is counted once it is stored.
+    fn count(&self, signals: &[SlaSignal]) {
+        if let Some(clocks) = self.clocks {
+            clocks.metrics.sla(signals);
+        }
+    }
+
+    /// `ticket` after what has fallen due on its clocks, stored; `None`: nothing has, or somebody was faster.
+    async fn clocks_due(
+        &self,
+        ticket: &Ticket,
+        now: Timestamp,
+    ) -> Result<Option<Ticket>, StoreError> {
+        let Some((after, signals)) = self
+            .clocks
+            .and_then(|clocks| sla_due(ticket, clocks.terms.of(ticket), now))
+        else {
+            return Ok(None);
+        };
+        let stored = self.store(after, now).await?;
+        if stored.is_some() {
+            self.count(&signals);
+        }
+        Ok(stored)
     }
 
     /// A component was replaced: tickets for its modes that nobody started on have lost their reason. Returns
@@ -179,7 +257,7 @@ impl Rules<'_> {
             if let Some(ticket) = self.open_ticket_for(asset, &mode.name).await?
                 && let Some(after) = replaced_elsewhere(&ticket, at)
             {
-                ended.extend(self.update(after, at).await?);
+                ended.extend(self.update(&ticket, after, at).await?);
             }
         }
         Ok(ended)
@@ -203,9 +281,13 @@ impl Rules<'_> {
         let settled = settled || !self.book.has_tasks().await?;
         let mut ticket = ticket;
         let mut ended = None;
+        if let Some(stored) = self.clocks_due(&ticket, now).await? {
+            ended = Some(stored.clone());
+            ticket = stored;
+        }
         if let Some(after) = confirm_due(&ticket, self.policy, now)
             .or_else(|| withdraw_due(&ticket, false, self.policy, judged).filter(|_| settled))
-            && let Some(stored) = self.update(after, now).await?
+            && let Some(stored) = self.update(&ticket, after, now).await?
         {
             ended = Some(stored.clone());
             ticket = stored;
@@ -312,7 +394,27 @@ impl Rules<'_> {
             .collect())
     }
 
-    async fn update(&self, after: Ticket, at: Timestamp) -> Result<Option<Ticket>, StoreError> {
+    /// Stores `after`, a step of the care desk from `before`; `None`: somebody was faster.
+    async fn update(
+        &self,
+        before: &Ticket,
+        mut after: Ticket,
+        at: Timestamp,
+    ) -> Result<Option<Ticket>, StoreError> {
+        let signals = self.carry(before, &mut after, at);
+        let stored = self.store(after, at).await?;
+        if stored.is_some() {
+            self.count(&signals);
+        }
+        Ok(stored)
+    }
+
+    /// Stores a ticket as it is; `None`: somebody was faster.
+    pub(crate) async fn store(
+        &self,
+        after: Ticket,
+        at: Timestamp,
+    ) -> Result<Option<Ticket>, StoreError> {
         let commit = CareCommit {
             ticket: changed(after, Vec::new()),
             at,

@@ -295,6 +295,9 @@ pub fn new_ticket(n: usize, at: i64, needs: Vec<Need>) -> NewTicket {
         rul: Rul::NoTrend,
         verdict: None,
         history: Vec::new(),
+        sla: None,
+        assignment: None,
+        proposal: None,
     };
     NewTicket { ticket, needs }
 }

@@ -200,6 +200,7 @@ impl<'a> World<'a> {
             book: &self.book,
             catalogue: &self.policy.catalogue,
             policy: &self.policy.care,
+            clocks: None,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::cli::replay::assets;
 use crate::cli::report::{alarms, tickets};
 use crate::clock::DeviceClock;
 use crate::config::Config;
-use crate::desk::CareDesk;
+use crate::desk::{CareDesk, Terms};
 use crate::metrics::Metrics;
 use crate::pipeline::Devices;
 
@@ -53,7 +53,10 @@ pub(super) async fn run(
         control,
         stream,
         metrics: Arc::new(Metrics::new()?),
+        terms: Arc::new(Terms::new(config.care.sla.clone())),
+        dispatch: Arc::new(config.dispatch_settings()),
         wake: Arc::new(Notify::new()),
+        replan: Arc::new(Notify::new()),
         assets: Arc::new(Mutex::default()),
     };
     let events: Vec<_> = data.events_in_time_order().collect();

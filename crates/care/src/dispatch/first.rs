@@ -1,4 +1,4 @@
-//! Who could do the work.
+//! The first word on who could do the work, before everything is planned together.
 
 use forecare_catalogue::Technician;
 use forecare_domain::DepotName;

@@ -1,0 +1,126 @@
+//! The clocks of a ticket, kept with it and said in its history.
+
+use forecare_domain::{
+    Actor, Channel, Sla, SlaKind, SlaPoint, Ticket, TicketChange, TicketState, Timestamp,
+};
+
+use super::clock::{SlaEvent, SlaSignal, may_be_due, sla_advance, sla_event, sla_started};
+use super::terms::SlaTerms;
+use crate::lifecycle::{HISTORY_MAX, forecare, record};
+
+/// The clocks of `ticket`: those kept with it, or, where it has none yet, counted from its history (by its
+/// present priority) up to the last entry, with nothing said.
+#[must_use]
+pub fn sla_of(ticket: &Ticket, terms: &SlaTerms) -> Sla {
+    if let Some(sla) = &ticket.sla {
+        return sla.clone();
+    }
+    let mut sla = sla_started(terms, ticket.priority, ticket.opened_at);
+    for change in &ticket.history {
+        if change.from != Some(change.to) && change.from.is_some() {
+            sla_event(&mut sla, terms, step(change.to, &change.by), change.at);
+            sla.said.clear();
+        }
+    }
+    sla
+}
+
+/// `ticket` with everything in its history that has fallen due on its clocks by `now`, and what that is.
+/// `None`: nothing has. Store it by comparing versions: who loses finds it said.
+#[must_use]
+pub fn sla_due(
+    ticket: &Ticket,
+    terms: &SlaTerms,
+    now: Timestamp,
+) -> Option<(Ticket, Vec<SlaSignal>)> {
+    let mut sla = sla_of(ticket, terms);
+    if !may_be_due(&sla, terms, now) {
+        return None;
+    }
+    let signals = sla_advance(&mut sla, terms, now);
+    if signals.is_empty() {
+        return None;
+    }
+    let mut after = ticket.clone();
+    say(&mut after, &sla, &signals, now);
+    after.sla = Some(sla);
+    Some((after, signals))
+}
+
+/// Carries the clocks of `before` on into `after`, the ticket after a step at `now` that may have changed state
+/// or priority; `by` took the step. Returns what fell due, which is in the history of `after` then.
+pub fn sla_changed(
+    before: &Ticket,
+    after: &mut Ticket,
+    terms: &SlaTerms,
+    by: &Actor,
+    now: Timestamp,
+) -> Vec<SlaSignal> {
+    let mut sla = sla_of(before, terms);
+    let changes = after.priority != sla.priority || after.state != before.state;
+    let mut early = Vec::new();
+    if changes {
+        // What fell due before the step is said before it: what ends a ticket stays its last line.
+        early = sla_advance(&mut sla, terms, now);
+        let own = own_lines(before, after);
+        let state = std::mem::replace(&mut after.state, before.state);
+        say(after, &sla, &early, now);
+        after.state = state;
+        after.history.extend(own);
+        while after.history.len() > HISTORY_MAX {
+            after.history.remove(1);
+        }
+    }
+    let mut signals = Vec::new();
+    if after.priority != sla.priority {
+        let event = SlaEvent::Priority(after.priority);
+        signals.extend(sla_event(&mut sla, terms, event, now));
+    }
+    if after.state != before.state {
+        signals.extend(sla_event(&mut sla, terms, step(after.state, by), now));
+    }
+    say(after, &sla, &signals, now);
+    after.sla = Some(sla);
+    early.extend(signals);
+    early
+}
+
+/// Takes the lines out of `after` that the step from `before` has written.
+fn own_lines(before: &Ticket, after: &mut Ticket) -> Vec<TicketChange> {
+    let mut own = Vec::new();
+    while after.history.last() != before.history.last()
+        && let Some(line) = after.history.pop()
+    {
+        own.push(line);
+    }
+    own.reverse();
+    own
+}
+
+fn step(to: TicketState, by: &Actor) -> SlaEvent<'static> {
+    let by_person = match by.channel {
+        Channel::Api | Channel::Console => true,
+        Channel::System | Channel::Device => false,
+    };
+    SlaEvent::State { to, by_person }
+}
+
+fn say(ticket: &mut Ticket, sla: &Sla, signals: &[SlaSignal], now: Timestamp) {
+    for signal in signals {
+        let clock = sla.clock(signal.key.clock);
+        let hours = clock.target_ms as f64 / 3_600_000.0;
+        let name = match signal.key.clock {
+            SlaKind::FirstResponse => "first response",
+            SlaKind::Resolution => "resolution",
+        };
+        let said = match signal.key.point {
+            SlaPoint::Mark(100) => format!("the target of {hours:.1} h was missed"),
+            SlaPoint::Mark(percent) => format!("{percent} % of {hours:.1} h were used"),
+            SlaPoint::Level(level) => {
+                format!("escalated to level {level}: {}", signal.to.join(", "))
+            }
+        };
+        let why = format!("SLA {name}: {said} at {}", signal.at);
+        record(ticket, ticket.state, forecare(), &why, now);
+    }
+}
