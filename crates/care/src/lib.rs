@@ -2,6 +2,7 @@
 
 mod allocation;
 mod beta;
+pub mod calendar;
 mod decision;
 mod dispatch;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod timers;
 mod urgency;
 
 pub use allocation::{Allocation, AllocationPlan, Balance, allocate};
+pub use calendar::Calendar;
 pub use decision::{Assessment, decide};
 pub use dispatch::{Candidate, candidates};
 pub use lifecycle::{
