@@ -144,17 +144,9 @@ impl Faults {
         }
     }
 
-    /// A name of the IANA time zone database, by its form: whether it is known is for who uses it.
+    /// A name of the IANA time zone database.
     pub(crate) fn time_zone(&mut self, field: impl Into<String>, zone: &str) {
-        let fits = !zone.is_empty()
-            && zone.len() <= 64
-            && zone.split('/').all(|part| {
-                part.starts_with(|c: char| c.is_ascii_alphabetic())
-                    && part
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+'))
-            });
-        if !fits {
+        if !crate::calendar::is_time_zone(zone) {
             self.add(
                 field,
                 "use a name of the IANA time zone database, such as Europe/Berlin",

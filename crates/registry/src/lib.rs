@@ -19,7 +19,7 @@ mod table;
 mod tier;
 
 pub use asset::{AssetDetails, BillItem, Document, Placement};
-pub use calendar::{Calendar, Holiday, OpenHours, Weekday};
+pub use calendar::Calendar;
 pub use contract::{Contract, Coverage, Covered, Includes, Target, covering};
 pub use customer::{
     Contact, ContactAddress, ContactChannel, Customer, CustomerValue, DataConsent, Purpose,

@@ -142,9 +142,10 @@ fn layout(kind: RecordKind) -> &'static [Column] {
         ],
         RecordKind::Calendar => &[
             ("name", Text),
-            ("time_zone", Text),
-            ("weekly", Json),
-            ("holidays", Json),
+            ("hours.around_the_clock", Flag),
+            ("hours.time_zone", Text),
+            ("hours.week", Json),
+            ("hours.holiday", Json),
         ],
         RecordKind::Lead => &[
             ("customer", Text),

@@ -5,13 +5,13 @@
     reason = "a test's helpers fail by panicking"
 )]
 
+use forecare_care::calendar::{CalendarFile, HolidayFile, WeekFile};
 use forecare_domain::{Priority, Timestamp};
 use forecare_registry::{
     AssetDetails, BillItem, Body, Calendar, Certificate, Contact, ContactAddress, ContactChannel,
     Contract, Coverage, Customer, CustomerValue, DataConsent, Date, Depot, Document, GeoPosition,
-    Holiday, Includes, Lead, LeadState, Level, Location, OpenHours, Placement, Purpose, RecordId,
-    RecordKind, RowError, Target, Technician, Van, Weekday, columns, from_csv, from_json, to_csv,
-    to_json,
+    Includes, Lead, LeadState, Level, Location, Placement, Purpose, RecordId, RecordKind, RowError,
+    Target, Technician, Van, columns, from_csv, from_json, to_csv, to_json,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -240,16 +240,19 @@ fn other() -> impl Strategy<Value = Body> {
             });
             let calendar = Body::Calendar(Calendar {
                 name: name.clone(),
-                time_zone: "UTC".to_owned(),
-                weekly: vec![OpenHours {
-                    day: Weekday::Monday,
-                    from: "08:00".to_owned(),
-                    to: "24:00".to_owned(),
-                }],
-                holidays: vec![Holiday {
-                    date: Date::of(opened_at),
-                    name: Some(name.clone()),
-                }],
+                hours: CalendarFile {
+                    time_zone: "Europe/Zurich".to_owned(),
+                    week: WeekFile {
+                        mon: vec!["08:00-12:00".to_owned(), "22:00-06:00".to_owned()],
+                        ..WeekFile::default()
+                    },
+                    holidays: vec![HolidayFile {
+                        date: Date::of(opened_at).to_string(),
+                        title: name.clone(),
+                        hours: Vec::new(),
+                    }],
+                    ..CalendarFile::default()
+                },
             });
             let lead = Body::Lead(Lead {
                 customer: id,

@@ -353,12 +353,18 @@ fn texts_that_databases_or_spreadsheets_would_bend_are_refused() {
         let body = Body::parse(RecordKind::Van, json!({ "name": name }));
         assert_eq!(body.unwrap_err().0[0].field, "name", "{name:?}");
     }
-    let calendar = json!({"name": "c", "time_zone": "Mars", "weekly": [
-        {"day": "monday", "from": "08:00", "to": "12:00"},
-        {"day": "monday", "from": "11:59", "to": "13:00"},
-        {"day": "tuesday", "from": "8:00", "to": "13:00"}
-    ]});
-    let faults = Body::parse(RecordKind::Calendar, calendar).unwrap_err();
-    let fields: Vec<&str> = faults.0.iter().map(|f| f.field.as_str()).collect();
-    assert_eq!(fields, ["weekly[1].from", "weekly[2].from"]);
+    let hours = |hours: Value| {
+        let body = json!({"name": "c", "hours": hours});
+        Body::parse(RecordKind::Calendar, body).map_err(|faults| faults.to_string())
+    };
+    hours(json!({"around_the_clock": true})).unwrap();
+    let refused = hours(json!({"time_zone": "Mars/Olympus", "week": {"mon": ["08:00-12:00"]}}));
+    assert!(
+        refused
+            .unwrap_err()
+            .starts_with("hours: time_zone \"Mars/Olympus\"")
+    );
+    let refused =
+        hours(json!({"time_zone": "UTC", "week": {"mon": ["08:00-12:00", "11:00-13:00"]}}));
+    assert!(refused.unwrap_err().contains("overlap"));
 }
