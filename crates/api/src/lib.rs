@@ -7,6 +7,7 @@ mod dto;
 mod extract;
 mod idempotency;
 mod openapi;
+mod overview;
 mod page;
 mod problem;
 mod routes;
@@ -21,7 +22,9 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::watch;
 
 pub use openapi::openapi_json;
-pub use state::{ApiState, Auth, Desk, DeskError, ModelInfo, StreamEvent, TransitionRequest};
+pub use state::{
+    ApiState, Auth, Desk, DeskError, ModelInfo, Role, StreamEvent, TransitionRequest, Visitor,
+};
 pub use waiting::serve_waiting;
 
 use crate::app::App;

@@ -34,9 +34,12 @@ pub use location::{GeoPosition, Level, Location};
 pub use people::{Certificate, Depot, Technician, Van};
 pub use plan::{
     Action, Change, Known, Needs, Outcome, OutcomeKind, Plan, PlannedRow, RecordFault,
-    RecordFaultKind, RecordWrite, Stored, needs, plan,
+    RecordFaultKind, RecordWrite, Stored, needs, plan, stale,
 };
 pub use record::{Body, RecordRef};
 pub use seed::{id_of, seed};
-pub use table::{Entry, ROW_ERRORS_MAX, RowError, columns, from_csv, from_json, to_csv, to_json};
+pub use table::{
+    Entry, FileFormat, ROW_ERRORS_MAX, RowError, columns, from_csv, from_json, from_text,
+    row_errors, to_csv, to_json, writes,
+};
 pub use tier::{InvalidTiers, Tier, TierRule, TierRules};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_catalogue::Catalogue;
 
+use crate::contract::Contract;
 use crate::id::RecordId;
 use crate::kind::RecordKind;
 use crate::location::Location;
@@ -439,17 +440,8 @@ fn judge(
             }
         }
         Body::Contract(contract) => {
-            for (i, class) in contract.coverage.classes.iter().enumerate() {
-                if !catalogue.classes.iter().any(|c| c.name.as_str() == class) {
-                    let field = format!("coverage.classes[{i}]");
-                    refuse(&field, format!("the catalogue has no class \"{class}\""));
-                }
-            }
-            for (i, part) in contract.includes.parts.iter().enumerate() {
-                if !catalogue.parts.iter().any(|p| p.number.as_str() == part) {
-                    let field = format!("includes.parts[{i}]");
-                    refuse(&field, format!("the catalogue has no part \"{part}\""));
-                }
+            for (field, detail) in unknown_names(contract, catalogue) {
+                refuse(&field, detail);
             }
         }
         Body::Customer(_)
@@ -486,4 +478,42 @@ fn judge_children(
             faults.push(fault(index, key, RecordFaultKind::Invalid, "level", detail));
         }
     }
+}
+
+/// Classes and parts that a contract names and the catalogue does not have: field and fault.
+fn unknown_names(contract: &Contract, catalogue: &Catalogue) -> Vec<(String, String)> {
+    let mut unknown = Vec::new();
+    for (i, class) in contract.coverage.classes.iter().enumerate() {
+        if !catalogue.classes.iter().any(|c| c.name.as_str() == class) {
+            let detail = format!("the catalogue has no class \"{class}\"");
+            unknown.push((format!("coverage.classes[{i}]"), detail));
+        }
+    }
+    for (i, part) in contract.includes.parts.iter().enumerate() {
+        if !catalogue.parts.iter().any(|p| p.number.as_str() == part) {
+            let detail = format!("the catalogue has no part \"{part}\"");
+            unknown.push((format!("includes.parts[{i}]"), detail));
+        }
+    }
+    unknown
+}
+
+/// What no longer holds of a record that was stored: rules have become stricter, or the catalogue has changed.
+#[must_use]
+pub fn stale(record: &RecordRef, body: &Body, catalogue: &Catalogue) -> Vec<String> {
+    let own = body.faults().0.into_iter().map(|fault| fault.to_string());
+    let names = match body {
+        Body::Contract(contract) => unknown_names(contract, catalogue),
+        Body::Location(_)
+        | Body::Customer(_)
+        | Body::Asset(_)
+        | Body::Technician(_)
+        | Body::Depot(_)
+        | Body::Van(_)
+        | Body::Calendar(_)
+        | Body::Lead(_) => Vec::new(),
+    };
+    own.chain(names.into_iter().map(|(_, detail)| detail))
+        .map(|detail| format!("{record}: {detail}"))
+        .collect()
 }

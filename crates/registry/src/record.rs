@@ -18,6 +18,7 @@ use crate::people::{Depot, Technician, Van};
 /// Content of a record. In JSON, the content alone: the kind stands beside it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RecordBody))]
 pub enum Body {
     /// A node of the tree.
     Location(Location),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::id::RecordId;
 use crate::kind::RecordKind;
+use crate::plan::{Change, RecordFault, RecordWrite};
 use crate::record::Body;
 
 /// Faults of a file reported at most; the first ones.
@@ -41,6 +42,15 @@ impl std::fmt::Display for RowError {
         }
         write!(f, ": {}", self.detail)
     }
+}
+
+/// How a file of records is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFormat {
+    /// A line per record, a column per field.
+    Csv,
+    /// An array of objects.
+    Json,
 }
 
 /// How a cell is read and written.
@@ -437,6 +447,49 @@ fn take(
         }
         (None, Ok(_)) => {}
     }
+}
+
+/// Reads a file's text by its format.
+///
+/// # Errors
+/// As [`from_csv`] and [`from_json`].
+pub fn from_text(
+    kind: RecordKind,
+    format: FileFormat,
+    text: &str,
+) -> Result<Vec<Entry>, Vec<RowError>> {
+    match format {
+        FileFormat::Csv => from_csv(kind, text),
+        FileFormat::Json => from_json(kind, text),
+    }
+}
+
+/// The changes that `entries` ask for, in their order.
+#[must_use]
+pub fn writes(kind: RecordKind, entries: &[Entry]) -> Vec<RecordWrite> {
+    entries
+        .iter()
+        .map(|entry| RecordWrite {
+            kind,
+            id: entry.id.clone(),
+            if_version: entry.if_version,
+            change: Change::Put(Box::new(entry.body.clone())),
+        })
+        .collect()
+}
+
+/// What the store refused of [`writes`], by line; the first hundred.
+#[must_use]
+pub fn row_errors(entries: &[Entry], faults: Vec<RecordFault>) -> Vec<RowError> {
+    faults
+        .into_iter()
+        .take(ROW_ERRORS_MAX)
+        .map(|fault| RowError {
+            line: entries.get(fault.index).map_or(0, |entry| entry.line),
+            column: fault.field,
+            detail: fault.detail,
+        })
+        .collect()
 }
 
 /// Reads a JSON array of `{"id": ..., "if_version": ..., "body": {...}}`.

@@ -8,6 +8,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use forecare_care::CarePolicy;
 use forecare_detect::{DetectSettings, EpisodeSettings};
+use forecare_registry::{TierRule, TierRules};
 use serde::Deserialize;
 
 use crate::pipeline::ClassSettings;
@@ -37,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) detect: DetectConfig,
     /// Tickets and parts.
     pub(crate) care: CareConfig,
+    /// Master data.
+    pub(crate) registry: RegistryConfig,
     /// Trained models.
     pub(crate) models: ModelsConfig,
     /// Log lines.
@@ -218,6 +221,14 @@ pub(crate) struct CareConfig {
     pub(crate) margin: f64,
 }
 
+/// Master data.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegistryConfig {
+    /// By which customers get their tier.
+    pub(crate) tiers: Vec<TierRule>,
+}
+
 /// Trained models.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -319,7 +330,16 @@ impl Config {
         }
     }
 
+    /// By which customers get their tier.
+    ///
+    /// # Errors
+    /// Rules that cannot be used.
+    pub(crate) fn tiers(&self) -> Result<TierRules> {
+        TierRules::new(self.registry.tiers.clone()).context("registry.tiers cannot be used")
+    }
+
     fn check(&self) -> Result<()> {
+        self.tiers()?;
         let external = !self.mqtt.url.is_empty();
         if self.mqtt.anonymous && !external && !self.mqtt.listen.ip().is_loopback() {
             bail!(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{Actor, AssetId};
 use forecare_registry::{
-    Action, Body, Known, Needs, RecordId, RecordKind, RecordRef, Stored, erase, needs, plan,
+    Action, Body, Known, Needs, RecordId, RecordKind, RecordRef, Stored, erase, needs, plan, stale,
 };
 use forecare_store::{
     Erasure, PAGE_ENTRIES_MAX, PageRequest, Paged, RECORD_VERSIONS_KEPT, RecordCommit,
@@ -18,6 +18,9 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use crate::fault::{Outcome, unreadable};
 use crate::query::collect;
 use crate::{registry, text};
+
+/// Findings of a check at most.
+const FINDINGS_MAX: usize = 20;
 
 /// Stores changes; the caller holds the transaction, and is the only writer.
 pub(crate) fn commit(
@@ -285,4 +288,45 @@ fn erase_everywhere(conn: &Connection, erasure: &Erasure) -> Outcome<StoredRecor
     };
     write(conn, Action::Erase, &after)?;
     Ok(after)
+}
+
+/// What does not hold any more, or never should have been: the first of it.
+pub(crate) fn check(conn: &Connection, catalogue: &Catalogue) -> Outcome<Vec<String>> {
+    let mut findings = Vec::new();
+    let made = "SELECT 1 FROM sqlite_schema WHERE name = 'record_refs'";
+    if !conn.prepare(made)?.exists([])? {
+        return Ok(findings);
+    }
+    let dangling = "SELECT r.kind, r.id, r.to_kind, r.to_id FROM record_refs r
+         WHERE NOT EXISTS (SELECT 1 FROM records t WHERE t.kind = r.to_kind AND t.id = r.to_id AND t.body IS NOT NULL)
+           AND NOT (r.to_kind = 'asset' AND EXISTS (SELECT 1 FROM assets a WHERE a.id = r.to_id))
+         ORDER BY r.kind, r.id LIMIT 20";
+    findings.extend(collect(conn, dangling, [], |row| {
+        let target = RecordRef::new(kind(row, 2)?, id(row, 3)?);
+        Ok(format!(
+            "{} refers to {target}, which is not there",
+            reference(row)?
+        ))
+    })?);
+    for kind in RecordKind::ALL {
+        let mut page = RecordPage {
+            after: None,
+            limit: PAGE_ENTRIES_MAX,
+        };
+        loop {
+            let found = list(conn, kind, &RecordFilter::default(), &page)?;
+            for record in &found {
+                let body = record.body.iter();
+                findings.extend(body.flat_map(|b| stale(&record.record, b, catalogue)));
+            }
+            match found.last() {
+                Some(last) if findings.len() < FINDINGS_MAX => {
+                    page.after = Some(last.record.id.clone());
+                }
+                Some(_) | None => break,
+            }
+        }
+    }
+    findings.truncate(FINDINGS_MAX);
+    Ok(findings)
 }

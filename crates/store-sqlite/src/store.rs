@@ -129,6 +129,16 @@ impl SqliteStore {
         checking().map_err(|fault| fault.at(file, "checking the database"))
     }
 
+    /// Looks whether what records say still holds: references, their own rules, and the names of `catalogue`. The first
+    /// twenty findings, in words. Changes nothing, also beside a running service. Blocks.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::check`].
+    pub fn check_records(file: &Path, catalogue: &Catalogue) -> Result<Vec<String>, StoreError> {
+        let checking = || records::check(&open_for_reading(file)?, catalogue);
+        checking().map_err(|fault| fault.at(file, "checking master data"))
+    }
+
     async fn write<T: Send + 'static>(
         &self,
         what: &'static str,

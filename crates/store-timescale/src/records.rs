@@ -7,7 +7,7 @@ use deadpool_postgres::Transaction;
 use forecare_catalogue::Catalogue;
 use forecare_domain::Actor;
 use forecare_registry::{
-    Action, Body, Known, Needs, RecordId, RecordKind, RecordRef, Stored, erase, needs, plan,
+    Action, Body, Known, Needs, RecordId, RecordKind, RecordRef, Stored, erase, needs, plan, stale,
 };
 use forecare_store::{
     Erasure, PAGE_ENTRIES_MAX, PageRequest, Paged, RECORD_VERSIONS_KEPT, RecordCommit,
@@ -22,6 +22,8 @@ use crate::instant::Instant;
 use crate::query::{collect, execute};
 use crate::text;
 
+/// Findings of a check at most.
+const FINDINGS_MAX: usize = 20;
 /// Rows written by one statement.
 const CHUNK: usize = 1_000;
 
@@ -355,4 +357,45 @@ pub(crate) async fn erase_person(tx: &Transaction<'_>, erasure: &Erasure) -> Out
     };
     write(tx, Some(Action::Erase), std::slice::from_ref(&after)).await?;
     Ok(after)
+}
+
+/// What does not hold any more, or never should have been: the first of it.
+pub(crate) async fn check(tx: &Transaction<'_>, catalogue: &Catalogue) -> Outcome<Vec<String>> {
+    let made = "SELECT 1 WHERE to_regclass('record_refs') IS NOT NULL";
+    if collect(tx, made, &[], |_| Ok(())).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let dangling = "SELECT r.kind, r.id, r.to_kind, r.to_id FROM record_refs r
+         WHERE NOT EXISTS (SELECT 1 FROM records t WHERE t.kind = r.to_kind AND t.id = r.to_id AND t.body IS NOT NULL)
+           AND NOT (r.to_kind = 'asset' AND EXISTS (SELECT 1 FROM assets a WHERE a.id = r.to_id))
+         ORDER BY r.kind, r.id LIMIT 20";
+    let mut findings = collect(tx, dangling, &[], |row| {
+        let target = RecordRef::new(kind(row, 2)?, id(row, 3)?);
+        Ok(format!(
+            "{} refers to {target}, which is not there",
+            reference(row)?
+        ))
+    })
+    .await?;
+    for kind in RecordKind::ALL {
+        let mut page = RecordPage {
+            after: None,
+            limit: PAGE_ENTRIES_MAX,
+        };
+        loop {
+            let found = list(tx, kind, &RecordFilter::default(), &page).await?;
+            for record in &found {
+                let body = record.body.iter();
+                findings.extend(body.flat_map(|b| stale(&record.record, b, catalogue)));
+            }
+            match found.last() {
+                Some(last) if findings.len() < FINDINGS_MAX => {
+                    page.after = Some(last.record.id.clone());
+                }
+                Some(_) | None => break,
+            }
+        }
+    }
+    findings.truncate(FINDINGS_MAX);
+    Ok(findings)
 }

@@ -211,6 +211,18 @@ impl TimescaleStore {
         ))
     }
 
+    /// Looks whether what records say still holds: references, their own rules, and the names of the catalogue. The first
+    /// twenty findings, in words. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the server cannot be reached.
+    pub async fn check_records(&self) -> Result<Vec<String>, StoreError> {
+        read!(self, "check_records", |tx| records::check(
+            tx,
+            &self.catalogue
+        ))
+    }
+
     /// Closes the connections; what runs is finished first by its caller. Calls after it fail.
     pub async fn close(&self) {
         self.pool.close();

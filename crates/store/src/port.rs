@@ -283,6 +283,16 @@ pub enum CredentialRole {
     Gateway,
     /// API and console.
     Api,
+    /// API and console, to read; of people no more than their names.
+    Viewer,
+}
+
+impl CredentialRole {
+    /// Whether its secret is a token of API and console; then it opens no broker.
+    #[must_use]
+    pub fn is_for_people(self) -> bool {
+        matches!(self, Self::Api | Self::Viewer)
+    }
 }
 
 /// A credential: the secret is random, only its hash is kept.

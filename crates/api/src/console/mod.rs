@@ -2,6 +2,7 @@
 
 mod alarms;
 mod asset;
+mod customers;
 mod fleet;
 mod form;
 mod format;
@@ -35,6 +36,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/tickets/{id}/transitions", post(tickets::transition))
         .route("/parts", get(parts::page))
         .route("/parts/receipts", post(parts::receipt))
+        .route("/customers", get(customers::list))
+        .route("/customers/{id}", get(customers::page))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .route("/static/{*path}", get(static_files::file))

@@ -199,6 +199,7 @@ fn channel_words(channel: forecare_domain::Channel) -> &'static str {
         Channel::Device => "device",
         Channel::Api => "API",
         Channel::Console => "console",
+        Channel::Cli => "command line",
     }
 }
 

@@ -4,6 +4,7 @@ mod alarm;
 mod asset;
 mod part;
 mod record;
+mod registry;
 mod telemetry;
 mod ticket;
 
@@ -14,5 +15,9 @@ pub(crate) use asset::{
 };
 pub(crate) use part::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
 pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};
+pub(crate) use registry::{
+    CustomerOverviewDto, ErasureDto, ImportEntryDto, ImportedDto, OwnedAssetDto, OwnedContractDto,
+    OwnedLeadDto, RecordChangesDto, RecordDto, RecordVersionDto, shown, withhold,
+};
 pub(crate) use telemetry::{FillDto, LatestRowDto, TelemetryDto};
 pub(crate) use ticket::{TicketDetailDto, TicketDto, TransitionDto};
