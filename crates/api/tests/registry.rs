@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use fixture::ask::{Answer, ask, csrf, get, post, send, visit};
+use fixture::master;
 use fixture::{TOKEN, VIEWER_TOKEN, World, health, now, raised};
 use forecare_api::router;
 use forecare_domain::{Rul, Severity, TicketState};
@@ -39,78 +40,9 @@ async fn peek(router: &Router, path: &str) -> Answer {
     send(router, request.body(Body::empty()).unwrap()).await
 }
 
-fn customer() -> Value {
-    json!({
-        "name": "Nordwind Foods",
-        "address": "Hafenstr. 1, Hamburg",
-        "value": {"yearly": 240_000.0, "lifetime": 1_900_000.0},
-        "contacts": [
-            {"id": "ada", "name": "Ada Brandt", "role": "maintenance", "language": "en",
-             "channels": [{"kind": "email", "address": "ada@example.com"}, {"kind": "phone", "address": "+49 40 123456"}],
-             "consents": [{"purpose": "survey", "given": true, "at": "2026-01-15T09:00:00Z"}]},
-            {"id": "bo", "name": "Bo Lund", "role": "purchasing"}
-        ],
-        "data_consents": [
-            {"purpose": "prediction", "given": true, "at": "2026-01-15T09:00:00Z"},
-            {"purpose": "model_training", "given": false, "at": "2026-01-15T09:00:00Z"}
-        ],
-        "preferred_technicians": ["ada-moser"],
-        "note": "Gate 3.\nRing twice."
-    })
-}
-
 /// A customer with two machines, of which one is about to fail.
 async fn filled(world: &World) {
-    let router = router(world.state.clone());
-    let records = [
-        (
-            "locations/e",
-            json!({"name": "Nordwind", "level": "enterprise"}),
-        ),
-        (
-            "locations/s",
-            json!({"name": "Hamburg plant", "level": "site", "parent": "e", "time_zone": "Europe/Berlin",
-            "position": {"latitude_deg": 53.54, "longitude_deg": 9.98}, "region": "north"}),
-        ),
-        (
-            "locations/l",
-            json!({"name": "Cooling", "level": "line", "parent": "s"}),
-        ),
-        (
-            "locations/u",
-            json!({"name": "Pump house", "level": "unit", "parent": "l"}),
-        ),
-        (
-            "calendars/office",
-            json!({"name": "Office", "hours": {"time_zone": "Europe/Berlin", "week": {"mon": ["08:00-17:00"]}}}),
-        ),
-        (
-            "technicians/ada-moser",
-            json!({"name": "Ada Moser", "skills": ["mechanics"]}),
-        ),
-        ("customers/C-1", customer()),
-        ("customers/C-2", json!({"name": "Quiet AG"})),
-        (
-            "contracts/K-1",
-            json!({"customer": "C-1", "kind": "full-service", "title": "Full service Hamburg",
-            "valid_from": "2026-01-01", "valid_to": "2028-12-31", "coverage": {"locations": ["s"]}, "calendar": "office",
-            "targets": [{"priority": "P1", "response_hours": 4.0, "resolution_hours": 24.0}],
-            "includes": {"labour": true, "parts": ["BRG-6310"]}}),
-        ),
-        (
-            "contracts/K-0",
-            json!({"customer": "C-1", "kind": "inspection", "valid_from": "2024-01-01", "valid_to": "2025-12-31"}),
-        ),
-    ];
-    for (path, body) in records {
-        let answer = put(&router, path, &[], &body).await;
-        assert_eq!(
-            answer.status,
-            StatusCode::CREATED,
-            "{path}: {}",
-            answer.text
-        );
-    }
+    let mut assets = Vec::new();
     for (n, level) in [(1, 38.0), (2, 97.0)] {
         let id = format!("pump-{n}");
         let asset = world.add_asset(&id, "pump", &format!("Pump {n}"), "").await;
@@ -119,29 +51,14 @@ async fn filled(world: &World) {
             ..CommitBatch::default()
         };
         world.commit(batch).await;
-        let positions = json!([
-            {"location": "s", "from": "2025-01-01T00:00:00Z", "to": "2026-01-10T00:00:00Z"},
-            {"location": "u", "from": "2026-01-10T00:00:00Z"}
-        ]);
-        let body = json!({"serial": format!("S-100{n}"), "model": "MX 45", "manufacturer": "Kessel", "customer": "C-1",
-            "installed_on": "2025-01-01", "warranty_until": if n == 1 { "2027-01-01" } else { "2026-01-01" },
-            "positions": positions, "bill_of_parts": [{"part": "BRG-6310", "quantity": 2, "place": "drive end"}],
-            "documents": [{"title": "Manual", "url": "https://example.com/mx45.pdf"}]});
-        let answer = put(&router, &format!("assets/{id}"), &[], &body).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-        if n == 1 {
-            world
-                .commit(raised(&asset, "bearing-wear", Severity::Critical, now()))
-                .await;
-            world.open_ticket(&asset, "bearing-wear", 0.82, now()).await;
-        }
+        assets.push(asset);
     }
-    let lead = json!({"customer": "C-1", "kind": "extended-warranty", "title": "Warranty of pump 2 has ended",
-        "asset": "pump-2", "opened_at": "2026-01-02T00:00:00Z", "value": 1800.0});
-    assert_eq!(
-        put(&router, "leads/L-1", &[], &lead).await.status,
-        StatusCode::CREATED
-    );
+    let batch = raised(&assets[0], "bearing-wear", Severity::Critical, now());
+    world.commit(batch).await;
+    world
+        .open_ticket(&assets[0], "bearing-wear", 0.82, now())
+        .await;
+    master::fill(&world.store, ["pump-1", "pump-2"]).await;
 }
 
 #[tokio::test]
@@ -207,7 +124,12 @@ async fn a_record_is_put_read_changed_by_version_and_deleted() {
 async fn what_is_wrong_with_a_record_names_its_field() {
     let router = router(World::new().state);
     for (path, body, field) in [
-        ("vans/v1", json!({}), ""),
+        ("vans/v1", json!({}), "name"),
+        (
+            "customers/c",
+            json!({"name": "C", "contacts": [{"id": "a"}]}),
+            "contacts[0].name",
+        ),
         ("vans/v1", json!({"name": 1}), "name"),
         ("vans/v1", json!({"name": "V", "wheels": 4}), "wheels"),
         ("vans/v1", json!({"name": "V", "depot": "d"}), "depot"),
@@ -625,9 +547,16 @@ async fn the_console_shows_customers_and_whose_an_asset_is() {
         "Ada Moser",
         "href=\"/tickets/1\"",
         "Ring twice.",
+        "by crm (API)",
     ] {
         assert!(page.text.contains(text), "{text} not in {}", page.text);
     }
+    let mut changed = master::customer();
+    changed["note"] = json!("Gate 4.");
+    changed["value"] = json!({"yearly": 1.0});
+    put(&router, "customers/C-1", &[], &changed).await;
+    let page = visit(&router, "/customers/C-1").await;
+    assert!(page.text.contains("changed note, value"), "{}", page.text);
     let quiet = visit(&router, "/customers/C-2").await;
     for text in [
         "No asset belongs",

@@ -2,6 +2,7 @@
 
 mod asset;
 mod calendar;
+mod columns;
 mod contract;
 mod customer;
 mod date;
@@ -20,6 +21,7 @@ mod tier;
 
 pub use asset::{AssetDetails, BillItem, Document, Placement};
 pub use calendar::Calendar;
+pub use columns::columns;
 pub use contract::{Contract, Coverage, Covered, Includes, Target, covering};
 pub use customer::{
     Contact, ContactAddress, ContactChannel, Customer, CustomerValue, DataConsent, Purpose,
@@ -39,7 +41,7 @@ pub use plan::{
 pub use record::{Body, RecordRef};
 pub use seed::{id_of, seed};
 pub use table::{
-    Entry, FileFormat, ROW_ERRORS_MAX, RowError, columns, from_csv, from_json, from_text,
-    row_errors, to_csv, to_json, writes,
+    Entry, FileFormat, ROW_ERRORS_MAX, RowError, from_csv, from_json, from_text, row_errors,
+    to_csv, to_json, writes,
 };
 pub use tier::{InvalidTiers, Tier, TierRule, TierRules};

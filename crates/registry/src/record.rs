@@ -67,7 +67,17 @@ fn read<T: DeserializeOwned>(value: Value) -> Result<T, Faults> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let path = if path == "." { String::new() } else { path };
-        Faults::of(path, error.into_inner().to_string())
+        let detail = error.into_inner().to_string();
+        // What is missing was never visited: its name is in the text alone.
+        let missing = detail
+            .strip_prefix("missing field `")
+            .and_then(|rest| rest.split('`').next());
+        let path = match missing {
+            Some(name) if path.is_empty() => name.to_owned(),
+            Some(name) => format!("{path}.{name}"),
+            None => path,
+        };
+        Faults::of(path, detail)
     })
 }
 

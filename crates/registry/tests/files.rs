@@ -384,3 +384,20 @@ fn json_faults_are_named_by_place_and_field() {
     assert_eq!(found[1].line, 3);
     assert!(found[1].detail.contains("body"), "{found:?}");
 }
+
+#[test]
+fn every_column_is_documented() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/connector.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, section) = page.split_once("## Columns of CSV files").unwrap();
+    for kind in RecordKind::ALL {
+        let begin = format!("| `{}` |", kind.plural());
+        let line = section
+            .lines()
+            .find(|line| line.starts_with(&begin))
+            .unwrap();
+        for column in columns(kind).into_iter().skip(1) {
+            assert!(line.contains(&format!("`{column}`")), "{column} of {begin}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Customers: the list, and one of them at a glance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
 use axum::Extension;
@@ -8,15 +8,16 @@ use axum::extract::State;
 use axum::response::Response;
 use forecare_domain::{Asset, AssetId, Severity};
 use forecare_registry::{
-    Body, ContactChannel, Contract, Covered, Customer, DataConsent, Date, Purpose, RecordId,
-    RecordKind, RecordRef, Tier,
+    Action, Body, ContactChannel, Contract, Covered, Customer, DataConsent, Date, Purpose,
+    RecordId, RecordKind, RecordRef, Tier,
 };
-use forecare_store::RecordFilter;
+use forecare_store::{PageRequest, Paged, RecordFilter, RecordVersion};
 use serde::Deserialize;
 
 use super::form::percent_encoded;
 use super::format::{self, Bar, When, hours, money};
 use super::shell::{Shell, render};
+use super::tickets::channel_words;
 use super::view::{AlarmView, ReservationView, TicketView, asset_of};
 use crate::app::{App, Caller, cut};
 use crate::dto::withhold;
@@ -27,6 +28,8 @@ use crate::problem::Problem;
 
 /// Customers of a page.
 const PER_PAGE: u16 = 50;
+/// Versions of the record shown.
+const CHANGES_MAX: usize = 5;
 /// Longest text to search for, characters.
 const SOUGHT_CHARS_MAX: usize = 200;
 
@@ -173,7 +176,16 @@ struct CustomerPage {
     visits: Vec<TicketView>,
     reservations: Vec<ReservationView>,
     leads: Vec<LeadView>,
+    changes: Vec<ChangeView>,
     back: String,
+}
+
+/// A version of the customer's record.
+struct ChangeView {
+    at: When,
+    by: String,
+    channel: &'static str,
+    what: String,
 }
 
 struct ContactView {
@@ -218,6 +230,54 @@ struct LeadView {
     kind: String,
     opened: When,
     value: Option<String>,
+}
+
+/// What changed between two versions of a record: the names of its fields.
+fn changed(before: Option<&Body>, after: &RecordVersion) -> String {
+    let (before, body) = match (before, &after.body) {
+        (_, None) => return "deleted".to_owned(),
+        (None, Some(_)) => return "stored".to_owned(),
+        (Some(before), Some(body)) => (before.to_value(), body.to_value()),
+    };
+    let empty = serde_json::Map::new();
+    let before = before.as_object().unwrap_or(&empty);
+    let body = body.as_object().unwrap_or(&empty);
+    let keys: BTreeSet<&String> = before.keys().chain(body.keys()).collect();
+    let differing = keys
+        .into_iter()
+        .filter(|key| before.get(*key) != body.get(*key));
+    let fields: Vec<String> = differing.map(|key| key.replace('_', " ")).collect();
+    match (after.action, fields.is_empty()) {
+        (Action::Erase, _) => "a person was erased".to_owned(),
+        (Action::Put | Action::Delete, true) => "stored".to_owned(),
+        (Action::Put | Action::Delete, false) => format!("changed {}", fields.join(", ")),
+    }
+}
+
+async fn changes(app: &App, id: &RecordId) -> Result<Vec<ChangeView>, Problem> {
+    let key = RecordRef::new(RecordKind::Customer, id.clone());
+    let page = PageRequest {
+        before: None,
+        limit: CHANGES_MAX + 1,
+    };
+    let versions = app.state.store.record_history(&key, page).await?;
+    let now = app.state.clock.now();
+    let view = |(i, version): (usize, &Paged<RecordVersion>)| {
+        let before = versions.get(i + 1).and_then(|v| v.item.body.as_ref());
+        let item = &version.item;
+        ChangeView {
+            at: When::new(now, item.at),
+            by: item.by.name.clone(),
+            channel: channel_words(item.by.channel),
+            what: changed(before, item),
+        }
+    };
+    Ok(versions
+        .iter()
+        .enumerate()
+        .take(CHANGES_MAX)
+        .map(view)
+        .collect())
 }
 
 fn purpose(purpose: Purpose) -> &'static str {
@@ -393,6 +453,7 @@ pub(crate) async fn page(
     let customer = &found.customer;
     let html = CustomerPage {
         shell: Shell::new(&app, &caller, "customers"),
+        changes: changes(&app, &found.id).await?,
         back: format!("/customers/{}", percent_encoded(found.id.as_str())),
         id: found.id.to_string(),
         name: customer.name.clone(),
