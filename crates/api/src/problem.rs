@@ -19,8 +19,8 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 pub(crate) struct Problem {
     /// Always `about:blank`: the status says what kind of error it is.
     #[serde(rename = "type")]
-    #[schema(example = "about:blank")]
-    kind: String,
+    #[schema(value_type = String, example = "about:blank")]
+    kind: Kind,
     /// The status in words.
     #[schema(example = "Not Found")]
     title: String,
@@ -40,6 +40,13 @@ pub(crate) struct Problem {
     pub(crate) errors: Vec<RowErrorDto>,
 }
 
+/// The kind of a problem, as a URI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Kind {
+    #[serde(rename = "about:blank")]
+    AboutBlank,
+}
+
 /// A line of a refused file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct RowErrorDto {
@@ -54,7 +61,7 @@ pub(crate) struct RowErrorDto {
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
-            kind: "about:blank".to_owned(),
+            kind: Kind::AboutBlank,
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status: status.as_u16(),
             detail: detail.into(),

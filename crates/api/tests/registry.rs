@@ -376,7 +376,13 @@ async fn a_customer_is_seen_at_a_glance_with_the_reason_of_the_tier() {
     assert_eq!(view["open_tickets"].as_array().unwrap().len(), 1);
     assert_eq!(view["alarms"].as_array().unwrap().len(), 1);
     assert_eq!(view["recent_visits"], json!([]));
-    assert_eq!(view["reservations"][0]["part"], "BRG-6310");
+    let parts: Vec<&str> = view["reservations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["part"].as_str().unwrap())
+        .collect();
+    assert_eq!(parts, ["SEAL-45", "BRG-6310"], "newest first");
     assert_eq!(view["leads"][0]["id"], "L-1");
     assert_eq!(
         view["customer"]["contacts"][0]["channels"][0]["address"],
