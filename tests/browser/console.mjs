@@ -418,8 +418,33 @@ async function scenario(page, watch) {
   });
   await picture(page, "ticket");
 
+  const customer = await claim("customers are listed with their tier; search finds one", async () => {
+    await open(page, "/customers");
+    const rows = page.locator("#customers tbody tr");
+    must(await rows.count() >= 3, `${await rows.count()} customers`);
+    must(/gold|silver|standard/.test(await rows.first().locator(".badge").first().innerText()), "no tier");
+    await picture(page, "customers");
+    await page.getByRole("searchbox", { name: "Search" }).fill("NORDWIND");
+    await page.waitForFunction(() => document.querySelectorAll("#customers tbody tr").length === 1, null, { timeout: WITHIN });
+    return rows.first().locator("th a").getAttribute("href");
+  });
+
+  await claim("a customer is seen at a glance: tier and why, machines, contract, contact", async () => {
+    await open(page, customer);
+    const text = await page.locator("main").innerText();
+    for (const told of ["rule 1 of 3", "Full", "in force", "answer within 4", "@example.com", "Compressed air"]) must(text.toLowerCase().includes(told.toLowerCase()), `"${told}" is not told: ${text}`);
+    must(await page.locator("#work section:first-child tbody tr").count() > 3, "no machines");
+    await picture(page, "customer", ["light", "dark"]);
+    await page.locator("#work section:first-child tbody th a").first().click();
+    const facts = await page.locator("section:has(#master-title)").innerText();
+    for (const told of ["Serial number", "Warranty", "Nordwind Foods", "by its location"]) must(facts.includes(told), `"${told}" is not told: ${facts}`);
+    await picture(page, "asset-master");
+    await page.locator("section:has(#master-title) a[href^='/customers/']").click();
+    await page.waitForURL(`**${customer}`);
+  });
+
   await claim("every page fits a small screen", async () => {
-    for (const path of ["/", asset, "/alarms", "/tickets", ticket, "/parts"]) await fits(page, path);
+    for (const path of ["/", asset, "/alarms", "/tickets", ticket, "/parts", "/customers", customer]) await fits(page, path);
   });
 
   await claim("resolving without a verdict is refused, by the page and by the service", async () => {

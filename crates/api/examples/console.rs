@@ -6,6 +6,7 @@ mod fixture;
 
 use std::time::Duration;
 
+use fixture::master;
 use fixture::{TOKEN, World, health, now, raised, status};
 use forecare_api::StreamEvent;
 use forecare_domain::{DeviceEvent, DeviceId, EventSeverity, Row, Rul, Severity};
@@ -117,6 +118,9 @@ async fn main() -> std::io::Result<()> {
                     .await;
             }
         }
+    }
+    if n_assets >= 2 {
+        master::fill(&world.store, ["pump-00000", "pump-00001"]).await;
     }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8090").await?;
     println!("http://{}/login#token={TOKEN}", listener.local_addr()?);

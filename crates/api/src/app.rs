@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::idempotency::Replays;
 use crate::problem::Problem;
-use crate::state::ApiState;
+use crate::state::{ApiState, Role};
 use crate::stream::READERS_MAX;
 
 /// Entries read from the store in one call when a whole list is needed.
@@ -131,6 +131,8 @@ pub(crate) fn cut(text: &str, n: usize) -> String {
 pub(crate) struct Caller {
     /// Name of the token's owner.
     pub(crate) name: String,
+    /// What they may do.
+    pub(crate) role: Role,
     /// Bearer token: the API; cookie: the console.
     pub(crate) channel: Channel,
     /// What a form of the console must carry to be believed.
@@ -138,6 +140,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Whether addresses of people are theirs to know: those who only read get on without.
+    pub(crate) fn knows_addresses(&self) -> bool {
+        self.role == Role::Operator
+    }
+
     pub(crate) fn actor(&self) -> Actor {
         Actor {
             name: self.name.clone(),

@@ -10,17 +10,32 @@ use sha2::{Digest, Sha256};
 
 use crate::app::{App, Caller};
 use crate::problem::Problem;
+use crate::state::Role;
 
 /// Longest request body, bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// What a token for metrics alone opens.
 const METRICS: &str = "/metrics";
+/// Where everybody may sign out.
+const LOGOUT: &str = "/logout";
+/// Longest body of an import of records, bytes.
+pub(crate) const IMPORT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Name of the console's cookie.
 pub(crate) const COOKIE: &str = "forecare_session";
 
 /// Open to everyone: health for orchestrators, and what the login page is made of.
 fn is_open(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/login") || path.starts_with("/static/")
+}
+
+/// Longest body for an address, bytes.
+pub(crate) fn body_bytes_max(path: &str) -> usize {
+    let is_import = path.starts_with("/api/v1/registry/") && path.ends_with("/import");
+    if is_import {
+        IMPORT_BYTES_MAX
+    } else {
+        BODY_BYTES_MAX
+    }
 }
 
 fn is_read(method: &Method) -> bool {
@@ -144,8 +159,10 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         (None, token) => (token, Channel::Console),
     };
     let caller = token.and_then(|token| {
+        let visitor = app.state.auth.check_token(token)?;
         Some(Caller {
-            name: app.state.auth.check_token(token)?,
+            name: visitor.name,
+            role: visitor.role,
             channel,
             csrf: csrf_of(token),
         })
@@ -153,6 +170,14 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     let Some(caller) = caller else {
         return sent_away(&request);
     };
+    let leaves = request.uri().path() == LOGOUT;
+    if caller.role == Role::Viewer && !is_read(request.method()) && !leaves {
+        return Problem::new(
+            StatusCode::FORBIDDEN,
+            "this token may only read; ask for one of an operator",
+        )
+        .into_response();
+    }
     if channel == Channel::Console && !is_read(request.method()) {
         request = match believed(request, &caller.csrf).await {
             Ok(request) => request,

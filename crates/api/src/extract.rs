@@ -57,10 +57,7 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
         return Ok(None);
     }
     text.trim_matches('"').parse().map(Some).map_err(|_cause| {
-        Problem::bad_parameter(
-            "If-Match",
-            "use the ETag of the ticket as it was read, such as \"3\"",
-        )
+        Problem::bad_parameter("If-Match", "use the ETag as it was read, such as \"3\"")
     })
 }
 

@@ -14,7 +14,7 @@ use axum::response::Response;
 use sha2::{Digest, Sha256};
 
 use crate::app::{App, Caller};
-use crate::auth::BODY_BYTES_MAX;
+use crate::auth::body_bytes_max;
 use crate::extract::idempotency_key;
 use crate::problem::Problem;
 
@@ -127,10 +127,11 @@ pub(crate) async fn replay(
     let key = (owner, key);
 
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_cause| {
+    let bytes_max = body_bytes_max(parts.uri.path());
+    let body = to_bytes(body, bytes_max).await.map_err(|_cause| {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body has more than {BODY_BYTES_MAX} bytes"),
+            format!("the body has more than {bytes_max} bytes"),
         )
     })?;
     let fingerprint = Sha256::new()

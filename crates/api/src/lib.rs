@@ -7,6 +7,7 @@ mod dto;
 mod extract;
 mod idempotency;
 mod openapi;
+mod overview;
 mod page;
 mod problem;
 mod routes;
@@ -22,7 +23,8 @@ use tokio::sync::watch;
 
 pub use openapi::openapi_json;
 pub use state::{
-    ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, StreamEvent, TransitionRequest,
+    ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, Role, StreamEvent,
+    TransitionRequest, Visitor,
 };
 pub use waiting::serve_waiting;
 

@@ -12,7 +12,9 @@ use crate::app::App;
 use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
-use crate::routes::{alarms, assets, devices, models, ops, parts, records, tickets};
+use crate::routes::{
+    alarms, assets, customers, devices, models, ops, parts, records, registry, tickets,
+};
 use crate::stream::{self, LaggedDto};
 
 #[derive(OpenApi)]
@@ -32,6 +34,7 @@ use crate::stream::{self, LaggedDto};
         (name = "alarms", description = "episodes and their reasons"),
         (name = "tickets", description = "work, and how it goes on"),
         (name = "parts", description = "stock, reservations, ledger"),
+        (name = "registry", description = "master data: locations, customers, contracts, people, calendars, leads"),
         (name = "models", description = "versions of models and their roles"),
         (name = "records", description = "verdicts and refused messages"),
         (name = "stream", description = "live events"),
@@ -61,6 +64,18 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(parts::receipt))
         .routes(routes!(parts::reservations))
         .routes(routes!(parts::ledger))
+        .routes(routes!(registry::record_changes))
+        .routes(routes!(registry::records))
+        .routes(routes!(
+            registry::record,
+            registry::put_record,
+            registry::delete_record
+        ))
+        .routes(routes!(registry::record_history))
+        .routes(routes!(registry::import_records))
+        .routes(routes!(registry::export_records))
+        .routes(routes!(registry::erase_person))
+        .routes(routes!(customers::customer_overview))
         .routes(routes!(models::models))
         .routes(routes!(records::labels))
         .routes(routes!(records::dead_letters))
@@ -115,7 +130,15 @@ fn complete(description: &mut utoipa::openapi::OpenApi) {
         .paths
         .paths
         .values_mut()
-        .flat_map(|item| [item.get.as_mut(), item.post.as_mut()])
+        .flat_map(|item| {
+            let all = [
+                &mut item.get,
+                &mut item.post,
+                &mut item.put,
+                &mut item.delete,
+            ];
+            all.map(Option::as_mut)
+        })
         .flatten();
     for operation in operations {
         add_problem(operation);

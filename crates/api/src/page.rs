@@ -1,6 +1,7 @@
 //! Cursor pagination: `?cursor=&limit=` in, `{items, next_cursor}` out.
 
-use forecare_store::{PageRequest, Paged};
+use forecare_registry::RecordId;
+use forecare_store::{PageRequest, Paged, RecordPage};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -46,6 +47,8 @@ pub(crate) enum List {
     DeadLetters,
     Latest,
     Models,
+    Records,
+    RecordHistory,
 }
 
 fn refused() -> Problem {
@@ -134,6 +137,33 @@ impl PageParams {
             next_cursor,
         })
     }
+}
+
+/// A page by id, as the store reads it.
+pub(crate) fn id_page(
+    cursor: Option<&str>,
+    limit: Option<u16>,
+    list: List,
+) -> Result<RecordPage, Problem> {
+    let after = cursor
+        .map(|cursor| {
+            let id = String::from_utf8(decode(list, cursor)?).or(Err(refused()))?;
+            RecordId::new(id).map_err(|_invalid| refused())
+        })
+        .transpose()?;
+    Ok(RecordPage {
+        after,
+        limit: bounded(limit)? + 1,
+    })
+}
+
+/// The cursor after the last of `ids`, where the store gave more than a page of [`id_page`].
+pub(crate) fn id_cursor(list: List, request: &RecordPage, ids: &[RecordId]) -> Option<String> {
+    let full = request.limit.saturating_sub(1);
+    let last = ids
+        .get(full.saturating_sub(1))
+        .filter(|_| ids.len() > full)?;
+    Some(encode(list, last.as_str().as_bytes()))
 }
 
 impl<D> Page<D> {

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use forecare_registry::{RecordFault, RecordFaultKind, RowError};
 use forecare_store::StoreError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,8 +19,8 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 pub(crate) struct Problem {
     /// Always `about:blank`: the status says what kind of error it is.
     #[serde(rename = "type")]
-    #[schema(example = "about:blank")]
-    kind: String,
+    #[schema(value_type = String, example = "about:blank")]
+    kind: Kind,
     /// The status in words.
     #[schema(example = "Not Found")]
     title: String,
@@ -34,17 +35,81 @@ pub(crate) struct Problem {
     /// The version the resource has now, where `If-Match` failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) current_version: Option<i64>,
+    /// The lines at fault, where a file was refused; the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) errors: Vec<RowErrorDto>,
+}
+
+/// The kind of a problem, as a URI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Kind {
+    #[serde(rename = "about:blank")]
+    AboutBlank,
+}
+
+/// A line of a refused file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct RowErrorDto {
+    /// Line of the file, from 1; of JSON, the place in the array.
+    pub(crate) line: u64,
+    /// The column, or the field's path; empty: the line as a whole.
+    pub(crate) column: String,
+    /// What is wrong, and what is allowed.
+    pub(crate) detail: String,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
-            kind: "about:blank".to_owned(),
+            kind: Kind::AboutBlank,
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
             field: None,
             current_version: None,
+            errors: Vec::new(),
+        }
+    }
+
+    /// A file of which nothing was stored.
+    pub(crate) fn refused_file(errors: Vec<RowError>) -> Self {
+        let n = errors.len();
+        let first = errors.first().map(ToString::to_string);
+        let first = first.unwrap_or_default();
+        let detail = match n {
+            1 => format!("nothing was stored: {first}"),
+            _ => format!("nothing was stored; {n} faults, the first: {first}"),
+        };
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+        problem.field = errors.first().map(|e| e.column.clone());
+        problem.errors = errors
+            .into_iter()
+            .map(|e| RowErrorDto {
+                line: e.line,
+                column: e.column,
+                detail: e.detail,
+            })
+            .collect();
+        problem
+    }
+
+    /// A change of a record that the registry refuses.
+    pub(crate) fn refused_record(fault: RecordFault) -> Self {
+        let detail = if fault.field.is_empty() {
+            format!("{} {}", fault.record, fault.detail)
+        } else {
+            format!("{}: {}", fault.field, fault.detail)
+        };
+        match fault.kind {
+            RecordFaultKind::Invalid => Self::invalid(&fault.field, detail),
+            RecordFaultKind::InUse => Self::new(StatusCode::CONFLICT, detail),
+            RecordFaultKind::NotFound => Self::new(StatusCode::NOT_FOUND, detail),
+            RecordFaultKind::Version { current } => {
+                let mut problem =
+                    Self::new(StatusCode::PRECONDITION_FAILED, detail).field("If-Match");
+                problem.current_version = Some(current);
+                problem
+            }
         }
     }
 

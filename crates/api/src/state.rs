@@ -9,6 +9,7 @@ use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, Clock, PartNumber, Reservation, Ticket,
     TicketId, TicketState, Timestamp, Verdict,
 };
+use forecare_registry::TierRules;
 use forecare_store::{MaintenanceWindow, Store};
 
 /// Everything the API needs. Cheap to clone.
@@ -34,6 +35,8 @@ pub struct ApiState {
     pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Every version of every class's model, sorted by id.
     pub models: Arc<dyn Fn() -> Vec<ModelInfo> + Send + Sync>,
+    /// By which customers get their tier.
+    pub tiers: Arc<TierRules>,
     /// A banner on every page, such as `Simulated time: 1 s = 1 h`.
     pub notice: Option<String>,
 }
@@ -156,10 +159,28 @@ pub enum DeskError {
     Unavailable(String),
 }
 
+/// What somebody may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    Operator,
+    /// Read, and of people no more than their names.
+    Viewer,
+}
+
+/// Somebody who has been let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visitor {
+    /// Name of the token's owner.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+}
+
 /// Who may come in.
 pub trait Auth: Send + Sync {
-    /// Name of the token's owner; `None`: the token opens nothing. Compares in constant time.
-    fn check_token(&self, token: &str) -> Option<String>;
+    /// Whose token it is; `None`: it opens nothing. Compares in constant time.
+    fn check_token(&self, token: &str) -> Option<Visitor>;
 
     /// Whether the token opens `/metrics`, be it that it opens nothing else. Compares in constant time.
     fn opens_metrics(&self, token: &str) -> bool;

@@ -21,7 +21,10 @@ fn operations() -> Vec<(String, String)> {
     let paths = description["paths"].as_object().unwrap();
     let mut operations = Vec::new();
     for (path, item) in paths {
-        let path = path.replace("{id}", "7").replace("{number}", "BRG-6310");
+        let path = path
+            .replace("{id}", "7")
+            .replace("{number}", "BRG-6310")
+            .replace("{kind}", "customers");
         for method in item.as_object().unwrap().keys() {
             if ["get", "post", "put", "patch", "delete"].contains(&method.as_str()) {
                 operations.push((method.to_uppercase(), path.clone()));

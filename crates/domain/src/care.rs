@@ -252,6 +252,8 @@ pub enum Channel {
     Api,
     /// The console.
     Console,
+    /// A `forecare` command.
+    Cli,
 }
 
 /// Who did something, and from where.

@@ -27,6 +27,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
 use crate::desk::{CareDesk, Terms};
 use crate::home::{Home, secret_hash};
+use crate::master_data;
 use crate::metrics::Metrics;
 use crate::models::gauges::ModelGauges;
 use crate::models::guard::{Guard, GuardParts};
@@ -195,6 +196,7 @@ impl App {
         let store = storage.store();
         let stored = store.credentials().await?;
         keys.renew(&stored);
+        master_data::seed(&*store, &catalogue, clock.now()).await?;
         let catalogue = Arc::new(catalogue);
         let guard = GuardParts {
             library,
@@ -275,6 +277,7 @@ impl App {
                 let guard = Arc::clone(&guard);
                 Arc::new(move || guard.models())
             },
+            tiers: Arc::new(config.tiers()?),
             notice,
         };
         let surveying = tokio::spawn(survey.run());

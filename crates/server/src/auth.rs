@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use forecare_api::Auth;
+use forecare_api::{Auth, Role, Visitor};
 use forecare_ingest::Authorizer;
 use forecare_store::{Credential, CredentialRole};
 
@@ -86,7 +86,7 @@ impl Authorizer for Keys {
         let keys = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
         match (keys.get(username), password) {
             (Some(key), Some(password)) => {
-                key.role != CredentialRole::Api && same(&key.secret_sha256, &secret_hash(password))
+                !key.role.is_for_people() && same(&key.secret_sha256, &secret_hash(password))
             }
             (None, _) => self.anonymous,
             (Some(_), None) => false,
@@ -102,7 +102,7 @@ impl Authorizer for Keys {
                 device == Some(name) || topic.starts_with("v1/devices/me/")
             }
             Some((_, Some(CredentialRole::Gateway))) => device.is_some(),
-            Some((_, Some(CredentialRole::Api))) => false,
+            Some((_, Some(CredentialRole::Api | CredentialRole::Viewer))) => false,
             Some((_, None)) | None => self.anonymous,
         }
     }
@@ -117,19 +117,27 @@ impl Authorizer for Keys {
                 device == Some(name) || filter.starts_with("v1/devices/me/")
             }
             Some((_, Some(CredentialRole::Gateway))) => device.is_some(),
-            Some((_, Some(CredentialRole::Api))) => false,
+            Some((_, Some(CredentialRole::Api | CredentialRole::Viewer))) => false,
             Some((_, None)) | None => self.anonymous,
         }
     }
 }
 
 impl Auth for Keys {
-    fn check_token(&self, token: &str) -> Option<String> {
+    fn check_token(&self, token: &str) -> Option<Visitor> {
         let hash = secret_hash(token.as_bytes());
         let keys = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
         keys.values()
-            .find(|k| k.role == CredentialRole::Api && same(&k.secret_sha256, &hash))
-            .map(|k| k.username.clone())
+            .find(|k| k.role.is_for_people() && same(&k.secret_sha256, &hash))
+            .map(|k| Visitor {
+                name: k.username.clone(),
+                role: match k.role {
+                    CredentialRole::Api => Role::Operator,
+                    CredentialRole::Viewer | CredentialRole::Device | CredentialRole::Gateway => {
+                        Role::Viewer
+                    }
+                },
+            })
     }
 
     fn opens_metrics(&self, token: &str) -> bool {
@@ -162,6 +170,26 @@ mod tests {
         )
     }
 
+    fn admin() -> Visitor {
+        Visitor {
+            name: "admin".to_owned(),
+            role: Role::Operator,
+        }
+    }
+
+    #[test]
+    fn a_viewers_token_is_known_as_one_and_opens_no_broker() {
+        let keys = keys(true);
+        keys.renew(&[Credential {
+            username: "board".to_owned(),
+            role: CredentialRole::Viewer,
+            secret_sha256: secret_hash(b"v"),
+        }]);
+        assert_eq!(keys.check_token("v").unwrap().role, Role::Viewer);
+        assert!(!keys.authenticate("x", Some("board"), Some(b"v")));
+        assert!(!keys.may_publish(Some("board"), "devices/board/telemetry"));
+    }
+
     #[test]
     fn renewed_keys_forget_the_old_secret_and_keep_the_process_own() {
         let keys = keys(false);
@@ -173,7 +201,7 @@ mod tests {
         assert!(keys.authenticate("x", Some("pump-1"), Some(b"new")));
         assert!(!keys.authenticate("x", Some("pump-1"), Some(b"a")));
         assert!(!keys.authenticate("x", Some("hall"), Some(b"b")));
-        assert_eq!(keys.check_token("c").as_deref(), Some("admin"));
+        assert_eq!(keys.check_token("c"), Some(admin()));
     }
 
     #[test]
@@ -196,7 +224,7 @@ mod tests {
     fn the_token_of_people_opens_no_broker_and_no_device_opens_the_api() {
         let keys = keys(true);
         assert!(!keys.authenticate("x", Some("admin"), Some(b"c")));
-        assert_eq!(keys.check_token("c").as_deref(), Some("admin"));
+        assert_eq!(keys.check_token("c"), Some(admin()));
         assert_eq!(keys.check_token("a"), None);
         assert_eq!(keys.check_token(""), None);
     }

@@ -10,6 +10,7 @@ use forecare_care::dispatch::DispatchWeights;
 use forecare_care::sla::SlaTerms;
 use forecare_care::{Calendar, CarePolicy};
 use forecare_detect::{DetectSettings, EpisodeSettings};
+use forecare_registry::{TierRule, TierRules};
 use serde::Deserialize;
 
 use crate::desk::DispatchSettings;
@@ -40,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) detect: DetectConfig,
     /// Tickets and parts.
     pub(crate) care: CareConfig,
+    /// Master data.
+    pub(crate) registry: RegistryConfig,
     /// Trained models.
     pub(crate) models: ModelsConfig,
     /// Log lines.
@@ -239,6 +242,14 @@ pub(crate) struct DispatchConfig {
     pub(crate) calendar: Calendar,
 }
 
+/// Master data.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegistryConfig {
+    /// By which customers get their tier.
+    pub(crate) tiers: Vec<TierRule>,
+}
+
 /// Trained models.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -354,7 +365,16 @@ impl Config {
         }
     }
 
+    /// By which customers get their tier.
+    ///
+    /// # Errors
+    /// Rules that cannot be used.
+    pub(crate) fn tiers(&self) -> Result<TierRules> {
+        TierRules::new(self.registry.tiers.clone()).context("registry.tiers cannot be used")
+    }
+
     fn check(&self) -> Result<()> {
+        self.tiers()?;
         let external = !self.mqtt.url.is_empty();
         if self.mqtt.anonymous && !external && !self.mqtt.listen.ip().is_loopback() {
             bail!(

@@ -15,6 +15,7 @@ mod ingest;
 mod layout;
 mod migrate;
 mod query;
+mod records;
 mod registry;
 mod rows;
 mod stock;

@@ -11,7 +11,13 @@ use crate::fault::{Fault, Outcome, unreadable};
 const APPLICATION_ID: i32 = 0x4643_5245;
 
 /// Every step ever shipped, oldest first. Never edit one that has been released: add another.
-const MIGRATIONS: &[(&str, &str)] = &[("0001_first", include_str!("../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_first", include_str!("../migrations/0001_first.sql")),
+    (
+        "0002_records",
+        include_str!("../migrations/0002_records.sql"),
+    ),
+];
 
 /// Applies what is missing.
 pub(crate) fn migrate(conn: &mut Connection, now: Timestamp) -> Outcome<()> {

@@ -9,11 +9,13 @@ use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
     Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
 };
+use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
     AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
-    Credential, DeadLetter, EventRecord, Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow,
-    PageRequest, Paged, RANGE_ROWS_MAX, ReservationFilter, Series, StockCommand, StockItem, Store,
-    StoreError, TelemetryQuery, TicketFilter,
+    Credential, DeadLetter, Erasure, EventRecord, Fingerprint, LatestRow, LedgerEntry,
+    MaintenanceWindow, PageRequest, Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage,
+    RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem, Store,
+    StoreError, StoredRecord, TelemetryQuery, TicketFilter,
 };
 use rusqlite::params;
 
@@ -22,7 +24,7 @@ use crate::connection::{Pool, Writer, open_for_reading, open_for_writing};
 use crate::fault::{Outcome, unreadable};
 use crate::ingest::Known;
 use crate::layout::Layout;
-use crate::{desk, history, ingest, migrate, query, registry, stock};
+use crate::{desk, history, ingest, migrate, query, records, registry, stock};
 
 /// Name of the database file in a data directory.
 const FILE_NAME: &str = "forecare.sqlite";
@@ -125,6 +127,16 @@ impl SqliteStore {
             Outcome::Ok(())
         };
         checking().map_err(|fault| fault.at(file, "checking the database"))
+    }
+
+    /// Looks whether what records say still holds: references, their own rules, and the names of `catalogue`. The first
+    /// twenty findings, in words. Changes nothing, also beside a running service. Blocks.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::check`].
+    pub fn check_records(file: &Path, catalogue: &Catalogue) -> Result<Vec<String>, StoreError> {
+        let checking = || records::check(&open_for_reading(file)?, catalogue);
+        checking().map_err(|fault| fault.at(file, "checking master data"))
     }
 
     async fn write<T: Send + 'static>(
@@ -275,6 +287,64 @@ impl Store for SqliteStore {
                 registry::windows(conn, after)
             })
             .await
+    }
+
+    async fn commit_records(&self, commit: RecordCommit) -> Result<RecordsOutcome, StoreError> {
+        let work = move |conn: &_, _: &_, catalogue: &_, _: &mut _| {
+            records::commit(conn, catalogue, &commit)
+        };
+        self.write("commit_records", work).await
+    }
+
+    async fn record(&self, record: &RecordRef) -> Result<Option<StoredRecord>, StoreError> {
+        let record = record.clone();
+        self.pool
+            .read("record", move |conn, _| records::get(conn, &record))
+            .await
+    }
+
+    async fn records(
+        &self,
+        kind: RecordKind,
+        filter: &RecordFilter,
+        page: &RecordPage,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.pool
+            .read("records", move |conn, _| {
+                records::list(conn, kind, &filter, &page)
+            })
+            .await
+    }
+
+    async fn record_history(
+        &self,
+        record: &RecordRef,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<RecordVersion>>, StoreError> {
+        let record = record.clone();
+        self.pool
+            .read("record_history", move |conn, _| {
+                records::history(conn, &record, page)
+            })
+            .await
+    }
+
+    async fn record_changes(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Paged<RecordVersion>>, StoreError> {
+        self.pool
+            .read("record_changes", move |conn, _| {
+                records::changes(conn, after, limit)
+            })
+            .await
+    }
+
+    async fn erase_person(&self, erasure: Erasure) -> Result<StoredRecord, StoreError> {
+        let work = move |conn: &_, _: &_, _: &_, _: &mut _| records::erase_person(conn, &erasure);
+        self.write("erase_person", work).await
     }
 
     async fn next_tasks(&self, limit: usize) -> Result<Vec<(TaskId, CareTask)>, StoreError> {

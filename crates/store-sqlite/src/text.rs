@@ -23,6 +23,7 @@ pub(crate) fn role(role: CredentialRole) -> &'static str {
         CredentialRole::Device => "device",
         CredentialRole::Gateway => "gateway",
         CredentialRole::Api => "api",
+        CredentialRole::Viewer => "viewer",
     }
 }
 
@@ -73,6 +74,7 @@ pub(crate) fn to_role(text: &str) -> Outcome<CredentialRole> {
         CredentialRole::Device,
         CredentialRole::Gateway,
         CredentialRole::Api,
+        CredentialRole::Viewer,
     ];
     of(text, &all, role)
 }

@@ -31,6 +31,8 @@ const OUTCOME_TIMEOUT: Duration = Duration::from_secs(20);
 const OUTCOME_PAUSE: Duration = Duration::from_millis(250);
 /// First key of every advisory lock; the second is the hash of the schema's name.
 const CARE_LOCK: i32 = 0x4643_4152;
+/// As [`CARE_LOCK`], held by whoever changes master data.
+const RECORDS_LOCK: i32 = 0x4643_5245;
 /// As [`CARE_LOCK`], held by whoever brings the schema up to date.
 const START_LOCK: i32 = 0x4643_5354;
 
@@ -333,6 +335,16 @@ pub(crate) async fn lock_care(tx: &tokio_postgres::Transaction<'_>) -> Outcome<(
     tx.execute(
         "SELECT pg_advisory_xact_lock($1, hashtext(current_schema()))",
         &[&CARE_LOCK],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Waits until no other transaction of this schema changes master data. The first statement of every such one.
+pub(crate) async fn lock_records(tx: &tokio_postgres::Transaction<'_>) -> Outcome<()> {
+    tx.execute(
+        "SELECT pg_advisory_xact_lock($1, hashtext(current_schema()))",
+        &[&RECORDS_LOCK],
     )
     .await?;
     Ok(())

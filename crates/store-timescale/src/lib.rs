@@ -14,6 +14,7 @@ mod migrate;
 mod policies;
 mod preflight;
 mod query;
+mod records;
 mod registry;
 mod rows;
 mod settings;

@@ -10,7 +10,13 @@ use crate::fault::{Fault, Outcome, unreadable};
 use crate::instant::Instant;
 
 /// Every step ever shipped, oldest first. Never edit one that has been released: add another.
-const MIGRATIONS: &[(&str, &str)] = &[("0001_first", include_str!("../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_first", include_str!("../migrations/0001_first.sql")),
+    (
+        "0002_records",
+        include_str!("../migrations/0002_records.sql"),
+    ),
+];
 
 /// Number of steps this program knows.
 pub(crate) const STEPS: usize = MIGRATIONS.len();

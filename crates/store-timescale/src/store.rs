@@ -8,21 +8,23 @@ use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
     Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
 };
+use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
     AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
-    Credential, DeadLetter, EventRecord, Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow,
-    PageRequest, Paged, RANGE_ROWS_MAX, ReservationFilter, Series, StockCommand, StockItem, Store,
-    StoreError, TelemetryQuery, TicketFilter,
+    Credential, DeadLetter, Erasure, EventRecord, Fingerprint, LatestRow, LedgerEntry,
+    MaintenanceWindow, PageRequest, Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage,
+    RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem, Store,
+    StoreError, StoredRecord, TelemetryQuery, TicketFilter,
 };
 use tokio::sync::Mutex;
 
-use crate::connection::{Access, Pool, lock_care, lock_start};
+use crate::connection::{Access, Pool, lock_care, lock_records, lock_start};
 use crate::fault::{self, Fault, Outcome};
 use crate::ingest::Ingest;
 use crate::layout::Layout;
 use crate::preflight::Server;
 use crate::settings::TimescaleSettings;
-use crate::{desk, history, migrate, policies, query, registry, stock, views};
+use crate::{desk, history, migrate, policies, query, records, registry, stock, views};
 
 /// A read of the port: `$work` sees one state of the database through the transaction `$tx`.
 macro_rules! read {
@@ -71,6 +73,16 @@ macro_rules! write_care {
     ($store:ident, $what:literal, |$tx:ident| $work:expr) => {
         write!($store, $what, |$tx| async {
             lock_care($tx).await?;
+            $work.await
+        })
+    };
+}
+
+/// As `write`, of master data: one at a time.
+macro_rules! write_records {
+    ($store:ident, $what:literal, |$tx:ident| $work:expr) => {
+        write!($store, $what, |$tx| async {
+            lock_records($tx).await?;
             $work.await
         })
     };
@@ -196,6 +208,18 @@ impl TimescaleStore {
             &self.layout(),
             &self.settings,
             now
+        ))
+    }
+
+    /// Looks whether what records say still holds: references, their own rules, and the names of the catalogue. The first
+    /// twenty findings, in words. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the server cannot be reached.
+    pub async fn check_records(&self) -> Result<Vec<String>, StoreError> {
+        read!(self, "check_records", |tx| records::check(
+            tx,
+            &self.catalogue
         ))
     }
 
@@ -339,6 +363,53 @@ impl Store for TimescaleStore {
     ) -> Result<Vec<MaintenanceWindow>, StoreError> {
         read!(self, "maintenance_windows", |tx| registry::windows(
             tx, after
+        ))
+    }
+
+    async fn commit_records(&self, commit: RecordCommit) -> Result<RecordsOutcome, StoreError> {
+        write_records!(self, "commit_records", |tx| records::commit(
+            tx,
+            &self.catalogue,
+            &commit
+        ))
+    }
+
+    async fn record(&self, record: &RecordRef) -> Result<Option<StoredRecord>, StoreError> {
+        read!(self, "record", |tx| records::get(tx, record))
+    }
+
+    async fn records(
+        &self,
+        kind: RecordKind,
+        filter: &RecordFilter,
+        page: &RecordPage,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        read!(self, "records", |tx| records::list(tx, kind, filter, page))
+    }
+
+    async fn record_history(
+        &self,
+        record: &RecordRef,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<RecordVersion>>, StoreError> {
+        read!(self, "record_history", |tx| records::history(
+            tx, record, page
+        ))
+    }
+
+    async fn record_changes(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Paged<RecordVersion>>, StoreError> {
+        read!(self, "record_changes", |tx| records::changes(
+            tx, after, limit
+        ))
+    }
+
+    async fn erase_person(&self, erasure: Erasure) -> Result<StoredRecord, StoreError> {
+        write_records!(self, "erase_person", |tx| records::erase_person(
+            tx, &erasure
         ))
     }
 

@@ -46,6 +46,14 @@ mod plain {
 
     forecare_store::conformance_tests!(make);
 
+    #[test]
+    fn old_versions_of_a_record_go() {
+        forecare_store::conformance::run(
+            make,
+            forecare_store::conformance::registry::old_versions_go,
+        );
+    }
+
     /// Beyond the suite, as the model keeps everything.
     #[test]
     fn old_dead_letters_go_and_their_count_stays() {

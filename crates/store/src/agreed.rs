@@ -6,8 +6,11 @@ use forecare_domain::{
     Actor, Channel, RejectReason, Rejection, Reservation, ReservationId, ReservationState, Row,
     Ticket, TicketId, Timestamp,
 };
+use forecare_registry::Person;
 
-use crate::{StockCommand, StockItem, StockMove, StoreError};
+use crate::{
+    Erasure, RECORD_WRITES_MAX, RecordCommit, StockCommand, StockItem, StockMove, StoreError,
+};
 
 /// Most entries of a page; a larger [`PageRequest::limit`](crate::PageRequest) is cut to it.
 pub const PAGE_ENTRIES_MAX: usize = 1_000;
@@ -102,6 +105,30 @@ pub fn initial_stock(catalogue: &Catalogue, now: Timestamp) -> Vec<StockCommand>
         });
     }
     commands
+}
+
+/// That a commit of records is within its bound.
+///
+/// # Errors
+/// [`StoreError::Conflict`] says the bound.
+pub fn check_writes(commit: &RecordCommit) -> Result<(), StoreError> {
+    let n = commit.writes.len();
+    if n <= RECORD_WRITES_MAX {
+        return Ok(());
+    }
+    Err(StoreError::Conflict(format!(
+        "{n} changes in one go; make parts of at most {RECORD_WRITES_MAX}"
+    )))
+}
+
+/// No version of the record names the person.
+#[must_use]
+pub fn nobody_to_erase(erasure: &Erasure) -> StoreError {
+    let who = match &erasure.person {
+        Person::Contact(id) => format!("contact \"{id}\" of {}", erasure.record),
+        Person::Technician => format!("a person in {}", erasure.record),
+    };
+    StoreError::NotFound(who)
 }
 
 /// What the ticket that lost the hold `victim` to `need` needs again, from the same depot.

@@ -5,11 +5,12 @@ mod agreed;
 pub mod conformance;
 mod memory;
 mod port;
+mod records;
 
 pub use agreed::{
     CONFLICTS_KEPT, DEAD_LETTERS_KEPT, DECISIONS_KEPT, EVENTS_KEPT, OUTCOMES_KEPT,
-    PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, forecare, initial_stock,
-    need_of_victim, refusal, refused,
+    PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_writes, forecare, initial_stock,
+    need_of_victim, nobody_to_erase, refusal, refused,
 };
 pub use memory::MemoryStore;
 pub use port::{
@@ -18,4 +19,8 @@ pub use port::{
     LatestRow, LedgerEntry, MaintenanceWindow, NewTask, PageRequest, Paged, ReservationFilter,
     ReservationWrite, ScoredRow, Series, StockCommand, StockItem, StockMove, Store, StoreError,
     TelemetryQuery, TicketFilter, TicketWrite, reading_hash,
+};
+pub use records::{
+    Erasure, RECORD_VERSIONS_KEPT, RECORD_WRITES_MAX, RecordCommit, RecordFilter, RecordPage,
+    RecordVersion, RecordsOutcome, StoredRecord,
 };

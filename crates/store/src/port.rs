@@ -7,6 +7,11 @@ use forecare_domain::{
     DeviceEvent, DeviceId, DeviceStatus, Label, MetricName, PartNumber, RejectReason, Rejection,
     Reservation, ReservationId, ReservationState, Row, TaskId, Ticket, TicketId, Timestamp,
 };
+use forecare_registry::{RecordKind, RecordRef};
+
+use crate::{
+    Erasure, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome, StoredRecord,
+};
 
 /// What can go wrong, in the port's language. The adapter's own error is kept as source.
 #[derive(Debug, thiserror::Error)]
@@ -278,6 +283,16 @@ pub enum CredentialRole {
     Gateway,
     /// API and console.
     Api,
+    /// API and console, to read; of people no more than their names.
+    Viewer,
+}
+
+impl CredentialRole {
+    /// Whether its secret is a token of API and console; then it opens no broker.
+    #[must_use]
+    pub fn is_for_people(self) -> bool {
+        matches!(self, Self::Api | Self::Viewer)
+    }
 }
 
 /// A credential: the secret is random, only its hash is kept.
@@ -554,6 +569,38 @@ pub trait Store: Send + Sync {
         &self,
         after: Timestamp,
     ) -> Result<Vec<MaintenanceWindow>, StoreError>;
+
+    // Master data.
+
+    /// Stores changes of records. The rules are those of `registry::plan`, judged inside the transaction with no
+    /// other writer of records beside it: references between records hold, always. Done again it changes nothing,
+    /// unless the caller names versions.
+    async fn commit_records(&self, commit: RecordCommit) -> Result<RecordsOutcome, StoreError>;
+    /// One record, deleted ones included.
+    async fn record(&self, record: &RecordRef) -> Result<Option<StoredRecord>, StoreError>;
+    /// Records of a kind that are there, by id.
+    async fn records(
+        &self,
+        kind: RecordKind,
+        filter: &RecordFilter,
+        page: &RecordPage,
+    ) -> Result<Vec<StoredRecord>, StoreError>;
+    /// Versions of one record, newest first; the position is the version.
+    async fn record_history(
+        &self,
+        record: &RecordRef,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<RecordVersion>>, StoreError>;
+    /// Versions of all records that were written after the position `after`, oldest first: what a CRM reads to follow.
+    /// None is passed over, whatever is written at the same time.
+    async fn record_changes(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Paged<RecordVersion>>, StoreError>;
+    /// Takes a person out of a record and of every version in its history; the record, as it is after.
+    /// [`StoreError::NotFound`] where none of them names the person.
+    async fn erase_person(&self, erasure: Erasure) -> Result<StoredRecord, StoreError>;
 
     // The care desk's side.
 

@@ -12,3 +12,8 @@ async fn make(catalogue: Catalogue, now: Timestamp) -> (Arc<dyn Store>, ()) {
 }
 
 forecare_store::conformance_tests!(make);
+
+#[test]
+fn old_versions_of_a_record_go() {
+    forecare_store::conformance::run(make, forecare_store::conformance::registry::old_versions_go);
+}

@@ -5,8 +5,10 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use forecare_domain::{Asset, EventSeverity, Timestamp};
+use forecare_registry::{Date, RecordKind, RecordRef};
 use forecare_store::{AlarmFilter, PageRequest, TicketFilter};
 
+use super::customers::{ContractView, contract_view, covered, place};
 use super::form::Fields;
 use super::format::{self, Bar, When};
 use super::shell::{Shell, render_with};
@@ -14,6 +16,7 @@ use super::view::{AlarmView, ReasonView, TicketView, depot_title, mode_title, re
 use crate::app::{App, Caller};
 use crate::dto::NewMaintenanceWindowDto;
 use crate::extract::ApiPath;
+use crate::overview;
 use crate::problem::Problem;
 use crate::routes::assets::set_window;
 
@@ -43,6 +46,25 @@ struct AssetPage {
     window_from: String,
     window_to: String,
     back: String,
+    master: Option<MasterView>,
+}
+
+/// What the registry knows of the asset.
+struct MasterView {
+    serial: String,
+    model: String,
+    manufacturer: String,
+    installed: String,
+    commissioned: String,
+    warranty: Option<(String, bool)>,
+    place: String,
+    since: Option<When>,
+    /// Id and name.
+    customer: Option<(String, String)>,
+    /// The contract that speaks for it, and by what.
+    contract: Option<(ContractView, &'static str)>,
+    parts: Vec<String>,
+    documents: Vec<(String, String)>,
 }
 
 struct HealthView {
@@ -174,6 +196,7 @@ async fn show(
             .collect(),
         window_from: minute(now),
         window_to: minute(now.plus_hours(4.0)),
+        master: master(app, &asset, now).await?,
         back: format!(
             "/assets/{}",
             super::form::percent_encoded(asset.id.as_str())
@@ -184,6 +207,55 @@ async fn show(
         site: asset.site.clone(),
     };
     Ok(render_with(&html, problem))
+}
+
+async fn master(app: &App, asset: &Asset, now: Timestamp) -> Result<Option<MasterView>, Problem> {
+    let Some(placed) = overview::of_asset(app, asset).await? else {
+        return Ok(None);
+    };
+    let details = &placed.details;
+    let day = Date::of(now);
+    let customer = match &details.customer {
+        None => None,
+        Some(id) => {
+            let key = RecordRef::new(RecordKind::Customer, id.clone());
+            let body = app.state.store.record(&key).await?.and_then(|r| r.body);
+            let name = body.map_or_else(|| id.to_string(), |b| b.title().to_owned());
+            Some((id.to_string(), name))
+        }
+    };
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let date = |date: Option<Date>| date.map_or_else(String::new, |d| d.to_string());
+    Ok(Some(MasterView {
+        serial: text(&details.serial),
+        model: text(&details.model),
+        manufacturer: text(&details.manufacturer),
+        installed: date(details.installed_on),
+        commissioned: date(details.commissioned_on),
+        warranty: details
+            .warranty_until
+            .map(|until| (until.to_string(), day <= until)),
+        place: place(&placed.place),
+        since: details.position_at(now).map(|p| When::new(now, p.from)),
+        customer,
+        contract: placed
+            .contract
+            .as_ref()
+            .map(|(id, contract, by)| (contract_view(id, contract, day), covered(*by))),
+        parts: details
+            .bill_of_parts
+            .iter()
+            .map(|item| match &item.place {
+                Some(place) => format!("{} × {} ({place})", item.quantity, item.part),
+                None => format!("{} × {}", item.quantity, item.part),
+            })
+            .collect(),
+        documents: details
+            .documents
+            .iter()
+            .map(|d| (d.title.clone(), d.url.clone()))
+            .collect(),
+    }))
 }
 
 fn health_view(

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod asset;
+mod customers;
 mod dispatch;
 mod fleet;
 mod form;
@@ -37,6 +38,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/tickets/{id}/assignment", post(dispatch::assign))
         .route("/parts", get(parts::page))
         .route("/parts/receipts", post(parts::receipt))
+        .route("/customers", get(customers::list))
+        .route("/customers/{id}", get(customers::page))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .route("/static/{*path}", get(static_files::file))

@@ -195,13 +195,14 @@ struct ChangeView {
     why: String,
 }
 
-fn channel_words(channel: forecare_domain::Channel) -> &'static str {
+pub(crate) fn channel_words(channel: forecare_domain::Channel) -> &'static str {
     use forecare_domain::Channel;
     match channel {
         Channel::System => "automatically",
         Channel::Device => "device",
         Channel::Api => "API",
         Channel::Console => "console",
+        Channel::Cli => "command line",
     }
 }
 

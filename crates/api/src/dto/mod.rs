@@ -5,6 +5,7 @@ mod asset;
 mod dispatch;
 mod part;
 mod record;
+mod registry;
 mod telemetry;
 mod ticket;
 
@@ -16,5 +17,9 @@ pub(crate) use asset::{
 pub(crate) use dispatch::{AssignmentDto, DispatchOverrideDto, DispatchProposalDto, SlaClockDto};
 pub(crate) use part::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
 pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};
+pub(crate) use registry::{
+    CustomerOverviewDto, ErasureDto, ImportEntryDto, ImportedDto, OwnedAssetDto, OwnedContractDto,
+    OwnedLeadDto, RecordChangesDto, RecordDto, RecordVersionDto, shown, withhold,
+};
 pub(crate) use telemetry::{FillDto, LatestRowDto, TelemetryDto};
 pub(crate) use ticket::{TicketDetailDto, TicketDto, TransitionDto};

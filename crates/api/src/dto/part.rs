@@ -188,6 +188,7 @@ pub(crate) enum ChannelDto {
     Device,
     Api,
     Console,
+    Cli,
 }
 
 impl From<Channel> for ChannelDto {
@@ -197,6 +198,7 @@ impl From<Channel> for ChannelDto {
             Channel::Device => Self::Device,
             Channel::Api => Self::Api,
             Channel::Console => Self::Console,
+            Channel::Cli => Self::Cli,
         }
     }
 }

@@ -2,9 +2,11 @@
 
 pub(crate) mod alarms;
 pub(crate) mod assets;
+pub(crate) mod customers;
 pub(crate) mod devices;
 pub(crate) mod models;
 pub(crate) mod ops;
 pub(crate) mod parts;
 pub(crate) mod records;
+pub(crate) mod registry;
 pub(crate) mod tickets;

@@ -99,7 +99,7 @@ fn own_lines(before: &Ticket, after: &mut Ticket) -> Vec<TicketChange> {
 
 fn step(to: TicketState, by: &Actor) -> SlaEvent<'static> {
     let by_person = match by.channel {
-        Channel::Api | Channel::Console => true,
+        Channel::Api | Channel::Console | Channel::Cli => true,
         Channel::System | Channel::Device => false,
     };
     SlaEvent::State { to, by_person }

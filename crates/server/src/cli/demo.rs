@@ -1,5 +1,7 @@
 //! `forecare demo`: the whole service with a simulated fleet, in simulated time.
 
+mod customers;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +140,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
         &[
             ("mqtt.listen", format!("{:?}", args.mqtt_listen)),
             ("http.listen", format!("{:?}", args.http)),
+            ("registry.tiers", customers::TIERS.to_owned()),
             // The publisher stamps by the same clock; a sample may be ahead by one tick.
             (
                 "ingest.future_tolerance_minutes",
@@ -326,7 +329,8 @@ async fn register(
             registered_at: at,
         });
     }
-    app.register(assets).await
+    app.register(assets.clone()).await?;
+    customers::store(&*app.store, &assets, at).await
 }
 
 /// Shows what happens until nobody sends events any more.

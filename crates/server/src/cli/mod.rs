@@ -13,9 +13,11 @@ mod import;
 mod instance;
 mod models;
 mod progress;
+mod registry;
 mod replay;
 mod report;
 mod serve;
+mod token;
 mod train;
 
 use std::io::IsTerminal;
@@ -81,6 +83,12 @@ enum Command {
     /// Register devices and give them credentials.
     #[command(subcommand)]
     Device(device::DeviceCommand),
+    /// Master data: locations, customers, contracts, technicians; list, show, import, export.
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
+    /// Tokens of API and console, for people and other systems.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Check a configuration, or print the documented defaults.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -146,6 +154,8 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Export(args) => runtime.block_on(export::run(args)),
         Command::Import(args) => runtime.block_on(import::run(args)),
         Command::Device(command) => runtime.block_on(device::run(command)),
+        Command::Registry(command) => runtime.block_on(registry::run(command)),
+        Command::Token(command) => runtime.block_on(token::run(command)),
         Command::Config(command) => config::run(command),
         Command::Bench(command) => runtime.block_on(bench::run(command)),
     }?;

@@ -14,6 +14,7 @@ pub mod desk;
 pub mod differential;
 pub mod fixtures;
 pub mod records;
+pub mod registry;
 pub mod stock;
 pub mod telemetry;
 
@@ -130,6 +131,23 @@ macro_rules! conformance_tests {
                 stock_commands_count_once,
                 unknown_parts_and_depots_are_named,
                 never_oversold_by_many_clients,
+            ]
+        );
+        $crate::conformance_group!(
+            $make,
+            registry,
+            [
+                the_same_record_again_writes_nothing,
+                every_kind_of_record_reads_back_as_written,
+                a_list_of_records_is_stored_whole_or_not_at_all,
+                a_record_version_that_moved_on_is_refused,
+                records_are_paged_by_id_and_found,
+                history_keeps_every_version_with_who_and_when,
+                changes_are_read_in_order_each_once,
+                what_others_refer_to_cannot_go,
+                an_erased_person_is_in_no_version,
+                concurrent_writers_lose_no_version,
+                references_hold_beside_concurrent_deletes,
             ]
         );
         $crate::conformance_group!(

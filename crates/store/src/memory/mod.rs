@@ -3,6 +3,7 @@
 //! care desk's side.
 
 mod desk;
+mod records;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -17,11 +18,14 @@ use forecare_domain::{
 
 use crate::{
     AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
-    Credential, DeadLetter, EventRecord, Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow,
-    PAGE_ENTRIES_MAX, PageRequest, Paged, ReservationFilter, Series, StockCommand, StockItem,
-    Store, StoreError, TelemetryQuery, TicketFilter,
+    Credential, DeadLetter, Erasure, EventRecord, Fingerprint, LatestRow, LedgerEntry,
+    MaintenanceWindow, PAGE_ENTRIES_MAX, PageRequest, Paged, RecordCommit, RecordFilter,
+    RecordPage, RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem,
+    Store, StoreError, StoredRecord, TelemetryQuery, TicketFilter,
 };
 use desk::Desk;
+use forecare_registry::{RecordKind, RecordRef};
+use records::Records;
 use telemetry::Telemetry;
 
 /// The port in memory. Nothing is bounded but pages: for tests and simulation.
@@ -35,6 +39,7 @@ pub struct MemoryStore {
 struct State {
     telemetry: Telemetry,
     desk: Desk,
+    records: Records,
     credentials: BTreeMap<String, Credential>,
     settings: BTreeMap<String, String>,
     windows: Vec<MaintenanceWindow>,
@@ -173,6 +178,48 @@ impl Store for MemoryStore {
             .filter(|w| w.to > after)
             .cloned()
             .collect())
+    }
+
+    async fn commit_records(&self, commit: RecordCommit) -> Result<RecordsOutcome, StoreError> {
+        let state = &mut *self.state();
+        let is_registered = |id: &str| state.telemetry.assets.keys().any(|a| a.as_str() == id);
+        state
+            .records
+            .commit(&self.catalogue, is_registered, &commit)
+    }
+
+    async fn record(&self, record: &RecordRef) -> Result<Option<StoredRecord>, StoreError> {
+        Ok(self.state().records.get(record))
+    }
+
+    async fn records(
+        &self,
+        kind: RecordKind,
+        filter: &RecordFilter,
+        page: &RecordPage,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        Ok(self.state().records.list(kind, filter, page))
+    }
+
+    async fn record_history(
+        &self,
+        record: &RecordRef,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<RecordVersion>>, StoreError> {
+        let state = self.state();
+        Ok(page(state.records.history(record), request))
+    }
+
+    async fn record_changes(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Paged<RecordVersion>>, StoreError> {
+        Ok(self.state().records.changes(after, limit))
+    }
+
+    async fn erase_person(&self, erasure: Erasure) -> Result<StoredRecord, StoreError> {
+        self.state().records.erase(&erasure)
     }
 
     async fn next_tasks(&self, limit: usize) -> Result<Vec<(TaskId, CareTask)>, StoreError> {

@@ -1,6 +1,7 @@
 //! The store: whole, of this program's schema, its books in order.
 
 use forecare_domain::Clock;
+use forecare_store::StoreError;
 use forecare_store_sqlite::SqliteStore;
 use forecare_store_timescale::{FindingVerdict, TimescaleStore};
 
@@ -42,7 +43,24 @@ async fn timescale(patient: &Patient, findings: &mut Findings) {
         };
         findings.push(finding.name, level, finding.what, finding.fix);
     }
+    registry(store.check_records().await, findings);
     store.close().await;
+}
+
+/// What master data says, and no longer holds.
+fn registry(checked: Result<Vec<String>, StoreError>, findings: &mut Findings) {
+    const CHECK: &str = "registry";
+    match checked {
+        Ok(stale) if stale.is_empty() => {
+            findings.ok(CHECK, "master data: every reference leads somewhere");
+        }
+        Ok(stale) => findings.warn(
+            CHECK,
+            stale.join("; "),
+            "change these records (`forecare registry export`, then `import`), or put the name back into the catalogue",
+        ),
+        Err(error) => findings.failed(CHECK, &anyhow::Error::from(error)),
+    }
 }
 
 fn sqlite(patient: &Patient, findings: &mut Findings) {
@@ -61,6 +79,8 @@ fn sqlite(patient: &Patient, findings: &mut Findings) {
                     bytes >> 20
                 ),
             );
+            let checked = SqliteStore::check_records(&file, &patient.catalogue);
+            registry(checked, findings);
         }
         Err(error) => findings.fail(
             CHECK,
