@@ -22,7 +22,8 @@ use tokio::sync::watch;
 
 pub use openapi::openapi_json;
 pub use state::{
-    ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, StreamEvent, TransitionRequest,
+    ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, ReadSla, StreamEvent,
+    TransitionRequest,
 };
 pub use waiting::serve_waiting;
 
