@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 pub use openapi::openapi_json;
 pub use state::{
-    ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, Role, StreamEvent,
+    ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, ReadSla, Role, StreamEvent,
     TransitionRequest, Visitor,
 };
 pub use waiting::serve_waiting;

@@ -12,6 +12,9 @@ use forecare_domain::{
 use forecare_registry::TierRules;
 use forecare_store::{MaintenanceWindow, Store};
 
+/// How a ticket's service level clocks stand at an instant: first response, resolution.
+pub type ReadSla = dyn Fn(&Ticket, Timestamp) -> [SlaReading; 2] + Send + Sync;
+
 /// Everything the API needs. Cheap to clone.
 #[derive(Clone)]
 pub struct ApiState {
@@ -30,7 +33,7 @@ pub struct ApiState {
     /// Who may come in.
     pub auth: Arc<dyn Auth>,
     /// How a ticket's service level clocks stand at an instant.
-    pub sla: Arc<dyn Fn(&Ticket, Timestamp) -> [SlaReading; 2] + Send + Sync>,
+    pub sla: Arc<ReadSla>,
     /// What `/readyz` answers: the text says what is missing.
     pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Every version of every class's model, sorted by id.

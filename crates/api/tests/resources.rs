@@ -398,7 +398,7 @@ async fn a_ticket_shows_its_service_levels_and_takes_a_planners_word() {
     assert_eq!(shown["sla"][0]["state"], "breached");
     assert_eq!(shown["sla"][1]["state"], "running");
     assert_eq!(shown["sla"][1]["fraction"], 0.75);
-    assert_eq!(shown["sla"][1]["due_at"], "2026-03-02T22:00:00Z");
+    assert_eq!(shown["sla"][1]["due_at"], "2026-03-02T20:00:00Z");
     assert_eq!(
         (&shown["assignment"], &shown["proposal"]),
         (&Value::Null, &Value::Null)
