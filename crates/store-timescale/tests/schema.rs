@@ -48,8 +48,8 @@ async fn eight_programs_that_start_at_once_make_the_schema_once() {
         assert_eq!(bearings(store, "main").await, (5, 0, 0, 0));
     }
     let database = settings.url.rsplit('/').next().unwrap();
-    let steps = "SELECT count(*), count(DISTINCT name) FROM forecare.schema_steps";
-    assert_eq!(Postgres::shared().sql(database, steps), "1|1");
+    let twice = "SELECT count(*) > 0, count(*) = count(DISTINCT name) FROM forecare.schema_steps";
+    assert_eq!(Postgres::shared().sql(database, twice), "t|t");
 }
 
 #[tokio::test]
