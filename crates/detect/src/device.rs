@@ -294,7 +294,6 @@ impl DeviceDetector {
         clippy::cast_precision_loss,
         reason = "milliseconds within 285,000 years are exact"
     )]
-    #[inline(always)]
     fn regressors(
         &mut self,
         class: &ClassDetector,
@@ -341,7 +340,6 @@ impl DeviceDetector {
         }
     }
 
-    #[inline(always)]
     fn look(
         &mut self,
         class: &ClassDetector,
@@ -387,7 +385,6 @@ impl DeviceDetector {
     }
 
     /// Judges every metric, then all together; T² and its chart over the threshold.
-    #[inline(always)]
     fn judge(
         &mut self,
         class: &ClassDetector,

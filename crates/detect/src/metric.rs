@@ -264,7 +264,6 @@ impl Metric {
     }
 
     /// Takes the compensated departure into the charts. `settled`: a day has been seen, drift counts.
-    #[inline(always)]
     pub(crate) fn judge(
         &mut self,
         departure: &Departure,

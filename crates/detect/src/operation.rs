@@ -137,7 +137,6 @@ impl Operation {
 
     /// The regressors of a row, and its gain: `axes` from the regime's usual point, `point` as it is, both in units.
     /// The point becomes part of the past.
-    #[inline(always)]
     pub(crate) fn regressors(
         &mut self,
         axes: &Axes,

@@ -153,7 +153,6 @@ impl Metric {
     }
 
     /// Departure of `x` from the baseline. Call only when [`Self::ready`].
-    #[inline(always)]
     pub(crate) fn departure(
         &mut self,
         x: f64,

@@ -376,32 +376,61 @@ fn desk_error(failure: &StoreError) -> DeskError {
     }
 }
 
+/// What a person's request finds.
+enum Requested {
+    /// It was done before: the ticket after it.
+    Done(Box<Ticket>),
+    /// The ticket as it is, and the key to store the step under.
+    Open {
+        key: Option<String>,
+        ticket: Box<Ticket>,
+    },
+}
+
+impl CareDesk {
+    /// Reads the ticket for a request: done before under this key, or moved on from the version it was made for?
+    async fn for_request(
+        &self,
+        id: TicketId,
+        key: Option<String>,
+        if_version: Option<i64>,
+    ) -> Result<Requested, DeskError> {
+        let failed = |failure: StoreError| desk_error(&failure);
+        // A key counts for this ticket only.
+        let key = key.map(|key| format!("{id}:{key}"));
+        if let Some(key) = &key
+            && let Some(CareOutcome::Updated(ticket)) =
+                self.store.outcome(key).await.map_err(failed)?
+        {
+            return Ok(Requested::Done(ticket));
+        }
+        let ticket = self.store.ticket(id).await.map_err(failed)?;
+        if if_version.is_some_and(|version| version != ticket.version) {
+            return Err(DeskError::PreconditionFailed {
+                current: ticket.version,
+            });
+        }
+        let ticket = Box::new(ticket);
+        Ok(Requested::Open { key, ticket })
+    }
+}
+
 #[async_trait]
 impl Desk for CareDesk {
     async fn transition(
         &self,
         id: TicketId,
-        request: TransitionRequest,
+        mut request: TransitionRequest,
         by: Actor,
     ) -> Result<Ticket, DeskError> {
         let failed = |failure: StoreError| desk_error(&failure);
-        // A key counts for this ticket only.
-        let key = request.idempotency_key.map(|key| format!("{id}:{key}"));
-        if let Some(key) = &key
-            && let Some(CareOutcome::Updated(ticket)) =
-                self.store.outcome(key).await.map_err(failed)?
+        let (key, ticket) = match self
+            .for_request(id, request.idempotency_key.take(), request.if_version)
+            .await?
         {
-            return Ok(*ticket);
-        }
-        let ticket = self.store.ticket(id).await.map_err(failed)?;
-        if request
-            .if_version
-            .is_some_and(|version| version != ticket.version)
-        {
-            return Err(DeskError::PreconditionFailed {
-                current: ticket.version,
-            });
-        }
+            Requested::Done(ticket) => return Ok(*ticket),
+            Requested::Open { key, ticket } => (key, *ticket),
+        };
         for (part, _) in &request.parts_used {
             if self.catalogue.part(part).is_none() {
                 return Err(DeskError::Invalid(format!(
@@ -467,26 +496,17 @@ impl Desk for CareDesk {
     async fn assign(
         &self,
         id: TicketId,
-        request: AssignmentRequest,
+        mut request: AssignmentRequest,
         by: Actor,
     ) -> Result<Ticket, DeskError> {
         let failed = |failure: StoreError| desk_error(&failure);
-        let key = request.idempotency_key.map(|key| format!("{id}:{key}"));
-        if let Some(key) = &key
-            && let Some(CareOutcome::Updated(ticket)) =
-                self.store.outcome(key).await.map_err(failed)?
+        let (key, ticket) = match self
+            .for_request(id, request.idempotency_key.take(), request.if_version)
+            .await?
         {
-            return Ok(*ticket);
-        }
-        let ticket = self.store.ticket(id).await.map_err(failed)?;
-        if request
-            .if_version
-            .is_some_and(|version| version != ticket.version)
-        {
-            return Err(DeskError::PreconditionFailed {
-                current: ticket.version,
-            });
-        }
+            Requested::Done(ticket) => return Ok(*ticket),
+            Requested::Open { key, ticket } => (key, *ticket),
+        };
         if let Some(technician) = &request.technician {
             self.known(technician)?;
         }

@@ -10,7 +10,7 @@ use forecare_care::dispatch::{
     default_rounds, is_proposable, plan, proposed,
 };
 use forecare_domain::{Asset, AssetId, Reservation, Ticket, TicketId, TicketState, Timestamp};
-use forecare_store::{PageRequest, ReservationFilter, StoreError, TicketFilter};
+use forecare_store::{PageRequest, Paged, ReservationFilter, StoreError, TicketFilter};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -209,21 +209,7 @@ impl CareDesk {
             open: Some(true),
             ..TicketFilter::default()
         };
-        let mut all = Vec::new();
-        let mut before = None;
-        loop {
-            let request = PageRequest {
-                before,
-                limit: PAGE,
-            };
-            let page = self.store.tickets(&filter, request).await?;
-            before = page.last().map(|p| p.position);
-            let full = page.len() == PAGE;
-            all.extend(page.into_iter().map(|p| p.item));
-            if !full {
-                return Ok(all);
-            }
-        }
+        every(|page| self.store.tickets(&filter, page)).await
     }
 
     async fn live_reservations(&self) -> Result<Vec<Reservation>, StoreError> {
@@ -231,20 +217,28 @@ impl CareDesk {
             ticket: None,
             live: true,
         };
-        let mut all = Vec::new();
-        let mut before = None;
-        loop {
-            let request = PageRequest {
-                before,
-                limit: PAGE,
-            };
-            let page = self.store.reservations(&filter, request).await?;
-            before = page.last().map(|p| p.position);
-            let full = page.len() == PAGE;
-            all.extend(page.into_iter().map(|p| p.item));
-            if !full {
-                return Ok(all);
-            }
+        every(|page| self.store.reservations(&filter, page)).await
+    }
+}
+
+/// Everything that `read` has, page by page.
+async fn every<T, F>(mut read: impl FnMut(PageRequest) -> F) -> Result<Vec<T>, StoreError>
+where
+    F: Future<Output = Result<Vec<Paged<T>>, StoreError>>,
+{
+    let mut all = Vec::new();
+    let mut before = None;
+    loop {
+        let page = read(PageRequest {
+            before,
+            limit: PAGE,
+        })
+        .await?;
+        before = page.last().map(|p| p.position);
+        let full = page.len() == PAGE;
+        all.extend(page.into_iter().map(|p| p.item));
+        if !full {
+            return Ok(all);
         }
     }
 }
