@@ -27,6 +27,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
 use crate::desk::{CareDesk, Terms};
 use crate::home::{Home, secret_hash};
+use crate::jobs::JobWatch;
 use crate::master_data;
 use crate::metrics::Metrics;
 use crate::models::gauges::ModelGauges;
@@ -283,9 +284,10 @@ impl App {
         let surveying = tokio::spawn(survey.run());
         let noticing = notice_devices(Arc::clone(&store), keys, stored, control.clone());
         let maintaining = maintain(storage.clone());
+        let watching_jobs = JobWatch::new(&metrics.registry)?.run(storage.clone());
         let guarding = Arc::clone(&guard);
         let noticing = tokio::spawn(async move {
-            tokio::join!(noticing, maintaining, guarding.run(control));
+            tokio::join!(noticing, maintaining, watching_jobs, guarding.run(control));
         });
         Ok(Self {
             mqtt_addr,

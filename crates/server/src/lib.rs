@@ -8,6 +8,7 @@ mod clock;
 mod config;
 mod desk;
 mod home;
+mod jobs;
 mod master_data;
 mod metrics;
 mod models;

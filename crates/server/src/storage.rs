@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use forecare_catalogue::Catalogue;
 use forecare_domain::Timestamp;
 use forecare_store::{Store, StoreError};
 use forecare_store_sqlite::SqliteStore;
-use forecare_store_timescale::{ChunkInterval, Retention, TimescaleSettings, TimescaleStore};
+use forecare_store_timescale::{ChunkInterval, Jobs, Retention, TimescaleSettings, TimescaleStore};
 use tracing::{info, warn};
 
 use crate::app::secret_file;
@@ -79,6 +79,10 @@ impl Storage {
             };
             match error.downcast_ref::<StoreError>() {
                 Some(failure) if !config.url.is_empty() && TimescaleStore::may_pass(failure) => {}
+                // PostgreSQL's own words are part of the text.
+                Some(failure) if !config.url.is_empty() => {
+                    return Err(anyhow!("{failure}").context("the store cannot be used"));
+                }
                 _ => return Err(error.context("the store cannot be used")),
             }
             let why = error.to_string();
@@ -136,6 +140,17 @@ impl Storage {
             }
         }
         Ok(())
+    }
+
+    /// What the database's background jobs are doing; `None` where there are none.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub(crate) async fn jobs(&self) -> Result<Option<Jobs>, StoreError> {
+        match &self.adapter {
+            Adapter::Sqlite(_) => Ok(None),
+            Adapter::Timescale(store) => store.jobs().await,
+        }
     }
 
     /// Finishes what is queued and closes the store; calls after it fail.

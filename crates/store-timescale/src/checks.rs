@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 
 use crate::fault::Outcome;
 use crate::instant::Instant;
+use crate::jobs::{self, Jobs};
 use crate::layout::{ClassLayout, Level};
 use crate::migrate::STEPS;
 use crate::preflight::Server;
@@ -48,7 +49,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn ok(name: &'static str, what: impl Into<String>) -> Self {
+    pub(crate) fn ok(name: &'static str, what: impl Into<String>) -> Self {
         Self {
             name,
             verdict: FindingVerdict::Ok,
@@ -57,7 +58,11 @@ impl Finding {
         }
     }
 
-    fn warn(name: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn warn(
+        name: &'static str,
+        what: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
         Self {
             verdict: FindingVerdict::Warn,
             fix: Some(fix.into()),
@@ -65,7 +70,11 @@ impl Finding {
         }
     }
 
-    fn fail(name: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn fail(
+        name: &'static str,
+        what: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
         Self {
             verdict: FindingVerdict::Fail,
             ..Self::warn(name, what, fix)
@@ -102,8 +111,11 @@ impl TimescaleStore {
         keep("schema", self.schema(&session).await);
         if self.layout().has_timescale() {
             keep("aggregates", Ok(self.internals()));
-            keep("policies", policies(&session).await);
-            keep("workers", workers(&session).await);
+            keep(
+                "policies",
+                Jobs::ask(&session).await.map(|jobs| jobs.findings),
+            );
+            keep("workers", jobs::workers(&session).await);
             keep("compression", self.compression(&session).await);
             keep("aggregates", self.aggregates(&session).await);
         }
@@ -359,125 +371,6 @@ async fn clock(client: &Client, now: Timestamp) -> Outcome<Vec<Finding>> {
             format!("the server's clock is {ahead_s:.0} s ahead of this machine's"),
             "synchronise both by NTP: retention and refresh go by the server's",
         )
-    }])
-}
-
-async fn policies(client: &Client) -> Outcome<Vec<Finding>> {
-    let rows = client
-        .query(
-            "SELECT j.job_id, j.proc_name || ' of ' || j.hypertable_name, j.scheduled, s.last_run_status = 'Failed',
-                 coalesce(s.next_start, j.next_start) < now() - greatest(interval '15 minutes', j.schedule_interval)
-                     AND s.job_status IS DISTINCT FROM 'Running',
-                 (SELECT e.err_message FROM timescaledb_information.job_errors e
-                  WHERE e.job_id = j.job_id ORDER BY e.finish_time DESC NULLS LAST LIMIT 1)
-             FROM timescaledb_information.jobs j LEFT JOIN timescaledb_information.job_stats s USING (job_id)
-             WHERE j.hypertable_schema = current_schema()
-             ORDER BY j.job_id",
-            &[],
-        )
-        .await?;
-    let (mut failed, mut off, mut overdue) = (Vec::new(), Vec::new(), Vec::new());
-    for row in &rows {
-        let (id, what): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
-        let is_on: bool = row.try_get(2)?;
-        let has_failed: Option<bool> = row.try_get(3)?;
-        let is_overdue: Option<bool> = row.try_get(4)?;
-        let why: Option<String> = row.try_get(5)?;
-        let job = format!("{what} (job {id})");
-        if has_failed == Some(true) {
-            failed.push(format!("{job}: {}", why.as_deref().unwrap_or("no message")));
-        } else if !is_on {
-            off.push(job);
-        } else if is_overdue == Some(true) {
-            overdue.push(job);
-        }
-    }
-    let mut found = Vec::new();
-    // One word for all of a kind: they mostly share their cause.
-    if let Some(first) = failed.first() {
-        found.push(Finding::fail(
-            "policies",
-            format!("{} of {} jobs failed last, such as {first}", failed.len(), rows.len()),
-            "mend what it says (\"failed to start\": too few workers); they are tried again by themselves. \
-             All of them: SELECT * FROM timescaledb_information.job_errors",
-        ));
-    }
-    if let Some(first) = off.first() {
-        found.push(Finding::warn(
-            "policies",
-            format!("{} jobs are switched off, such as {first}", off.len()),
-            "SELECT alter_job(<job>, scheduled => true)",
-        ));
-    }
-    if let Some(first) = overdue.first() {
-        found.push(Finding::fail(
-            "policies",
-            format!(
-                "{} jobs are overdue, no background worker takes them, such as {first}",
-                overdue.len()
-            ),
-            "SELECT _timescaledb_functions.start_background_workers(), and see the server's log; \
-             timescaledb must be in shared_preload_libraries",
-        ));
-    }
-    if found.is_empty() {
-        found.push(Finding::ok(
-            "policies",
-            format!("{} jobs run on time", rows.len()),
-        ));
-    }
-    Ok(found)
-}
-
-/// There must be a worker for the launcher, one per database, and some for jobs.
-async fn workers(client: &Client) -> Outcome<Vec<Finding>> {
-    let row = client
-        .query_one(
-            "SELECT current_setting('timescaledb.max_background_workers')::int8,
-                 current_setting('max_worker_processes')::int8, current_setting('max_parallel_workers')::int8,
-                 (SELECT count(*) FROM pg_database WHERE datallowconn)",
-            &[],
-        )
-        .await?;
-    let (jobs, all, parallel, databases): (i64, i64, i64, i64) = (
-        row.try_get(0)?,
-        row.try_get(1)?,
-        row.try_get(2)?,
-        row.try_get(3)?,
-    );
-    let what = format!(
-        "timescaledb.max_background_workers {jobs}, max_worker_processes {all}, max_parallel_workers {parallel}, {databases} databases"
-    );
-    let wanted = databases + 2;
-    Ok(vec![if jobs < wanted {
-        Finding::fail(
-            "workers",
-            format!("too few for the jobs: {what}"),
-            format!(
-                "ALTER SYSTEM SET timescaledb.max_background_workers = {}, then restart",
-                wanted.max(16)
-            ),
-        )
-    } else if all < wanted + 3 {
-        Finding::fail(
-            "workers",
-            format!("too few processes for the jobs: {what}"),
-            format!(
-                "ALTER SYSTEM SET max_worker_processes = {}, then restart",
-                jobs + parallel + 3
-            ),
-        )
-    } else if all < jobs + parallel + 3 {
-        Finding::warn(
-            "workers",
-            format!("jobs may have to wait for parallel queries: {what}"),
-            format!(
-                "ALTER SYSTEM SET max_worker_processes = {}, then restart",
-                jobs + parallel + 3
-            ),
-        )
-    } else {
-        Finding::ok("workers", what)
     }])
 }
 

@@ -15,7 +15,7 @@ use forecare_store::StoreError;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Config, IsolationLevel, NoTls};
 
-use crate::fault::{Fault, Outcome, unavailable};
+use crate::fault::{Fault, Outcome, misconfigured, unavailable};
 use crate::settings::TimescaleSettings;
 use crate::tls;
 
@@ -389,8 +389,15 @@ fn config(settings: &TimescaleSettings) -> Result<Config, StoreError> {
         .url
         .replace("sslmode=verify-full", "sslmode=require")
         .replace("sslmode=verify-ca", "sslmode=require");
+    if let Some((scheme, _)) = url.split_once("://")
+        && !matches!(scheme, "postgres" | "postgresql")
+    {
+        return Err(misconfigured(format!(
+            "the URL of the database begins with {scheme}://, which is not spoken here; it looks like postgres://user@host/database"
+        )));
+    }
     let mut config = Config::from_str(&url).map_err(|e| {
-        unavailable(format!(
+        misconfigured(format!(
             "the URL of the database cannot be read ({}); it looks like postgres://user@host/database?sslmode=require",
             std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string)
         ))
@@ -399,7 +406,7 @@ fn config(settings: &TimescaleSettings) -> Result<Config, StoreError> {
         config.password(password);
     }
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(unavailable(
+        return Err(misconfigured(
             "the URL of the database names no host; it looks like postgres://user@host/database",
         ));
     }

@@ -55,6 +55,11 @@ pub(crate) fn unavailable(what: impl Into<String>) -> StoreError {
     }
 }
 
+/// Somebody has to do what the text says.
+pub(crate) fn misconfigured(what: impl Into<String>) -> StoreError {
+    StoreError::Misconfigured(what.into())
+}
+
 const RESTORE: &str = "restore the database from a backup";
 
 impl std::fmt::Display for Fault {
@@ -127,7 +132,7 @@ fn from_postgres(e: tokio_postgres::Error, address: &str, what: &str) -> StoreEr
                 source: Some(Box::new(e)),
             };
         }
-        "28P01" => "wrong password: set the user's password",
+        "28P01" => "correct the password file, or the role's password: ALTER ROLE … PASSWORD '…'",
         "28000" => {
             "the server does not let this user in: see its pg_hba.conf, and that the user may log in"
         }

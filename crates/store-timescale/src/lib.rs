@@ -9,6 +9,7 @@ mod history;
 mod ingest;
 mod instant;
 mod internals;
+mod jobs;
 mod layout;
 mod migrate;
 mod policies;
@@ -25,5 +26,6 @@ mod tls;
 mod views;
 
 pub use checks::{Finding, FindingVerdict};
+pub use jobs::Jobs;
 pub use settings::{ChunkInterval, Retention, TimescaleSettings};
 pub use store::TimescaleStore;

@@ -3,7 +3,7 @@
 use forecare_store::StoreError;
 use tokio_postgres::{Client, Config};
 
-use crate::fault::{Outcome, unavailable};
+use crate::fault::{Outcome, misconfigured};
 
 /// 15: `ON CONFLICT` on partitioned keys, `pg_stat` and privileges as used here; older ones are out of support
 /// or about to be, and none of ours is tested on them.
@@ -172,7 +172,7 @@ impl Server {
         if objections.is_empty() {
             return Ok(());
         }
-        Err(unavailable(format!(
+        Err(misconfigured(format!(
             "this database must not be used as it is: {}",
             objections.join("; also, ")
         )))

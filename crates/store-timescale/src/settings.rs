@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forecare_store::StoreError;
 
-use crate::fault::unavailable;
+use crate::fault::misconfigured;
 
 /// How long the chunks of the hypertables are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,21 +121,21 @@ impl TimescaleSettings {
             || self.schema == "public"
             || self.schema.starts_with("pg_")
         {
-            return Err(unavailable(format!(
+            return Err(misconfigured(format!(
                 "schema \"{}\" cannot be used; take lower-case letters, digits and _, at most 40, beginning with a letter, not public",
                 self.schema
             )));
         }
         if !(1..=100).contains(&self.pool_max) {
-            return Err(unavailable("pool_max must be 1 to 100"));
+            return Err(misconfigured("pool_max must be 1 to 100"));
         }
         if self.statement_timeout < Duration::from_secs(1) {
-            return Err(unavailable("statement_timeout must be at least 1 s"));
+            return Err(misconfigured("statement_timeout must be at least 1 s"));
         }
         if let ChunkInterval::Hours(hours) = self.chunk_interval
             && !(1..=8_760).contains(&hours)
         {
-            return Err(unavailable("a chunk must be 1 to 8,760 hours long"));
+            return Err(misconfigured("a chunk must be 1 to 8,760 hours long"));
         }
         let Retention {
             raw,
@@ -146,7 +146,7 @@ impl TimescaleSettings {
         let levels = [("raw", raw), ("1m", minute), ("1h", hour), ("1d", day)];
         for (name, kept) in levels {
             if kept.is_some_and(|kept| kept < DAY) {
-                return Err(unavailable(format!(
+                return Err(misconfigured(format!(
                     "the retention of level {name} must be at least a day"
                 )));
             }
@@ -154,7 +154,7 @@ impl TimescaleSettings {
         for pair in levels.windows(2) {
             let [(finer, a), (coarser, b)] = [pair[0], pair[1]];
             if b.is_some_and(|b| a.is_none_or(|a| a > b)) {
-                return Err(unavailable(format!(
+                return Err(misconfigured(format!(
                     "level {coarser} must be kept at least as long as level {finer}: long views are read from it"
                 )));
             }

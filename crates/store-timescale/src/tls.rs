@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::fault::unavailable;
+use crate::fault::misconfigured;
 
 /// Where systems keep the certificate authorities they trust, as one PEM file.
 const SYSTEM_BUNDLES: [&str; 4] = [
@@ -28,14 +28,14 @@ pub(crate) fn connector(ca_file: Option<&Path>) -> Result<MakeRustlsConnect, Sto
             .map(PathBuf::from)
             .find(|path| path.exists())
             .ok_or_else(|| {
-                unavailable(
+                misconfigured(
                     "no certificate authorities of the system were found to verify the database's \
                      certificate with; install ca-certificates, or name the authority's PEM file as ca_file",
                 )
             })?,
     };
     let failed = |reason: String| {
-        unavailable(format!(
+        misconfigured(format!(
             "the certificate authorities in {} cannot be used ({reason}); ca_file must be a PEM file",
             path.display()
         ))

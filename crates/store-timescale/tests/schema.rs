@@ -389,6 +389,55 @@ async fn readings_lie_in_hypertables_with_columnstore_and_policies() {
 }
 
 #[tokio::test]
+async fn background_jobs_are_told_by_what_is_amiss() {
+    let settings = fresh_timescale();
+    let store = shared(&settings).await;
+    let schema = &settings.schema;
+    let jobs = async || store.jobs().await.unwrap().unwrap();
+    let first = jobs().await;
+    let all = first.on_time;
+    assert!(all >= 4, "{first:?}");
+    assert_eq!((first.failed, first.off, first.overdue), (0, 0, 0));
+    let ids = "SELECT job_id FROM timescaledb_information.jobs WHERE hypertable_schema = current_schema() ORDER BY 1";
+    let ids: Vec<String> = sql(schema, ids).lines().map(str::to_owned).collect();
+    // What the scheduler writes down of a run that failed, and of one that nobody has taken for a year.
+    let ran = |id: &str, ago: &str, succeeded: bool| {
+        let (n_good, n_bad) = (i32::from(succeeded), i32::from(!succeeded));
+        sql(
+            schema,
+            &format!(
+                "INSERT INTO _timescaledb_internal.bgw_job_stat VALUES ({id}, now() - interval '{ago}', now() - interval '{ago}',
+                 now() - interval '{ago}' + interval '1 minute', now() - interval '{ago}', {succeeded}, 1, '0', '0', {n_good}, {n_bad}, 0, {n_bad}, 0, 0)"
+            ),
+        );
+    };
+    ran(&ids[0], "1 minute", false);
+    ran(&ids[1], "1 year", true);
+    sql(
+        schema,
+        &format!("SELECT alter_job({}, scheduled => false)", ids[2]),
+    );
+    let after = jobs().await;
+    assert_eq!((after.failed, after.overdue, after.off), (1, 1, 1));
+    assert_eq!(after.on_time, all - 3);
+    let fixes: Vec<&str> = after
+        .findings
+        .iter()
+        .filter_map(|f| f.fix.as_deref())
+        .collect();
+    assert_eq!(fixes.len(), 3);
+    assert!(
+        fixes[0].contains(&format!("CALL run_job({})", ids[0])),
+        "{fixes:?}"
+    );
+    assert!(
+        fixes[1].contains(&format!("alter_job({},", ids[2])),
+        "{fixes:?}"
+    );
+    assert!(fixes[2].contains("start_background_workers"), "{fixes:?}");
+}
+
+#[tokio::test]
 async fn late_readings_into_compressed_chunks_count_once() {
     let settings = fresh_timescale();
     let store = shared(&settings).await;
