@@ -159,7 +159,7 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::Unavailable { .. } => {
+            StoreError::Unavailable { .. } | StoreError::Misconfigured(_) => {
                 tracing::warn!(%error, "store unavailable");
                 // The store's own words stay inside: they may name hosts and files.
                 Self::new(

@@ -316,7 +316,11 @@ impl Config {
             figment = figment.merge(Toml::string(&toml));
         }
         let config: Self = figment.extract().map_err(|errors| {
-            let lines: Vec<String> = errors.into_iter().map(|e| e.to_string()).collect();
+            let lines: Vec<String> = errors
+                .into_iter()
+                // Its name for the one profile there is.
+                .map(|e| e.to_string().replace("for key \"default.", "for key \""))
+                .collect();
             anyhow::anyhow!(
                 "the configuration cannot be used:\n  {}",
                 lines.join("\n  ")
@@ -373,6 +377,27 @@ impl Config {
         TierRules::new(self.registry.tiers.clone()).context("registry.tiers cannot be used")
     }
 
+    /// Long views are read from the coarser levels: each must be kept at least as long as the finer one.
+    fn check_retention(&self) -> Result<()> {
+        let store = &self.store;
+        let levels = [
+            ("store.retention_raw_days", store.retention_raw_days),
+            ("store.retention_1m_days", store.retention_1m_days),
+            ("store.retention_1h_days", store.retention_1h_days),
+            ("store.retention_1d_days", store.retention_1d_days),
+        ];
+        for pair in levels.windows(2) {
+            let [(finer, a), (coarser, b)] = [pair[0], pair[1]];
+            if b > 0 && (a == 0 || a > b) {
+                bail!(
+                    "{coarser} = {b} is shorter than {finer} = {a}{}: keep the coarser level at least as long",
+                    if a == 0 { " (for ever)" } else { "" }
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<()> {
         self.tiers()?;
         let external = !self.mqtt.url.is_empty();
@@ -416,6 +441,10 @@ impl Config {
         }
         if self.store.chunk_interval_hours == ChunkInterval::Hours(0) {
             bail!("store.chunk_interval_hours must be \"auto\" or at least 1");
+        }
+        self.check_retention()?;
+        if self.store.pool_max > 100 {
+            bail!("store.pool_max must be at most 100");
         }
         if self.spill.bytes_max == 0 || self.spill.after_ms == 0 {
             bail!("spill.bytes_max and spill.after_ms must be at least 1");
@@ -511,6 +540,31 @@ mod tests {
         );
         assert!(
             text.contains("care.dispatch") && text.contains("week.mon: \"8\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn keys_are_named_as_they_are_written() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let refusal = |toml: &str| {
+            std::fs::write(file.path(), toml).unwrap();
+            format!("{:#}", Config::load(Some(file.path()), &[]).unwrap_err())
+        };
+        let text = refusal("[store]\npool_max = \"many\"\n");
+        assert!(text.contains("for key \"store.pool_max\""), "{text}");
+        let text = refusal(
+            "[store]\nretention_1m_days = 30\nretention_1h_days = 7\nretention_raw_days = 7\n",
+        );
+        assert!(
+            text.contains(
+                "store.retention_1h_days = 7 is shorter than store.retention_1m_days = 30"
+            ),
+            "{text}"
+        );
+        let text = refusal("[store]\nretention_1m_days = 30\n");
+        assert!(
+            text.contains("store.retention_raw_days = 0 (for ever)"),
             "{text}"
         );
     }

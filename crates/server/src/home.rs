@@ -113,7 +113,12 @@ impl Home {
     /// # Errors
     /// As [`Home::api_token`].
     pub(crate) fn metrics_token(&self) -> Result<String> {
-        kept_token(&self.dir.join("metrics-token"))
+        kept_token(&self.metrics_token_file())
+    }
+
+    /// Where the token of `/metrics` is kept.
+    pub(crate) fn metrics_token_file(&self) -> PathBuf {
+        self.dir.join("metrics-token")
     }
 }
 

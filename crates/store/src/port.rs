@@ -25,6 +25,9 @@ pub enum StoreError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// The settings, or the server they name, cannot be used: somebody has to do what the text says.
+    #[error("{0}")]
+    Misconfigured(String),
     /// The state of things forbids it: a version that moved on, too little stock.
     #[error("{0}")]
     Conflict(String),

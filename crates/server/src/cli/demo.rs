@@ -134,7 +134,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     )?;
     let (catalogue_text, catalogue) = catalogue(Path::new(""), DEMO_CATALOGUE)?;
     let home = Home::open(&args.home.or(DEMO_HOME))?;
-    let home_dir = home.token_file();
+    let metrics_token = home.metrics_token_file();
     let config = Config::load(
         None,
         &[
@@ -199,7 +199,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     println!(
         "  metrics  {}metrics   (bearer token in {})",
         app.console_url(),
-        home_dir.display()
+        metrics_token.display()
     );
     println!("  mqtt     mqtt://{broker}");
     println!(

@@ -156,7 +156,9 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
             progressed,
         };
         let counts = import.run(&args.mapping, &mut devices).await?;
-        eprintln!("{}: {counts}", path.display());
+        if args.files.len() > 1 {
+            eprintln!("{}: {counts}", path.display());
+        }
         total.add(&counts);
         if counts.rejected > 0 {
             rejects_files.push(rejects_path);

@@ -369,7 +369,9 @@ fn desk_error(failure: &StoreError) -> DeskError {
     match failure {
         StoreError::NotFound(_) => DeskError::NotFound(failure.to_string()),
         StoreError::Conflict(_) => DeskError::Conflict(failure.to_string()),
-        StoreError::Unavailable { .. } | StoreError::Corrupt { .. } => {
+        StoreError::Unavailable { .. }
+        | StoreError::Misconfigured(_)
+        | StoreError::Corrupt { .. } => {
             error!(error = %chain(failure), "the store refused");
             DeskError::Unavailable("the store does not answer; try again in a moment".to_owned())
         }

@@ -1,6 +1,7 @@
 //! The broker: reached, let in, allowed to read.
 
-use std::net::{SocketAddr, TcpStream};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,16 +29,16 @@ fn embedded(patient: &Patient, findings: &mut Findings) {
     if patient.running {
         if listen.port() == 0 {
             findings.ok(CHECK, "embedded, on a port that the service chose");
-        } else if answers(listen) {
-            findings.ok(CHECK, format!("embedded, takes connections on {listen}"));
+        } else if is_taken(listen) {
+            findings.ok(CHECK, format!("embedded, listens on {listen}"));
         } else {
             findings.fail(
                 CHECK,
-                format!("the running service takes no connection on mqtt.listen = {listen}"),
+                format!("the running service does not listen on mqtt.listen = {listen}"),
                 "see its log; if it was started with another configuration, name that with --config",
             );
         }
-    } else if listen.port() != 0 && answers(listen) {
+    } else if listen.port() != 0 && is_taken(listen) {
         findings.fail(
             CHECK,
             format!("another program listens on mqtt.listen = {listen}"),
@@ -55,7 +56,15 @@ fn embedded(patient: &Patient, findings: &mut Findings) {
     }
 }
 
-/// Somebody listens there.
+/// Somebody listens there. Found out without a connection, which a broker would log as a broken one.
+fn is_taken(address: SocketAddr) -> bool {
+    match TcpListener::bind(address) {
+        Ok(_) => false,
+        Err(error) => error.kind() == ErrorKind::AddrInUse || answers(address),
+    }
+}
+
+/// Somebody takes connections there.
 pub(super) fn answers(address: SocketAddr) -> bool {
     // An unspecified address is reached on loopback.
     let address = if address.ip().is_unspecified() {
