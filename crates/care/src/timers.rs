@@ -49,6 +49,9 @@ pub fn replaced_elsewhere(ticket: &Ticket, now: Timestamp) -> Option<Ticket> {
 /// [`CarePolicy::confirm_after_hours`] (then the confirmation by time-out is in the history too).
 #[must_use]
 pub fn confirm_due(ticket: &Ticket, policy: &CarePolicy, now: Timestamp) -> Option<Ticket> {
+    if !matches!(ticket.state, TicketState::Resolved | TicketState::Confirmed) {
+        return None;
+    }
     let mut after = ticket.clone();
     if ticket.state == TicketState::Resolved {
         let waited_hours = now.hours_since(resolved_at(ticket)?);
@@ -57,9 +60,6 @@ pub fn confirm_due(ticket: &Ticket, policy: &CarePolicy, now: Timestamp) -> Opti
         }
         let why = format!("the customer did not object for {waited_hours:.0} h");
         record(&mut after, TicketState::Confirmed, forecare(), &why, now);
-    }
-    if after.state != TicketState::Confirmed {
-        return None;
     }
     record(
         &mut after,

@@ -17,8 +17,6 @@ use forecare_store::{
 
 use crate::desk::Book;
 
-/// Entries read at once.
-const PAGE: usize = 1_000;
 const HOURS_PER_DAY: f64 = 24.0;
 
 /// A part on a shelf.
@@ -113,25 +111,14 @@ impl SimulatedBook {
     }
 
     /// Number of open tickets.
-    pub(crate) async fn n_open(&self) -> Result<usize, StoreError> {
+    pub(crate) fn n_open(&self) -> usize {
         let filter = TicketFilter {
             open: Some(true),
             ..TicketFilter::default()
         };
         let mut n_open = 0;
-        let mut before = None;
-        loop {
-            let request = PageRequest {
-                before,
-                limit: PAGE,
-            };
-            let page = self.memory.tickets(&filter, request).await?;
-            before = page.last().map(|p| p.position);
-            n_open += page.len();
-            if page.len() < PAGE {
-                return Ok(n_open);
-            }
-        }
+        self.memory.for_each_ticket(&filter, |_| n_open += 1);
+        n_open
     }
 
     /// Takes the orders placed since the last call.
@@ -214,14 +201,19 @@ impl SimulatedBook {
 
     /// Notes what has changed on the shelves, and orders what is missing there.
     async fn count(&self, at: Timestamp) -> Result<(), StoreError> {
-        let live = self.live().await?;
         self.read_ledger().await?;
         let counts = &mut *self.counts();
         let mut waiting: BTreeMap<Shelf, u32> = BTreeMap::new();
         let mut now_held = BTreeMap::new();
-        for r in &live {
+        let known = counts.newest_reservation;
+        let filter = ReservationFilter {
+            ticket: None,
+            live: true,
+        };
+        self.memory.for_each_reservation(&filter, |r| {
             let open = r.quantity - r.used;
-            if r.id.0 > counts.newest_reservation {
+            counts.newest_reservation = counts.newest_reservation.max(r.id.0);
+            if r.id.0 > known {
                 counts.holdings.reserved += r.quantity;
                 if matches!(r.supply, Supply::BackOrder { .. }) {
                     counts.holdings.back_ordered += r.quantity;
@@ -241,13 +233,7 @@ impl SimulatedBook {
                     now_held.insert(r.id, held);
                 }
             }
-        }
-        counts.newest_reservation = live
-            .iter()
-            .map(|r| r.id.0)
-            .max()
-            .unwrap_or(0)
-            .max(counts.newest_reservation);
+        });
         for (id, before) in std::mem::take(&mut counts.held) {
             match now_held.get_mut(&id) {
                 Some(now) if (now.quantity, now.is_hard) == (before.quantity, before.is_hard) => {
@@ -276,28 +262,6 @@ impl SimulatedBook {
             *counts.on_order.entry(shelf).or_insert(0) += missing;
         }
         Ok(())
-    }
-
-    async fn live(&self) -> Result<Vec<Reservation>, StoreError> {
-        let filter = ReservationFilter {
-            ticket: None,
-            live: true,
-        };
-        let mut live = Vec::new();
-        let mut before = None;
-        loop {
-            let request = PageRequest {
-                before,
-                limit: PAGE,
-            };
-            let page = self.memory.reservations(&filter, request).await?;
-            before = page.last().map(|p| p.position);
-            let full = page.len() == PAGE;
-            live.extend(page.into_iter().map(|p| p.item));
-            if !full {
-                return Ok(live);
-            }
-        }
     }
 
     async fn read_ledger(&self) -> Result<(), StoreError> {
@@ -384,5 +348,24 @@ impl Book for SimulatedBook {
     async fn has_tasks(&self) -> Result<bool, StoreError> {
         // Evidence is worked on as it comes.
         Ok(false)
+    }
+
+    async fn load(&self) -> Result<Vec<(String, u32)>, StoreError> {
+        let filter = TicketFilter {
+            open: Some(true),
+            ..TicketFilter::default()
+        };
+        let mut load: BTreeMap<String, u32> = BTreeMap::new();
+        self.memory.for_each_ticket(&filter, |ticket| {
+            if let Some(technician) = &ticket.technician {
+                match load.get_mut(technician) {
+                    Some(n) => *n += 1,
+                    None => {
+                        load.insert(technician.clone(), 1);
+                    }
+                }
+            }
+        });
+        Ok(load.into_iter().collect())
     }
 }

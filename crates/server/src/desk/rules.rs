@@ -48,6 +48,30 @@ pub(crate) trait Book: Send + Sync {
     async fn newest_reading(&self, device: &DeviceId) -> Result<Option<Timestamp>, StoreError>;
     /// True while evidence may still be queued.
     async fn has_tasks(&self) -> Result<bool, StoreError>;
+    /// Open tickets per technician.
+    async fn load(&self) -> Result<Vec<(String, u32)>, StoreError> {
+        let mut load: BTreeMap<String, u32> = BTreeMap::new();
+        let filter = TicketFilter {
+            asset: None,
+            open: Some(true),
+            ..TicketFilter::default()
+        };
+        let mut before = None;
+        loop {
+            let request = PageRequest {
+                before,
+                limit: PAGE,
+            };
+            let page = self.tickets(&filter, request).await?;
+            before = page.last().map(|p| p.position);
+            for technician in page.iter().filter_map(|t| t.item.technician.clone()) {
+                *load.entry(technician).or_default() += 1;
+            }
+            if page.len() < PAGE {
+                return Ok(load.into_iter().collect());
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -169,7 +193,7 @@ impl Rules<'_> {
                 && assessment.at.hours_since(assessment.reading_ts)
                     < self.policy.withdraw_after_hours =>
             {
-                let load = self.load().await?;
+                let load = self.book.load().await?;
                 let mut new = open_ticket(
                     self.catalogue,
                     asset,
@@ -267,7 +291,7 @@ impl Rules<'_> {
     /// no evidence for it can still be queued.
     pub(crate) async fn timers(
         &self,
-        ticket: Ticket,
+        ticket: &Ticket,
         now: Timestamp,
         settled: bool,
     ) -> Result<Option<Ticket>, StoreError> {
@@ -279,19 +303,15 @@ impl Rules<'_> {
             .unwrap_or(ticket.evidence_at);
         let judged = now.min(heard);
         let settled = settled || !self.book.has_tasks().await?;
-        let mut ticket = ticket;
-        let mut ended = None;
-        if let Some(stored) = self.clocks_due(&ticket, now).await? {
-            ended = Some(stored.clone());
-            ticket = stored;
-        }
-        if let Some(after) = confirm_due(&ticket, self.policy, now)
-            .or_else(|| withdraw_due(&ticket, false, self.policy, judged).filter(|_| settled))
-            && let Some(stored) = self.update(&ticket, after, now).await?
+        let mut changed = self.clocks_due(ticket, now).await?;
+        let ticket_now = changed.as_ref().unwrap_or(ticket);
+        if let Some(after) = confirm_due(ticket_now, self.policy, now)
+            .or_else(|| withdraw_due(ticket_now, false, self.policy, judged).filter(|_| settled))
+            && let Some(stored) = self.update(ticket_now, after, now).await?
         {
-            ended = Some(stored.clone());
-            ticket = stored;
+            changed = Some(stored);
         }
+        let ticket = changed.as_ref().unwrap_or(ticket);
         let evidence_active = judged.hours_since(ticket.evidence_at) < self.policy.soft_hold_hours;
         let writes: Vec<ReservationWrite> = self
             .held_for(ticket.id, true)
@@ -304,13 +324,13 @@ impl Rules<'_> {
                     .map_or(0.0, |p| p.lead_time_hours);
                 let to = reservation_due(
                     held,
-                    &ticket,
+                    ticket,
                     evidence_active,
                     lead_time_hours,
                     self.policy,
                     now,
                 )?;
-                let expires_at = hold_ends_at(held, &ticket, self.policy);
+                let expires_at = hold_ends_at(held, ticket, self.policy);
                 Some(ReservationWrite {
                     id: held.id,
                     from: held.state,
@@ -328,7 +348,7 @@ impl Rules<'_> {
                 })
                 .await?;
         }
-        Ok(ended)
+        Ok(changed)
     }
 
     /// Looks at the timers of one asset's tickets, or of all; returns the tickets that have changed.
@@ -353,7 +373,7 @@ impl Rules<'_> {
             before = page.last().map(|p| p.position);
             let full = page.len() == PAGE;
             for ticket in page {
-                ended.extend(self.timers(ticket.item, now, asset.is_some()).await?);
+                ended.extend(self.timers(&ticket.item, now, asset.is_some()).await?);
             }
             if !full {
                 return Ok(ended);
@@ -442,31 +462,6 @@ impl Rules<'_> {
         };
         let open = self.book.tickets(&filter, first_page()).await?;
         Ok(open.into_iter().map(|t| t.item).find(|t| &t.mode == mode))
-    }
-
-    /// Open tickets per technician.
-    pub(crate) async fn load(&self) -> Result<Vec<(String, u32)>, StoreError> {
-        let mut load: BTreeMap<String, u32> = BTreeMap::new();
-        let filter = TicketFilter {
-            asset: None,
-            open: Some(true),
-            ..TicketFilter::default()
-        };
-        let mut before = None;
-        loop {
-            let request = PageRequest {
-                before,
-                limit: PAGE,
-            };
-            let page = self.book.tickets(&filter, request).await?;
-            before = page.last().map(|p| p.position);
-            for technician in page.iter().filter_map(|t| t.item.technician.clone()) {
-                *load.entry(technician).or_default() += 1;
-            }
-            if page.len() < PAGE {
-                return Ok(load.into_iter().collect());
-            }
-        }
     }
 }
 

@@ -1,18 +1,18 @@
 //! Tickets, reservations and stock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_care::{Balance, Need, NewTicket, allocate, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, CareTask, Decision, DepotName, Label, PartNumber, Reservation, ReservationId,
+    Actor, AssetId, CareTask, Decision, DepotName, Label, PartNumber, Reservation, ReservationId,
     ReservationState, Supply, TaskId, Ticket, TicketId, Timestamp,
 };
 
 use crate::agreed::{forecare, initial_stock, need_of_victim};
 use crate::{
-    CareCommit, CareOutcome, LedgerEntry, NewTask, ReservationWrite, StockCommand, StockItem,
-    StockMove, StoreError, TicketWrite,
+    CareCommit, CareOutcome, LedgerEntry, NewTask, ReservationFilter, ReservationWrite,
+    StockCommand, StockItem, StockMove, StoreError, TicketFilter, TicketWrite,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -21,10 +21,15 @@ pub(super) struct Desk {
     n_tasks: i64,
     outcomes: BTreeMap<String, CareOutcome>,
     pub(super) tickets: Vec<Ticket>,
-    pub(super) reservations: Vec<Reservation>,
+    /// Where a backtest would look through thousands again and again.
+    of_asset: BTreeMap<AssetId, Vec<TicketId>>,
+    unfinished: BTreeSet<TicketId>,
+    reservations: Vec<Reservation>,
+    of_ticket: BTreeMap<TicketId, Vec<ReservationId>>,
+    live: BTreeSet<ReservationId>,
     on_hand: BTreeMap<(PartNumber, DepotName), u32>,
     pub(super) ledger: Vec<LedgerEntry>,
-    commands_seen: Vec<String>,
+    commands_seen: BTreeSet<String>,
     pub(super) labels: Vec<Label>,
     pub(super) decisions: Vec<Decision>,
 }
@@ -51,7 +56,7 @@ impl Desk {
                 i64::from(command.quantity),
                 &cause,
             );
-            self.commands_seen.push(command.idempotency_key);
+            self.commands_seen.insert(command.idempotency_key);
         }
     }
 
@@ -68,9 +73,67 @@ impl Desk {
 
     pub(super) fn ticket(&self, id: TicketId) -> Result<&Ticket, StoreError> {
         // Numbered 1, 2, ... in the order of the list.
-        let place = usize::try_from(id.0 - 1).ok();
-        let ticket = place.and_then(|place| self.tickets.get(place));
+        let ticket = place(id.0).and_then(|place| self.tickets.get(place));
         ticket.ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))
+    }
+
+    /// Tickets among which all of `filter` are, by number.
+    pub(super) fn tickets_for(
+        &self,
+        filter: &TicketFilter,
+    ) -> Box<dyn DoubleEndedIterator<Item = &Ticket> + '_> {
+        let of = |id: &TicketId| place(id.0).and_then(|place| self.tickets.get(place));
+        match &filter.asset {
+            Some(asset) => Box::new(
+                self.of_asset
+                    .get(asset)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(of),
+            ),
+            None if filter.unfinished || filter.open == Some(true) => {
+                Box::new(self.unfinished.iter().filter_map(of))
+            }
+            None => Box::new(self.tickets.iter()),
+        }
+    }
+
+    /// Reservations among which all of `filter` are, by number.
+    pub(super) fn reservations_for(
+        &self,
+        filter: &ReservationFilter,
+    ) -> Box<dyn DoubleEndedIterator<Item = &Reservation> + '_> {
+        let of = |id: &ReservationId| self.reservation(*id);
+        match filter.ticket {
+            Some(ticket) => Box::new(
+                self.of_ticket
+                    .get(&ticket)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(of),
+            ),
+            None if filter.live => Box::new(self.live.iter().filter_map(of)),
+            None => Box::new(self.reservations.iter()),
+        }
+    }
+
+    fn reservation(&self, id: ReservationId) -> Option<&Reservation> {
+        place(id.0).and_then(|place| self.reservations.get(place))
+    }
+
+    fn set_state(&mut self, id: ReservationId, state: ReservationState) {
+        if let Some(r) = place(id.0).and_then(|place| self.reservations.get_mut(place)) {
+            r.state = state;
+            if state.is_live() {
+                self.live.insert(id);
+            } else {
+                self.live.remove(&id);
+            }
+        }
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Reservation> {
+        self.live.iter().filter_map(|id| self.reservation(*id))
     }
 
     /// Why `commit` must change nothing; once this is passed, it is done to its end.
@@ -92,9 +155,9 @@ impl Desk {
             }
         }
         for write in &commit.reservations {
-            let found = self.reservations.iter().find(|r| r.id == write.id);
-            let r =
-                found.ok_or_else(|| StoreError::NotFound(format!("reservation {}", write.id)))?;
+            let r = self
+                .reservation(write.id)
+                .ok_or_else(|| StoreError::NotFound(format!("reservation {}", write.id)))?;
             let after = settled.iter().find(|(id, ..)| *id == write.id);
             let state = after.map_or(r.state, |(_, state, _)| *state);
             if state == write.from && !state.is_live() {
@@ -108,8 +171,11 @@ impl Desk {
     }
 
     fn held_for(&self, ticket: TicketId) -> Vec<Reservation> {
-        let its = self.reservations.iter().filter(|r| r.ticket == ticket);
-        its.cloned().collect()
+        let filter = ReservationFilter {
+            ticket: Some(ticket),
+            live: false,
+        };
+        self.reservations_for(&filter).cloned().collect()
     }
 
     pub(super) fn commit(
@@ -159,9 +225,12 @@ impl Desk {
     }
 
     fn open_for(&self, ticket: &Ticket) -> Option<TicketId> {
-        let same =
-            |t: &&Ticket| t.state.is_open() && t.asset == ticket.asset && t.mode == ticket.mode;
-        self.tickets.iter().find(same).map(|t| t.id)
+        let filter = TicketFilter {
+            asset: Some(ticket.asset.clone()),
+            ..TicketFilter::default()
+        };
+        let same = |t: &&Ticket| t.state.is_open() && t.mode == ticket.mode;
+        self.tickets_for(&filter).find(same).map(|t| t.id)
     }
 
     fn open(&mut self, catalogue: &Catalogue, new: NewTicket, at: Timestamp) -> CareOutcome {
@@ -174,19 +243,30 @@ impl Desk {
             version: 1,
             ..new.ticket
         };
-        self.tickets.push(ticket.clone());
+        self.of_asset
+            .entry(ticket.asset.clone())
+            .or_default()
+            .push(id);
+        self.keep(ticket.clone());
         for need in &new.needs {
             self.reserve(catalogue, id, need, true, at);
         }
-        let reservations = self
-            .reservations
-            .iter()
-            .filter(|r| r.ticket == id)
-            .cloned()
-            .collect();
         CareOutcome::Opened {
             ticket: Box::new(ticket),
-            reservations,
+            reservations: self.held_for(id),
+        }
+    }
+
+    /// The ticket as it is now, in its place or as the newest.
+    fn keep(&mut self, ticket: Ticket) {
+        if ticket.state.is_finished() {
+            self.unfinished.remove(&ticket.id);
+        } else {
+            self.unfinished.insert(ticket.id);
+        }
+        match place(ticket.id.0).and_then(|place| self.tickets.get_mut(place)) {
+            Some(kept) => *kept = ticket,
+            None => self.tickets.push(ticket),
         }
     }
 
@@ -198,10 +278,7 @@ impl Desk {
         at: Timestamp,
     ) -> CareOutcome {
         ticket.version += 1;
-        let place = usize::try_from(ticket.id.0 - 1).ok();
-        if let Some(kept) = place.and_then(|place| self.tickets.get_mut(place)) {
-            *kept = ticket.clone();
-        }
+        self.keep(ticket.clone());
         let its = self.held_for(ticket.id);
         let by = ticket
             .history
@@ -223,7 +300,7 @@ impl Desk {
     }
 
     fn write_reservation(&mut self, write: &ReservationWrite, at: Timestamp) {
-        let found = self.reservations.iter_mut().find(|r| r.id == write.id);
+        let found = place(write.id.0).and_then(|place| self.reservations.get_mut(place));
         let Some(r) = found.filter(|r| r.state == write.from) else {
             return;
         };
@@ -243,13 +320,13 @@ impl Desk {
 
     /// Brings a reservation into `state` with `used` parts used in all, and books what that means.
     fn turn(&mut self, id: ReservationId, state: ReservationState, used: u32, cause: &Cause) {
-        let Some(r) = self.reservations.iter_mut().find(|r| r.id == id) else {
+        let Some(r) = place(id.0).and_then(|place| self.reservations.get_mut(place)) else {
             return;
         };
         let newly_used = i64::from(used) - i64::from(r.used);
-        r.state = state;
         r.used = used;
         let (part, supply) = (r.part.clone(), r.supply.clone());
+        self.set_state(id, state);
         if newly_used > 0 {
             match &supply {
                 Supply::Stock { depot } => self.book("consumed", &part, depot, -newly_used, cause),
@@ -292,23 +369,26 @@ impl Desk {
         };
         let balances: Vec<Balance> = catalogue.depots.iter().map(|d| balance(&d.name)).collect();
         let preemptible = if may_preempt {
-            self.reservations.clone()
+            self.live()
+                .filter(|r| r.part == need.part)
+                .cloned()
+                .collect()
         } else {
             Vec::new()
         };
         let plan = allocate(need, &balances, &catalogue.depots, &preemptible, at);
         let mut victims = Vec::new();
-        for r in self
-            .reservations
-            .iter_mut()
-            .filter(|r| plan.preempted.contains(&r.id))
-        {
-            r.state = ReservationState::Released;
-            victims.push(r.clone());
+        let preempted: BTreeSet<ReservationId> = plan.preempted.iter().copied().collect();
+        for id in &preempted {
+            self.set_state(*id, ReservationState::Released);
+            victims.extend(self.reservation(*id).cloned());
         }
         for a in plan.allocations {
+            let id = ReservationId(next_number(self.reservations.len()));
+            self.live.insert(id);
+            self.of_ticket.entry(ticket).or_default().push(id);
             self.reservations.push(Reservation {
-                id: ReservationId(next_number(self.reservations.len())),
+                id,
                 ticket,
                 priority: need.priority,
                 part: need.part.clone(),
@@ -336,13 +416,16 @@ impl Desk {
     fn serve_back_orders(&mut self, part: &PartNumber, depot: &DepotName, at: Timestamp) {
         let mut free = self.item(part, depot).free();
         let here = Supply::BackOrder { to: depot.clone() };
-        let mut waiting: Vec<&mut Reservation> = self
-            .reservations
-            .iter_mut()
-            .filter(|r| r.state.is_live() && r.part == *part && r.supply == here)
+        let mut waiting: Vec<_> = self
+            .live()
+            .filter(|r| r.part == *part && r.supply == here)
+            .map(|r| (r.priority, r.reserved_at, r.id))
             .collect();
-        waiting.sort_by_key(|r| (r.priority, r.reserved_at, r.id));
-        for r in waiting {
+        waiting.sort();
+        for (_, _, id) in waiting {
+            let Some(r) = place(id.0).and_then(|place| self.reservations.get_mut(place)) else {
+                continue;
+            };
             let wanted = r.quantity - r.used;
             if wanted <= free {
                 free -= wanted;
@@ -368,11 +451,7 @@ impl Desk {
             hard: 0,
             back_ordered: 0,
         };
-        for r in self
-            .reservations
-            .iter()
-            .filter(|r| r.state.is_live() && r.part == *part)
-        {
+        for r in self.live().filter(|r| r.part == *part) {
             let held = r.quantity - r.used;
             match &r.supply {
                 Supply::Stock { depot: at } | Supply::Transfer { from: at, .. } if at == depot => {
@@ -413,7 +492,7 @@ impl Desk {
             by,
             at,
         };
-        self.commands_seen.push(idempotency_key);
+        self.commands_seen.insert(idempotency_key);
         match kind {
             StockMove::Receipt => {
                 self.book("receipt", &part, &depot, delta, &cause);
@@ -452,6 +531,11 @@ impl Desk {
             by: cause.by.clone(),
         });
     }
+}
+
+/// Where the ticket or reservation of that number lies in its list.
+fn place(number: i64) -> Option<usize> {
+    usize::try_from(number - 1).ok()
 }
 
 /// Tickets and reservations are numbered 1, 2, ...

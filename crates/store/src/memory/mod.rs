@@ -57,9 +57,36 @@ impl MemoryStore {
         }
     }
 
+    /// Shows every ticket that `filter` asks for, oldest first, without copying any.
+    pub fn for_each_ticket(&self, filter: &TicketFilter, see: impl FnMut(&Ticket)) {
+        let state = self.state();
+        let asked = state.desk.tickets_for(filter);
+        asked.filter(|t| is_asked_for(t, filter)).for_each(see);
+    }
+
+    /// Shows every reservation that `filter` asks for, oldest first, without copying any.
+    pub fn for_each_reservation(&self, filter: &ReservationFilter, see: impl FnMut(&Reservation)) {
+        let state = self.state();
+        let asked = state.desk.reservations_for(filter);
+        asked.filter(|r| is_held_for(r, filter)).for_each(see);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_asked_for(ticket: &Ticket, filter: &TicketFilter) -> bool {
+    filter.asset.as_ref().is_none_or(|a| *a == ticket.asset)
+        && filter
+            .open
+            .is_none_or(|open| open == ticket.state.is_open())
+        && !(filter.unfinished && ticket.state.is_finished())
+}
+
+fn is_held_for(reservation: &Reservation, filter: &ReservationFilter) -> bool {
+    filter.ticket.is_none_or(|t| t == reservation.ticket)
+        && (!filter.live || reservation.state.is_live())
 }
 
 /// The page of `entries` (position, item), given oldest first.
@@ -266,11 +293,8 @@ impl Store for MemoryStore {
         request: PageRequest,
     ) -> Result<Vec<Paged<Ticket>>, StoreError> {
         let state = self.state();
-        let chosen = state.desk.tickets.iter().filter(|t| {
-            filter.asset.as_ref().is_none_or(|a| *a == t.asset)
-                && filter.open.is_none_or(|open| open == t.state.is_open())
-                && !(filter.unfinished && t.state.is_finished())
-        });
+        let among = state.desk.tickets_for(filter);
+        let chosen = among.filter(|t| is_asked_for(t, filter));
         Ok(page(chosen.map(|t| (t.id.0, t)), request))
     }
 
@@ -284,9 +308,8 @@ impl Store for MemoryStore {
         request: PageRequest,
     ) -> Result<Vec<Paged<Reservation>>, StoreError> {
         let state = self.state();
-        let chosen = state.desk.reservations.iter().filter(|r| {
-            filter.ticket.is_none_or(|t| t == r.ticket) && (!filter.live || r.state.is_live())
-        });
+        let among = state.desk.reservations_for(filter);
+        let chosen = among.filter(|r| is_held_for(r, filter));
         Ok(page(chosen.map(|r| (r.id.0, r)), request))
     }
 

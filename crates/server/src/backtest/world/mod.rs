@@ -375,15 +375,11 @@ impl<'a> World<'a> {
         if let Ok(device) = device {
             self.hear(device, now, piece);
         }
-        let changed = self.rules().timers(ticket.clone(), now, true).await?;
-        let ticket = match changed {
-            Some(changed) => {
-                self.ended(&changed);
-                changed
-            }
-            None => ticket,
-        };
-        if ticket.state.is_open() {
+        let changed = self.rules().timers(&ticket, now, true).await?;
+        if let Some(changed) = &changed {
+            self.ended(changed);
+        }
+        if changed.unwrap_or(ticket).state.is_open() {
             self.at(now.plus_hours(LOOK_HOURS), Event::Look(id));
         }
         Ok(())
@@ -466,7 +462,7 @@ impl<'a> World<'a> {
 
     /// The parts held up to the end, and the tickets open then.
     pub(crate) async fn close(&self) -> Result<(crate::backtest::book::Holdings, usize)> {
-        let open = self.book.n_open().await?;
+        let open = self.book.n_open();
         let holdings = self.book.holdings(self.given.period.to);
         Ok((holdings, open))
     }

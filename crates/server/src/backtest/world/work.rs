@@ -142,13 +142,6 @@ impl World<'_> {
         });
         let mut load = None;
         for job in waiting {
-            let ticket = match job.ticket {
-                Some(id) => Some(self.book.ticket(id).await?),
-                None => None,
-            };
-            if ticket.as_ref().is_some_and(|t| !t.state.is_open()) {
-                continue;
-            }
             if job.ready_at > now {
                 self.jobs.push(job);
                 continue;
@@ -161,8 +154,15 @@ impl World<'_> {
                 self.jobs.push(job);
                 continue;
             }
+            let ticket = match job.ticket {
+                Some(id) => Some(self.book.ticket(id).await?),
+                None => None,
+            };
+            if ticket.as_ref().is_some_and(|t| !t.state.is_open()) {
+                continue;
+            }
             if load.is_none() {
-                load = Some(self.rules().load().await?);
+                load = Some(self.book.load().await?);
             }
             let load = load.as_deref().unwrap_or_default();
             let depot = self.asset(job.device).depot.as_ref();
@@ -241,7 +241,7 @@ impl World<'_> {
                 ticket = self.stored(commit).await?;
             }
             self.hear(job.device, now, piece);
-            self.rules().timers(ticket.clone(), now, true).await?;
+            self.rules().timers(&ticket, now, true).await?;
             if job.is_repair {
                 self.counts(job.device, &job.mode).visits_after += 1;
             } else {
