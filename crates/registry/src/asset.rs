@@ -96,6 +96,18 @@ impl Placement {
     }
 }
 
+impl Document {
+    pub(crate) fn check(&self, field: &str, faults: &mut Faults) {
+        faults.line(format!("{field}.title"), &self.title);
+        let (at, url) = (format!("{field}.url"), &self.url);
+        if url.starts_with("https://") || url.starts_with("http://") {
+            faults.text(at, url, ADDRESS_CHARS_MAX);
+        } else {
+            faults.add(at, "must begin with https:// or http://");
+        }
+    }
+}
+
 impl AssetDetails {
     pub(crate) fn check(&self, faults: &mut Faults) {
         faults.optional("serial", self.serial.as_deref());
@@ -133,13 +145,7 @@ impl AssetDetails {
         }
         faults.list("documents", self.documents.len());
         for (i, document) in self.documents.iter().enumerate() {
-            faults.line(format!("documents[{i}].title"), &document.title);
-            let (at, url) = (format!("documents[{i}].url"), &document.url);
-            if url.starts_with("https://") || url.starts_with("http://") {
-                faults.text(at, url, ADDRESS_CHARS_MAX);
-            } else {
-                faults.add(at, "must begin with https:// or http://");
-            }
+            document.check(&format!("documents[{i}]"), faults);
         }
     }
 

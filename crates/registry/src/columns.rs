@@ -117,6 +117,18 @@ pub(crate) fn layout(kind: RecordKind) -> &'static [Column] {
             ("value", Number),
             ("note", Text),
         ],
+        RecordKind::Article => &[
+            ("title", Text),
+            ("text", Text),
+            ("language", Text),
+            ("classes", Names),
+            ("modes", Names),
+            ("documents", Json),
+            ("state", Text),
+            ("public", Flag),
+            ("from_ticket", Number),
+            ("translations", Names),
+        ],
     }
 }
 

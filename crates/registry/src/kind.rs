@@ -25,18 +25,20 @@ pub enum RecordKind {
     Calendar,
     /// A chance to sell, for the CRM.
     Lead,
+    /// An article of the knowledge base.
+    Article,
 }
 
 /// No kind of record has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no kind \"{0}\"; the kinds are locations, customers, contracts, assets, technicians, depots, vans, calendars, leads"
+    "there is no kind \"{0}\"; the kinds are locations, customers, contracts, assets, technicians, depots, vans, calendars, leads, articles"
 )]
 pub struct UnknownKind(pub String);
 
 impl RecordKind {
     /// Every kind, those first that others refer to: imported in this order, every reference is there.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Calendar,
         Self::Location,
         Self::Depot,
@@ -46,6 +48,7 @@ impl RecordKind {
         Self::Contract,
         Self::Asset,
         Self::Lead,
+        Self::Article,
     ];
 
     /// The name in JSON and SQL: `location`, `customer`, ...
@@ -61,6 +64,7 @@ impl RecordKind {
             Self::Van => "van",
             Self::Calendar => "calendar",
             Self::Lead => "lead",
+            Self::Article => "article",
         }
     }
 
@@ -77,6 +81,7 @@ impl RecordKind {
             Self::Van => "vans",
             Self::Calendar => "calendars",
             Self::Lead => "leads",
+            Self::Article => "articles",
         }
     }
 }

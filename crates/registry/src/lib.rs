@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod article;
 mod asset;
 mod calendar;
 mod columns;
@@ -15,10 +16,12 @@ mod location;
 mod people;
 mod plan;
 mod record;
+mod search;
 mod seed;
 mod table;
 mod tier;
 
+pub use article::{Article, ArticleState};
 pub use asset::{AssetDetails, BillItem, Document, Placement};
 pub use calendar::Calendar;
 pub use columns::columns;
@@ -39,6 +42,7 @@ pub use plan::{
     RecordFaultKind, RecordWrite, Stored, needs, plan, stale,
 };
 pub use record::{Body, RecordRef};
+pub use search::{ArticleIndex, Hit, excerpt};
 pub use seed::{id_of, seed};
 pub use table::{
     Entry, FileFormat, ROW_ERRORS_MAX, RowError, from_csv, from_json, from_text, row_errors,

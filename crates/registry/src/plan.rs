@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_catalogue::Catalogue;
 
+use crate::article::Article;
 use crate::contract::Contract;
 use crate::id::RecordId;
 use crate::kind::RecordKind;
@@ -444,6 +445,11 @@ fn judge(
                 refuse(&field, detail);
             }
         }
+        Body::Article(article) => {
+            for (field, detail) in unknown_subjects(article, catalogue) {
+                refuse(&field, detail);
+            }
+        }
         Body::Customer(_)
         | Body::Technician(_)
         | Body::Depot(_)
@@ -498,12 +504,32 @@ fn unknown_names(contract: &Contract, catalogue: &Catalogue) -> Vec<(String, Str
     unknown
 }
 
+/// Classes and failure modes that an article names and the catalogue does not have: field and fault.
+fn unknown_subjects(article: &Article, catalogue: &Catalogue) -> Vec<(String, String)> {
+    let mut unknown = Vec::new();
+    for (i, class) in article.classes.iter().enumerate() {
+        if !catalogue.classes.iter().any(|c| c.name.as_str() == class) {
+            let detail = format!("the catalogue has no class \"{class}\"");
+            unknown.push((format!("classes[{i}]"), detail));
+        }
+    }
+    for (i, mode) in article.modes.iter().enumerate() {
+        let mut modes = catalogue.classes.iter().flat_map(|c| &c.modes);
+        if !modes.any(|m| m.name.as_str() == mode) {
+            let detail = format!("no class of the catalogue has a failure mode \"{mode}\"");
+            unknown.push((format!("modes[{i}]"), detail));
+        }
+    }
+    unknown
+}
+
 /// What no longer holds of a record that was stored: rules have become stricter, or the catalogue has changed.
 #[must_use]
 pub fn stale(record: &RecordRef, body: &Body, catalogue: &Catalogue) -> Vec<String> {
     let own = body.faults().0.into_iter().map(|fault| fault.to_string());
     let names = match body {
         Body::Contract(contract) => unknown_names(contract, catalogue),
+        Body::Article(article) => unknown_subjects(article, catalogue),
         Body::Location(_)
         | Body::Customer(_)
         | Body::Asset(_)

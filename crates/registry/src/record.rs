@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::article::Article;
 use crate::asset::AssetDetails;
 use crate::calendar::Calendar;
 use crate::contract::Contract;
@@ -38,6 +39,8 @@ pub enum Body {
     Calendar(Calendar),
     /// A lead.
     Lead(Lead),
+    /// An article of the knowledge base.
+    Article(Article),
 }
 
 /// One record, by kind and id.
@@ -112,6 +115,7 @@ impl Body {
             RecordKind::Van => Self::Van(read(value)?),
             RecordKind::Calendar => Self::Calendar(read(value)?),
             RecordKind::Lead => Self::Lead(read(value)?),
+            RecordKind::Article => Self::Article(read(value)?),
         })
     }
 
@@ -126,6 +130,7 @@ impl Body {
             Self::Van(body) => body.check(faults),
             Self::Calendar(body) => body.check(faults),
             Self::Lead(body) => body.check(faults),
+            Self::Article(body) => body.check(faults),
         }
     }
 
@@ -150,6 +155,7 @@ impl Body {
             Self::Van(_) => RecordKind::Van,
             Self::Calendar(_) => RecordKind::Calendar,
             Self::Lead(_) => RecordKind::Lead,
+            Self::Article(_) => RecordKind::Article,
         }
     }
 
@@ -166,6 +172,7 @@ impl Body {
             Self::Van(body) => &body.name,
             Self::Calendar(body) => &body.name,
             Self::Lead(body) => &body.title,
+            Self::Article(body) => &body.title,
         }
     }
 
@@ -182,7 +189,8 @@ impl Body {
             | Self::Depot(_)
             | Self::Van(_)
             | Self::Calendar(_)
-            | Self::Lead(_) => [None, None],
+            | Self::Lead(_)
+            | Self::Article(_) => [None, None],
         };
         let mut text = format!("{id}\n{}", self.title());
         for part in more.into_iter().flatten() {
@@ -237,6 +245,9 @@ impl Body {
                 one("customer", RecordKind::Customer, &Some(b.customer.clone()));
                 one("asset", RecordKind::Asset, &b.asset);
                 one("contract", RecordKind::Contract, &b.contract);
+            }
+            Self::Article(b) => {
+                all.extend(many("translations", RecordKind::Article, &b.translations));
             }
             Self::Depot(_) | Self::Calendar(_) => {}
         }

@@ -38,7 +38,8 @@ pub(crate) fn shown(mut body: Body, knows_addresses: bool) -> Body {
         | Body::Depot(_)
         | Body::Van(_)
         | Body::Calendar(_)
-        | Body::Lead(_) => {}
+        | Body::Lead(_)
+        | Body::Article(_) => {}
     }
     body
 }

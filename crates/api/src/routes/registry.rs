@@ -97,7 +97,7 @@ impl RecordParams {
 
 /// Records of a kind, by id
 #[utoipa::path(get, path = "/api/v1/registry/{kind}", tag = "registry",
-    params(("kind" = String, Path, description = "locations, customers, contracts, assets, technicians, depots, vans, calendars or leads"), RecordParams),
+    params(("kind" = String, Path, description = "locations, customers, contracts, assets, technicians, depots, vans, calendars, leads or articles"), RecordParams),
     responses((status = 200, description = "a page of records", body = Page<RecordDto>)))]
 pub(crate) async fn records(
     State(app): State<App>,

@@ -43,7 +43,7 @@ pub(crate) enum RegistryCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// customers, contracts, assets, locations, technicians, depots, vans, calendars or leads.
+    /// customers, contracts, assets, locations, technicians, depots, vans, calendars, leads or articles.
     #[arg(value_parser = kind)]
     kind: RecordKind,
     /// Only those with this text in id or title.

@@ -192,6 +192,12 @@ pub async fn every_kind_of_record_reads_back_as_written(store: Arc<dyn Store>) {
             json!({"customer": "c1", "kind": "renewal", "title": "Renew", "contract": "k1",
             "asset": "asset-0", "opened_at": "2026-01-01T00:00:00Z", "value": 0.1}),
         ),
+        (
+            RecordKind::Article,
+            "n1",
+            json!({"title": "Bearing", "text": "# Grease\n\nNot too much.", "language": "en", "classes": ["pump"],
+            "state": "published", "public": true, "from_ticket": 7}),
+        ),
     ];
     // One list, the referring ones first.
     let writes = bodies.iter().rev();
