@@ -7,6 +7,7 @@ mod decision;
 pub mod dispatch;
 #[cfg(test)]
 mod fixtures;
+pub mod kpi;
 mod lifecycle;
 mod opening;
 mod policy;
