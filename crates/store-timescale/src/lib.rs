@@ -11,6 +11,7 @@ mod instant;
 mod internals;
 mod layout;
 mod migrate;
+mod outbox;
 mod policies;
 mod preflight;
 mod query;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use forecare_care::{Balance, Need, NewTicket, allocate, settle};
+use forecare_care::{Balance, Need, NewTicket, allocate, notices_of, parts_short, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, CareTask, Decision, DepotName, Label, PartNumber, Reservation, ReservationId,
     ReservationState, Supply, TaskId, Ticket, TicketId, Timestamp,
 };
 
+use super::outbox::Outbox;
 use crate::agreed::{forecare, initial_stock, need_of_victim};
 use crate::{
     CareCommit, CareOutcome, LedgerEntry, NewTask, ReservationWrite, StockCommand, StockItem,
@@ -27,6 +28,7 @@ pub(super) struct Desk {
     commands_seen: Vec<String>,
     pub(super) labels: Vec<Label>,
     pub(super) decisions: Vec<Decision>,
+    pub(super) outbox: Outbox,
 }
 
 /// Who a movement of stock is for, and by whom.
@@ -146,7 +148,12 @@ impl Desk {
         }
         for (id, need) in commit.needs {
             if self.ticket(id)?.state.is_open() {
+                let n_before = self.reservations.len();
                 self.reserve(catalogue, id, &need, true, commit.at);
+                let new = self.reservations.iter().skip(n_before);
+                let own: Vec<Reservation> = new.filter(|r| r.ticket == id).cloned().collect();
+                let short = parts_short(self.ticket(id)?, &own, commit.at);
+                self.outbox.write(short.into_iter().collect());
             }
         }
         self.decisions.extend(commit.decision);
@@ -178,12 +185,15 @@ impl Desk {
         for need in &new.needs {
             self.reserve(catalogue, id, need, true, at);
         }
-        let reservations = self
+        let reservations: Vec<Reservation> = self
             .reservations
             .iter()
             .filter(|r| r.ticket == id)
             .cloned()
             .collect();
+        let mut notices = notices_of(None, &ticket, at);
+        notices.extend(parts_short(&ticket, &reservations, at));
+        self.outbox.write(notices);
         CareOutcome::Opened {
             ticket: Box::new(ticket),
             reservations,
@@ -200,6 +210,7 @@ impl Desk {
         ticket.version += 1;
         let place = usize::try_from(ticket.id.0 - 1).ok();
         if let Some(kept) = place.and_then(|place| self.tickets.get_mut(place)) {
+            self.outbox.write(notices_of(Some(kept), &ticket, at));
             *kept = ticket.clone();
         }
         let its = self.held_for(ticket.id);
