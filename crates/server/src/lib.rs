@@ -11,6 +11,7 @@ mod home;
 mod master_data;
 mod metrics;
 mod models;
+mod notifier;
 mod outage;
 mod pipeline;
 mod storage;

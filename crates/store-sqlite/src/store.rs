@@ -141,6 +141,26 @@ impl SqliteStore {
         checking().map_err(|fault| fault.at(file, "checking master data"))
     }
 
+    /// The first thousand records of a kind, also beside a running service. Changes nothing. Blocks.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::check`].
+    pub fn read_records(file: &Path, kind: RecordKind) -> Result<Vec<StoredRecord>, StoreError> {
+        let page = RecordPage {
+            after: None,
+            limit: 1_000,
+        };
+        let reading = || {
+            records::list(
+                &open_for_reading(file)?,
+                kind,
+                &RecordFilter::default(),
+                &page,
+            )
+        };
+        reading().map_err(|fault| fault.at(file, "reading master data"))
+    }
+
     async fn write<T: Send + 'static>(
         &self,
         what: &'static str,

@@ -186,6 +186,7 @@ impl HttpChannel {
         // What breaks on a quote or a line's end would break some day.
         let outgoing = channel.outgoing(&Message {
             id: "T-1.1.test".to_owned(),
+            delivery: "D-1".to_owned(),
             event: "test".to_owned(),
             about: "T-1".to_owned(),
             at: forecare_domain::Timestamp::default(),

@@ -21,6 +21,8 @@ use webhook::Webhook;
 pub struct Message {
     /// Stable: the same message again has the same.
     pub id: String,
+    /// Number of the delivery: tells messages of one event to several people apart.
+    pub delivery: String,
     /// Kind of event.
     pub event: String,
     /// What it is about: a ticket's number.

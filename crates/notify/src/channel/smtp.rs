@@ -70,8 +70,7 @@ impl SmtpChannel {
             .map_err(|error| format!("address \"{}\": {error}", message.address))?;
         let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
         // The same message again has the same id, by which mail programs know it.
-        let id: String = message
-            .id
+        let id: String = format!("{}.{}", message.id, message.delivery)
             .chars()
             .map(|c| {
                 if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
