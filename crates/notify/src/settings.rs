@@ -1,7 +1,7 @@
 //! What is configured: channels, people, rules. Read from the section `[notify]`, and checked as a whole.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use forecare_care::calendar::CalendarError;
 use forecare_domain::{NoticeKind, Priority};
@@ -139,6 +139,15 @@ impl ChannelSettings {
             Self::Webhook { url, .. } => url.is_empty().then_some(ContactChannel::Webhook),
             Self::Smtp { .. } => Some(ContactChannel::Email),
             Self::Http { carries, .. } => *carries,
+        }
+    }
+
+    /// The file of its secret; empty: none.
+    #[must_use]
+    pub fn secret_file(&self) -> &Path {
+        match self {
+            Self::Webhook { secret_file, .. } | Self::Http { secret_file, .. } => secret_file,
+            Self::Smtp { password_file, .. } => password_file,
         }
     }
 
