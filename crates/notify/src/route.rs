@@ -45,13 +45,12 @@ pub fn route(notify: &Notify, notice: &Notice, book: &AddressBook, now: Timestam
     let mut routed = Routed::default();
     for rule in notify.settings.rule.iter().filter(|r| applies(r, notice)) {
         for to in &rule.to {
-            match recipients(notify, notice, book, to, now) {
-                Ok(found) => {
-                    for recipient in found {
-                        deliver(notify, notice, rule, &recipient, now, &mut routed);
-                    }
+            // Who cannot be told keeps nobody else from it.
+            for found in recipients(notify, notice, book, to, now) {
+                match found {
+                    Ok(recipient) => deliver(notify, notice, rule, &recipient, now, &mut routed),
+                    Err(why) => routed.unreachable.push(why),
                 }
-                Err(why) => routed.unreachable.push(why),
             }
         }
     }
@@ -70,15 +69,15 @@ fn recipients<'a>(
     book: &'a AddressBook,
     to: &str,
     now: Timestamp,
-) -> Result<Vec<Recipient<'a>>, String> {
+) -> Vec<Result<Recipient<'a>, String>> {
     if let Some(channel) = to.strip_prefix('#') {
-        return Ok(vec![Recipient {
+        return vec![Ok(Recipient {
             name: channel.to_owned(),
             language: &notify.settings.language,
             addresses: vec![(channel.to_owned(), String::new())],
             hours: &notify.hours,
             to_customer: false,
-        }]);
+        })];
     }
     match to {
         "@escalation" => {
@@ -86,12 +85,16 @@ fn recipients<'a>(
             all.map(|name| person(notify, &book.technicians, name))
                 .collect()
         }
-        "@technician" => match &notice.technician {
-            Some(name) => Ok(vec![person(notify, &book.technicians, name)?]),
-            None => Ok(Vec::new()),
-        },
-        "@customer" => Ok(customer(notify, notice, book, now).into_iter().collect()),
-        name => Ok(vec![person(notify, &book.technicians, name)?]),
+        "@technician" => {
+            let who = notice.technician.iter();
+            who.map(|name| person(notify, &book.technicians, name))
+                .collect()
+        }
+        "@customer" => customer(notify, notice, book, now)
+            .map(Ok)
+            .into_iter()
+            .collect(),
+        name => vec![person(notify, &book.technicians, name)],
     }
 }
 

@@ -18,8 +18,9 @@ use forecare_store::{
     Attempt, Delivery, DeliveryState, RecordFilter, RecordPage, Store, StoreError,
 };
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::clock::SystemClock;
@@ -29,12 +30,16 @@ use crate::pipeline::chain;
 
 /// Notices routed at once.
 const NOTICES_AT_ONCE: usize = 100;
-/// Deliveries sent at once.
-const DELIVERIES_AT_ONCE: usize = 64;
+/// Deliveries read at once; those of a digest beyond it are another message.
+const DELIVERIES_AT_ONCE: usize = 256;
+/// Messages on their way at the same time.
+const SENDING_AT_ONCE: usize = 32;
 /// Technicians looked at; beyond, names are not found.
 const TECHNICIANS_MAX: usize = 10_000;
 /// How often the outbox is looked at when it was empty.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is counted what waits there when nothing happens.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 /// Channels, templates and rules, as configured and readable.
 #[derive(Debug, Clone)]
@@ -149,6 +154,7 @@ impl Notifier {
     /// Works until `stop` turns true; what is being sent then is finished.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut failed = false;
+        let mut counted: Option<Instant> = None;
         while !*stop.borrow() {
             let done = self.round().await;
             if let Err(failure) = &done
@@ -157,7 +163,13 @@ impl Notifier {
                 warn!(error = %chain(failure), "nobody is told while the store does not answer");
             }
             failed = done.is_err();
-            if done.is_ok_and(|round| round != Round::default()) {
+            let busy = done.is_ok_and(|round| round != Round::default());
+            if busy || counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+                // What fails here has failed above, or is said there the next time.
+                self.count().await.ok();
+                counted = Some(Instant::now());
+            }
+            if busy {
                 continue;
             }
             tokio::select! {
@@ -176,6 +188,12 @@ impl Notifier {
         let now = self.clock.now();
         let due = self.store.due_deliveries(now, DELIVERIES_AT_ONCE).await?;
         let n_tried = self.send_all(due, now).await?;
+        Ok(Round { n_routed, n_tried })
+    }
+
+    /// Brings what waits to the gauges.
+    async fn count(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
         let depth = self.store.outbox_depth().await?;
         let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.metrics.unrouted.set(gauge(depth.unrouted));
@@ -184,7 +202,7 @@ impl Notifier {
         let due_ms = depth.oldest_due_at.map_or(i64::MAX, Timestamp::as_millis);
         let overdue_ms = now.as_millis().saturating_sub(due_ms).max(0);
         self.metrics.overdue_s.set(overdue_ms / 1_000);
-        Ok(Round { n_routed, n_tried })
+        Ok(())
     }
 
     async fn route_all(&self) -> Result<usize, StoreError> {
@@ -254,6 +272,7 @@ impl Notifier {
     async fn send_all(&self, due: Vec<Delivery>, now: Timestamp) -> Result<usize, StoreError> {
         let n_due = due.len();
         let mut sending = JoinSet::new();
+        let places = Arc::new(Semaphore::new(SENDING_AT_ONCE));
         for parcel in parcels(due) {
             let mut kept = Vec::new();
             for delivery in parcel {
@@ -273,7 +292,10 @@ impl Notifier {
             let message = self.message(&kept);
             let channel = first.channel.clone();
             let channels = Arc::clone(&self.speech.channels);
+            let places = Arc::clone(&places);
             sending.spawn(async move {
+                // Never closed: an error cannot come.
+                let _place = places.acquire().await.ok();
                 let sent = match message {
                     // Receivers compare the signature's time with their own clock, whatever ours is here.
                     Ok(message) => channels.send(&channel, &message, SystemClock.now()).await,
