@@ -36,7 +36,17 @@ fn a_person_signs_in_looks_around_and_closes_a_ticket() {
         "127.0.0.1:0",
         "--home",
     ])
-    .arg(&home);
+    .arg(&home)
+    // A channel that nobody listens on: messages are given up at once.
+    .env(
+        "FORECARE_NOTIFY__CHANNEL",
+        r#"{team={kind="http",url="http://127.0.0.1:9/",body="{}"}}"#,
+    )
+    .env(
+        "FORECARE_NOTIFY__RULE",
+        r##"[{event=["ticket.opened"],to=["#team"]}]"##,
+    )
+    .env("FORECARE_NOTIFY__ATTEMPTS_MAX", "1");
     let service = Service::start(&mut demo, &home);
     wait_for("a ticket", || {
         service.get("api/v1/tickets")["items"]

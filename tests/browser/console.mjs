@@ -443,8 +443,24 @@ async function scenario(page, watch) {
     await page.waitForURL(`**${customer}`);
   });
 
+  await claim("what nobody took is shown as given up, with the reason, and tried again", async () => {
+    await open(page, "/deliveries?state=dead");
+    const rows = page.locator("#deliveries tbody tr");
+    await rows.first().waitFor({ timeout: FLEET_WITHIN });
+    await picture(page, "deliveries", ["light", "dark"]);
+    const told = await rows.first().innerText();
+    must(/T-\d+/.test(told) && told.includes("given up") && /refused|connect/i.test(told), `the row is: ${told}`);
+    const answer = await posted(page, "/deliveries/retry", () => rows.first().getByRole("button", { name: "Try again" }).click());
+    const id = new URLSearchParams(answer.request().postData()).get("delivery");
+    await page.waitForLoadState("domcontentloaded");
+    const delivery = await page.evaluate(async (n) => (await fetch(`/api/v1/deliveries/${n}`)).json(), id);
+    must(delivery.event === "ticket.opened" && delivery.channel === "team", `the delivery is ${JSON.stringify(delivery)}`);
+    await open(page, ticket);
+    must(/Who was told/.test(await page.locator("main").innerText()), "the ticket does not say who was told");
+  });
+
   await claim("every page fits a small screen", async () => {
-    for (const path of ["/", asset, "/alarms", "/tickets", ticket, "/parts", "/customers", customer]) await fits(page, path);
+    for (const path of ["/", asset, "/alarms", "/tickets", ticket, "/parts", "/customers", customer, "/deliveries"]) await fits(page, path);
   });
 
   await claim("resolving without a verdict is refused, by the page and by the service", async () => {

@@ -9,8 +9,11 @@ use std::time::Duration;
 use fixture::master;
 use fixture::{TOKEN, World, health, now, raised, status};
 use forecare_api::StreamEvent;
-use forecare_domain::{DeviceEvent, DeviceId, EventSeverity, Row, Rul, Severity};
-use forecare_store::{CommitBatch, ScoredRow};
+use forecare_domain::{
+    DeviceEvent, DeviceId, EventSeverity, Row, Rul, Severity, SurveyAnswer, Ticket, TicketId,
+    TicketState,
+};
+use forecare_store::{Attempt, CommitBatch, DeliveryState, NewDelivery, ScoredRow, Store};
 
 /// A repeatable number in -1..1.
 fn noise(seed: u32) -> f64 {
@@ -42,6 +45,73 @@ fn readings(device: &DeviceId, seed: u32, wear: f64) -> Vec<ScoredRow> {
             }
         })
         .collect()
+}
+
+/// Everybody is told of every ticket, with every outcome; the first ticket is done, and its customer has answered. The
+/// customer's page of it is /answer/1.
+#[allow(clippy::unwrap_used, reason = "the store in memory does not fail")]
+async fn told(world: &World) {
+    let (mut states, mut n_notices) = (DeliveryState::ALL.into_iter().cycle(), 0);
+    for notice in world.store.unrouted_notices(100).await.unwrap() {
+        let to = |channel: &str, recipient: &str, address: &str| NewDelivery {
+            channel: channel.to_owned(),
+            recipient: recipient.to_owned(),
+            address: address.to_owned(),
+            language: "en".to_owned(),
+            to_customer: false,
+            digest: false,
+            due_at: now(),
+        };
+        let all = vec![
+            to("mail", "dispatcher", "dispatch@example.com"),
+            to("crm", "crm", ""),
+            to("sms", "Lena Vogt", "+49 170 1234567"),
+        ];
+        world
+            .store
+            .route_notice(&notice.id, all, now())
+            .await
+            .unwrap();
+        n_notices += 1;
+    }
+    for d in world
+        .store
+        .due_deliveries(now(), 3 * n_notices)
+        .await
+        .unwrap()
+    {
+        let state = states.next().unwrap_or(DeliveryState::Waiting);
+        let failed = matches!(state, DeliveryState::Waiting | DeliveryState::Dead);
+        let attempt = Attempt {
+            id: d.id,
+            attempts: 0,
+            state,
+            next_at: now().plus_hours(0.5),
+            error: failed.then(|| "451 4.3.0 mail server temporarily rejected message".to_owned()),
+        };
+        world
+            .store
+            .record_attempts(vec![attempt], now())
+            .await
+            .unwrap();
+    }
+    if let Ok(ticket) = world.store.ticket(TicketId(1)).await {
+        let ticket = Ticket {
+            state: TicketState::Resolved,
+            ..ticket
+        };
+        world.replace(ticket).await;
+        let answer = SurveyAnswer {
+            ticket: TicketId(1),
+            at: now(),
+            solved: None,
+            csat: Some(4),
+            nps: Some(9),
+            ces: None,
+            comment: Some("Quick, and <b>friendly</b>.\n服务很好。".to_owned()),
+        };
+        world.store.put_survey_answer(answer).await.unwrap();
+    }
 }
 
 #[tokio::main]
@@ -122,6 +192,7 @@ async fn main() -> std::io::Result<()> {
     if n_assets >= 2 {
         master::fill(&world.store, ["pump-00000", "pump-00001"]).await;
     }
+    told(&world).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8090").await?;
     println!("http://{}/login#token={TOKEN}", listener.local_addr()?);
     let stream = world.state.stream.clone();

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::idempotency::Replays;
 use crate::problem::Problem;
+use crate::rate::Rate;
 use crate::state::{ApiState, Role};
 use crate::stream::READERS_MAX;
 
@@ -26,6 +27,8 @@ pub(crate) struct App {
     pub(crate) stream_places: Arc<Semaphore>,
     /// True once the process shuts down: streams end, so that connections can.
     pub(crate) closing: watch::Receiver<bool>,
+    /// The customer's page is open to everyone.
+    pub(crate) public: Arc<Rate>,
     forms: Arc<Forms>,
 }
 
@@ -43,6 +46,7 @@ impl App {
             replays: Arc::default(),
             stream_places: Arc::new(Semaphore::new(READERS_MAX)),
             closing,
+            public: Arc::new(Rate::new()),
             forms: Arc::new(Forms {
                 process: RandomState::new().hash_one(()),
                 given: AtomicU64::new(0),

@@ -23,9 +23,12 @@ pub(crate) const IMPORT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Name of the console's cookie.
 pub(crate) const COOKIE: &str = "forecare_session";
 
-/// Open to everyone: health for orchestrators, and what the login page is made of.
+/// Open to everyone: health for orchestrators, what the login page is made of, and the customer's page, which a signed
+/// link opens.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/login") || path.starts_with("/static/")
+    matches!(path, "/healthz" | "/readyz" | "/login")
+        || path.starts_with("/static/")
+        || path.starts_with("/answer/")
 }
 
 /// Longest body for an address, bytes.

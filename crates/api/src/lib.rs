@@ -10,6 +10,7 @@ mod openapi;
 mod overview;
 mod page;
 mod problem;
+mod rate;
 mod routes;
 mod state;
 mod stream;
@@ -23,8 +24,8 @@ use tokio::sync::watch;
 
 pub use openapi::openapi_json;
 pub use state::{
-    ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, ReadSla, Role, StreamEvent,
-    TransitionRequest, Visitor,
+    AnswerLinks, ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, ReadSla, Role,
+    StreamEvent, TransitionRequest, Visitor,
 };
 pub use waiting::serve_waiting;
 

@@ -13,7 +13,7 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, customers, devices, models, ops, parts, records, registry, tickets,
+    alarms, assets, customers, devices, models, notices, ops, parts, records, registry, tickets,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -35,6 +35,7 @@ use crate::stream::{self, LaggedDto};
         (name = "tickets", description = "work, and how it goes on"),
         (name = "parts", description = "stock, reservations, ledger"),
         (name = "registry", description = "master data: locations, customers, contracts, people, calendars, leads"),
+        (name = "notices", description = "who was told what, and what customers answered"),
         (name = "models", description = "versions of models and their roles"),
         (name = "records", description = "verdicts and refused messages"),
         (name = "stream", description = "live events"),
@@ -76,6 +77,10 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(registry::export_records))
         .routes(routes!(registry::erase_person))
         .routes(routes!(customers::customer_overview))
+        .routes(routes!(notices::deliveries))
+        .routes(routes!(notices::delivery))
+        .routes(routes!(notices::retry))
+        .routes(routes!(notices::surveys))
         .routes(routes!(models::models))
         .routes(routes!(records::labels))
         .routes(routes!(records::dead_letters))

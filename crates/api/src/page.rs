@@ -49,6 +49,8 @@ pub(crate) enum List {
     Models,
     Records,
     RecordHistory,
+    Deliveries,
+    Surveys,
 }
 
 fn refused() -> Problem {

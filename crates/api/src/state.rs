@@ -15,6 +15,9 @@ use forecare_store::{MaintenanceWindow, Store};
 /// How a ticket's service level clocks stand at an instant: first response, resolution.
 pub type ReadSla = dyn Fn(&Ticket, Timestamp) -> [SlaReading; 2] + Send + Sync;
 
+/// The ticket that a customer's link is for; the error: true where it was good once, false where it never was.
+pub type AnswerLinks = dyn Fn(&str, Timestamp) -> Result<TicketId, bool> + Send + Sync;
+
 /// Everything the API needs. Cheap to clone.
 #[derive(Clone)]
 pub struct ApiState {
@@ -38,6 +41,8 @@ pub struct ApiState {
     pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Every version of every class's model, sorted by id.
     pub models: Arc<dyn Fn() -> Vec<ModelInfo> + Send + Sync>,
+    /// Reads customers' links.
+    pub answer_links: Arc<AnswerLinks>,
     /// By which customers get their tier.
     pub tiers: Arc<TierRules>,
     /// A banner on every page, such as `Simulated time: 1 s = 1 h`.

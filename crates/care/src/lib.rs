@@ -9,6 +9,7 @@ pub mod dispatch;
 mod fixtures;
 pub mod kpi;
 mod lifecycle;
+mod notice;
 mod opening;
 mod policy;
 mod precision;
@@ -24,6 +25,7 @@ pub use dispatch::{Candidate, candidates};
 pub use lifecycle::{
     HISTORY_MAX, TEXT_CHARS_MAX, TransitionError, allowed, close_reason, label_of, transition,
 };
+pub use notice::{notices_of, parts_short, visit_start};
 pub use opening::{Need, NewTicket, evidence_again, needs_of, open_ticket, outstanding};
 pub use policy::CarePolicy;
 pub use precision::Precision;

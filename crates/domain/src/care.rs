@@ -254,6 +254,8 @@ pub enum Channel {
     Console,
     /// A `forecare` command.
     Cli,
+    /// The customer's page, by a link.
+    Customer,
 }
 
 /// Who did something, and from where.

@@ -167,6 +167,11 @@ number!(
     TaskId,
     "task-"
 );
+number!(
+    /// The number of a delivery of a notice to somebody, given by the store in ascending order.
+    DeliveryId,
+    "D-"
+);
 
 /// An alarm episode's id: device, failure mode and the instant it was raised. Deterministic, so that a
 /// rebuilt detector names the same episode the same.

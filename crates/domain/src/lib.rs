@@ -9,6 +9,7 @@ mod asset;
 mod care;
 mod dispatch;
 mod id;
+mod notice;
 mod reading;
 mod sla;
 mod time;
@@ -24,9 +25,10 @@ pub use dispatch::{
     DispatchCandidate, DispatchCost, DispatchOverride, DispatchProposal, DispatchRejection, Place,
 };
 pub use id::{
-    AlarmId, AssetId, ClassName, ComponentName, DepotName, DeviceId, InvalidName, MetricName,
-    ModeName, PartNumber, ReservationId, TaskId, TicketId,
+    AlarmId, AssetId, ClassName, ComponentName, DeliveryId, DepotName, DeviceId, InvalidName,
+    MetricName, ModeName, PartNumber, ReservationId, TaskId, TicketId,
 };
+pub use notice::{Notice, NoticeId, NoticeKind, ShortPart, SurveyAnswer};
 pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejection, Row};
 pub use sla::{Sla, SlaClock, SlaKey, SlaKind, SlaPoint};
 pub use time::{Clock, InvalidTimestamp, ManualClock, Timestamp};

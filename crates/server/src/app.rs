@@ -15,6 +15,7 @@ use forecare_ingest::{
     BatchLimit, EmbeddedBroker, EmbeddedConfig, ExternalBroker, ExternalConfig, IngestStats,
     Source, SpillConfig, SpillStats, SpillingSource,
 };
+use forecare_notify::{LinkRefused, SurveyLinks};
 use forecare_store::{Credential, CredentialRole, Store, StoreError};
 use forecare_wire::Limits;
 use tokio::net::TcpListener;
@@ -34,6 +35,7 @@ use crate::models::gauges::ModelGauges;
 use crate::models::guard::{Guard, GuardParts};
 use crate::models::library::{InRole, Library};
 use crate::models::record::Reason;
+use crate::notifier::{Notifier, NotifierMetrics, Speech};
 use crate::outage::Outage;
 use crate::pipeline::{Control, Pipeline, PipelineParts, chain};
 use crate::storage::Storage;
@@ -41,6 +43,8 @@ use crate::survey::Survey;
 
 /// Events a slow listener may fall behind before it is told that it missed some.
 const STREAM_EVENTS_MAX: usize = 1_024;
+/// Of the jitter of retries: deliveries differ by their ids.
+const JITTER_SEED: u64 = 0x666f_7265_6361_7265;
 /// Requests waiting for the pipeline.
 const CONTROL_MAX: usize = 64;
 /// How often the sources' counts are copied to the metrics.
@@ -90,6 +94,7 @@ pub(crate) struct App {
     broker: Broker,
     pipeline: JoinHandle<Result<()>>,
     desk: JoinHandle<()>,
+    notifier: JoinHandle<()>,
     api: JoinHandle<std::io::Result<()>>,
     counting: JoinHandle<()>,
     surveying: JoinHandle<()>,
@@ -143,6 +148,8 @@ impl App {
         } = options;
         let (catalogue_text, catalogue) = catalogue;
         let token = home.api_token()?;
+        let links = SurveyLinks::new(home.link_secret()?.as_bytes());
+        let speech = Speech::open(&config)?;
         // The port first: it is the cheapest thing to fail on.
         let listener = TcpListener::bind(config.http.listen).await.with_context(|| {
             format!(
@@ -250,6 +257,15 @@ impl App {
             replan: Arc::default(),
             assets: Arc::default(),
         };
+        let notifier = Notifier {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            metrics: NotifierMetrics::new(&metrics.registry, &speech.channels)?,
+            speech,
+            terms: Arc::clone(&terms),
+            links: links.clone(),
+            seed: JITTER_SEED,
+        };
         let stopping = Arc::new(AtomicBool::new(false));
         let (stop_desk, desk_stopped) = watch::channel(false);
         let (stop_api, mut api_stopped) = watch::channel(false);
@@ -279,6 +295,10 @@ impl App {
                 Arc::new(move || guard.models())
             },
             tiers: Arc::new(config.tiers()?),
+            answer_links: Arc::new(move |token, now| {
+                let read = links.read(token, now);
+                read.map_err(|refused| refused == LinkRefused::Expired)
+            }),
             notice,
         };
         let surveying = tokio::spawn(survey.run());
@@ -300,6 +320,7 @@ impl App {
             care: desk.clone(),
             broker,
             pipeline: tokio::spawn(pipeline.run(source, control_requests)),
+            notifier: tokio::spawn(notifier.run(desk_stopped.clone())),
             desk: tokio::spawn(desk.run(desk_stopped)),
             api: tokio::spawn(forecare_api::serve(listener, state, async move {
                 // The sender lives as long as the service: an error means it is gone.
@@ -339,6 +360,7 @@ impl App {
         tokio::select! {
             ended = &mut self.pipeline => ended.context("the pipeline broke")??,
             ended = &mut self.desk => ended.context("the care desk broke")?,
+            ended = &mut self.notifier => ended.context("the notifier broke")?,
             ended = &mut self.api => ended.context("the API broke")??,
         }
         bail!("a part of the service ended unexpectedly")
@@ -362,6 +384,7 @@ impl App {
         }
         self.stop_desk.send_replace(true);
         self.desk.await.context("the care desk broke")?;
+        self.notifier.await.context("the notifier broke")?;
         self.stop_api.send_replace(true);
         self.api.await.context("the API broke")??;
         self.surveying.abort();

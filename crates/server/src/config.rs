@@ -10,6 +10,7 @@ use forecare_care::dispatch::DispatchWeights;
 use forecare_care::sla::SlaTerms;
 use forecare_care::{Calendar, CarePolicy};
 use forecare_detect::{DetectSettings, EpisodeSettings};
+use forecare_notify::{Notify, NotifySettings};
 use forecare_registry::{TierRule, TierRules};
 use serde::Deserialize;
 
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) registry: RegistryConfig,
     /// Trained models.
     pub(crate) models: ModelsConfig,
+    /// Who is told what.
+    pub(crate) notify: NotifySettings,
     /// Log lines.
     pub(crate) log: LogConfig,
 }
@@ -400,6 +403,7 @@ impl Config {
 
     fn check(&self) -> Result<()> {
         self.tiers()?;
+        Notify::new(self.notify.clone())?;
         let external = !self.mqtt.url.is_empty();
         if self.mqtt.anonymous && !external && !self.mqtt.listen.ip().is_loopback() {
             bail!(

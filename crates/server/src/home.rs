@@ -120,6 +120,14 @@ impl Home {
     pub(crate) fn metrics_token_file(&self) -> PathBuf {
         self.dir.join("metrics-token")
     }
+
+    /// The secret of customers' links: in the file `link-secret`, as the tokens. A new one makes all links useless.
+    ///
+    /// # Errors
+    /// As [`Home::api_token`].
+    pub(crate) fn link_secret(&self) -> Result<String> {
+        kept_token(&self.dir.join("link-secret"))
+    }
 }
 
 /// The token in a file, made there where it is missing, readable by its owner only.

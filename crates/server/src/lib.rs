@@ -12,6 +12,7 @@ mod jobs;
 mod master_data;
 mod metrics;
 mod models;
+mod notifier;
 mod outage;
 mod pipeline;
 mod storage;

@@ -1,6 +1,6 @@
 //! One step of the care desk.
 
-use forecare_care::{NewTicket, settle};
+use forecare_care::{NewTicket, notices_of, parts_short, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
 use forecare_store::{
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Outcome;
+use crate::outbox;
 use crate::query;
 use crate::stock::{self, Cause};
 use crate::text;
@@ -43,8 +44,15 @@ pub(crate) fn commit_care(
         write_reservation(conn, write, commit.at)?;
     }
     for (id, need) in &commit.needs {
-        if query::ticket(conn, *id)?.state.is_open() {
+        let ticket = query::ticket(conn, *id)?;
+        if ticket.state.is_open() {
+            let mine = "ticket = ?1";
+            let before: Vec<Reservation> = query::reservations_where(conn, mine, [id.0])?;
             stock::reserve(conn, catalogue, *id, need, commit.at)?;
+            let mut new = query::reservations_where(conn, mine, [id.0])?;
+            new.retain(|r| before.iter().all(|b| b.id != r.id));
+            let short = parts_short(&ticket, &new, commit.at);
+            outbox::write(conn, short.as_slice())?;
         }
     }
     if let Some(decision) = &commit.decision {
@@ -114,6 +122,9 @@ fn open(
         stock::reserve(conn, catalogue, id, need, at)?;
     }
     let reservations = query::reservations_where(conn, "ticket = ?1", [id.0])?;
+    let mut notices = notices_of(None, &ticket, at);
+    notices.extend(parts_short(&ticket, &reservations, at));
+    outbox::write(conn, &notices)?;
     Ok(CareOutcome::Opened {
         ticket: Box::new(ticket),
         reservations,
@@ -156,6 +167,7 @@ fn update(
         .history
         .last()
         .map_or_else(forecare, |change| change.by.clone());
+    outbox::write(conn, &notices_of(Some(&stored), ticket, at))?;
     let cause = Cause {
         ticket: Some(ticket.id),
         by,

@@ -14,6 +14,7 @@ mod history;
 mod ingest;
 mod layout;
 mod migrate;
+mod outbox;
 mod query;
 mod records;
 mod registry;

@@ -32,7 +32,7 @@ pub(crate) fn collect<T>(
 
 /// A page, newest first: `select` has no WHERE, `key` is the position and its first column, `terms` are
 /// conditions with the value of their one place.
-fn page<T>(
+pub(crate) fn page<T>(
     conn: &Connection,
     select: &str,
     key: &str,
@@ -58,7 +58,7 @@ fn page<T>(
     })
 }
 
-fn body<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> Outcome<T> {
+pub(crate) fn body<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> Outcome<T> {
     let text: String = row.get(column)?;
     Ok(serde_json::from_str(&text)?)
 }

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
-    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
+    DeviceStatus, Label, Notice, NoticeId, RejectReason, Reservation, Row, SurveyAnswer, TaskId,
+    Ticket, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
-    AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
-    Credential, DeadLetter, Erasure, EventRecord, Fingerprint, LatestRow, LedgerEntry,
-    MaintenanceWindow, PageRequest, Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage,
-    RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem, Store,
-    StoreError, StoredRecord, TelemetryQuery, TicketFilter,
+    AlarmFilter, Attempt, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt,
+    Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, Fingerprint,
+    LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest, Paged,
+    RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
+    ReservationFilter, Series, StockCommand, StockItem, Store, StoreError, StoredRecord,
+    TelemetryQuery, TicketFilter,
 };
 use rusqlite::params;
 
@@ -24,7 +26,7 @@ use crate::connection::{Pool, Writer, open_for_reading, open_for_writing};
 use crate::fault::{Outcome, unreadable};
 use crate::ingest::Known;
 use crate::layout::Layout;
-use crate::{desk, history, ingest, migrate, query, records, registry, stock};
+use crate::{desk, history, ingest, migrate, outbox, query, records, registry, stock};
 
 /// Name of the database file in a data directory.
 const FILE_NAME: &str = "forecare.sqlite";
@@ -137,6 +139,26 @@ impl SqliteStore {
     pub fn check_records(file: &Path, catalogue: &Catalogue) -> Result<Vec<String>, StoreError> {
         let checking = || records::check(&open_for_reading(file)?, catalogue);
         checking().map_err(|fault| fault.at(file, "checking master data"))
+    }
+
+    /// The first thousand records of a kind, also beside a running service. Changes nothing. Blocks.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::check`].
+    pub fn read_records(file: &Path, kind: RecordKind) -> Result<Vec<StoredRecord>, StoreError> {
+        let page = RecordPage {
+            after: None,
+            limit: 1_000,
+        };
+        let reading = || {
+            records::list(
+                &open_for_reading(file)?,
+                kind,
+                &RecordFilter::default(),
+                &page,
+            )
+        };
+        reading().map_err(|fault| fault.at(file, "reading master data"))
     }
 
     async fn write<T: Send + 'static>(
@@ -434,6 +456,94 @@ impl Store for SqliteStore {
         self.pool
             .read("decisions", move |conn, _| {
                 query::decisions(conn, device.as_ref(), page)
+            })
+            .await
+    }
+
+    async fn unrouted_notices(&self, limit: usize) -> Result<Vec<Notice>, StoreError> {
+        self.pool
+            .read("unrouted_notices", move |conn, _| {
+                outbox::unrouted(conn, limit)
+            })
+            .await
+    }
+
+    async fn route_notice(
+        &self,
+        id: &NoticeId,
+        deliveries: Vec<NewDelivery>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let id = id.clone();
+        let work =
+            move |conn: &_, _: &_, _: &_, _: &mut _| outbox::route(conn, &id, &deliveries, at);
+        self.write("route_notice", work).await
+    }
+
+    async fn due_deliveries(
+        &self,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        self.pool
+            .read("due_deliveries", move |conn, _| {
+                outbox::due(conn, at, limit)
+            })
+            .await
+    }
+
+    async fn record_attempts(
+        &self,
+        attempts: Vec<Attempt>,
+        at: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let work = move |conn: &_, _: &_, _: &_, _: &mut _| outbox::record(conn, &attempts, at);
+        self.write("record_attempts", work).await
+    }
+
+    async fn retry_delivery(&self, id: DeliveryId, at: Timestamp) -> Result<Delivery, StoreError> {
+        let work = move |conn: &_, _: &_, _: &_, _: &mut _| outbox::retry(conn, id, at);
+        self.write("retry_delivery", work).await
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Delivery>>, StoreError> {
+        let filter = filter.clone();
+        self.pool
+            .read("deliveries", move |conn, _| {
+                outbox::deliveries(conn, &filter, page)
+            })
+            .await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Delivery, StoreError> {
+        self.pool
+            .read("delivery", move |conn, _| outbox::delivery(conn, id))
+            .await
+    }
+
+    async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
+        self.pool
+            .read("outbox_depth", |conn, _| outbox::depth(conn))
+            .await
+    }
+
+    async fn put_survey_answer(&self, answer: SurveyAnswer) -> Result<(), StoreError> {
+        let work = move |conn: &_, _: &_, _: &_, _: &mut _| outbox::put_answer(conn, &answer);
+        self.write("put_survey_answer", work).await
+    }
+
+    async fn survey_answers(
+        &self,
+        ticket: Option<TicketId>,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<SurveyAnswer>>, StoreError> {
+        self.pool
+            .read("survey_answers", move |conn, _| {
+                outbox::answers(conn, ticket, page)
             })
             .await
     }

@@ -3,7 +3,7 @@
 use forecare_domain::{
     EventSeverity, InvalidName, Priority, RejectReason, ReservationState, Timestamp,
 };
-use forecare_store::{CredentialRole, StoreError};
+use forecare_store::{CredentialRole, DeliveryState, StoreError};
 use rusqlite::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -87,6 +87,10 @@ pub(crate) fn to_reservation_state(text: &str) -> Outcome<ReservationState> {
     use ReservationState::{Consumed, Expired, Hard, PartlyUsed, Released, Soft};
     let all = [Soft, Hard, PartlyUsed, Consumed, Released, Expired];
     of(text, &all, ReservationState::label)
+}
+
+pub(crate) fn to_delivery_state(text: &str) -> Outcome<DeliveryState> {
+    of(text, &DeliveryState::ALL, DeliveryState::label)
 }
 
 pub(crate) fn to_priority(number: i64) -> Outcome<Priority> {

@@ -1,7 +1,7 @@
 //! One step of the care desk. Every step is taken under [`lock_care`](crate::connection::lock_care).
 
 use deadpool_postgres::Transaction;
-use forecare_care::{NewTicket, settle};
+use forecare_care::{NewTicket, notices_of, parts_short, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
 use forecare_store::{
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Outcome;
 use crate::instant::Instant;
+use crate::outbox;
 use crate::query::{self, collect, execute};
 use crate::stock::{self, Cause};
 use crate::text;
@@ -43,8 +44,15 @@ pub(crate) async fn commit_care(
         write_reservation(tx, write, commit.at).await?;
     }
     for (id, need) in &commit.needs {
-        if query::ticket(tx, *id).await?.state.is_open() {
+        let ticket = query::ticket(tx, *id).await?;
+        if ticket.state.is_open() {
+            let mine = "ticket = $1";
+            let before: Vec<Reservation> = query::reservations_where(tx, mine, &[&id.0]).await?;
             stock::reserve(tx, catalogue, *id, need, commit.at).await?;
+            let mut new = query::reservations_where(tx, mine, &[&id.0]).await?;
+            new.retain(|r| before.iter().all(|b| b.id != r.id));
+            let short = parts_short(&ticket, &new, commit.at);
+            outbox::write(tx, short.as_slice()).await?;
         }
     }
     if let Some(decision) = &commit.decision {
@@ -125,6 +133,9 @@ async fn open(
         stock::reserve(tx, catalogue, id, need, at).await?;
     }
     let reservations = query::reservations_where(tx, "ticket = $1", &[&id.0]).await?;
+    let mut notices = notices_of(None, &ticket, at);
+    notices.extend(parts_short(&ticket, &reservations, at));
+    outbox::write(tx, &notices).await?;
     Ok(CareOutcome::Opened {
         ticket: Box::new(ticket),
         reservations,
@@ -186,6 +197,7 @@ async fn update(
         .history
         .last()
         .map_or_else(forecare, |change| change.by.clone());
+    outbox::write(tx, &notices_of(Some(&stored), ticket, at)).await?;
     let cause = Cause {
         ticket: Some(ticket.id),
         by,

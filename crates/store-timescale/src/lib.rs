@@ -12,6 +12,7 @@ mod internals;
 mod jobs;
 mod layout;
 mod migrate;
+mod outbox;
 mod policies;
 mod preflight;
 mod query;

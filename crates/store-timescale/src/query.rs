@@ -42,10 +42,10 @@ pub(crate) async fn execute(tx: &Transaction<'_>, sql: &str, params: Params<'_>)
 }
 
 /// A condition of a page: an expression that is true or false, or one that ends in `=` and its value.
-type Term = (&'static str, Option<Box<dyn ToSql + Sync + Send>>);
+pub(crate) type Term = (&'static str, Option<Box<dyn ToSql + Sync + Send>>);
 
 /// A page, newest first: `select` has no WHERE, `key` is the position and its first column.
-async fn page<T>(
+pub(crate) async fn page<T>(
     tx: &Transaction<'_>,
     select: &str,
     key: &str,
@@ -75,7 +75,7 @@ async fn page<T>(
     .await
 }
 
-fn body<T: serde::de::DeserializeOwned>(row: &Row, column: usize) -> Outcome<T> {
+pub(crate) fn body<T: serde::de::DeserializeOwned>(row: &Row, column: usize) -> Outcome<T> {
     Ok(serde_json::from_str(row.try_get(column)?)?)
 }
 

@@ -5,16 +5,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
-    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
+    DeviceStatus, Label, Notice, NoticeId, RejectReason, Reservation, Row, SurveyAnswer, TaskId,
+    Ticket, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
-    AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
-    Credential, DeadLetter, Erasure, EventRecord, Fingerprint, LatestRow, LedgerEntry,
-    MaintenanceWindow, PageRequest, Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage,
-    RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem, Store,
-    StoreError, StoredRecord, TelemetryQuery, TicketFilter,
+    AlarmFilter, Attempt, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt,
+    Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, Fingerprint,
+    LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest, Paged,
+    RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
+    ReservationFilter, Series, StockCommand, StockItem, Store, StoreError, StoredRecord,
+    TelemetryQuery, TicketFilter,
 };
 use tokio::sync::Mutex;
 
@@ -24,7 +26,7 @@ use crate::ingest::Ingest;
 use crate::layout::Layout;
 use crate::preflight::Server;
 use crate::settings::TimescaleSettings;
-use crate::{desk, history, migrate, policies, query, records, registry, stock, views};
+use crate::{desk, history, migrate, outbox, policies, query, records, registry, stock, views};
 
 /// A read of the port: `$work` sees one state of the database through the transaction `$tx`.
 macro_rules! read {
@@ -480,6 +482,80 @@ impl Store for TimescaleStore {
         page: PageRequest,
     ) -> Result<Vec<Paged<Decision>>, StoreError> {
         read!(self, "decisions", |tx| query::decisions(tx, device, page))
+    }
+
+    async fn unrouted_notices(&self, limit: usize) -> Result<Vec<Notice>, StoreError> {
+        read!(self, "unrouted_notices", |tx| outbox::unrouted(tx, limit))
+    }
+
+    async fn route_notice(
+        &self,
+        id: &NoticeId,
+        deliveries: Vec<NewDelivery>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        write_care!(self, "route_notice", |tx| outbox::route(
+            tx,
+            id,
+            &deliveries,
+            at
+        ))
+    }
+
+    async fn due_deliveries(
+        &self,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        read!(self, "due_deliveries", |tx| outbox::due(tx, at, limit))
+    }
+
+    async fn record_attempts(
+        &self,
+        attempts: Vec<Attempt>,
+        at: Timestamp,
+    ) -> Result<usize, StoreError> {
+        write_care!(self, "record_attempts", |tx| outbox::record(
+            tx, &attempts, at
+        ))
+    }
+
+    async fn retry_delivery(&self, id: DeliveryId, at: Timestamp) -> Result<Delivery, StoreError> {
+        write_care!(self, "retry_delivery", |tx| outbox::retry(tx, id, at))
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Delivery>>, StoreError> {
+        read!(self, "deliveries", |tx| outbox::deliveries(
+            tx, filter, page
+        ))
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Delivery, StoreError> {
+        read!(self, "delivery", |tx| outbox::delivery(tx, id))
+    }
+
+    async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
+        read!(self, "outbox_depth", |tx| outbox::depth(tx))
+    }
+
+    async fn put_survey_answer(&self, answer: SurveyAnswer) -> Result<(), StoreError> {
+        write_care!(self, "put_survey_answer", |tx| outbox::put_answer(
+            tx, &answer
+        ))
+    }
+
+    async fn survey_answers(
+        &self,
+        ticket: Option<TicketId>,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<SurveyAnswer>>, StoreError> {
+        read!(self, "survey_answers", |tx| outbox::answers(
+            tx, ticket, page
+        ))
     }
 
     async fn alarms(

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use forecare_domain::{
     EventSeverity, InvalidName, Priority, RejectReason, ReservationState, Timestamp,
 };
-use forecare_store::{CredentialRole, StoreError};
+use forecare_store::{CredentialRole, DeliveryState, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
@@ -100,6 +100,10 @@ pub(crate) fn to_reservation_state(text: &str) -> Outcome<ReservationState> {
     use ReservationState::{Consumed, Expired, Hard, PartlyUsed, Released, Soft};
     let all = [Soft, Hard, PartlyUsed, Consumed, Released, Expired];
     of(text, &all, ReservationState::label)
+}
+
+pub(crate) fn to_delivery_state(text: &str) -> Outcome<DeliveryState> {
+    of(text, &DeliveryState::ALL, DeliveryState::label)
 }
 
 pub(crate) fn to_priority(number: i32) -> Outcome<Priority> {

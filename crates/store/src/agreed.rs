@@ -3,13 +3,14 @@
 use forecare_care::Need;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Channel, RejectReason, Rejection, Reservation, ReservationId, ReservationState, Row,
-    Ticket, TicketId, Timestamp,
+    Actor, Channel, DeliveryId, RejectReason, Rejection, Reservation, ReservationId,
+    ReservationState, Row, Ticket, TicketId, Timestamp,
 };
 use forecare_registry::Person;
 
 use crate::{
-    Erasure, RECORD_WRITES_MAX, RecordCommit, StockCommand, StockItem, StockMove, StoreError,
+    DeliveryState, Erasure, RECORD_WRITES_MAX, RecordCommit, SURVEY_ANSWERS_MAX, StockCommand,
+    StockItem, StockMove, StoreError,
 };
 
 /// Most entries of a page; a larger [`PageRequest::limit`](crate::PageRequest) is cut to it.
@@ -214,6 +215,23 @@ impl StoreError {
     pub fn range_too_long(rows_max: u64) -> Self {
         Self::Conflict(format!(
             "the range has more than {rows_max} rows of the device; ask for a shorter one"
+        ))
+    }
+
+    /// A delivery that is no dead letter was to be retried.
+    #[must_use]
+    pub fn not_dead(id: DeliveryId, state: DeliveryState) -> Self {
+        Self::Conflict(format!(
+            "delivery {id} is {}; only a dead one can be retried",
+            state.label()
+        ))
+    }
+
+    /// A customer has answered too often.
+    #[must_use]
+    pub fn answered_too_often(ticket: TicketId) -> Self {
+        Self::Conflict(format!(
+            "ticket {ticket} was answered {SURVEY_ANSWERS_MAX} times already"
         ))
     }
 

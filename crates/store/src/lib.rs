@@ -4,6 +4,7 @@ mod agreed;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod memory;
+mod outbox;
 mod port;
 mod records;
 
@@ -13,6 +14,10 @@ pub use agreed::{
     need_of_victim, nobody_to_erase, refusal, refused,
 };
 pub use memory::MemoryStore;
+pub use outbox::{
+    Attempt, DELIVERIES_PER_NOTICE_MAX, DELIVERY_ERROR_CHARS_MAX, Delivery, DeliveryFilter,
+    DeliveryState, NOTICES_KEPT, NewDelivery, OutboxDepth, SURVEY_ANSWERS_MAX,
+};
 pub use port::{
     AlarmFilter, Bucket, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
     Credential, CredentialRole, DeadLetter, EventRecord, Fill, Fingerprint, HEALTH_METRIC,

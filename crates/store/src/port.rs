@@ -3,14 +3,16 @@
 use async_trait::async_trait;
 use forecare_care::{Need, NewTicket};
 use forecare_domain::{
-    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DepotName,
-    DeviceEvent, DeviceId, DeviceStatus, Label, MetricName, PartNumber, RejectReason, Rejection,
-    Reservation, ReservationId, ReservationState, Row, TaskId, Ticket, TicketId, Timestamp,
+    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision,
+    DeliveryId, DepotName, DeviceEvent, DeviceId, DeviceStatus, Label, MetricName, Notice,
+    NoticeId, PartNumber, RejectReason, Rejection, Reservation, ReservationId, ReservationState,
+    Row, SurveyAnswer, TaskId, Ticket, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 
 use crate::{
-    Erasure, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome, StoredRecord,
+    Attempt, Delivery, DeliveryFilter, Erasure, NewDelivery, OutboxDepth, RecordCommit,
+    RecordFilter, RecordPage, RecordVersion, RecordsOutcome, StoredRecord,
 };
 
 /// What can go wrong, in the port's language. The adapter's own error is kept as source.
@@ -641,6 +643,56 @@ pub trait Store: Send + Sync {
         device: Option<&DeviceId>,
         page: PageRequest,
     ) -> Result<Vec<Paged<Decision>>, StoreError>;
+
+    // The outbox. Notices are written by `commit_care`, as `care::notices_of` and `care::parts_short` say.
+
+    /// Notices that nobody has been chosen for yet, oldest first.
+    async fn unrouted_notices(&self, limit: usize) -> Result<Vec<Notice>, StoreError>;
+    /// Chooses who gets a notice: the first [`DELIVERIES_PER_NOTICE_MAX`](crate::DELIVERIES_PER_NOTICE_MAX) of
+    /// `deliveries`, two of the same channel and address being one. False, and nothing done, where that was done before.
+    async fn route_notice(
+        &self,
+        id: &NoticeId,
+        deliveries: Vec<NewDelivery>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError>;
+    /// Waiting deliveries that are due at `at`, the longest due first.
+    async fn due_deliveries(
+        &self,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError>;
+    /// Records what came of attempts, all at once; those on deliveries that have changed since are left out. Returns
+    /// how many counted.
+    async fn record_attempts(
+        &self,
+        attempts: Vec<Attempt>,
+        at: Timestamp,
+    ) -> Result<usize, StoreError>;
+    /// Brings a dead letter back, as if it had never been tried. [`StoreError::Conflict`] where it is not dead.
+    async fn retry_delivery(&self, id: DeliveryId, at: Timestamp) -> Result<Delivery, StoreError>;
+    /// Deliveries, newest first.
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<Delivery>>, StoreError>;
+    /// One delivery.
+    async fn delivery(&self, id: DeliveryId) -> Result<Delivery, StoreError>;
+    /// How full the outbox is.
+    async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError>;
+
+    // What customers say.
+
+    /// Keeps an answer; the newest of a ticket counts, the others are its history. [`StoreError::NotFound`] without
+    /// such a ticket, [`StoreError::Conflict`] beyond [`SURVEY_ANSWERS_MAX`](crate::SURVEY_ANSWERS_MAX).
+    async fn put_survey_answer(&self, answer: SurveyAnswer) -> Result<(), StoreError>;
+    /// Answers on one ticket, or the one that counts of every ticket; newest first.
+    async fn survey_answers(
+        &self,
+        ticket: Option<TicketId>,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<SurveyAnswer>>, StoreError>;
 
     // What people ask.
 

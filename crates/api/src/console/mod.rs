@@ -1,6 +1,7 @@
 //! The console: pages rendered here, kept live over the event stream.
 
 mod alarms;
+mod answer;
 mod asset;
 mod customers;
 mod dispatch;
@@ -8,6 +9,7 @@ mod fleet;
 mod form;
 mod format;
 mod login;
+mod notices;
 mod parts;
 mod shell;
 mod static_files;
@@ -40,6 +42,9 @@ pub(crate) fn routes() -> Router<App> {
         .route("/parts/receipts", post(parts::receipt))
         .route("/customers", get(customers::list))
         .route("/customers/{id}", get(customers::page))
+        .route("/deliveries", get(notices::page))
+        .route("/deliveries/retry", post(notices::retry))
+        .route("/answer/{token}", get(answer::page).post(answer::answer))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .route("/static/{*path}", get(static_files::file))

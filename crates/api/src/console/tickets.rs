@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::dispatch::{ClockView, DispatchView};
 use super::form::Fields;
 use super::format::{self, When, hours, money, percent};
+use super::notices::{self, AnswerView, DeliveryView};
 use super::shell::{Shell, render, render_with};
 use super::view::{
     ReasonView, ReservationView, TicketView, mode_title, reasons, state_words, step_words,
@@ -136,6 +137,8 @@ struct TicketPage {
     reservations: Vec<ReservationView>,
     clocks: Vec<ClockView>,
     dispatch: DispatchView,
+    told: Vec<DeliveryView>,
+    answers: Vec<AnswerView>,
     history: Vec<ChangeView>,
     /// States it can take, but resolved, which has a form of its own.
     steps: Vec<(&'static str, &'static str)>,
@@ -203,6 +206,7 @@ pub(crate) fn channel_words(channel: forecare_domain::Channel) -> &'static str {
         Channel::Api => "API",
         Channel::Console => "console",
         Channel::Cli => "command line",
+        Channel::Customer => "customer's page",
     }
 }
 
@@ -229,6 +233,7 @@ pub(super) async fn show(
     let mode = class.and_then(|c| c.mode(&ticket.mode));
     let reservations = reservations_of(app, ticket.id).await?;
     let allowed = forecare_care::allowed(ticket.state);
+    let (told, answers) = notices::of_ticket(app, caller, ticket.id, now).await?;
     let html = TicketPage {
         shell: Shell::new(app, caller, "tickets").problem(problem),
         ticket: TicketView::new(catalogue, asset, now, &ticket),
@@ -252,6 +257,8 @@ pub(super) async fn show(
             .map(|reading| ClockView::new(now, reading))
             .collect(),
         dispatch: DispatchView::new(now, &ticket, &catalogue.currency),
+        told,
+        answers,
         history: ticket
             .history
             .iter()

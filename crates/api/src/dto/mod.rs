@@ -3,6 +3,7 @@
 mod alarm;
 mod asset;
 mod dispatch;
+mod notice;
 mod part;
 mod record;
 mod registry;
@@ -15,6 +16,7 @@ pub(crate) use asset::{
     NewMaintenanceWindowDto, RegisteredDto, RulDto,
 };
 pub(crate) use dispatch::{AssignmentDto, DispatchOverrideDto, DispatchProposalDto, SlaClockDto};
+pub(crate) use notice::{DeliveryDto, SurveyAnswerDto};
 pub(crate) use part::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
 pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};
 pub(crate) use registry::{

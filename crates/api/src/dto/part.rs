@@ -189,6 +189,7 @@ pub(crate) enum ChannelDto {
     Api,
     Console,
     Cli,
+    Customer,
 }
 
 impl From<Channel> for ChannelDto {
@@ -199,6 +200,7 @@ impl From<Channel> for ChannelDto {
             Channel::Api => Self::Api,
             Channel::Console => Self::Console,
             Channel::Cli => Self::Cli,
+            Channel::Customer => Self::Customer,
         }
     }
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::part::ChannelDto;
 use super::{
     ContributionDto, DispatchOverrideDto, DispatchProposalDto, ReservationDto, RulDto, SlaClockDto,
-    VerdictDto,
+    SurveyAnswerDto, VerdictDto,
 };
 
 /// The numbers behind acting or waiting.
@@ -184,6 +184,8 @@ pub(crate) struct TicketDetailDto {
     pub(crate) assignment: Option<DispatchOverrideDto>,
     /// What the dispatcher proposed last, until the ticket was sent out.
     pub(crate) proposal: Option<DispatchProposalDto>,
+    /// What the customer said last about the work.
+    pub(crate) survey: Option<SurveyAnswerDto>,
 }
 
 impl TicketDetailDto {
@@ -192,8 +194,10 @@ impl TicketDetailDto {
         currency: &str,
         reservations: Vec<ReservationDto>,
         sla: impl IntoIterator<Item = SlaReading>,
+        survey: Option<SurveyAnswerDto>,
     ) -> Self {
         Self {
+            survey,
             sla: sla.into_iter().map(Into::into).collect(),
             assignment: t.assignment.clone().map(Into::into),
             proposal: t.proposal.clone().map(Into::into),

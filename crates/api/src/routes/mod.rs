@@ -5,6 +5,7 @@ pub(crate) mod assets;
 pub(crate) mod customers;
 pub(crate) mod devices;
 pub(crate) mod models;
+pub(crate) mod notices;
 pub(crate) mod ops;
 pub(crate) mod parts;
 pub(crate) mod records;

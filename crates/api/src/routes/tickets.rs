@@ -80,11 +80,21 @@ async fn detail(app: &App, ticket: Ticket) -> Result<Response, Problem> {
     let reservations = reservations_of(app, ticket.id).await?;
     let etag = format!("\"{}\"", ticket.version);
     let clocks = (app.state.sla)(&ticket, app.state.clock.now());
+    let newest = PageRequest {
+        before: None,
+        limit: 1,
+    };
+    let said = app
+        .state
+        .store
+        .survey_answers(Some(ticket.id), newest)
+        .await?;
     let body = TicketDetailDto::new(
         ticket,
         &app.state.catalogue.currency,
         reservations.into_iter().map(Into::into).collect(),
         clocks,
+        said.into_iter().next().map(|p| p.item.into()),
     );
     let mut response = Json(body).into_response();
     if let Ok(etag) = HeaderValue::from_str(&etag) {

@@ -100,7 +100,8 @@ fn own_lines(before: &Ticket, after: &mut Ticket) -> Vec<TicketChange> {
 fn step(to: TicketState, by: &Actor) -> SlaEvent<'static> {
     let by_person = match by.channel {
         Channel::Api | Channel::Console | Channel::Cli => true,
-        Channel::System | Channel::Device => false,
+        // The first response is ours to give.
+        Channel::System | Channel::Device | Channel::Customer => false,
     };
     SlaEvent::State { to, by_person }
 }

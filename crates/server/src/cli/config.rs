@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::DEMO_CATALOGUE;
 use crate::app::catalogue;
 use crate::config::{Config, DEFAULT_TOML};
+use crate::notifier::{Speech, unreachable_names};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -31,6 +32,7 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
         ConfigCommand::Check(args) => {
             let config = Config::load(args.config.as_deref(), &[])?;
             let (_, catalogue) = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
+            let speech = Speech::open(&config)?;
             let classes: Vec<&str> = catalogue.classes.iter().map(|c| c.name.as_str()).collect();
             println!(
                 "ok: catalogue {}, asset classes {}, {} parts; broker {}; console http://{}/",
@@ -44,10 +46,17 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
                 if config.mqtt.url.is_empty() {
                     format!("embedded on {}", config.mqtt.listen)
                 } else {
-                    config.mqtt.url
+                    config.mqtt.url.clone()
                 },
                 config.http.listen
             );
+            let channels: Vec<&str> = speech.channels.names().collect();
+            if !channels.is_empty() {
+                println!("ok: people are told by {}", channels.join(", "));
+            }
+            for nobody in unreachable_names(&config, &speech, &[]) {
+                println!("note: {nobody}; the registry was not looked at (`forecare doctor` does)");
+            }
         }
         ConfigCommand::Default => print!("{DEFAULT_TOML}"),
         ConfigCommand::Catalogue => print!("{DEMO_CATALOGUE}"),

@@ -2,6 +2,7 @@
 
 mod broker;
 mod files;
+mod notify;
 mod service;
 mod store;
 
@@ -96,6 +97,7 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode> {
     if let Some(patient) = admit(args.instance, &mut findings) {
         files::examine(&patient, &mut findings);
         store::examine(&patient, &mut findings).await;
+        notify::examine(&patient, &mut findings).await;
         broker::examine(&patient, &mut findings).await;
         service::examine(&patient, &mut findings);
     }

@@ -12,6 +12,8 @@ mod export;
 mod import;
 mod instance;
 mod models;
+mod notify;
+mod outbox;
 mod progress;
 mod registry;
 mod replay;
@@ -89,6 +91,12 @@ enum Command {
     /// Tokens of API and console, for people and other systems.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Who was told what; try again what was given up.
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
+    /// Try the channels by which people are told.
+    #[command(subcommand)]
+    Notify(notify::NotifyCommand),
     /// Check a configuration, or print the documented defaults.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -156,6 +164,8 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Device(command) => runtime.block_on(device::run(command)),
         Command::Registry(command) => runtime.block_on(registry::run(command)),
         Command::Token(command) => runtime.block_on(token::run(command)),
+        Command::Outbox(command) => runtime.block_on(outbox::run(command)),
+        Command::Notify(command) => runtime.block_on(notify::run(command)),
         Command::Config(command) => config::run(command),
         Command::Bench(command) => runtime.block_on(bench::run(command)),
     }?;

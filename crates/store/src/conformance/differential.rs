@@ -276,5 +276,8 @@ pub async fn random_desk_work_equals_the_model(store: Arc<dyn Store>) {
         store.next_tasks(100).await.unwrap(),
         model.next_tasks(100).await.unwrap()
     );
+    let notices = model.unrouted_notices(1_000).await.unwrap();
+    assert!(notices.len() > 30, "the dice must roll news");
+    assert_eq!(store.unrouted_notices(1_000).await.unwrap(), notices);
     assert_balanced(&store).await;
 }

@@ -13,6 +13,7 @@
 pub mod desk;
 pub mod differential;
 pub mod fixtures;
+pub mod outbox;
 pub mod records;
 pub mod registry;
 pub mod stock;
@@ -148,6 +149,21 @@ macro_rules! conformance_tests {
                 an_erased_person_is_in_no_version,
                 concurrent_writers_lose_no_version,
                 references_hold_beside_concurrent_deletes,
+            ]
+        );
+        $crate::conformance_group!(
+            $make,
+            outbox,
+            [
+                notices_come_with_what_caused_them,
+                a_keyed_step_is_told_once,
+                parts_that_come_late_are_told,
+                a_notice_is_routed_once,
+                nobody_gets_a_notice_twice_by_the_same_channel,
+                deliveries_fall_due_in_order_and_attempts_count_once,
+                dead_letters_are_listed_and_retried,
+                the_newest_answer_of_a_customer_counts,
+                a_ticket_that_closes_is_told,
             ]
         );
         $crate::conformance_group!(

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forecare_care::{Balance, Need, NewTicket, allocate, settle};
+use forecare_care::{Balance, Need, NewTicket, allocate, notices_of, parts_short, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, AssetId, CareTask, Decision, DepotName, Label, PartNumber, Reservation, ReservationId,
     ReservationState, Supply, TaskId, Ticket, TicketId, Timestamp,
 };
 
+use super::outbox::Outbox;
 use crate::agreed::{forecare, initial_stock, need_of_victim};
 use crate::{
     CareCommit, CareOutcome, LedgerEntry, NewTask, ReservationFilter, ReservationWrite,
@@ -32,6 +33,7 @@ pub(super) struct Desk {
     commands_seen: BTreeSet<String>,
     pub(super) labels: Vec<Label>,
     pub(super) decisions: Vec<Decision>,
+    pub(super) outbox: Outbox,
 }
 
 /// Who a movement of stock is for, and by whom.
@@ -212,7 +214,12 @@ impl Desk {
         }
         for (id, need) in commit.needs {
             if self.ticket(id)?.state.is_open() {
+                let n_before = self.reservations.len();
                 self.reserve(catalogue, id, &need, true, commit.at);
+                let new = self.reservations.iter().skip(n_before);
+                let own: Vec<Reservation> = new.filter(|r| r.ticket == id).cloned().collect();
+                let short = parts_short(self.ticket(id)?, &own, commit.at);
+                self.outbox.write(short.into_iter().collect());
             }
         }
         self.decisions.extend(commit.decision);
@@ -251,9 +258,13 @@ impl Desk {
         for need in &new.needs {
             self.reserve(catalogue, id, need, true, at);
         }
+        let reservations = self.held_for(id);
+        let mut notices = notices_of(None, &ticket, at);
+        notices.extend(parts_short(&ticket, &reservations, at));
+        self.outbox.write(notices);
         CareOutcome::Opened {
             ticket: Box::new(ticket),
-            reservations: self.held_for(id),
+            reservations,
         }
     }
 
@@ -278,6 +289,10 @@ impl Desk {
         at: Timestamp,
     ) -> CareOutcome {
         ticket.version += 1;
+        if let Ok(before) = self.ticket(ticket.id) {
+            let notices = notices_of(Some(before), &ticket, at);
+            self.outbox.write(notices);
+        }
         self.keep(ticket.clone());
         let its = self.held_for(ticket.id);
         let by = ticket

@@ -3,6 +3,7 @@
 //! care desk's side.
 
 mod desk;
+mod outbox;
 mod records;
 mod telemetry;
 
@@ -12,16 +13,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
-    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
+    DeviceStatus, Label, Notice, NoticeId, RejectReason, Reservation, Row, SurveyAnswer, TaskId,
+    Ticket, TicketId, Timestamp,
 };
 
 use crate::{
-    AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
-    Credential, DeadLetter, Erasure, EventRecord, Fingerprint, LatestRow, LedgerEntry,
-    MaintenanceWindow, PAGE_ENTRIES_MAX, PageRequest, Paged, RecordCommit, RecordFilter,
-    RecordPage, RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem,
-    Store, StoreError, StoredRecord, TelemetryQuery, TicketFilter,
+    AlarmFilter, Attempt, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt,
+    Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, Fingerprint,
+    LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PAGE_ENTRIES_MAX,
+    PageRequest, Paged, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
+    ReservationFilter, Series, StockCommand, StockItem, Store, StoreError, StoredRecord,
+    TelemetryQuery, TicketFilter,
 };
 use desk::Desk;
 use forecare_registry::{RecordKind, RecordRef};
@@ -326,6 +329,69 @@ impl Store for MemoryStore {
         let chosen = numbered(&state.desk.decisions)
             .filter(|(_, d)| device.is_none_or(|device| *device == d.device));
         Ok(page(chosen, request))
+    }
+
+    async fn unrouted_notices(&self, limit: usize) -> Result<Vec<Notice>, StoreError> {
+        Ok(self.state().desk.outbox.unrouted(limit))
+    }
+
+    async fn route_notice(
+        &self,
+        id: &NoticeId,
+        deliveries: Vec<NewDelivery>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.state().desk.outbox.route(id, deliveries, at)
+    }
+
+    async fn due_deliveries(
+        &self,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        Ok(self.state().desk.outbox.due(at, limit))
+    }
+
+    async fn record_attempts(
+        &self,
+        attempts: Vec<Attempt>,
+        at: Timestamp,
+    ) -> Result<usize, StoreError> {
+        Ok(self.state().desk.outbox.record(&attempts, at))
+    }
+
+    async fn retry_delivery(&self, id: DeliveryId, at: Timestamp) -> Result<Delivery, StoreError> {
+        self.state().desk.outbox.retry(id, at)
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<Delivery>>, StoreError> {
+        Ok(page(self.state().desk.outbox.chosen(filter), request))
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Delivery, StoreError> {
+        self.state().desk.outbox.delivery(id)
+    }
+
+    async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
+        Ok(self.state().desk.outbox.depth())
+    }
+
+    async fn put_survey_answer(&self, answer: SurveyAnswer) -> Result<(), StoreError> {
+        let desk = &mut self.state().desk;
+        desk.ticket(answer.ticket)?;
+        desk.outbox.answer(answer)
+    }
+
+    async fn survey_answers(
+        &self,
+        ticket: Option<TicketId>,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<SurveyAnswer>>, StoreError> {
+        Ok(page(self.state().desk.outbox.answers(ticket), request))
     }
 
     async fn alarms(

@@ -66,11 +66,20 @@ fn secrets(patient: &Patient, findings: &mut Findings) {
     let config = &patient.config;
     let mut n_private = 0;
     let token = patient.home.join("token");
-    for (path, key) in [
-        (token.as_path(), "the API token"),
-        (config.mqtt.password_file.as_path(), "mqtt.password_file"),
-        (config.store.password_file.as_path(), "store.password_file"),
-    ] {
+    let mut files = vec![
+        (token.as_path(), "the API token".to_owned()),
+        (
+            config.mqtt.password_file.as_path(),
+            "mqtt.password_file".to_owned(),
+        ),
+        (
+            config.store.password_file.as_path(),
+            "store.password_file".to_owned(),
+        ),
+    ];
+    let channels = config.notify.channel.iter();
+    files.extend(channels.map(|(name, c)| (c.secret_file(), format!("notify.channel.{name}"))));
+    for (path, key) in files {
         let named = !path.as_os_str().is_empty();
         if !named || (path == token && !path.exists()) {
             continue;

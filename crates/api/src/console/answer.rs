@@ -1,0 +1,346 @@
+//! The customer's page: is it solved, and how did we do? Opened by a signed link, without a login.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use forecare_domain::{Actor, Channel, SurveyAnswer, Ticket, TicketId, TicketState};
+use forecare_store::{PageRequest, StoreError};
+use serde::Deserialize;
+
+use super::form::Fields;
+use super::shell::render;
+use crate::app::App;
+use crate::extract::ApiPath;
+use crate::problem::Problem;
+use crate::state::{DeskError, TransitionRequest};
+
+/// Longest comment, characters.
+const COMMENT_CHARS_MAX: usize = 2_000;
+/// Of a comment, what stands in the ticket's history.
+const WHY_CHARS: usize = 300;
+
+/// Which language, where the browser's is not to count.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Language {
+    lang: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "answer.html")]
+struct AnswerPage {
+    words: &'static Words,
+    ticket: String,
+    title: String,
+    asset: String,
+    /// What was said last.
+    said: Option<SurveyAnswer>,
+    /// The question whether it is solved makes sense.
+    asks: bool,
+    thanks: bool,
+    problem: Option<&'static str>,
+    comment_max: usize,
+}
+
+#[derive(Template)]
+#[template(path = "answer_closed.html")]
+struct ClosedPage {
+    words: &'static Words,
+    why: &'static str,
+}
+
+/// The page's texts.
+struct Words {
+    lang: &'static str,
+    title: &'static str,
+    about: &'static str,
+    solved: &'static str,
+    yes: &'static str,
+    no: &'static str,
+    csat: &'static str,
+    csat_low: &'static str,
+    csat_high: &'static str,
+    nps: &'static str,
+    nps_low: &'static str,
+    nps_high: &'static str,
+    ces: &'static str,
+    ces_low: &'static str,
+    ces_high: &'static str,
+    comment: &'static str,
+    send: &'static str,
+    thanks: &'static str,
+    again: &'static str,
+    nothing: &'static str,
+    too_long: &'static str,
+    too_often: &'static str,
+    later: &'static str,
+    closed: &'static str,
+    expired: &'static str,
+    forged: &'static str,
+}
+
+const ENGLISH: Words = Words {
+    lang: "en",
+    title: "How did we do?",
+    about: "Our work on",
+    solved: "Is the problem solved?",
+    yes: "Yes, it is solved",
+    no: "No, something is still wrong",
+    csat: "How satisfied are you with our work?",
+    csat_low: "not at all",
+    csat_high: "very",
+    nps: "How likely are you to recommend us to others?",
+    nps_low: "not at all likely",
+    nps_high: "extremely likely",
+    ces: "\"It was easy to get my problem solved.\"",
+    ces_low: "disagree strongly",
+    ces_high: "agree strongly",
+    comment: "Anything else? (optional)",
+    send: "Send",
+    thanks: "Thank you. Your answer was recorded.",
+    again: "You may change it here as long as this link is good.",
+    nothing: "Please answer at least one question.",
+    too_long: "Please write a little less.",
+    too_often: "You have answered this often enough. Please call us instead.",
+    later: "That did not work. Please try again in a few minutes.",
+    closed: "This page cannot be shown",
+    expired: "This link has expired. If something is still wrong, please call us.",
+    forged: "This link is not complete. Please open it as it stands in the message.",
+};
+
+const CHINESE: Words = Words {
+    lang: "zh-CN",
+    title: "请评价我们的服务",
+    about: "服务设备：",
+    solved: "问题是否已解决？",
+    yes: "是，已解决",
+    no: "否，仍有问题",
+    csat: "您对本次服务的满意程度？",
+    csat_low: "非常不满意",
+    csat_high: "非常满意",
+    nps: "您有多大可能向他人推荐我们？",
+    nps_low: "完全不可能",
+    nps_high: "非常可能",
+    ces: "“解决我的问题很容易。”",
+    ces_low: "非常不同意",
+    ces_high: "非常同意",
+    comment: "其他意见（可不填）",
+    send: "提交",
+    thanks: "谢谢！您的回答已记录。",
+    again: "在链接有效期内，您可以在此修改。",
+    nothing: "请至少回答一个问题。",
+    too_long: "内容过长，请精简。",
+    too_often: "您已多次提交，请直接致电我们。",
+    later: "提交失败，请几分钟后再试。",
+    closed: "无法显示此页面",
+    expired: "链接已过期。如仍有问题，请致电我们。",
+    forged: "链接不完整，请打开消息中的完整链接。",
+};
+
+impl Words {
+    /// The language asked for, else the browser's first that we speak, else English.
+    fn of(language: &Language, headers: &HeaderMap) -> &'static Self {
+        let accepted = headers.get(header::ACCEPT_LANGUAGE);
+        let accepted = accepted.and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let tags = language.lang.as_deref().into_iter();
+        let mut tags = tags.chain(accepted.split(','));
+        let spoken = |tag: &str| {
+            let first = tag.trim().split(['-', ';']).next().unwrap_or_default();
+            match first.to_ascii_lowercase().as_str() {
+                "zh" => Some(&CHINESE),
+                "en" => Some(&ENGLISH),
+                _ => None,
+            }
+        };
+        tags.find_map(spoken).unwrap_or(&ENGLISH)
+    }
+}
+
+/// The link is no longer, or never was, good.
+fn closed(words: &'static Words, expired: bool) -> Response {
+    let (status, why) = if expired {
+        (StatusCode::GONE, words.expired)
+    } else {
+        (StatusCode::NOT_FOUND, words.forged)
+    };
+    let mut response = render(&ClosedPage { words, why });
+    *response.status_mut() = status;
+    response
+}
+
+fn busy() -> Response {
+    let problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too many at once; try again in a minute",
+    );
+    let mut response = problem.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+    response
+}
+
+/// Whether anything can still be said to the question of the solution.
+fn asks(ticket: &Ticket) -> bool {
+    match ticket.state {
+        TicketState::Resolved | TicketState::Confirmed | TicketState::Closed => true,
+        TicketState::New
+        | TicketState::Triaged
+        | TicketState::Dispatched
+        | TicketState::Accepted
+        | TicketState::InProgress
+        | TicketState::OnHold(_)
+        | TicketState::Cancelled
+        | TicketState::Reopened => false,
+    }
+}
+
+async fn show(
+    app: &App,
+    words: &'static Words,
+    id: TicketId,
+    problem: Option<&'static str>,
+    thanks: bool,
+) -> Result<Response, Problem> {
+    let store = &app.state.store;
+    let ticket = store.ticket(id).await?;
+    let asset = store.asset(&ticket.asset).await?;
+    let newest = PageRequest {
+        before: None,
+        limit: 1,
+    };
+    let said = store.survey_answers(Some(id), newest).await?;
+    let mut response = render(&AnswerPage {
+        words,
+        ticket: id.to_string(),
+        title: ticket.title.clone(),
+        asset: asset.map_or_else(|| ticket.asset.to_string(), |a| a.name),
+        said: said.into_iter().next().map(|p| p.item),
+        asks: asks(&ticket),
+        thanks,
+        problem,
+        comment_max: COMMENT_CHARS_MAX,
+    });
+    if problem.is_some() {
+        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    Ok(response)
+}
+
+pub(crate) async fn page(
+    State(app): State<App>,
+    ApiPath(token): ApiPath<String>,
+    Query(language): Query<Language>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let words = Words::of(&language, &headers);
+    if !app.public.admits() {
+        return Ok(busy());
+    }
+    match (app.state.answer_links)(&token, app.state.clock.now()) {
+        Ok(id) => show(&app, words, id, None, false).await,
+        Err(expired) => Ok(closed(words, expired)),
+    }
+}
+
+pub(crate) async fn answer(
+    State(app): State<App>,
+    ApiPath(token): ApiPath<String>,
+    Query(language): Query<Language>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let words = Words::of(&language, &headers);
+    if !app.public.admits() {
+        return Ok(busy());
+    }
+    let now = app.state.clock.now();
+    let id = match (app.state.answer_links)(&token, now) {
+        Ok(id) => id,
+        Err(expired) => return Ok(closed(words, expired)),
+    };
+    let ticket = app.state.store.ticket(id).await?;
+    let answer = SurveyAnswer {
+        ticket: id,
+        at: now,
+        solved: match fields.get("solved") {
+            Some("yes") if asks(&ticket) => Some(true),
+            Some("no") if asks(&ticket) => Some(false),
+            Some(_) | None => None,
+        },
+        csat: score(&fields, "csat", 1, 5),
+        nps: score(&fields, "nps", 0, 10),
+        ces: score(&fields, "ces", 1, 7),
+        comment: fields.get("comment").map(ToOwned::to_owned),
+    };
+    let n_chars = answer.comment.as_ref().map_or(0, |c| c.chars().count());
+    if n_chars > COMMENT_CHARS_MAX {
+        return show(&app, words, id, Some(words.too_long), false).await;
+    }
+    let scores = [answer.csat, answer.nps, answer.ces];
+    let empty =
+        answer.solved.is_none() && answer.comment.is_none() && scores.iter().all(Option::is_none);
+    if empty {
+        return show(&app, words, id, Some(words.nothing), false).await;
+    }
+    match app.state.store.put_survey_answer(answer.clone()).await {
+        Ok(()) => {}
+        Err(StoreError::Conflict(_)) => {
+            return show(&app, words, id, Some(words.too_often), false).await;
+        }
+        Err(failure) => return Err(failure.into()),
+    }
+    match moved(&app, &ticket, &answer).await {
+        Ok(()) => show(&app, words, id, None, true).await,
+        Err(failure) => {
+            tracing::warn!(ticket.id = %id, error = %failure, "a customer's word did not move the ticket");
+            show(&app, words, id, Some(words.later), false).await
+        }
+    }
+}
+
+/// Takes the step that the customer's word means: confirmed, or open again.
+async fn moved(app: &App, ticket: &Ticket, answer: &SurveyAnswer) -> Result<(), DeskError> {
+    let (to, said) = match answer.solved {
+        Some(true) => (TicketState::Confirmed, "the customer says it is solved"),
+        Some(false) => (TicketState::Reopened, "the customer says it is not solved"),
+        None => return Ok(()),
+    };
+    if !forecare_care::allowed(ticket.state).contains(&to) {
+        return Ok(());
+    }
+    let comment: String = answer
+        .comment
+        .iter()
+        .flat_map(|c| c.chars())
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(WHY_CHARS)
+        .collect();
+    let why = if comment.is_empty() {
+        said.to_owned()
+    } else {
+        format!("{said}: {comment}")
+    };
+    let request = TransitionRequest {
+        to,
+        why,
+        verdict: None,
+        technician: None,
+        parts_used: Vec::new(),
+        if_version: None,
+        idempotency_key: None,
+    };
+    let by = Actor {
+        name: "customer".to_owned(),
+        channel: Channel::Customer,
+    };
+    match app.state.desk.transition(ticket.id, request, by).await {
+        // Somebody was faster, or another ticket is open for the same fault: the answer is kept all the same.
+        Ok(_) | Err(DeskError::Conflict(_)) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn score(fields: &Fields, name: &str, least: u8, most: u8) -> Option<u8> {
+    let value: u8 = fields.get(name)?.parse().ok()?;
+    (least..=most).contains(&value).then_some(value)
+}

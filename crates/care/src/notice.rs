@@ -1,0 +1,193 @@
+//! What people are told of when a ticket is stored. Adapters call this inside the transaction that stores it, so that
+//! whatever path a change takes, nothing is forgotten and nothing is told that did not happen.
+
+use forecare_domain::{
+    Notice, NoticeKind, Reservation, ShortPart, SlaPoint, Ticket, TicketState, Timestamp,
+};
+
+/// What there is to tell once `after` (with the version it is stored under) has taken the place of `before`; `None`: it
+/// was opened. In the order in which it is to be told. A new proposal of the dispatcher alone is nothing to tell.
+#[must_use]
+pub fn notices_of(before: Option<&Ticket>, after: &Ticket, at: Timestamp) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let mut tell = |what, detail: &str| notices.push(Notice::of(after, what, detail, at));
+    let said = before
+        .and_then(|b| b.sla.as_ref())
+        .map_or(&[][..], |sla| &sla.said);
+    for key in after.sla.iter().flat_map(|sla| &sla.said) {
+        if said.contains(key) {
+            continue;
+        }
+        let clock = key.clock;
+        match key.point {
+            SlaPoint::Mark(percent) => tell(
+                NoticeKind::SlaMark { clock, percent },
+                &format!(".{}.{percent}", clock.label()),
+            ),
+            SlaPoint::Level(level) => tell(
+                NoticeKind::SlaEscalated { clock, level },
+                &format!(".{}.{level}", clock.label()),
+            ),
+        }
+    }
+    match before {
+        None => tell(NoticeKind::TicketOpened, ""),
+        Some(before) if before.state != after.state => tell(moved(before.state, after.state), ""),
+        Some(before) if before.priority != after.priority => {
+            tell(NoticeKind::TicketChanged { from: before.state }, "");
+        }
+        Some(_) => {}
+    }
+    if let Some(technician) = &after.technician
+        && is_newly_assigned(before, after)
+    {
+        let technician = technician.clone();
+        tell(NoticeKind::TicketAssigned { technician }, "");
+    }
+    if let Some(start_at) = visit_start(after)
+        && before.and_then(visit_start) != Some(start_at)
+    {
+        tell(NoticeKind::VisitPlanned { start_at }, "");
+    }
+    notices
+}
+
+/// That parts of `reservations`, which `ticket` has just got, arrive after they are needed; `None`: all are in time.
+#[must_use]
+pub fn parts_short(ticket: &Ticket, reservations: &[Reservation], at: Timestamp) -> Option<Notice> {
+    let late = |r: &&Reservation| r.state.is_live() && r.available_at > r.needed_at;
+    let parts: Vec<ShortPart> = reservations
+        .iter()
+        .filter(late)
+        .map(|r| ShortPart {
+            part: r.part.clone(),
+            quantity: r.quantity - r.used,
+            needed_at: r.needed_at,
+            available_at: r.available_at,
+        })
+        .collect();
+    // The reservations tell one such notice from another of the same version.
+    let first = reservations.iter().find(late)?.id;
+    let what = NoticeKind::PartsShort { parts };
+    Some(Notice::of(ticket, what, &format!(".{first}"), at))
+}
+
+/// When the work on a ticket that was sent out is to begin; `None`: it is not, or nobody knows.
+#[must_use]
+pub fn visit_start(ticket: &Ticket) -> Option<Timestamp> {
+    if !matches!(
+        ticket.state,
+        TicketState::Dispatched | TicketState::Accepted
+    ) {
+        return None;
+    }
+    let laid_down = ticket.assignment.as_ref().and_then(|a| a.start_at);
+    let planned = ticket.proposal.as_ref().and_then(|p| p.assigned.as_ref());
+    laid_down.or_else(|| planned.map(|assigned| assigned.start_at))
+}
+
+fn moved(from: TicketState, to: TicketState) -> NoticeKind {
+    match to {
+        TicketState::Resolved => NoticeKind::TicketResolved,
+        TicketState::Closed | TicketState::Cancelled => NoticeKind::TicketClosed,
+        TicketState::New
+        | TicketState::Triaged
+        | TicketState::Dispatched
+        | TicketState::Accepted
+        | TicketState::InProgress
+        | TicketState::OnHold(_)
+        | TicketState::Confirmed
+        | TicketState::Reopened => NoticeKind::TicketChanged { from },
+    }
+}
+
+/// Sent out, or laid down by a planner: what the dispatcher merely proposes changes from hour to hour.
+fn is_newly_assigned(before: Option<&Ticket>, after: &Ticket) -> bool {
+    let sent = |t: &Ticket| t.state == TicketState::Dispatched;
+    let sent_out = sent(after) && !before.is_some_and(sent);
+    let laid_down = after.assignment.is_some()
+        && before.and_then(|b| b.assignment.as_ref()) != after.assignment.as_ref();
+    after.state.is_open() && (sent_out || laid_down)
+}
+
+#[cfg(test)]
+mod tests {
+    use forecare_domain::{DispatchOverride, Priority};
+
+    use super::*;
+    use crate::fixtures::{TO_WORK, at, confirmed, resolved, ticket, walked};
+    use crate::lifecycle::forecare;
+
+    fn kinds(before: Option<&Ticket>, after: &Ticket) -> Vec<&'static str> {
+        let notices = notices_of(before, after, at(1.0));
+        notices.iter().map(|n| n.what.label()).collect()
+    }
+
+    #[test]
+    fn every_step_of_a_life_is_told_once() {
+        let mut before = ticket();
+        assert_eq!(kinds(None, &before), ["ticket.opened"]);
+        for n in 1..=TO_WORK.len() {
+            let after = walked(&TO_WORK[..n], &confirmed());
+            let told = kinds(Some(&before), &after);
+            assert_eq!(told[0], "ticket.changed", "{n}");
+            before = after;
+        }
+        assert_eq!(
+            kinds(Some(&before), &resolved(&confirmed())),
+            ["ticket.resolved"]
+        );
+        assert_eq!(kinds(Some(&before), &before), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_planners_word_is_told_once_and_a_visit_when_it_moves() {
+        let before = walked(&TO_WORK[..1], &confirmed());
+        let mut after = walked(&TO_WORK[..2], &confirmed());
+        assert_eq!(after.state, TicketState::Dispatched);
+        after.technician = Some("Cy".to_owned());
+        after.assignment = Some(DispatchOverride {
+            technician: "Cy".to_owned(),
+            start_at: Some(at(9.0)),
+            why: "knows it".to_owned(),
+            by: forecare(),
+            at: at(1.0),
+        });
+        assert_eq!(
+            kinds(Some(&before), &after),
+            ["ticket.changed", "ticket.assigned", "visit.planned"]
+        );
+        let mut later = after.clone();
+        later.version += 1;
+        later.assignment.as_mut().unwrap().start_at = Some(at(10.0));
+        assert_eq!(
+            kinds(Some(&after), &later),
+            ["ticket.assigned", "visit.planned"]
+        );
+        let ids = |t: &Ticket, b: &Ticket| {
+            let notices = notices_of(Some(b), t, at(1.0));
+            notices.into_iter().map(|n| n.id).collect::<Vec<_>>()
+        };
+        let mut all = ids(&after, &before);
+        all.extend(ids(&later, &after));
+        let n = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), n, "ids are unique");
+    }
+
+    #[test]
+    fn another_priority_is_a_change() {
+        let before = ticket();
+        let mut after = before.clone();
+        after.priority = Priority::P1;
+        assert_eq!(
+            kinds(Some(&before), &after),
+            if before.priority == Priority::P1 {
+                vec![]
+            } else {
+                vec!["ticket.changed"]
+            }
+        );
+    }
+}

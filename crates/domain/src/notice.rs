@@ -1,0 +1,185 @@
+//! What people are told of, and what customers answer: the vocabulary. The rules are in `care` and `notify`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AssetId, DeviceId, PartNumber, Priority, SlaKind, Ticket, TicketId, TicketState, Timestamp,
+};
+
+/// A notice's id: the ticket, its version and what happened. The same event always has the same id, so that whoever is
+/// told twice can know it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NoticeId(pub String);
+
+impl fmt::Display for NoticeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// A ticket was opened.
+    TicketOpened,
+    /// It has another state or priority.
+    TicketChanged {
+        /// The state before.
+        from: TicketState,
+    },
+    /// It was given to somebody.
+    TicketAssigned {
+        /// The technician.
+        technician: String,
+    },
+    /// A technician was sent out, and when the work is to begin is known, or has moved.
+    VisitPlanned {
+        /// When the work is to begin.
+        start_at: Timestamp,
+    },
+    /// The work is done.
+    TicketResolved,
+    /// It is closed or cancelled.
+    TicketClosed,
+    /// So much of a service level's target is used.
+    SlaMark {
+        /// On which clock.
+        clock: SlaKind,
+        /// Percent of the target; 100: it was missed.
+        percent: u16,
+    },
+    /// A level of the escalation chain was reached.
+    SlaEscalated {
+        /// On which clock.
+        clock: SlaKind,
+        /// Which level.
+        level: u16,
+    },
+    /// Parts arrive after they are needed.
+    PartsShort {
+        /// Which, one entry per reservation.
+        parts: Vec<ShortPart>,
+    },
+}
+
+/// A part that arrives after it is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortPart {
+    /// The part.
+    pub part: PartNumber,
+    /// How many.
+    pub quantity: u32,
+    /// When they are needed.
+    pub needed_at: Timestamp,
+    /// When they can be there.
+    pub available_at: Timestamp,
+}
+
+impl NoticeKind {
+    /// Names of all kinds, as in the configuration, the API and metrics.
+    pub const LABELS: [&'static str; 9] = [
+        "ticket.opened",
+        "ticket.changed",
+        "ticket.assigned",
+        "visit.planned",
+        "ticket.resolved",
+        "ticket.closed",
+        "sla.mark",
+        "sla.escalated",
+        "parts.short",
+    ];
+
+    /// The name of this kind.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::TicketOpened => "ticket.opened",
+            Self::TicketChanged { .. } => "ticket.changed",
+            Self::TicketAssigned { .. } => "ticket.assigned",
+            Self::VisitPlanned { .. } => "visit.planned",
+            Self::TicketResolved => "ticket.resolved",
+            Self::TicketClosed => "ticket.closed",
+            Self::SlaMark { .. } => "sla.mark",
+            Self::SlaEscalated { .. } => "sla.escalated",
+            Self::PartsShort { .. } => "parts.short",
+        }
+    }
+}
+
+/// Something people are told of, with what there is to say, as it was when it happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Stable and unique.
+    pub id: NoticeId,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The ticket.
+    pub ticket: TicketId,
+    /// Its asset.
+    pub asset: AssetId,
+    /// Its device.
+    pub device: DeviceId,
+    /// Its title.
+    pub title: String,
+    /// Its priority.
+    pub priority: Priority,
+    /// Its state.
+    pub state: TicketState,
+    /// Who is to do it.
+    pub technician: Option<String>,
+    /// When the work must be done at the latest.
+    pub due_at: Timestamp,
+    /// Why, in the words of the history's last line.
+    pub why: String,
+    /// What happened.
+    pub what: NoticeKind,
+}
+
+impl Notice {
+    /// The notice that `what` happened to `ticket` at `at`; `detail` tells it from others of the same kind and step.
+    #[must_use]
+    pub fn of(ticket: &Ticket, what: NoticeKind, detail: &str, at: Timestamp) -> Self {
+        let label = what.label();
+        Self {
+            id: NoticeId(format!("{}.{}.{label}{detail}", ticket.id, ticket.version)),
+            at,
+            ticket: ticket.id,
+            asset: ticket.asset.clone(),
+            device: ticket.device.clone(),
+            title: ticket.title.clone(),
+            priority: ticket.priority,
+            state: ticket.state,
+            technician: ticket.technician.clone(),
+            due_at: ticket.due_at,
+            why: ticket
+                .history
+                .last()
+                .map(|change| change.why.clone())
+                .unwrap_or_default(),
+            what,
+        }
+    }
+}
+
+/// What a customer says about a ticket's work. Every part is optional; none at all is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurveyAnswer {
+    /// The ticket.
+    pub ticket: TicketId,
+    /// When it was given.
+    pub at: Timestamp,
+    /// False: the customer says that the work is not done.
+    pub solved: Option<bool>,
+    /// Satisfaction (CSAT), 1 to 5.
+    pub csat: Option<u8>,
+    /// Would recommend (NPS), 0 to 10.
+    pub nps: Option<u8>,
+    /// Ease (CES), 1 to 7.
+    pub ces: Option<u8>,
+    /// In their own words.
+    pub comment: Option<String>,
+}

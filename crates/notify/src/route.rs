@@ -1,0 +1,306 @@
+//! Who is told: names to people, people to addresses, addresses to deliveries. No I/O, no clock.
+
+use forecare_care::visit_start;
+use forecare_domain::{Notice, NoticeKind, Priority, Ticket, TicketState, Timestamp};
+use forecare_registry::{ContactAddress, Customer, DataConsent, Purpose, RecordId, Technician};
+use forecare_store::NewDelivery;
+
+use crate::hours::Hours;
+use crate::settings::{Notify, PersonSettings, RuleSettings};
+use crate::template::language_of;
+
+/// What the registry and the service levels say of a notice's ticket.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AddressBook {
+    /// Whom the level that was reached names.
+    pub escalation: Vec<String>,
+    /// All technicians.
+    pub technicians: Vec<(RecordId, Technician)>,
+    /// Whose the machine is.
+    pub customer: Option<Customer>,
+}
+
+/// Who is told, and who could not be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routed {
+    /// The deliveries.
+    pub deliveries: Vec<NewDelivery>,
+    /// Names that no address was found for, with the reason.
+    pub unreachable: Vec<String>,
+}
+
+/// Somebody who can be told.
+struct Recipient<'a> {
+    name: String,
+    language: &'a str,
+    /// (channel, address), the preferred one first.
+    addresses: Vec<(String, String)>,
+    hours: &'a Hours,
+    to_customer: bool,
+}
+
+/// Who is told of `notice`, and when, as the rules say at `now`.
+#[must_use]
+pub fn route(notify: &Notify, notice: &Notice, book: &AddressBook, now: Timestamp) -> Routed {
+    let mut routed = Routed::default();
+    for rule in notify.settings.rule.iter().filter(|r| applies(r, notice)) {
+        for to in &rule.to {
+            // Who cannot be told keeps nobody else from it.
+            for found in recipients(notify, notice, book, to, now) {
+                match found {
+                    Ok(recipient) => deliver(notify, notice, rule, &recipient, now, &mut routed),
+                    Err(why) => routed.unreachable.push(why),
+                }
+            }
+        }
+    }
+    routed
+}
+
+fn applies(rule: &RuleSettings, notice: &Notice) -> bool {
+    let label = notice.what.label();
+    rule.event.iter().any(|e| e == "*" || e == label)
+        && (rule.priority.is_empty() || rule.priority.contains(&notice.priority))
+}
+
+fn recipients<'a>(
+    notify: &'a Notify,
+    notice: &Notice,
+    book: &'a AddressBook,
+    to: &str,
+    now: Timestamp,
+) -> Vec<Result<Recipient<'a>, String>> {
+    if let Some(channel) = to.strip_prefix('#') {
+        return vec![Ok(Recipient {
+            name: channel.to_owned(),
+            language: &notify.settings.language,
+            addresses: vec![(channel.to_owned(), String::new())],
+            hours: &notify.hours,
+            to_customer: false,
+        })];
+    }
+    match to {
+        "@escalation" => {
+            let all = book.escalation.iter();
+            all.map(|name| person(notify, &book.technicians, name))
+                .collect()
+        }
+        "@technician" => {
+            let who = notice.technician.iter();
+            who.map(|name| person(notify, &book.technicians, name))
+                .collect()
+        }
+        "@customer" => customer(notify, notice, book, now)
+            .map(Ok)
+            .into_iter()
+            .collect(),
+        name => vec![person(notify, &book.technicians, name)],
+    }
+}
+
+/// The channels and addresses that `name` (a person of the configuration, or a technician by name or id) resolves to.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn reachable(
+    notify: &Notify,
+    technicians: &[(RecordId, Technician)],
+    name: &str,
+) -> Result<Vec<(String, String)>, String> {
+    person(notify, technicians, name).map(|p| p.addresses)
+}
+
+fn person<'a>(
+    notify: &'a Notify,
+    technicians: &'a [(RecordId, Technician)],
+    name: &str,
+) -> Result<Recipient<'a>, String> {
+    let configured = notify.settings.person.iter().position(|p| p.name == name);
+    let technician = technicians
+        .iter()
+        .find(|(id, t)| t.name == name || id.as_str() == name)
+        .map(|(_, t)| t);
+    if configured.is_none() && technician.is_none() {
+        return Err(format!(
+            "\"{name}\" is nobody: neither a [[notify.person]] nor a technician of the registry"
+        ));
+    }
+    let settings = configured.and_then(|i| notify.settings.person.get(i));
+    let own = configured.and_then(|i| notify.hours_of.get(i));
+    let addresses = match settings {
+        Some(settings) if !settings.address.is_empty() => configured_addresses(settings),
+        Some(_) | None => registry_addresses(
+            notify,
+            technician.map_or(&[][..], |t| t.channels.as_slice()),
+        ),
+    };
+    if addresses.is_empty() {
+        return Err(format!(
+            "\"{name}\" has no address that a channel of [notify.channel] carries"
+        ));
+    }
+    let language = settings
+        .and_then(|s| s.language.as_deref())
+        .or_else(|| technician.and_then(|t| t.language.as_deref()));
+    Ok(Recipient {
+        name: name.to_owned(),
+        language: language.unwrap_or(&notify.settings.language),
+        addresses,
+        hours: own.unwrap_or(&notify.hours),
+        to_customer: false,
+    })
+}
+
+fn configured_addresses(person: &PersonSettings) -> Vec<(String, String)> {
+    let preferred = person
+        .prefers
+        .iter()
+        .filter_map(|channel| person.address.get_key_value(channel));
+    let others = person
+        .address
+        .iter()
+        .filter(|(channel, _)| !person.prefers.contains(channel));
+    preferred
+        .chain(others)
+        .map(|(channel, address)| (channel.clone(), address.clone()))
+        .collect()
+}
+
+fn registry_addresses(notify: &Notify, channels: &[ContactAddress]) -> Vec<(String, String)> {
+    let carried = |contact: &ContactAddress| {
+        let carriers = notify.settings.channel.iter();
+        let mut fitting = carriers.filter(|(_, c)| c.carries() == Some(contact.kind));
+        fitting
+            .next()
+            .map(|(name, _)| (name.clone(), contact.address.clone()))
+    };
+    channels.iter().filter_map(carried).collect()
+}
+
+/// The first contact of the customer who agreed to it and can be reached.
+fn customer<'a>(
+    notify: &'a Notify,
+    notice: &Notice,
+    book: &'a AddressBook,
+    now: Timestamp,
+) -> Option<Recipient<'a>> {
+    let purpose = match &notice.what {
+        // A survey of work that was never done makes no sense.
+        NoticeKind::TicketClosed if notice.state == TicketState::Cancelled => return None,
+        NoticeKind::TicketClosed => Purpose::Survey,
+        NoticeKind::TicketOpened
+        | NoticeKind::TicketChanged { .. }
+        | NoticeKind::TicketAssigned { .. }
+        | NoticeKind::VisitPlanned { .. }
+        | NoticeKind::TicketResolved
+        | NoticeKind::SlaMark { .. }
+        | NoticeKind::SlaEscalated { .. }
+        | NoticeKind::PartsShort { .. } => Purpose::Service,
+    };
+    let contacts = book.customer.iter().flat_map(|c| &c.contacts);
+    contacts
+        .filter(|contact| agreed(&contact.consents, purpose, now))
+        .map(|contact| Recipient {
+            name: contact.name.clone(),
+            language: contact
+                .language
+                .as_deref()
+                .unwrap_or(&notify.settings.language),
+            addresses: registry_addresses(notify, &contact.channels),
+            hours: &notify.hours,
+            to_customer: true,
+        })
+        .find(|recipient| !recipient.addresses.is_empty())
+}
+
+/// Agreed to, not taken back, not run out.
+fn agreed(consents: &[DataConsent], purpose: Purpose, at: Timestamp) -> bool {
+    consents.iter().any(|c| {
+        c.purpose == purpose && c.given && c.at <= at && c.until.is_none_or(|until| at < until)
+    })
+}
+
+fn deliver(
+    notify: &Notify,
+    notice: &Notice,
+    rule: &RuleSettings,
+    recipient: &Recipient<'_>,
+    now: Timestamp,
+    routed: &mut Routed,
+) {
+    let mut chosen: Vec<&(String, String)> = recipient
+        .addresses
+        .iter()
+        .filter(|(channel, _)| rule.channels.is_empty() || rule.channels.contains(channel))
+        .collect();
+    if rule.channels.is_empty() {
+        chosen.truncate(1);
+    }
+    if chosen.is_empty() {
+        let channels = rule.channels.join(", ");
+        routed.unreachable.push(format!(
+            "\"{}\" has no address for {channels}",
+            recipient.name
+        ));
+    }
+    for (channel, address) in chosen {
+        let is_new = |d: &NewDelivery| d.channel != *channel || d.address != *address;
+        if !routed.deliveries.iter().all(is_new) {
+            continue;
+        }
+        let settings = notify.settings.channel.get(channel);
+        // Programs get each event by itself.
+        let digest = rule.digest
+            && !settings.is_some_and(|c| matches!(c, crate::ChannelSettings::Webhook { .. }))
+            && !recipient.to_customer;
+        let for_people = !settings.is_some_and(crate::ChannelSettings::has_own_address);
+        routed.deliveries.push(NewDelivery {
+            channel: channel.clone(),
+            recipient: recipient.name.clone(),
+            address: address.clone(),
+            language: language_of(recipient.language).to_owned(),
+            to_customer: recipient.to_customer,
+            digest,
+            due_at: due_at(notify, notice, recipient, digest, for_people, now),
+        });
+    }
+}
+
+fn due_at(
+    notify: &Notify,
+    notice: &Notice,
+    recipient: &Recipient<'_>,
+    digest: bool,
+    for_people: bool,
+    now: Timestamp,
+) -> Timestamp {
+    let mut at = now;
+    if recipient.to_customer
+        && let NoticeKind::VisitPlanned { start_at } = notice.what
+    {
+        at = at.max(start_at.plus_hours(-notify.settings.visit_notice_hours));
+    }
+    if notice.priority == Priority::P1 || !for_people {
+        return at;
+    }
+    if digest {
+        at = recipient.hours.digest(at);
+    }
+    recipient.hours.awake(at)
+}
+
+/// Whether what `notice` says still holds, `ticket` being as it is now: a visit that has moved is told by a newer one.
+#[must_use]
+pub fn still_holds(notice: &Notice, ticket: &Ticket) -> bool {
+    match notice.what {
+        NoticeKind::VisitPlanned { start_at } => visit_start(ticket) == Some(start_at),
+        NoticeKind::TicketOpened
+        | NoticeKind::TicketChanged { .. }
+        | NoticeKind::TicketAssigned { .. }
+        | NoticeKind::TicketResolved
+        | NoticeKind::TicketClosed
+        | NoticeKind::SlaMark { .. }
+        | NoticeKind::SlaEscalated { .. }
+        | NoticeKind::PartsShort { .. } => true,
+    }
+}

@@ -1,0 +1,63 @@
+//! Who is told: channels that can be used, names that lead to somebody.
+
+use forecare_registry::{Body, RecordId, RecordKind, Technician};
+use forecare_store_sqlite::SqliteStore;
+use forecare_store_timescale::TimescaleStore;
+
+use super::{Findings, Patient};
+use crate::home::DATABASE;
+use crate::notifier::{Speech, technicians, unreachable_names};
+use crate::storage::settings;
+
+const CHECK: &str = "notify";
+
+pub(super) async fn examine(patient: &Patient, findings: &mut Findings) {
+    let speech = match Speech::open(&patient.config) {
+        Ok(speech) => speech,
+        Err(error) => return findings.failed(CHECK, &error),
+    };
+    let names: Vec<&str> = speech.channels.names().collect();
+    if names.is_empty() {
+        return findings.ok(
+            CHECK,
+            "no channel is configured: nobody is told of anything",
+        );
+    }
+    // Without a store that can be read, the people of the configuration alone.
+    let known = known(patient).await.unwrap_or_default();
+    let nobody = unreachable_names(&patient.config, &speech, &known);
+    if nobody.is_empty() {
+        findings.ok(
+            CHECK,
+            format!(
+                "channels {}; every name leads to somebody",
+                names.join(", ")
+            ),
+        );
+    } else {
+        findings.warn(
+            CHECK,
+            nobody.join("; "),
+            "add a [[notify.person]] with an address, or a technician with channels to the registry",
+        );
+    }
+}
+
+/// Technicians of the registry; the store may belong to a running service.
+async fn known(patient: &Patient) -> Option<Vec<(RecordId, Technician)>> {
+    if patient.config.store.url.is_empty() {
+        let file = patient.home.join(DATABASE);
+        let found = SqliteStore::read_records(&file, RecordKind::Technician).ok()?;
+        let technicians = found.into_iter().filter_map(|r| match r.body {
+            Some(Body::Technician(technician)) => Some((r.record.id, technician)),
+            Some(_) | None => None,
+        });
+        return Some(technicians.collect());
+    }
+    let settings = settings(&patient.config.store).ok()?;
+    let opened = TimescaleStore::open_to_examine(settings, &patient.catalogue).await;
+    let store = opened.ok()??;
+    let found = technicians(&store).await.ok();
+    store.close().await;
+    found
+}

@@ -1,0 +1,556 @@
+//! Empties the outbox: chooses who gets a notice, sends what is due, records what came of it.
+//!
+//! A notice is routed once, in one transaction; an attempt is recorded when the other side has answered. A process that
+//! dies in between sends again, under the same id.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use forecare_domain::{AssetId, Clock, Notice, NoticeKind, Timestamp};
+use forecare_notify::{
+    AddressBook, Channels, Message, Notify, SendError, Shown, SurveyLinks, Templates, next_attempt,
+    route, still_holds,
+};
+use forecare_registry::{Body, Customer, RecordId, RecordKind, RecordRef, Technician};
+use forecare_store::{
+    Attempt, Delivery, DeliveryState, RecordFilter, RecordPage, Store, StoreError,
+};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::desk::Terms;
+use crate::pipeline::chain;
+
+/// Notices routed at once.
+const NOTICES_AT_ONCE: usize = 100;
+/// Deliveries read at once; those of a digest beyond it are another message.
+const DELIVERIES_AT_ONCE: usize = 256;
+/// Messages on their way at the same time.
+const SENDING_AT_ONCE: usize = 32;
+/// Technicians looked at; beyond, names are not found.
+const TECHNICIANS_MAX: usize = 10_000;
+/// How often the outbox is looked at when it was empty.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is counted what waits there when nothing happens.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+/// Channels, templates and rules, as configured and readable.
+#[derive(Debug, Clone)]
+pub(crate) struct Speech {
+    pub(crate) notify: Arc<Notify>,
+    pub(crate) templates: Arc<Templates>,
+    pub(crate) channels: Arc<Channels>,
+}
+
+impl Speech {
+    /// Reads templates and secrets; sends nothing.
+    ///
+    /// # Errors
+    /// What the section `[notify]` names and cannot be used.
+    pub(crate) fn open(config: &Config) -> Result<Self> {
+        let notify = Notify::new(config.notify.clone())?;
+        let dir = &notify.settings.template_dir;
+        let dir = (!dir.as_os_str().is_empty()).then_some(dir.as_path());
+        Ok(Self {
+            templates: Arc::new(Templates::load(dir)?),
+            channels: Arc::new(Channels::open(&notify.settings)?),
+            notify: Arc::new(notify),
+        })
+    }
+}
+
+/// What is counted.
+#[derive(Clone)]
+pub(crate) struct NotifierMetrics {
+    deliveries: IntCounterVec,
+    unreachable: IntCounter,
+    unrouted: IntGauge,
+    waiting: IntGauge,
+    dead: IntGauge,
+    overdue_s: IntGauge,
+}
+
+impl NotifierMetrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// Two metrics of one name: our own mistake.
+    pub(crate) fn new(registry: &Registry, channels: &Channels) -> Result<Self> {
+        let deliveries = IntCounterVec::new(
+            Opts::new(
+                "forecare_deliveries_total",
+                "Attempts to tell somebody, by channel and outcome.",
+            ),
+            &["channel", "outcome"],
+        )?;
+        for channel in channels.names() {
+            for outcome in ["delivered", "failed", "dead", "obsolete"] {
+                deliveries.with_label_values(&[channel, outcome]);
+            }
+        }
+        registry.register(Box::new(deliveries.clone()))?;
+        let unreachable = IntCounter::new(
+            "forecare_notices_unreachable_total",
+            "Times somebody was to be told whom no address is known of.",
+        )?;
+        registry.register(Box::new(unreachable.clone()))?;
+        let gauge = |name, help| -> Result<IntGauge> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        Ok(Self {
+            deliveries,
+            unreachable,
+            unrouted: gauge(
+                "forecare_outbox_unrouted",
+                "Notices that nobody has been chosen for yet.",
+            )?,
+            waiting: gauge(
+                "forecare_outbox_waiting",
+                "Deliveries that are to be tried, now or later.",
+            )?,
+            dead: gauge(
+                "forecare_outbox_dead",
+                "Deliveries that were given up and not retried.",
+            )?,
+            overdue_s: gauge(
+                "forecare_outbox_overdue_seconds",
+                "Time since the oldest waiting delivery was due; 0 where none is.",
+            )?,
+        })
+    }
+}
+
+/// The notifier.
+pub(crate) struct Notifier {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) speech: Speech,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) links: SurveyLinks,
+    pub(crate) metrics: NotifierMetrics,
+    /// Of the jitter.
+    pub(crate) seed: u64,
+}
+
+/// What was done in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Round {
+    /// Notices routed.
+    pub(crate) n_routed: usize,
+    /// Deliveries tried, or found obsolete.
+    pub(crate) n_tried: usize,
+}
+
+impl Notifier {
+    /// Works until `stop` turns true; what is being sent then is finished.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut failed = false;
+        let mut counted: Option<Instant> = None;
+        while !*stop.borrow() {
+            let done = self.round().await;
+            if let Err(failure) = &done
+                && !failed
+            {
+                warn!(error = %chain(failure), "nobody is told while the store does not answer");
+            }
+            failed = done.is_err();
+            let busy = done.is_ok_and(|round| round != Round::default());
+            if busy || counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+                // What fails here has failed above, or is said there the next time.
+                self.count().await.ok();
+                counted = Some(Instant::now());
+            }
+            if busy {
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Routes what is new, sends what is due.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(crate) async fn round(&self) -> Result<Round, StoreError> {
+        let n_routed = self.route_all().await?;
+        let now = self.clock.now();
+        let due = self.store.due_deliveries(now, DELIVERIES_AT_ONCE).await?;
+        let n_tried = self.send_all(due, now).await?;
+        Ok(Round { n_routed, n_tried })
+    }
+
+    /// Brings what waits to the gauges.
+    async fn count(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let depth = self.store.outbox_depth().await?;
+        let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.unrouted.set(gauge(depth.unrouted));
+        self.metrics.waiting.set(gauge(depth.waiting));
+        self.metrics.dead.set(gauge(depth.dead));
+        let due_ms = depth.oldest_due_at.map_or(i64::MAX, Timestamp::as_millis);
+        let overdue_ms = now.as_millis().saturating_sub(due_ms).max(0);
+        self.metrics.overdue_s.set(overdue_ms / 1_000);
+        Ok(())
+    }
+
+    async fn route_all(&self) -> Result<usize, StoreError> {
+        let notices = self.store.unrouted_notices(NOTICES_AT_ONCE).await?;
+        if notices.is_empty() {
+            return Ok(0);
+        }
+        let speaks = self.speech.channels.names().next().is_some();
+        let technicians = if speaks {
+            technicians(&*self.store).await?
+        } else {
+            Vec::new()
+        };
+        for notice in &notices {
+            let now = self.clock.now();
+            let deliveries = if speaks {
+                let book = AddressBook {
+                    escalation: self.escalation(notice).await?,
+                    technicians: technicians.clone(),
+                    customer: self.customer(&notice.asset).await?,
+                };
+                let routed = route(&self.speech.notify, notice, &book, now);
+                for why in &routed.unreachable {
+                    self.metrics.unreachable.inc();
+                    warn!(notice.id = %notice.id, why, "somebody cannot be told");
+                }
+                routed.deliveries
+            } else {
+                Vec::new()
+            };
+            self.store.route_notice(&notice.id, deliveries, now).await?;
+        }
+        Ok(notices.len())
+    }
+
+    /// Whom the level that was reached names.
+    async fn escalation(&self, notice: &Notice) -> Result<Vec<String>, StoreError> {
+        let NoticeKind::SlaEscalated { clock, level } = notice.what else {
+            return Ok(Vec::new());
+        };
+        let ticket = self.store.ticket(notice.ticket).await?;
+        let levels = self.terms.of(&ticket).escalations().iter();
+        let reached = levels.filter(|e| e.clock == clock && e.level == level);
+        Ok(reached.flat_map(|e| e.to.clone()).collect())
+    }
+
+    async fn customer(&self, asset: &AssetId) -> Result<Option<Customer>, StoreError> {
+        let Ok(id) = RecordId::new(asset.as_str()) else {
+            return Ok(None);
+        };
+        let asset = RecordRef::new(RecordKind::Asset, id);
+        let details = self.store.record(&asset).await?.and_then(|r| r.body);
+        let Some(Body::Asset(details)) = details else {
+            return Ok(None);
+        };
+        let Some(id) = details.customer else {
+            return Ok(None);
+        };
+        let customer = RecordRef::new(RecordKind::Customer, id);
+        match self.store.record(&customer).await?.and_then(|r| r.body) {
+            Some(Body::Customer(customer)) => Ok(Some(customer)),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Sends deliveries side by side, those of a digest as one; each is recorded as soon as it is answered.
+    async fn send_all(&self, due: Vec<Delivery>, now: Timestamp) -> Result<usize, StoreError> {
+        let n_due = due.len();
+        let mut sending = JoinSet::new();
+        let places = Arc::new(Semaphore::new(SENDING_AT_ONCE));
+        for parcel in parcels(due) {
+            let mut kept = Vec::new();
+            for delivery in parcel {
+                if let NoticeKind::VisitPlanned { .. } = delivery.notice.what
+                    && !still_holds(
+                        &delivery.notice,
+                        &self.store.ticket(delivery.notice.ticket).await?,
+                    )
+                {
+                    let obsolete = attempt(&delivery, DeliveryState::Obsolete, now, None);
+                    self.record(vec![(obsolete, &delivery)], now).await?;
+                    continue;
+                }
+                kept.push(delivery);
+            }
+            let Some(first) = kept.first() else { continue };
+            let message = self.message(&kept);
+            let channel = first.channel.clone();
+            let channels = Arc::clone(&self.speech.channels);
+            let places = Arc::clone(&places);
+            sending.spawn(async move {
+                // Never closed: an error cannot come.
+                let _place = places.acquire().await.ok();
+                let sent = match message {
+                    // Receivers compare the signature's time with their own clock, whatever ours is here.
+                    Ok(message) => channels.send(&channel, &message, SystemClock.now()).await,
+                    Err(why) => Err(SendError::Never(why)),
+                };
+                (kept, sent)
+            });
+        }
+        while let Some(joined) = sending.join_next().await {
+            let Ok((parcel, sent)) = joined else {
+                // Our own mistake in sending: it stays due, and is tried again.
+                continue;
+            };
+            let attempts = parcel
+                .iter()
+                .map(|d| (self.outcome(d, &sent, now), d))
+                .collect();
+            self.record(attempts, now).await?;
+        }
+        Ok(n_due)
+    }
+
+    fn outcome(&self, d: &Delivery, sent: &Result<(), SendError>, now: Timestamp) -> Attempt {
+        let why = match sent {
+            Ok(()) => return attempt(d, DeliveryState::Delivered, now, None),
+            Err(why) => why,
+        };
+        let key = format!("{}/{}/{}", d.notice.id, d.channel, d.address);
+        let backoff = self.speech.notify.backoff(self.seed);
+        let next = match why {
+            SendError::Later(_) => next_attempt(&backoff, &key, d.attempts + 1, now),
+            SendError::Never(_) => None,
+        };
+        let state = match next {
+            Some(_) => DeliveryState::Waiting,
+            None => DeliveryState::Dead,
+        };
+        attempt(d, state, next.unwrap_or(now), Some(why.to_string()))
+    }
+
+    async fn record(
+        &self,
+        attempts: Vec<(Attempt, &Delivery)>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let all = attempts.iter().map(|(a, _)| a.clone()).collect();
+        self.store.record_attempts(all, now).await?;
+        for (attempt, d) in attempts {
+            let outcome = match attempt.state {
+                DeliveryState::Waiting => "failed",
+                DeliveryState::Delivered => "delivered",
+                DeliveryState::Dead => "dead",
+                DeliveryState::Obsolete => "obsolete",
+            };
+            let counts = &self.metrics.deliveries;
+            counts
+                .with_label_values(&[d.channel.as_str(), outcome])
+                .inc();
+            let error = attempt.error.as_deref().unwrap_or_default();
+            if attempt.state == DeliveryState::Dead {
+                warn!(delivery.id = %d.id, notice.id = %d.notice.id, channel = d.channel, attempts = d.attempts + 1, error, "delivery given up");
+            } else {
+                info!(delivery.id = %d.id, notice.id = %d.notice.id, channel = d.channel, outcome, error, "delivery");
+            }
+        }
+        Ok(())
+    }
+
+    /// One message of a parcel; the error: why it cannot be written.
+    fn message(&self, parcel: &[Delivery]) -> Result<Message, String> {
+        let first = parcel.first().ok_or("an empty parcel")?;
+        let templates = &self.speech.templates;
+        let written = if first.digest {
+            let all: Vec<Shown> = parcel.iter().map(|d| self.shown(d)).collect();
+            templates.digest(&first.language, &all)
+        } else {
+            templates.notice(&first.language, first.to_customer, &self.shown(first))
+        };
+        let (subject, text) = written.map_err(|error| error.to_string())?;
+        let facts = serde_json::to_value(&first.notice).map_err(|error| error.to_string())?;
+        let id = &first.notice.id.0;
+        Ok(Message {
+            id: if first.digest {
+                format!("digest.{id}")
+            } else {
+                id.clone()
+            },
+            delivery: first.id.to_string(),
+            event: first.notice.what.label().to_owned(),
+            about: first.notice.ticket.to_string(),
+            at: first.notice.at,
+            address: first.address.clone(),
+            recipient: first.recipient.clone(),
+            subject,
+            text,
+            facts,
+        })
+    }
+
+    fn shown(&self, d: &Delivery) -> Shown {
+        let settings = &self.speech.notify.settings;
+        let notice = &d.notice;
+        let mut shown = Shown::of(notice, &d.recipient, self.zone_of(&d.recipient));
+        let base = settings.public_url.trim_end_matches('/');
+        if base.is_empty() {
+            return shown;
+        }
+        shown.url = format!("{base}/tickets/{}", notice.ticket.0);
+        if d.to_customer {
+            let hours = f64::from(settings.survey_valid_days) * 24.0;
+            // From the notice's time: tried again, it is the same link.
+            let until = notice.at.plus_hours(hours);
+            let token = self.links.token(notice.ticket, until);
+            shown.answer_url = format!("{base}/answer/{token}?lang={}", d.language);
+            shown.answer_until = until;
+        }
+        shown
+    }
+
+    fn zone_of(&self, recipient: &str) -> &str {
+        let notify = &self.speech.notify;
+        let mut people = notify.settings.person.iter().zip(&notify.hours_of);
+        let own = people.find(|(person, _)| person.name == recipient);
+        own.map_or(&notify.hours, |(_, hours)| hours).time_zone()
+    }
+}
+
+fn attempt(
+    d: &Delivery,
+    state: DeliveryState,
+    next_at: Timestamp,
+    error: Option<String>,
+) -> Attempt {
+    Attempt {
+        id: d.id,
+        attempts: d.attempts,
+        state,
+        next_at,
+        error,
+    }
+}
+
+/// What goes out as one message: a delivery by itself, or all of one address's digest.
+fn parcels(due: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+    let mut single = Vec::new();
+    let mut digests: BTreeMap<(String, String, String), Vec<Delivery>> = BTreeMap::new();
+    for d in due {
+        if d.digest {
+            let key = (d.channel.clone(), d.address.clone(), d.language.clone());
+            digests.entry(key).or_default().push(d);
+        } else {
+            single.push(vec![d]);
+        }
+    }
+    single.extend(digests.into_values());
+    single
+}
+
+/// Technicians of the registry, by id.
+///
+/// # Errors
+/// The store does not answer.
+pub(crate) async fn technicians(
+    store: &dyn Store,
+) -> Result<Vec<(RecordId, Technician)>, StoreError> {
+    let mut all = Vec::new();
+    let mut page = RecordPage {
+        after: None,
+        limit: 1_000,
+    };
+    while all.len() < TECHNICIANS_MAX {
+        let kind = RecordKind::Technician;
+        let found = store.records(kind, &RecordFilter::default(), &page).await?;
+        let full = found.len() == page.limit;
+        page.after = found.last().map(|r| r.record.id.clone());
+        all.extend(found.into_iter().filter_map(|r| match r.body {
+            Some(Body::Technician(technician)) => Some((r.record.id, technician)),
+            Some(_) | None => None,
+        }));
+        if !full {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// Names of the escalation chain and of the rules that lead to nobody, each with the reason. Empty where there are no
+/// channels: then nobody is told of anything.
+pub(crate) fn unreachable_names(
+    config: &Config,
+    speech: &Speech,
+    technicians: &[(RecordId, Technician)],
+) -> Vec<String> {
+    let notify = &speech.notify;
+    if speech.channels.names().next().is_none() {
+        return Vec::new();
+    }
+    let chain = config.care.sla.escalations().iter();
+    let asks_chain = notify
+        .settings
+        .rule
+        .iter()
+        .any(|r| r.to.iter().any(|to| to == "@escalation"));
+    let mut names: Vec<&String> = chain
+        .filter(|_| asks_chain)
+        .flat_map(|level| &level.to)
+        .collect();
+    let rules = notify.settings.rule.iter().flat_map(|rule| &rule.to);
+    names.extend(rules.filter(|to| !to.starts_with(['@', '#'])));
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .filter_map(|name| forecare_notify::reachable(notify, technicians, name).err())
+        .collect()
+}
+
+/// Sends a test message by `channel`.
+///
+/// # Errors
+/// There is no such channel, or the message was not taken.
+pub(crate) async fn send_test(
+    speech: &Speech,
+    channel: &str,
+    address: Option<String>,
+    now: Timestamp,
+) -> Result<()> {
+    let settings = &speech.notify.settings;
+    let configured = settings.channel.get(channel).with_context(|| {
+        let names: Vec<&str> = speech.channels.names().collect();
+        format!(
+            "there is no channel \"{channel}\"; there is {}",
+            names.join(", ")
+        )
+    })?;
+    if address.is_none() && !configured.has_own_address() {
+        anyhow::bail!("this channel carries messages to people: say to whom with --to ADDRESS");
+    }
+    let language = &settings.language;
+    let (subject, text) = speech.templates.test(language, &settings.time_zone)?;
+    let message = Message {
+        id: format!("test.{}", now.as_millis()),
+        delivery: "D-0".to_owned(),
+        event: "test".to_owned(),
+        about: "T-0".to_owned(),
+        at: now,
+        address: address.unwrap_or_default(),
+        recipient: "test".to_owned(),
+        subject,
+        text,
+        facts: serde_json::json!({ "test": true }),
+    };
+    speech
+        .channels
+        .send(channel, &message, now)
+        .await
+        .with_context(|| format!("channel \"{channel}\" did not take the message"))
+}

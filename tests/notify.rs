@@ -1,0 +1,517 @@
+//! People are told: over real HTTP, across kill -9, with a dead letter and its retry.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use forecare_catalogue::Catalogue;
+use forecare_domain::{
+    AlarmId, Asset, AssetId, CareTask, ClassName, DeviceId, ModeName, Rul, Severity, Timestamp,
+};
+use forecare_store::{CommitBatch, NewTask, Store};
+use forecare_store_sqlite::SqliteStore;
+use serde_json::Value;
+use support::{Service, forecare, free_port, run, wait_for};
+
+/// A receiver of webhooks; while it is `silent` it takes messages and answers nothing.
+struct Receiver {
+    url: String,
+    silent: Arc<AtomicBool>,
+    bodies: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Receiver {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let silent = Arc::new(AtomicBool::new(false));
+        let bodies: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+        let (quiet, kept) = (silent.clone(), bodies.clone());
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut reader = BufReader::new(stream);
+                let mut length = 0;
+                let mut signature = String::new();
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).unwrap_or_default();
+                    let (name, value) = line.split_once(':').unwrap_or_default();
+                    match name.to_lowercase().as_str() {
+                        "content-length" => length = value.trim().parse().unwrap(),
+                        "forecare-signature" => signature = value.trim().to_owned(),
+                        _ => {}
+                    }
+                    if line.trim().is_empty() {
+                        break;
+                    }
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                kept.lock()
+                    .unwrap()
+                    .push((signature, String::from_utf8(body).unwrap()));
+                let mut stream = reader.into_inner();
+                if quiet.load(Ordering::SeqCst) {
+                    held.push(stream);
+                } else {
+                    // The sender may have died meanwhile.
+                    stream
+                        .write_all(
+                            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                        )
+                        .ok();
+                }
+            }
+        });
+        Self {
+            url,
+            silent,
+            bodies,
+        }
+    }
+
+    /// Bodies of the event `id`.
+    fn of(&self, id: &str) -> Vec<String> {
+        let bodies = self.bodies.lock().unwrap();
+        let is_it = |body: &str| serde_json::from_str::<Value>(body).unwrap()["id"] == id;
+        bodies
+            .iter()
+            .filter(|(_, b)| is_it(b))
+            .map(|(_, b)| b.clone())
+            .collect()
+    }
+}
+
+/// Puts a machine with evidence of a fault into a new instance: its desk opens a ticket at the start.
+fn prepare(home: &Path, devices: &[&str]) {
+    std::fs::create_dir_all(home).unwrap();
+    let catalogue =
+        Catalogue::parse(include_str!("../crates/catalogue/catalogues/demo.toml")).unwrap();
+    let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let store = SqliteStore::open(home, &catalogue, at).unwrap();
+    let mode = ModeName::new("bearing-wear").unwrap();
+    let assets: Vec<Asset> = devices
+        .iter()
+        .map(|name| Asset {
+            id: AssetId::new(name).unwrap(),
+            device: DeviceId::new(name).unwrap(),
+            class: ClassName::new("screw-compressor").unwrap(),
+            name: (*name).to_owned(),
+            site: "Hall 1".to_owned(),
+            depot: None,
+            registered_at: at,
+        })
+        .collect();
+    let tasks = assets.iter().map(|asset| {
+        NewTask(CareTask::Assess {
+            device: asset.device.clone(),
+            mode: mode.clone(),
+            alarm: AlarmId::of(&asset.device, &mode, at),
+            severity: Severity::Warning,
+            probability: Some(0.9),
+            horizon_hours: 72.0,
+            rul: Rul::NoTrend,
+            contributions: Vec::new(),
+            reading_ts: at,
+            at,
+        })
+    });
+    let batch = CommitBatch {
+        tasks: tasks.collect(),
+        ..CommitBatch::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        store.register_assets(assets).await.unwrap();
+        store.commit_batch(batch).await.unwrap();
+    });
+    store.close().unwrap();
+}
+
+fn config(dir: &Path, notify: &str) -> std::path::PathBuf {
+    let file = dir.join("forecare.toml");
+    std::fs::write(dir.join("secret"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    std::fs::write(
+        &file,
+        notify.replace("SECRET", &dir.join("secret").display().to_string()),
+    )
+    .unwrap();
+    file
+}
+
+fn serve(home: &Path, config: &Path) -> Service {
+    let mut command = forecare();
+    command
+        .args([
+            "serve",
+            "--mqtt-listen",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--config",
+        ])
+        .arg(config)
+        .arg("--home")
+        .arg(home);
+    Service::start(&mut command, home)
+}
+
+fn deliveries(service: &Service, query: &str) -> Vec<Value> {
+    let page = service.get(&format!("api/v1/deliveries?limit=500{query}"));
+    page["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn kill_9_during_a_delivery_loses_nothing_and_records_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    prepare(&home, &["c1", "c2", "c3"]);
+    let receiver = Receiver::start();
+    let config = config(
+        dir.path(),
+        &format!(
+            "[notify]\ntimeout_s = 60\nrule = [{{ event = [\"*\"], to = [\"#crm\"] }}]\n\
+             [notify.channel.crm]\nkind = \"webhook\"\nurl = \"{}\"\nsecret_file = \"SECRET\"\n",
+            receiver.url
+        ),
+    );
+    let id = "T-1.1.ticket.opened";
+    receiver.silent.store(true, Ordering::SeqCst);
+    // Twice it dies after the message went out and before the answer came.
+    for round in 1..=2 {
+        let mut service = serve(&home, &config);
+        wait_for("the message", || receiver.of(id).len() >= round);
+        service.kill();
+    }
+    receiver.silent.store(false, Ordering::SeqCst);
+    let service = serve(&home, &config);
+    wait_for("all to be told", || {
+        let all = deliveries(&service, "");
+        all.len() >= 3 && all.iter().all(|d| d["state"] == "delivered")
+    });
+    let bodies = receiver.of(id);
+    assert!(
+        bodies.len() >= 3,
+        "at least once, and again after each death"
+    );
+    assert!(
+        bodies.windows(2).all(|pair| pair[0] == pair[1]),
+        "{bodies:?}"
+    );
+    let opened: Value = serde_json::from_str(&bodies[0]).unwrap();
+    assert_eq!(opened["type"], "forecare.ticket.opened");
+    assert_eq!(opened["data"]["what"]["kind"], "ticket_opened");
+    let all = deliveries(&service, "");
+    let mut ids: Vec<&str> = all
+        .iter()
+        .map(|d| d["event_id"].as_str().unwrap())
+        .collect();
+    let n = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), n, "each is recorded once");
+    assert!(
+        ids.contains(&id) && ids.iter().any(|i| i.contains("sla.escalated")),
+        "{ids:?}"
+    );
+    let first = all.iter().find(|d| d["event_id"] == id).unwrap();
+    assert_eq!(first["attempts"], 1, "only an answer counts as an attempt");
+    // What arrived is signed by the shared secret.
+    for (signature, body) in receiver.bodies.lock().unwrap().iter() {
+        let (time, _) = signature[2..].split_once(',').unwrap();
+        let sent_at_s = time.parse().unwrap();
+        let secret = b"0123456789abcdef0123456789abcdef";
+        assert!(forecare_notify::verify(
+            secret,
+            signature,
+            body.as_bytes(),
+            sent_at_s,
+            0
+        ));
+    }
+    assert!(service.metric("forecare_deliveries_total") >= 3.0);
+    assert_eq!(service.metric("forecare_outbox_waiting"), 0.0);
+    assert!(service.stop());
+    let n_bodies = receiver.bodies.lock().unwrap().len();
+    let service = serve(&home, &config);
+    wait_for("a look at the outbox", || {
+        service.metric("forecare_outbox_unrouted") == 0.0
+    });
+    assert!(service.stop());
+    assert_eq!(
+        receiver.bodies.lock().unwrap().len(),
+        n_bodies,
+        "nobody is told twice"
+    );
+}
+
+#[test]
+fn what_is_given_up_is_listed_and_goes_out_once_it_is_retried() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    prepare(&home, &["c1"]);
+    let port = free_port();
+    let text = format!(
+        "[notify]\nattempts_max = 1\ntimeout_s = 5\npublic_url = \"https://care.example\"\n\
+         rule = [{{ event = [\"ticket.opened\"], to = [\"#team\"] }}, {{ event = [\"sla.escalated\"], to = [\"@escalation\"] }}]\n\
+         [notify.channel.team]\nkind = \"http\"\nurl = \"http://127.0.0.1:{port}/\"\nbody = '{{\"text\": {{{{ text|tojson }}}}}}'\n"
+    );
+    let config = config(dir.path(), &text);
+    let service = serve(&home, &config);
+    wait_for("a dead letter", || {
+        !deliveries(&service, "&state=dead").is_empty()
+    });
+    wait_for("the gauge", || {
+        service.metric("forecare_outbox_dead") == 1.0
+    });
+    // The chain names people whom nobody knows: counted, and said by the doctor.
+    wait_for("unreachable people", || {
+        service.metric("forecare_notices_unreachable_total") >= 1.0
+    });
+    assert!(service.stop());
+    let with = |args: &[&str]| {
+        let mut command = forecare();
+        command.args(args).arg("--config").arg(&config);
+        command
+    };
+    let (ok, out, err) = run(with(&["outbox", "list", "--state", "dead"])
+        .arg("--home")
+        .arg(&home));
+    assert!(
+        ok && out.contains("1 dead") && out.contains("ticket.opened  T-1  team"),
+        "{out}{err}"
+    );
+    let (_, out, err) = run(with(&["doctor"]).arg("--home").arg(&home));
+    assert!(out.contains("\"dispatcher\" is nobody"), "{out}{err}");
+    let (ok, out, err) = run(&mut with(&["config", "check"]));
+    assert!(
+        ok && out.contains("told by team") && out.contains("\"head of service\" is nobody"),
+        "{out}{err}"
+    );
+    let (ok, _, err) = run(&mut with(&["notify", "test", "team"]));
+    assert!(!ok && err.contains("did not take the message"), "{err}");
+    let receiver = Receiver::start();
+    let moved = text.replace(&format!("http://127.0.0.1:{port}/"), &receiver.url);
+    std::fs::write(&config, moved).unwrap();
+    let (ok, out, err) = run(&mut with(&["notify", "test", "team"]));
+    assert!(ok && out.contains("took the message"), "{out}{err}");
+    let (ok, out, err) = run(with(&["outbox", "retry", "--all"]).arg("--home").arg(&home));
+    assert!(
+        ok && out.starts_with("1 deliveries wait again"),
+        "{out}{err}"
+    );
+    let service = serve(&home, &config);
+    wait_for("the retried delivery", || {
+        deliveries(&service, "&state=delivered").len() == 1
+    });
+    let bodies = receiver.bodies.lock().unwrap();
+    let told: Value = serde_json::from_str(&bodies[1].1).unwrap();
+    assert!(
+        told["text"]
+            .as_str()
+            .unwrap()
+            .contains("https://care.example/tickets/1"),
+        "{told}"
+    );
+}
+
+/// A mail server that takes everything.
+fn mail_server() -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mails: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = mails.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut writing = stream.try_clone().unwrap();
+            writing.write_all(b"220 test\r\n").unwrap();
+            let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+            while let Some(line) = lines.next() {
+                let verb = line
+                    .split([' ', ':'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_uppercase();
+                let answer: &[u8] = match verb.as_str() {
+                    "EHLO" => b"250 test\r\n",
+                    "DATA" => {
+                        writing.write_all(b"354 go on\r\n").unwrap();
+                        let mail: Vec<String> = lines.by_ref().take_while(|l| l != ".").collect();
+                        kept.lock().unwrap().push(mail.join("\n"));
+                        b"250 taken\r\n"
+                    }
+                    "QUIT" => b"221 bye\r\n",
+                    _ => b"250 ok\r\n",
+                };
+                if writing.write_all(answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (port, mails)
+}
+
+#[test]
+fn a_customer_is_told_by_mail_and_confirms_by_the_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    prepare(&home, &["c1"]);
+    let (mail_port, mails) = mail_server();
+    let http = format!("127.0.0.1:{}", free_port());
+    let config = config(
+        dir.path(),
+        &format!(
+            "[http]\nlisten = \"{http}\"\n[notify]\npublic_url = \"http://{http}/\"\ntime_zone = \"Europe/Berlin\"\n\
+             visit_notice_hours = 8760\n\
+             [notify.channel.mail]\nkind = \"smtp\"\nhost = \"127.0.0.1\"\nport = {mail_port}\ntls = \"none\"\n\
+             from = \"Care <care@example.com>\"\n"
+        ),
+    );
+    let mut command = forecare();
+    command.args(["serve", "--mqtt-listen", "127.0.0.1:0", "--config"]);
+    command.arg(&config).arg("--home").arg(&home);
+    let service = Service::start(&mut command, &home);
+    let put = |path: &str, body: Value| {
+        let url = format!("{}api/v1/registry/{path}", service.http);
+        let put = ureq::put(&url).header("authorization", &format!("Bearer {}", service.token));
+        put.send_json(&body)
+            .unwrap_or_else(|e| panic!("PUT {url}: {e}"));
+    };
+    let yes = |purpose: &str| serde_json::json!({"purpose": purpose, "given": true, "at": "2020-01-01T00:00:00Z"});
+    put(
+        "customers/C-1",
+        serde_json::json!({"name": "Nordwind", "contacts": [{"id": "1", "name": "Ute", "language": "en",
+            "channels": [{"kind": "email", "address": "ute@example.com"}], "consents": [yes("service"), yes("survey")]}]}),
+    );
+    put("assets/c1", serde_json::json!({"customer": "C-1"}));
+    wait_for("a ticket", || {
+        !service.get("api/v1/tickets")["items"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    });
+    let step = |body: Value| {
+        let (status, said) = service.post("api/v1/tickets/1/transitions", &body);
+        assert_eq!(status, 200, "{said}");
+    };
+    for to in ["triaged", "dispatched", "accepted", "in_progress"] {
+        step(serde_json::json!({ "to": to }));
+    }
+    step(
+        serde_json::json!({"to": "resolved", "why": "bearing replaced",
+        "finding": {"verdict": "confirmed", "failure_code": "VIB"}}),
+    );
+    let done = || {
+        let mails = mails.lock().unwrap();
+        mails.iter().find(|m| m.contains("is done")).cloned()
+    };
+    wait_for("the mail", || done().is_some());
+    let mail = done().unwrap();
+    assert!(
+        mail.contains("To: ute@example.com") && mail.contains("Dear Ute"),
+        "{mail}"
+    );
+    assert!(mail.contains("(Europe/Berlin)"), "{mail}");
+    let link = mail
+        .lines()
+        .find(|l| l.starts_with("http://"))
+        .unwrap()
+        .trim_end_matches('\r');
+    assert!(
+        link.starts_with(&format!("http://{http}/answer/1-")),
+        "{link}"
+    );
+    let page = ureq::get(link)
+        .call()
+        .unwrap()
+        .body_mut()
+        .read_to_string()
+        .unwrap();
+    assert!(page.contains("Is the problem solved?"), "{page}");
+    let forged = link.replacen("/answer/1-", "/answer/2-", 1);
+    assert!(ureq::get(&forged).call().is_err());
+    let form = [
+        ("solved", "yes"),
+        ("csat", "5"),
+        ("nps", "9"),
+        ("ces", "6"),
+        ("comment", "well done"),
+    ];
+    let thanks = ureq::post(link)
+        .send_form(form)
+        .unwrap()
+        .body_mut()
+        .read_to_string()
+        .unwrap();
+    assert!(thanks.contains("Thank you"), "{thanks}");
+    wait_for("the ticket to close", || {
+        service.get("api/v1/tickets/1")["state"] == "closed"
+    });
+    let ticket = service.get("api/v1/tickets/1");
+    let history = ticket["history"].as_array().unwrap();
+    let confirmed = history.iter().find(|c| c["to"] == "confirmed").unwrap();
+    assert_eq!(
+        (&confirmed["by"], &confirmed["channel"]),
+        (&"customer".into(), &"customer".into())
+    );
+    assert_eq!(ticket["survey"]["csat"], 5);
+    wait_for("the question how it went", || {
+        mails
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|m| m.contains("How did we do?"))
+    });
+    assert_eq!(
+        service.get("api/v1/surveys")["items"][0]["comment"],
+        "well done"
+    );
+    assert!(service.stop());
+}
+
+#[test]
+fn a_section_that_cannot_be_used_is_refused_with_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    for (text, says) in [
+        ("[notify]\nattempts = 3\n", "attempts"),
+        (
+            "[notify]\ntime_zone = \"Moon/Sea\"\n",
+            "notify.quiet, digest_at, time_zone",
+        ),
+        (
+            "[notify]\ntemplate_dir = \"/nowhere\"\n",
+            "cannot read /nowhere",
+        ),
+        ("[notify.channel.a]\nkind = \"pigeon\"\n", "pigeon"),
+        (
+            "[notify.channel.a]\nkind = \"webhook\"\nsecret_file = \"/nowhere\"\n",
+            "notify.channel.a: cannot read /nowhere",
+        ),
+        (
+            "[notify.channel.a]\nkind = \"smtp\"\nhost = \"mail.example\"\ntls = \"none\"\nfrom = \"a@b.example\"\n",
+            "notify.channel.a.tls",
+        ),
+    ] {
+        let file = config(dir.path(), text);
+        let (ok, out, err) = run(forecare().args(["config", "check", "--config"]).arg(&file));
+        assert!(!ok && err.contains(says), "{text}: {out}{err}");
+    }
+}
