@@ -23,8 +23,8 @@ use tokio::sync::watch;
 
 pub use openapi::openapi_json;
 pub use state::{
-    ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, ReadSla, Role, StreamEvent,
-    TransitionRequest, Visitor,
+    ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, OpenRequest, ReadSla, Role,
+    StreamEvent, TransitionRequest, Visitor,
 };
 pub use waiting::serve_waiting;
 

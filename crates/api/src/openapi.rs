@@ -56,7 +56,7 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(assets::set_maintenance))
         .routes(routes!(alarms::alarms))
         .routes(routes!(alarms::acknowledge))
-        .routes(routes!(tickets::tickets))
+        .routes(routes!(tickets::tickets, tickets::open))
         .routes(routes!(tickets::ticket))
         .routes(routes!(tickets::transition))
         .routes(routes!(tickets::assign))

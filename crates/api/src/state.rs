@@ -1,13 +1,15 @@
 //! What the API works with, given by the process that starts it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use forecare_care::TicketRules;
 use forecare_care::sla::SlaReading;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, Clock, PartNumber, Reservation, Ticket,
-    TicketId, TicketState, Timestamp, Verdict,
+    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, Clock, FieldValue, ModeName,
+    PartNumber, Report, Reservation, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_registry::TierRules;
 use forecare_store::{MaintenanceWindow, Store};
@@ -38,6 +40,8 @@ pub struct ApiState {
     pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Every version of every class's model, sorted by id.
     pub models: Arc<dyn Fn() -> Vec<ModelInfo> + Send + Sync>,
+    /// Kinds of tickets with their fields.
+    pub tickets: Arc<TicketRules>,
     /// By which customers get their tier.
     pub tiers: Arc<TierRules>,
     /// A banner on every page, such as `Simulated time: 1 s = 1 h`.
@@ -83,6 +87,8 @@ pub struct ModelInfo {
 /// Actions that touch more than the store: detectors, timers, notifications.
 #[async_trait]
 pub trait Desk: Send + Sync {
+    /// Opens a ticket that a person asks for; returns it as stored.
+    async fn open_ticket(&self, request: OpenRequest, by: Actor) -> Result<Ticket, DeskError>;
     /// Moves a ticket to another state; returns it as stored.
     async fn transition(
         &self,
@@ -103,6 +109,25 @@ pub trait Desk: Send + Sync {
     async fn register_assets(&self, assets: Vec<Asset>) -> Result<(), DeskError>;
     /// Sets a span in which nothing is raised; the same one twice is one.
     async fn set_maintenance(&self, window: MaintenanceWindow) -> Result<(), DeskError>;
+}
+
+/// A ticket that a person asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenRequest {
+    /// The machine.
+    pub asset: AssetId,
+    /// Name of the kind.
+    pub kind: String,
+    /// One line for people; empty: made from kind and mode.
+    pub title: String,
+    /// What is told.
+    pub report: Report,
+    /// The failure mode, where it is known.
+    pub mode: Option<ModeName>,
+    /// Fields of the kind.
+    pub fields: BTreeMap<String, FieldValue>,
+    /// The caller's key: the same one again opens nothing.
+    pub idempotency_key: Option<String>,
 }
 
 /// A step in a ticket's life.

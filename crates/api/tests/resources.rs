@@ -645,3 +645,118 @@ async fn a_large_answer_to_a_request_with_a_key_is_passed_on() {
         assert!(answer.text.len() > 100_000, "{}", answer.text.len());
     }
 }
+
+#[tokio::test]
+async fn a_person_opens_a_ticket_and_reads_why_it_is_so_urgent() {
+    let world = World::new();
+    world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let router = router(world.state);
+    let body = json!({
+        "asset_id": "pump-1", "kind": "corrective", "description": "It leaks\non the floor.",
+        "safety": true, "production": "reduced",
+    });
+    let key = [("idempotency-key", "k-1")];
+    let first = ask(&router, "POST", "/api/v1/tickets", &key, &body.to_string()).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{}", first.text);
+    assert_eq!(first.header("location"), "/api/v1/tickets/1");
+    assert_eq!(first.header("etag"), "\"1\"");
+    let ticket = first.json();
+    assert_eq!(ticket["kind"], "corrective");
+    assert_eq!(ticket["title"], "Pump 1: Repair");
+    assert_eq!(ticket["priority"], "P1");
+    assert_eq!(
+        ticket["origin"],
+        json!({"from": "person", "by": "Lena", "channel": "api"})
+    );
+    assert_eq!(
+        (&ticket["mode"], &ticket["decision"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(ticket["report"]["description"], "It leaks\non the floor.");
+    let why = ticket["history"][0]["why"].as_str().unwrap();
+    assert!(
+        why.starts_with(
+            "P1: impact high x urgency high (production is reduced; somebody may get hurt)"
+        ),
+        "{why}"
+    );
+    assert_eq!(ticket["checklist"][0]["required"], true);
+    assert_eq!(ticket["verdicts"][0], "done");
+    let again = ask(&router, "POST", "/api/v1/tickets", &key, &body.to_string()).await;
+    assert_eq!((again.status, again.text), (first.status, first.text));
+
+    let steps = "/api/v1/tickets/1/transitions";
+    for to in ["triaged", "dispatched", "accepted", "in_progress"] {
+        post(&router, steps, &json!({"to": to})).await;
+    }
+    let finding = |verdict: &str| json!({"to": "resolved", "finding": {"verdict": verdict}});
+    let refused = post(&router, steps, &finding("too_early"))
+        .await
+        .problem(422);
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains("none for a ticket from a person")
+    );
+    let refused = post(&router, steps, &finding("done")).await.problem(422);
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains("Lock out and tag out")
+    );
+    assert_eq!(
+        get(&router, "/api/v1/labels").await.json()["items"],
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn an_opening_names_the_field_that_is_wrong() {
+    let world = World::new();
+    world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let router = router(world.state);
+    let base = json!({"asset_id": "pump-1", "kind": "installation", "fields": {"order_number": "4711", "voltage": "400 V"}});
+    let opened = post(&router, "/api/v1/tickets", &base).await;
+    assert_eq!(opened.status, StatusCode::CREATED, "{}", opened.text);
+    assert_eq!(
+        opened.json()["fields"],
+        json!({"order_number": "4711", "voltage": "400 V"})
+    );
+    let with = |key: &str, value: Value| {
+        let mut body = base.clone();
+        body[key] = value;
+        body
+    };
+    for (body, field) in [
+        (with("asset_id", json!("pump-9")), "asset_id"),
+        (with("asset_id", json!("no/name")), "asset_id"),
+        (with("kind", json!("party")), "kind"),
+        (with("title", json!("x".repeat(201))), "title"),
+        (with("description", json!("x".repeat(4001))), "description"),
+        (with("mode", json!("a b")), "mode"),
+        (with("fields", json!({})), "fields.order_number"),
+        (
+            with("fields", json!({"order_number": "1", "voltage": "9 V"})),
+            "fields.voltage",
+        ),
+        (
+            with("fields", json!({"order_number": "1", "colour": "red"})),
+            "fields.colour",
+        ),
+    ] {
+        let problem = post(&router, "/api/v1/tickets", &body).await.problem(422);
+        assert_eq!(problem["field"], field, "{problem}");
+    }
+    post(
+        &router,
+        "/api/v1/tickets",
+        &with("urgency", json!("yesterday")),
+    )
+    .await
+    .problem(422);
+    post(&router, "/api/v1/tickets", &with("colour", json!("red")))
+        .await
+        .problem(422);
+}

@@ -11,8 +11,10 @@ mod lifecycle;
 mod opening;
 mod policy;
 mod precision;
+pub mod reporting;
 mod reservation;
 pub mod sla;
+pub mod ticket_rules;
 mod timers;
 mod urgency;
 
@@ -22,10 +24,12 @@ pub use decision::{Assessment, decide};
 pub use dispatch::{Candidate, candidates};
 pub use lifecycle::{
     HISTORY_MAX, TEXT_CHARS_MAX, TransitionError, allowed, close_reason, label_of, transition,
+    verdicts,
 };
 pub use opening::{Need, NewTicket, evidence_again, needs_of, open_ticket, outstanding};
 pub use policy::CarePolicy;
 pub use precision::Precision;
 pub use reservation::{hold_ends_at, reservation_due, reservation_on_transition, settle};
+pub use ticket_rules::TicketRules;
 pub use timers::{confirm_due, replaced_elsewhere, withdraw_due};
 pub use urgency::{due_at, priority};

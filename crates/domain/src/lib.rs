@@ -11,6 +11,7 @@ mod dispatch;
 mod id;
 mod reading;
 mod sla;
+mod ticket;
 mod time;
 
 pub use alarm::{Alarm, AlarmChange, AlarmSource, Contribution, Prognosis, Rul, Severity};
@@ -25,8 +26,11 @@ pub use dispatch::{
 };
 pub use id::{
     AlarmId, AssetId, ClassName, ComponentName, DepotName, DeviceId, InvalidName, MetricName,
-    ModeName, PartNumber, ReservationId, TaskId, TicketId,
+    ModeName, PartNumber, ReservationId, ScheduleName, TaskId, TicketId, TicketKind,
 };
 pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejection, Row};
 pub use sla::{Sla, SlaClock, SlaKey, SlaKind, SlaPoint};
+pub use ticket::{
+    ChecklistItem, Done, FieldValue, Origin, ProductionImpact, Report, TicketWork, Urgency,
+};
 pub use time::{Clock, InvalidTimestamp, ManualClock, Timestamp};

@@ -234,7 +234,13 @@ impl App {
             care_wake: Arc::clone(&care_wake),
             metrics: Arc::clone(&metrics),
         });
-        let terms = Arc::new(Terms::new(config.care.sla.clone()));
+        let terms = Arc::new(Terms::new(
+            config.care.sla.clone(),
+            config.tiers()?,
+            &catalogue.currency,
+        ));
+        terms.refresh(&*store).await?;
+        let tickets = Arc::new(config.care.tickets.clone());
         let desk = CareDesk {
             store: Arc::clone(&store),
             catalogue: Arc::clone(&catalogue),
@@ -244,6 +250,7 @@ impl App {
             stream: stream.clone(),
             metrics: Arc::clone(&metrics),
             terms: Arc::clone(&terms),
+            tickets: Arc::clone(&tickets),
             dispatch: Arc::new(config.dispatch_settings()),
             wake: care_wake,
             replan: Arc::default(),
@@ -269,8 +276,8 @@ impl App {
             auth: Arc::new(keys.clone()),
             sla: Arc::new(move |ticket, now| {
                 let terms = terms.of(ticket);
-                let sla = sla_of(ticket, terms);
-                SlaKind::ALL.map(|kind| sla_reading(&sla, terms, kind, now))
+                let sla = sla_of(ticket, &terms);
+                SlaKind::ALL.map(|kind| sla_reading(&sla, &terms, kind, now))
             }),
             readiness: readiness(&stats, &spill_stats, &metrics, &stopping),
             models: {
@@ -278,6 +285,7 @@ impl App {
                 Arc::new(move || guard.models())
             },
             tiers: Arc::new(config.tiers()?),
+            tickets,
             notice,
         };
         let surveying = tokio::spawn(survey.run());

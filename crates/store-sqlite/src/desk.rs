@@ -73,10 +73,14 @@ pub(crate) fn commit_care(
 }
 
 fn open_for(conn: &Connection, ticket: &Ticket) -> Outcome<Option<TicketId>> {
-    let mut same =
-        conn.prepare_cached("SELECT id FROM tickets WHERE asset = ?1 AND mode = ?2 AND open = 1")?;
+    let Some(key) = ticket.opening_key() else {
+        return Ok(None);
+    };
+    let mut same = conn.prepare_cached(
+        "SELECT id FROM tickets WHERE asset = ?1 AND opening_key = ?2 AND open = 1",
+    )?;
     let id = same
-        .query_row([ticket.asset.as_str(), ticket.mode.as_str()], |r| r.get(0))
+        .query_row([ticket.asset.as_str(), &key], |r| r.get(0))
         .optional()?;
     Ok(id.map(TicketId))
 }
@@ -100,12 +104,12 @@ fn open(
         version: 1,
         ..new.ticket.clone()
     };
-    conn.prepare_cached("INSERT INTO tickets (id, version, asset, mode, open, finished, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+    conn.prepare_cached("INSERT INTO tickets (id, version, asset, opening_key, open, finished, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
         .execute(params![
             id.0,
             ticket.version,
             ticket.asset.as_str(),
-            ticket.mode.as_str(),
+            ticket.opening_key(),
             ticket.state.is_open(),
             ticket.state.is_finished(),
             text::sound_json(&ticket, "ticket")?
@@ -140,13 +144,13 @@ fn update(
         return Err(StoreError::second_open_ticket(ticket.id, other).into());
     }
     conn.prepare_cached(
-        "UPDATE tickets SET version = ?2, asset = ?3, mode = ?4, open = ?5, finished = ?6, body = ?7 WHERE id = ?1",
+        "UPDATE tickets SET version = ?2, asset = ?3, opening_key = ?4, open = ?5, finished = ?6, body = ?7 WHERE id = ?1",
     )?
     .execute(params![
         ticket.id.0,
         ticket.version,
         ticket.asset.as_str(),
-        ticket.mode.as_str(),
+        ticket.opening_key(),
         ticket.state.is_open(),
         ticket.state.is_finished(),
         text::sound_json(ticket, "ticket")?

@@ -229,6 +229,9 @@ pub(crate) fn tickets(
         Some(false) => terms.push(("open = 0 AND 1 = ?", Value::Integer(1))),
         None => {}
     }
+    if let Some(key) = &filter.opening_key {
+        terms.push(("opening_key = ?", Value::Text(key.clone())));
+    }
     if filter.unfinished {
         terms.push(("finished = 0 AND 1 = ?", Value::Integer(1)));
     }

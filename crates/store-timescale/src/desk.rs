@@ -3,7 +3,9 @@
 use deadpool_postgres::Transaction;
 use forecare_care::{NewTicket, settle};
 use forecare_catalogue::Catalogue;
-use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
+use forecare_domain::{
+    ModeName, PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp,
+};
 use forecare_store::{
     CareCommit, CareOutcome, DECISIONS_KEPT, OUTCOMES_KEPT, ReservationWrite, StoreError,
     TicketWrite, forecare,
@@ -87,10 +89,13 @@ pub(crate) async fn commit_care(
 }
 
 async fn open_for(tx: &Transaction<'_>, ticket: &Ticket) -> Outcome<Option<TicketId>> {
+    let Some(key) = ticket.opening_key() else {
+        return Ok(None);
+    };
     let same = collect(
         tx,
-        "SELECT id FROM tickets WHERE asset = $1 AND mode = $2 AND open",
-        &[&ticket.asset.as_str(), &ticket.mode.as_str()],
+        "SELECT id FROM tickets WHERE asset = $1 AND opening_key = $2 AND open",
+        &[&ticket.asset.as_str(), &text::storable(&key)],
         |r| Ok(TicketId(r.try_get(0)?)),
     )
     .await?;
@@ -116,8 +121,8 @@ async fn open(
     };
     write_ticket(
         tx,
-        "INSERT INTO tickets (id, version, asset, mode, open, finished, body, opened_at, due_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9)",
+        "INSERT INTO tickets (id, version, asset, mode, open, finished, body, opened_at, due_at, opening_key)
+         VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9, $10)",
         &ticket,
     )
     .await?;
@@ -139,12 +144,15 @@ async fn write_ticket(tx: &Transaction<'_>, sql: &str, ticket: &Ticket) -> Outco
             &ticket.id.0,
             &ticket.version,
             &ticket.asset.as_str(),
-            &ticket.mode.as_str(),
+            &ticket.mode.as_ref().map(ModeName::as_str),
             &ticket.state.is_open(),
             &ticket.state.is_finished(),
             &text::sound_json(ticket, "ticket")?,
             &Instant(ticket.opened_at),
             &Instant(ticket.due_at),
+            &ticket
+                .opening_key()
+                .map(|key| text::storable(&key).into_owned()),
         ],
     )
     .await?;
@@ -175,7 +183,7 @@ async fn update(
     write_ticket(
         tx,
         "UPDATE tickets SET version = $2, asset = $3, mode = $4, open = $5, finished = $6, body = $7::text::json,
-             opened_at = $8, due_at = $9
+             opened_at = $8, due_at = $9, opening_key = $10
          WHERE id = $1",
         ticket,
     )

@@ -16,6 +16,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0002_records",
         include_str!("../migrations/0002_records.sql"),
     ),
+    (
+        "0003_tickets",
+        include_str!("../migrations/0003_tickets.sql"),
+    ),
 ];
 
 /// Number of steps this program knows.

@@ -261,6 +261,10 @@ pub(crate) async fn tickets(
     if let Some(open) = filter.open {
         terms.push((if open { "open" } else { "NOT open" }, None));
     }
+    if let Some(key) = &filter.opening_key {
+        let key = text::storable(key).into_owned();
+        terms.push(("opening_key =", Some(Box::new(key))));
+    }
     if filter.unfinished {
         terms.push(("NOT finished", None));
     }

@@ -201,11 +201,11 @@ impl StoreError {
         ))
     }
 
-    /// A ticket would be open beside another one of the same asset and failure mode.
+    /// A ticket would be open beside another one of the same asset under the same key.
     #[must_use]
     pub fn second_open_ticket(id: TicketId, other: TicketId) -> Self {
         Self::Conflict(format!(
-            "ticket {id} cannot be open: {other} is, for the same asset and failure mode"
+            "ticket {id} cannot be open: {other} is, for the same asset and failure mode, schedule or event"
         ))
     }
 

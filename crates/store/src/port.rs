@@ -124,8 +124,8 @@ pub enum TicketWrite {
     /// Nothing.
     #[default]
     None,
-    /// A new ticket with its parts reserved. Where one is open for the same asset and failure mode, nothing
-    /// is opened.
+    /// A new ticket with its parts reserved. Where one is open for the same asset under the same
+    /// [`opening_key`](Ticket::opening_key), nothing is opened.
     Open(Box<NewTicket>),
     /// The ticket after a change, as `care` returns it: with the `version` it was read with, which the store raises.
     /// Where the stored one has moved on, nothing changes ([`StoreError::Conflict`]). Reservations follow
@@ -190,7 +190,7 @@ pub enum CareOutcome {
     },
     /// The ticket was changed; as stored, with its new version.
     Updated(Box<Ticket>),
-    /// One was open for the same asset and failure mode already.
+    /// One was open for the same asset under the same key already.
     AlreadyOpen(TicketId),
     /// The task was done before.
     AlreadyDone,
@@ -342,6 +342,8 @@ pub struct TicketFilter {
     pub open: Option<bool>,
     /// Only those that time may still change: neither closed nor cancelled.
     pub unfinished: bool,
+    /// Only those with this [`opening_key`](Ticket::opening_key).
+    pub opening_key: Option<String>,
 }
 
 /// Which reservations.

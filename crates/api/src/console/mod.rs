@@ -8,6 +8,7 @@ mod fleet;
 mod form;
 mod format;
 mod login;
+mod new_ticket;
 mod parts;
 mod shell;
 mod static_files;
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/alarms", get(alarms::page))
         .route("/alarms/acknowledge", post(alarms::acknowledge))
         .route("/tickets", get(tickets::page))
+        .route("/tickets/new", get(new_ticket::page).post(new_ticket::open))
         .route("/tickets/{id}", get(tickets::detail))
         .route("/tickets/{id}/transitions", post(tickets::transition))
         .route("/tickets/{id}/assignment", post(dispatch::assign))

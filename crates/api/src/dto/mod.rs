@@ -22,4 +22,6 @@ pub(crate) use registry::{
     OwnedLeadDto, RecordChangesDto, RecordDto, RecordVersionDto, shown, withhold,
 };
 pub(crate) use telemetry::{FillDto, LatestRowDto, TelemetryDto};
-pub(crate) use ticket::{TicketDetailDto, TicketDto, TransitionDto};
+pub(crate) use ticket::{
+    NewTicketDto, ProductionImpactDto, TicketDetailDto, TicketDto, TransitionDto, UrgencyDto,
+};

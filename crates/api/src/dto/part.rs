@@ -189,6 +189,8 @@ pub(crate) enum ChannelDto {
     Api,
     Console,
     Cli,
+    /// A message by e-mail.
+    Email,
 }
 
 impl From<Channel> for ChannelDto {
@@ -199,6 +201,7 @@ impl From<Channel> for ChannelDto {
             Channel::Api => Self::Api,
             Channel::Console => Self::Console,
             Channel::Cli => Self::Cli,
+            Channel::Email => Self::Email,
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use forecare_domain::{Label, Priority, TaskId, TicketId, TicketState, Verdict};
+use forecare_domain::{
+    Label, ModeName, Origin, Priority, ScheduleName, TaskId, TicketId, TicketKind, TicketState,
+    Verdict,
+};
 
 use super::fixtures::{
     ALL, asset, decision, device, hour, items, mode, moved, need, new_ticket, open, reservations,
@@ -10,7 +13,7 @@ use super::fixtures::{
 };
 use crate::{
     CareCommit, CareOutcome, CommitBatch, PageRequest, ReservationFilter, Store, StoreError,
-    TicketFilter, TicketWrite,
+    TicketFilter, TicketWrite, forecare,
 };
 
 async fn queue(store: &Arc<dyn Store>, n: i64) -> Vec<TaskId> {
@@ -75,7 +78,7 @@ pub async fn one_open_ticket_per_asset_and_mode(store: Arc<dyn Store>) {
         "nothing is reserved for what was not opened"
     );
     let mut other_mode = new_ticket(0, 2, Vec::new());
-    other_mode.ticket.mode = mode("unknown");
+    other_mode.ticket.mode = Some(mode("unknown"));
     let write = TicketWrite::Open(Box::new(other_mode));
     let commit = CareCommit {
         ticket: write,
@@ -111,6 +114,71 @@ pub async fn one_open_ticket_per_asset_and_mode(store: Arc<dyn Store>) {
     };
     let states = items(store.tickets(&unfinished, ALL).await.unwrap());
     assert!(states.iter().all(|t| !t.state.is_finished()) && !states.is_empty());
+}
+
+pub async fn what_no_alarm_opened_has_keys_of_its_own(store: Arc<dyn Store>) {
+    let (alarm, _) = open(&store, 0, 1, Vec::new()).await;
+    let schedule = |name: &str, position| Origin::Schedule {
+        schedule: ScheduleName::new(name).unwrap(),
+        position,
+    };
+    let event = |code: &str| Origin::Event {
+        code: code.to_owned(),
+    };
+    let person = || Origin::Person { by: forecare() };
+    let commit = |origin: Origin, mode: Option<ModeName>| {
+        let mut new = new_ticket(0, 2, Vec::new());
+        new.ticket.origin = origin;
+        new.ticket.kind = TicketKind::inspection();
+        new.ticket.mode = mode;
+        new.ticket.decision = None;
+        CareCommit {
+            ticket: TicketWrite::Open(Box::new(new)),
+            at: hour(2),
+            ..CareCommit::default()
+        }
+    };
+    let opened = |outcome: CareOutcome| match outcome {
+        CareOutcome::Opened { ticket, .. } => Some(*ticket),
+        CareOutcome::AlreadyOpen(_)
+        | CareOutcome::Stored
+        | CareOutcome::Updated(_)
+        | CareOutcome::AlreadyDone => None,
+    };
+    let try_open =
+        async |origin, mode| opened(store.commit_care(commit(origin, mode)).await.unwrap());
+    // Not even the alarm's own mode is in the way of a person's report, and people may report as often as they like.
+    for _ in 0..2 {
+        let ticket = try_open(person(), Some(mode("bearing-wear")))
+            .await
+            .unwrap();
+        assert_eq!(store.ticket(ticket.id).await.unwrap(), ticket);
+    }
+    let oil = try_open(schedule("oil", 1.0), None).await.unwrap();
+    assert!(try_open(schedule("oil", 2.0), None).await.is_none());
+    assert!(try_open(schedule("belt", 2.0), None).await.is_some());
+    assert!(try_open(event("E1"), None).await.is_some());
+    assert!(try_open(event("E1"), None).await.is_none());
+    assert!(try_open(event("E2"), None).await.is_some());
+    update(&store, step(&oil, TicketState::Cancelled, 3, &[])).await;
+    let next = try_open(schedule("oil", 2.0), None).await.unwrap();
+    let of_key = |key: &str| TicketFilter {
+        asset: Some(asset(0).id),
+        opening_key: Some(key.to_owned()),
+        ..TicketFilter::default()
+    };
+    let found = items(store.tickets(&of_key("schedule:oil"), ALL).await.unwrap());
+    assert_eq!(
+        found.iter().map(|t| t.id).collect::<Vec<_>>(),
+        [next.id, oil.id]
+    );
+    let found = items(
+        store
+            .tickets(&of_key("mode:bearing-wear"), ALL)
+            .await
+            .unwrap(),
+    );
+    assert_eq!(found, [alarm]);
 }
 
 pub async fn a_stale_version_changes_nothing(store: Arc<dyn Store>) {

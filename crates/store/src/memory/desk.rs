@@ -159,8 +159,9 @@ impl Desk {
     }
 
     fn open_for(&self, ticket: &Ticket) -> Option<TicketId> {
+        let key = Some(ticket.opening_key()?);
         let same =
-            |t: &&Ticket| t.state.is_open() && t.asset == ticket.asset && t.mode == ticket.mode;
+            |t: &&Ticket| t.state.is_open() && t.asset == ticket.asset && t.opening_key() == key;
         self.tickets.iter().find(same).map(|t| t.id)
     }
 

@@ -270,6 +270,7 @@ impl Store for MemoryStore {
             filter.asset.as_ref().is_none_or(|a| *a == t.asset)
                 && filter.open.is_none_or(|open| open == t.state.is_open())
                 && !(filter.unfinished && t.state.is_finished())
+                && (filter.opening_key.is_none() || filter.opening_key == t.opening_key())
         });
         Ok(page(chosen.map(|t| (t.id.0, t)), request))
     }
