@@ -24,7 +24,7 @@ use tokio::sync::watch;
 pub use openapi::openapi_json;
 pub use state::{
     ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, OpenRequest, ReadSla, Role,
-    StreamEvent, TransitionRequest, Visitor,
+    StreamEvent, TransitionRequest, Visitor, Work, WorkRequest,
 };
 pub use waiting::serve_waiting;
 

@@ -49,6 +49,7 @@ pub(crate) enum List {
     Models,
     Records,
     RecordHistory,
+    TicketEntries,
 }
 
 fn refused() -> Problem {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forecare_care::TicketRules;
 use forecare_care::sla::SlaReading;
+use forecare_care::work::WorkStep;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, Clock, FieldValue, ModeName,
@@ -89,6 +90,13 @@ pub struct ModelInfo {
 pub trait Desk: Send + Sync {
     /// Opens a ticket that a person asks for; returns it as stored.
     async fn open_ticket(&self, request: OpenRequest, by: Actor) -> Result<Ticket, DeskError>;
+    /// Takes a step of work on a ticket; returns it as stored.
+    async fn work(
+        &self,
+        id: TicketId,
+        request: WorkRequest,
+        by: Actor,
+    ) -> Result<Ticket, DeskError>;
     /// Moves a ticket to another state; returns it as stored.
     async fn transition(
         &self,
@@ -126,8 +134,35 @@ pub struct OpenRequest {
     pub mode: Option<ModeName>,
     /// Fields of the kind.
     pub fields: BTreeMap<String, FieldValue>,
+    /// The ticket it is a part of, or a visit after.
+    pub parent: Option<TicketId>,
     /// The caller's key: the same one again opens nothing.
     pub idempotency_key: Option<String>,
+}
+
+/// A step of work on a ticket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkRequest {
+    /// The step; of a merge only the number of the other ticket is known here.
+    pub step: Work,
+    /// Only if the ticket still has this version.
+    pub if_version: Option<i64>,
+    /// The caller's key: the same one again changes nothing.
+    pub idempotency_key: Option<String>,
+}
+
+/// What is done on a ticket.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// A step that needs to know nothing else.
+    Step(WorkStep),
+    /// It is the same as another ticket.
+    MergeInto {
+        /// The one that goes on.
+        into: TicketId,
+        /// Why, in words; may be empty.
+        why: String,
+    },
 }
 
 /// A step in a ticket's life.

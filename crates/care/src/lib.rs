@@ -13,10 +13,12 @@ mod policy;
 mod precision;
 pub mod reporting;
 mod reservation;
+pub mod schedule;
 pub mod sla;
 pub mod ticket_rules;
 mod timers;
 mod urgency;
+pub mod work;
 
 pub use allocation::{Allocation, AllocationPlan, Balance, allocate};
 pub use calendar::Calendar;

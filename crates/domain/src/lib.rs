@@ -8,6 +8,7 @@ mod alarm;
 mod asset;
 mod care;
 mod dispatch;
+mod entry;
 mod id;
 mod reading;
 mod sla;
@@ -24,6 +25,7 @@ pub use care::{
 pub use dispatch::{
     DispatchCandidate, DispatchCost, DispatchOverride, DispatchProposal, DispatchRejection, Place,
 };
+pub use entry::{Attachment, EntryBody, TicketEntry, Visibility};
 pub use id::{
     AlarmId, AssetId, ClassName, ComponentName, DepotName, DeviceId, InvalidName, MetricName,
     ModeName, PartNumber, ReservationId, ScheduleName, TaskId, TicketId, TicketKind,

@@ -234,6 +234,7 @@ impl App {
             care_wake: Arc::clone(&care_wake),
             metrics: Arc::clone(&metrics),
         });
+        check_tickets(&config, &catalogue)?;
         let terms = Arc::new(Terms::new(
             config.care.sla.clone(),
             config.tiers()?,
@@ -715,6 +716,21 @@ fn limits(config: &Config) -> Limits {
         future_tolerance_hours: config.ingest.future_tolerance_minutes / 60.0,
         ..Limits::default()
     }
+}
+
+/// Classes and counters that schedules, checklists and events name are the catalogue's.
+fn check_tickets(config: &Config, catalogue: &Catalogue) -> Result<()> {
+    for (class, metric) in config.care.tickets.named() {
+        let Some(known) = catalogue.class(class) else {
+            bail!("care.tickets names class \"{class}\", which the catalogue does not have");
+        };
+        if let Some(metric) = metric
+            && known.metric_index(metric.as_str()).is_none()
+        {
+            bail!("care.tickets names the counter \"{metric}\", which class {class} does not have");
+        }
+    }
+    Ok(())
 }
 
 fn auto_register(config: &Config, catalogue: &Catalogue) -> Result<Option<ClassName>> {

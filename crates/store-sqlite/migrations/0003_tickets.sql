@@ -7,14 +7,15 @@ UPDATE tickets SET opening_key = 'mode:' || mode;
 ALTER TABLE tickets DROP COLUMN mode;
 CREATE UNIQUE INDEX tickets_one_open ON tickets (asset, opening_key) WHERE open = 1 AND opening_key IS NOT NULL;
 CREATE INDEX tickets_of_key ON tickets (asset, opening_key, id) WHERE opening_key IS NOT NULL;
+-- The ticket it is a part of, or follows.
+ALTER TABLE tickets ADD COLUMN parent INTEGER;
+CREATE INDEX tickets_of_parent ON tickets (parent, id) WHERE parent IS NOT NULL;
 
 -- Notes, time spent, attachments: nothing is changed or taken back.
 CREATE TABLE ticket_entries (
     seq       INTEGER PRIMARY KEY AUTOINCREMENT,
     ticket    INTEGER NOT NULL REFERENCES tickets,
-    -- The caller's key: the same again is the same entry.
-    entry_key TEXT UNIQUE,
-    bytes     INTEGER NOT NULL CHECK (bytes >= 0), -- of the attachment
+    bytes     INTEGER NOT NULL CHECK (bytes >= 0), -- of its file
     body      TEXT NOT NULL
 ) STRICT;
 CREATE INDEX ticket_entries_of ON ticket_entries (ticket, seq);

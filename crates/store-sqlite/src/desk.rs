@@ -4,7 +4,7 @@ use forecare_care::{NewTicket, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
 use forecare_store::{
-    CareCommit, CareOutcome, DECISIONS_KEPT, OUTCOMES_KEPT, ReservationWrite, StoreError,
+    CareCommit, CareOutcome, DECISIONS_KEPT, NewEntry, OUTCOMES_KEPT, ReservationWrite, StoreError,
     TicketWrite, forecare,
 };
 use rusqlite::{Connection, OptionalExtension, params};
@@ -47,6 +47,9 @@ pub(crate) fn commit_care(
             stock::reserve(conn, catalogue, *id, need, commit.at)?;
         }
     }
+    for new in &commit.entries {
+        keep_entry(conn, new)?;
+    }
     if let Some(decision) = &commit.decision {
         conn.prepare_cached("INSERT INTO decisions (device, body) VALUES (?1, ?2)")?
             .execute([
@@ -70,6 +73,31 @@ pub(crate) fn commit_care(
         keep_outcome(conn, key, &outcome)?;
     }
     Ok(outcome)
+}
+
+fn keep_entry(conn: &Connection, new: &NewEntry) -> Outcome<()> {
+    query::ticket(conn, new.ticket)?;
+    let bytes = new.content.as_ref().map_or(0, Vec::len);
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let (n, before): (i64, i64) = conn
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(bytes), 0) FROM ticket_entries WHERE ticket = ?1",
+        )?
+        .query_row([new.ticket.0], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    if let Some(full) = StoreError::entries_full(new.ticket, n, before, bytes) {
+        return Err(full.into());
+    }
+    conn.prepare_cached("INSERT INTO ticket_entries (ticket, bytes, body) VALUES (?1, ?2, ?3)")?
+        .execute(params![
+            new.ticket.0,
+            bytes,
+            text::sound_json(&new.entry, "entry")?
+        ])?;
+    if let Some(content) = &new.content {
+        conn.prepare_cached("INSERT INTO attachments (entry, content) VALUES (?1, ?2)")?
+            .execute(params![conn.last_insert_rowid(), content])?;
+    }
+    Ok(())
 }
 
 fn open_for(conn: &Connection, ticket: &Ticket) -> Outcome<Option<TicketId>> {
@@ -104,7 +132,7 @@ fn open(
         version: 1,
         ..new.ticket.clone()
     };
-    conn.prepare_cached("INSERT INTO tickets (id, version, asset, opening_key, open, finished, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+    conn.prepare_cached("INSERT INTO tickets (id, version, asset, opening_key, open, finished, body, parent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
         .execute(params![
             id.0,
             ticket.version,
@@ -112,7 +140,8 @@ fn open(
             ticket.opening_key(),
             ticket.state.is_open(),
             ticket.state.is_finished(),
-            text::sound_json(&ticket, "ticket")?
+            text::sound_json(&ticket, "ticket")?,
+            ticket.work.parent.map(|parent| parent.0)
         ])?;
     for need in &new.needs {
         stock::reserve(conn, catalogue, id, need, at)?;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
-    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
@@ -415,6 +415,30 @@ impl Store for SqliteStore {
         self.pool
             .read("reservations", move |conn, _| {
                 query::reservations(conn, &filter, page)
+            })
+            .await
+    }
+
+    async fn ticket_entries(
+        &self,
+        ticket: TicketId,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<TicketEntry>>, StoreError> {
+        self.pool
+            .read("ticket entries", move |conn, _| {
+                query::ticket_entries(conn, ticket, page)
+            })
+            .await
+    }
+
+    async fn attachment(
+        &self,
+        ticket: TicketId,
+        position: i64,
+    ) -> Result<(TicketEntry, Vec<u8>), StoreError> {
+        self.pool
+            .read("attachment", move |conn, _| {
+                query::attachment(conn, ticket, position)
             })
             .await
     }

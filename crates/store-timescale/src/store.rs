@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
-    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
@@ -467,6 +467,26 @@ impl Store for TimescaleStore {
     ) -> Result<Vec<Paged<Reservation>>, StoreError> {
         read!(self, "reservations", |tx| query::reservations(
             tx, filter, page
+        ))
+    }
+
+    async fn ticket_entries(
+        &self,
+        ticket: TicketId,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<TicketEntry>>, StoreError> {
+        read!(self, "ticket entries", |tx| query::ticket_entries(
+            tx, ticket, page
+        ))
+    }
+
+    async fn attachment(
+        &self,
+        ticket: TicketId,
+        position: i64,
+    ) -> Result<(TicketEntry, Vec<u8>), StoreError> {
+        read!(self, "attachment", |tx| query::attachment(
+            tx, ticket, position
         ))
     }
 

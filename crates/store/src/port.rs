@@ -5,7 +5,8 @@ use forecare_care::{Need, NewTicket};
 use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DepotName,
     DeviceEvent, DeviceId, DeviceStatus, Label, MetricName, PartNumber, RejectReason, Rejection,
-    Reservation, ReservationId, ReservationState, Row, TaskId, Ticket, TicketId, Timestamp,
+    Reservation, ReservationId, ReservationState, Row, TaskId, Ticket, TicketEntry, TicketId,
+    Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 
@@ -168,12 +169,26 @@ pub struct CareCommit {
     /// Parts to reserve for tickets that are open already (after a hold ran out, or on reopening); left out
     /// where the ticket is not open after this step.
     pub needs: Vec<(TicketId, Need)>,
+    /// Entries for tickets. Of each ticket at most [`ENTRIES_MAX`](crate::ENTRIES_MAX) and
+    /// [`ENTRY_BYTES_MAX`](crate::ENTRY_BYTES_MAX) of files are kept; beyond, the step is refused.
+    pub entries: Vec<NewEntry>,
     /// A verdict to learn from.
     pub label: Option<Label>,
     /// A task to queue behind this step.
     pub follow_up: Option<CareTask>,
     /// When.
     pub at: Timestamp,
+}
+
+/// An entry for a ticket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// The ticket.
+    pub ticket: TicketId,
+    /// The entry.
+    pub entry: TicketEntry,
+    /// The content of a file.
+    pub content: Option<Vec<u8>>,
 }
 
 /// What became of a [`CareCommit`].
@@ -344,6 +359,8 @@ pub struct TicketFilter {
     pub unfinished: bool,
     /// Only those with this [`opening_key`](Ticket::opening_key).
     pub opening_key: Option<String>,
+    /// Only parts of, or visits after, this one.
+    pub parent: Option<TicketId>,
 }
 
 /// Which reservations.
@@ -626,6 +643,18 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<Paged<Ticket>>, StoreError>;
     /// One ticket.
     async fn ticket(&self, id: TicketId) -> Result<Ticket, StoreError>;
+    /// Entries of a ticket, newest first.
+    async fn ticket_entries(
+        &self,
+        ticket: TicketId,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<TicketEntry>>, StoreError>;
+    /// The file of the entry at `position` of a ticket. [`StoreError::NotFound`] where that has none.
+    async fn attachment(
+        &self,
+        ticket: TicketId,
+        position: i64,
+    ) -> Result<(TicketEntry, Vec<u8>), StoreError>;
     /// Reservations, newest first.
     async fn reservations(
         &self,

@@ -14,6 +14,7 @@ mod shell;
 mod static_files;
 mod tickets;
 mod view;
+mod work;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -37,6 +38,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/tickets/new", get(new_ticket::page).post(new_ticket::open))
         .route("/tickets/{id}", get(tickets::detail))
         .route("/tickets/{id}/transitions", post(tickets::transition))
+        .route("/tickets/{id}/work", post(work::work))
         .route("/tickets/{id}/assignment", post(dispatch::assign))
         .route("/parts", get(parts::page))
         .route("/parts/receipts", post(parts::receipt))

@@ -28,6 +28,8 @@ pub(crate) struct NewTicketParams {
     kind: String,
     #[serde(default)]
     asset: String,
+    #[serde(default)]
+    parent: String,
 }
 
 #[derive(Template)]
@@ -51,6 +53,8 @@ struct NewTicketPage {
     productions: Vec<(&'static str, &'static str, bool)>,
     urgencies: Vec<(&'static str, &'static str, bool)>,
     mode: String,
+    /// Number of the ticket it follows; empty: none.
+    parent: String,
     form_key: String,
 }
 
@@ -113,7 +117,11 @@ pub(crate) async fn page(
     Extension(caller): Extension<Caller>,
     ApiQuery(params): ApiQuery<NewTicketParams>,
 ) -> Result<Response, Problem> {
-    let typed = Fields::of([("kind", params.kind), ("asset_id", params.asset)]);
+    let typed = Fields::of([
+        ("kind", params.kind),
+        ("asset_id", params.asset),
+        ("parent_id", params.parent),
+    ]);
     show(&app, &caller, &typed, None).await
 }
 
@@ -191,6 +199,7 @@ async fn show(
         productions: chosen(PRODUCTIONS, "production", "none"),
         urgencies: chosen(URGENCIES, "urgency", "medium"),
         mode: typed.get("mode").unwrap_or_default().to_owned(),
+        parent: typed.get("parent_id").unwrap_or_default().to_owned(),
         form_key: app.form_key(),
         assets: assets
             .into_iter()
@@ -225,6 +234,14 @@ fn from_fields(app: &App, typed: &Fields) -> Result<NewTicketDto, Problem> {
         },
         mode: typed.get("mode").map(ToOwned::to_owned),
         fields,
+        parent_id: match typed.get("parent_id") {
+            Some(text) => {
+                Some(text.parse().map_err(|_cause| {
+                    Problem::invalid("parent_id", "give the number of a ticket")
+                })?)
+            }
+            None => None,
+        },
     })
 }
 

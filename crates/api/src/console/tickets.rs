@@ -21,6 +21,7 @@ use super::shell::{Shell, render, render_with};
 use super::view::{
     ReasonView, ReservationView, TicketView, mode_title, reasons, state_words, step_words,
 };
+use super::work::WorkView;
 use crate::app::{App, Caller, ticket_id};
 use crate::dto::{TransitionDto, VerdictDto};
 use crate::extract::{ApiPath, ApiQuery};
@@ -141,6 +142,8 @@ struct TicketPage {
     mode: Option<String>,
     /// Fields of its kind: title and value.
     fields: Vec<(String, String)>,
+    /// Checklist, notes, related tickets.
+    work: WorkView,
     /// Name of the service levels it is under.
     terms: Option<String>,
     /// Of the alarm, if one opened it.
@@ -307,6 +310,7 @@ pub(super) async fn show(
                 (title, value.to_string())
             })
             .collect(),
+        work: WorkView::read(app, &ticket, now).await?,
         terms: ticket.sla.as_ref().map(|sla| sla.terms.clone()),
         decision: ticket
             .decision

@@ -8,6 +8,7 @@ mod record;
 mod registry;
 mod telemetry;
 mod ticket;
+mod work;
 
 pub(crate) use alarm::{AlarmChangeDto, AlarmDto, ContributionDto};
 pub(crate) use asset::{
@@ -25,3 +26,4 @@ pub(crate) use telemetry::{FillDto, LatestRowDto, TelemetryDto};
 pub(crate) use ticket::{
     NewTicketDto, ProductionImpactDto, TicketDetailDto, TicketDto, TransitionDto, UrgencyDto,
 };
+pub(crate) use work::{TicketEntryDto, WorkDto};

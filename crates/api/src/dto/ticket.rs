@@ -227,6 +227,9 @@ pub(crate) struct NewTicketDto {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub(crate) fields: BTreeMap<String, FieldValue>,
+    /// Number of the ticket it is a part of, or a visit after.
+    #[serde(default)]
+    pub(crate) parent_id: Option<i64>,
 }
 
 impl From<ProductionImpactDto> for ProductionImpact {
@@ -370,6 +373,10 @@ pub(crate) struct TicketDetailDto {
     /// Fields of its kind, by name: text, number or true and false.
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub(crate) fields: BTreeMap<String, FieldValue>,
+    /// The ticket it is a part of, or a visit after.
+    pub(crate) parent_id: Option<i64>,
+    /// The ticket that goes on in its place.
+    pub(crate) merged_into: Option<i64>,
     /// Verdicts that can be given on it.
     pub(crate) verdicts: Vec<&'static str>,
     /// The service levels it is under: `standard` or a contract's.
@@ -407,6 +414,8 @@ impl TicketDetailDto {
             evidence_at: t.evidence_at,
             report: t.work.report.clone().map(Into::into),
             work_hours: t.work.work_hours,
+            parent_id: t.work.parent.map(|id| id.0),
+            merged_into: t.work.merged_into.map(|id| id.0),
             checklist: t.work.checklist.iter().map(Into::into).collect(),
             verdicts: forecare_care::verdicts(&t).to_vec(),
             terms: t.sla.as_ref().map(|sla| sla.terms.clone()),

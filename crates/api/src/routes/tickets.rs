@@ -34,6 +34,8 @@ pub(crate) struct TicketParams {
     open: Option<bool>,
     /// Only of this asset.
     asset: Option<String>,
+    /// Only parts of, or visits after, this ticket.
+    parent: Option<String>,
     /// `next_cursor` of the page before; without it, the first page.
     cursor: Option<String>,
     /// Entries of a page, 1 to 500; 50 where not given.
@@ -55,6 +57,7 @@ pub(crate) async fn tickets(
         .map_err(|e| Problem::bad_parameter("asset", e.to_string()))?;
     let filter = TicketFilter {
         asset,
+        parent: params.parent.as_deref().map(ticket_id).transpose()?,
         open: params.open,
         ..TicketFilter::default()
     };
@@ -81,7 +84,7 @@ pub(crate) async fn reservations_of(
     Ok(found.into_iter().map(|paged| paged.item).collect())
 }
 
-async fn detail(app: &App, ticket: Ticket) -> Result<Response, Problem> {
+pub(crate) async fn detail(app: &App, ticket: Ticket) -> Result<Response, Problem> {
     let reservations = reservations_of(app, ticket.id).await?;
     let etag = format!("\"{}\"", ticket.version);
     let clocks = (app.state.sla)(&ticket, app.state.clock.now());
@@ -156,6 +159,7 @@ pub(crate) fn checked_opening(body: NewTicketDto) -> Result<OpenRequest, Problem
         },
         mode: mode.map_err(|e| Problem::invalid("mode", e.to_string()))?,
         fields: body.fields,
+        parent: body.parent_id.map(TicketId),
         idempotency_key: None,
     })
 }

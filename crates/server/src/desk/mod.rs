@@ -3,9 +3,11 @@
 mod opening;
 mod planner;
 mod rules;
+mod schedules;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use forecare_api::{
-    AssignmentRequest, Desk, DeskError, OpenRequest, StreamEvent, TransitionRequest,
+    AssignmentRequest, Desk, DeskError, OpenRequest, StreamEvent, TransitionRequest, WorkRequest,
 };
 use forecare_care::dispatch::{AssignError, assign};
 use forecare_care::sla::sla_due;
@@ -73,7 +75,11 @@ type Precisions = BTreeMap<(ClassName, ModeName), Precision>;
 impl CareDesk {
     /// Works until `stop` turns true and the queue is empty.
     pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
-        tokio::join!(self.run_tasks(stop.clone()), self.run_planner(stop));
+        tokio::join!(
+            self.run_tasks(stop.clone()),
+            self.run_planner(stop.clone()),
+            self.run_schedules(stop)
+        );
     }
 
     async fn run_tasks(&self, mut stop: watch::Receiver<bool>) {
@@ -430,6 +436,15 @@ impl CareDesk {
 
 #[async_trait]
 impl Desk for CareDesk {
+    async fn work(
+        &self,
+        id: TicketId,
+        request: WorkRequest,
+        by: Actor,
+    ) -> Result<Ticket, DeskError> {
+        self.work_on(id, request, by).await
+    }
+
     async fn open_ticket(&self, request: OpenRequest, by: Actor) -> Result<Ticket, DeskError> {
         let asset = self.store.asset(&request.asset).await;
         let asset = asset.map_err(|failure| desk_error(&failure))?;

@@ -124,6 +124,18 @@ impl CareDesk {
             })?),
             None => None,
         };
+        let parent = match request.parent {
+            Some(id) => match self.store.ticket(id).await {
+                Ok(parent) => Some(parent.id),
+                Err(StoreError::NotFound(what)) => {
+                    return Err(DeskError::Invalid(format!(
+                        "parent_id: {what} was not found"
+                    )));
+                }
+                Err(failure) => return Err(desk_error(&failure)),
+            },
+            None => None,
+        };
         let fields = kind
             .checked_fields(request.fields)
             .map_err(|(field, what)| DeskError::Invalid(format!("fields.{field}: {what}")))?;
@@ -144,7 +156,8 @@ impl CareDesk {
             by,
         };
         let standing = self.terms.standing(asset, now);
-        let new = open_reported(self.opening(), about, report, &standing, now);
+        let mut new = open_reported(self.opening(), about, report, &standing, now);
+        new.ticket.work.parent = parent;
         match self.open(new, None, key, now).await.map_err(failed)? {
             CareOutcome::Opened { ticket, .. } => Ok(*ticket),
             CareOutcome::AlreadyOpen(id) => self.store.ticket(id).await.map_err(failed),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use forecare_domain::{
-    Label, ModeName, Origin, Priority, ScheduleName, TaskId, TicketId, TicketKind, TicketState,
-    Verdict,
+    Attachment, EntryBody, Label, ModeName, Origin, Priority, ScheduleName, TaskId, TicketEntry,
+    TicketId, TicketKind, TicketState, Verdict, Visibility,
 };
 
 use super::fixtures::{
@@ -12,8 +12,8 @@ use super::fixtures::{
     step, task, update,
 };
 use crate::{
-    CareCommit, CareOutcome, CommitBatch, PageRequest, ReservationFilter, Store, StoreError,
-    TicketFilter, TicketWrite, forecare,
+    CareCommit, CareOutcome, CommitBatch, NewEntry, PageRequest, ReservationFilter, Store,
+    StoreError, TicketFilter, TicketWrite, forecare,
 };
 
 async fn queue(store: &Arc<dyn Store>, n: i64) -> Vec<TaskId> {
@@ -179,6 +179,112 @@ pub async fn what_no_alarm_opened_has_keys_of_its_own(store: Arc<dyn Store>) {
             .unwrap(),
     );
     assert_eq!(found, [alarm]);
+}
+
+fn entry(ticket: TicketId, text: &str, content: Option<Vec<u8>>) -> NewEntry {
+    let body = match &content {
+        Some(content) => EntryBody::Attachment(Attachment {
+            name: text.to_owned(),
+            media_type: "text/plain".to_owned(),
+            bytes: content.len() as u64,
+            sha256: "00".repeat(32),
+            signed_by: Some("Ada".to_owned()),
+        }),
+        None => EntryBody::Note {
+            text: text.to_owned(),
+            visibility: Visibility::Public,
+        },
+    };
+    NewEntry {
+        ticket,
+        entry: TicketEntry {
+            at: hour(1),
+            by: forecare(),
+            body,
+        },
+        content,
+    }
+}
+
+pub async fn entries_and_files_are_kept_with_their_ticket(store: Arc<dyn Store>) {
+    let (first, _) = open(&store, 0, 1, Vec::new()).await;
+    let (second, _) = open(&store, 1, 1, Vec::new()).await;
+    let file: Vec<u8> = (0..=255).collect();
+    let commit = |key: &str, entries: Vec<NewEntry>| CareCommit {
+        idempotency_key: Some(key.to_owned()),
+        entries,
+        at: hour(1),
+        ..CareCommit::default()
+    };
+    let new = [
+        entry(first.id, "a note", None),
+        entry(second.id, "of another", None),
+        entry(first.id, "a file", Some(file.clone())),
+    ];
+    for _ in 0..2 {
+        let outcome = store.commit_care(commit("k", new.to_vec())).await.unwrap();
+        assert_eq!(outcome, CareOutcome::Stored);
+    }
+    let found = store.ticket_entries(first.id, ALL).await.unwrap();
+    let kept: Vec<TicketEntry> = found.iter().map(|e| e.item.clone()).collect();
+    assert_eq!(kept, [new[2].entry.clone(), new[0].entry.clone()]);
+    let position = found[0].position;
+    let (entry_of, content) = store.attachment(first.id, position).await.unwrap();
+    assert_eq!((entry_of, content), (new[2].entry.clone(), file));
+    for (ticket, position) in [(first.id, found[1].position), (second.id, position)] {
+        let none = store.attachment(ticket, position).await;
+        assert!(matches!(none, Err(StoreError::NotFound(_))));
+    }
+    let older = PageRequest {
+        before: Some(position),
+        limit: 10,
+    };
+    let older = store.ticket_entries(first.id, older).await.unwrap();
+    assert_eq!(older.len(), 1);
+    // An entry for no ticket takes the whole step with it.
+    let mut bad = commit(
+        "l",
+        vec![entry(first.id, "x", None), entry(TicketId(99), "y", None)],
+    );
+    bad.decision = Some(decision(0, 1));
+    let refused = store.commit_care(bad).await;
+    assert!(
+        matches!(refused, Err(StoreError::NotFound(_))),
+        "{refused:?}"
+    );
+    assert_eq!(store.ticket_entries(first.id, ALL).await.unwrap().len(), 2);
+    assert!(store.decisions(None, ALL).await.unwrap().is_empty());
+    let n = usize::try_from(crate::ENTRIES_MAX).unwrap_or(usize::MAX) - 2;
+    let many = vec![entry(first.id, "more", None); n];
+    store.commit_care(commit("m", many)).await.unwrap();
+    let full = store
+        .commit_care(commit("n", vec![entry(first.id, "one too many", None)]))
+        .await;
+    assert!(matches!(full, Err(StoreError::Conflict(text)) if text.contains("follow-up")));
+}
+
+pub async fn children_are_found_by_their_parent(store: Arc<dyn Store>) {
+    let (parent, _) = open(&store, 0, 1, Vec::new()).await;
+    let mut new = new_ticket(1, 2, Vec::new());
+    new.ticket.work.parent = Some(parent.id);
+    let commit = CareCommit {
+        ticket: TicketWrite::Open(Box::new(new)),
+        at: hour(2),
+        ..CareCommit::default()
+    };
+    store.commit_care(commit).await.unwrap();
+    let filter = TicketFilter {
+        parent: Some(parent.id),
+        ..TicketFilter::default()
+    };
+    let found = items(store.tickets(&filter, ALL).await.unwrap());
+    assert_eq!(
+        found.iter().map(|t| t.id).collect::<Vec<_>>(),
+        [TicketId(2)]
+    );
+    // What a change of the ticket writes keeps it.
+    update(&store, step(&found[0], TicketState::Triaged, 3, &[])).await;
+    assert_eq!(store.tickets(&filter, ALL).await.unwrap().len(), 1);
 }
 
 pub async fn a_stale_version_changes_nothing(store: Arc<dyn Store>) {

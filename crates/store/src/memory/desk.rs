@@ -11,8 +11,8 @@ use forecare_domain::{
 
 use crate::agreed::{forecare, initial_stock, need_of_victim};
 use crate::{
-    CareCommit, CareOutcome, LedgerEntry, NewTask, ReservationWrite, StockCommand, StockItem,
-    StockMove, StoreError, TicketWrite,
+    CareCommit, CareOutcome, LedgerEntry, NewEntry, NewTask, ReservationWrite, StockCommand,
+    StockItem, StockMove, StoreError, TicketWrite,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,7 @@ pub(super) struct Desk {
     commands_seen: Vec<String>,
     pub(super) labels: Vec<Label>,
     pub(super) decisions: Vec<Decision>,
+    pub(super) entries: Vec<NewEntry>,
 }
 
 /// Who a movement of stock is for, and by whom.
@@ -104,6 +105,16 @@ impl Desk {
         for (id, _) in &commit.needs {
             self.ticket(*id)?;
         }
+        let mut entries: Vec<&NewEntry> = self.entries.iter().collect();
+        for new in &commit.entries {
+            self.ticket(new.ticket)?;
+            let its = entries.iter().filter(|e| e.ticket == new.ticket);
+            let (n, bytes) = its.fold((0, 0), |(n, sum), e| (n + 1, sum + bytes_of(e)));
+            if let Some(full) = StoreError::entries_full(new.ticket, n, bytes, bytes_of(new)) {
+                return Err(full);
+            }
+            entries.push(new);
+        }
         Ok(())
     }
 
@@ -151,6 +162,7 @@ impl Desk {
         }
         self.decisions.extend(commit.decision);
         self.labels.extend(commit.label);
+        self.entries.extend(commit.entries);
         self.queue(commit.follow_up.into_iter().map(NewTask).collect());
         if let Some(key) = commit.idempotency_key {
             self.outcomes.insert(key, outcome.clone());
@@ -453,6 +465,11 @@ impl Desk {
             by: cause.by.clone(),
         });
     }
+}
+
+fn bytes_of(entry: &NewEntry) -> i64 {
+    let content = entry.content.as_ref();
+    content.map_or(0, |c| i64::try_from(c.len()).unwrap_or(i64::MAX))
 }
 
 /// Tickets and reservations are numbered 1, 2, ...

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
-    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
 };
 
 use crate::{
@@ -270,6 +270,7 @@ impl Store for MemoryStore {
             filter.asset.as_ref().is_none_or(|a| *a == t.asset)
                 && filter.open.is_none_or(|open| open == t.state.is_open())
                 && !(filter.unfinished && t.state.is_finished())
+                && (filter.parent.is_none() || filter.parent == t.work.parent)
                 && (filter.opening_key.is_none() || filter.opening_key == t.opening_key())
         });
         Ok(page(chosen.map(|t| (t.id.0, t)), request))
@@ -277,6 +278,29 @@ impl Store for MemoryStore {
 
     async fn ticket(&self, id: TicketId) -> Result<Ticket, StoreError> {
         self.state().desk.ticket(id).cloned()
+    }
+
+    async fn ticket_entries(
+        &self,
+        ticket: TicketId,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<TicketEntry>>, StoreError> {
+        let state = self.state();
+        let all = numbered(&state.desk.entries);
+        let its = all.filter(|(_, e)| e.ticket == ticket);
+        Ok(page(its.map(|(n, e)| (n, &e.entry)), request))
+    }
+
+    async fn attachment(
+        &self,
+        ticket: TicketId,
+        position: i64,
+    ) -> Result<(TicketEntry, Vec<u8>), StoreError> {
+        let state = self.state();
+        let found =
+            numbered(&state.desk.entries).find(|(n, e)| *n == position && e.ticket == ticket);
+        let file = found.and_then(|(_, e)| Some((e.entry.clone(), e.content.clone()?)));
+        file.ok_or_else(|| StoreError::no_attachment(ticket, position))
     }
 
     async fn reservations(

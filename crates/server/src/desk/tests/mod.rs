@@ -1,6 +1,7 @@
 //! Service level clocks and the dispatcher on stores in memory, on disk and in PostgreSQL.
 
 mod opening;
+mod schedules;
 
 use std::sync::Arc;
 

@@ -26,6 +26,7 @@ pub(super) fn report(asset: &str, kind: &str) -> OpenRequest {
         },
         mode: None,
         fields: BTreeMap::new(),
+        parent: None,
         idempotency_key: None,
     }
 }
