@@ -319,7 +319,7 @@ async fn tickets(store: &TimescaleStore) -> Tickets {
             let ticket = ticket.item;
             all.push((
                 ticket.asset.to_string(),
-                ticket.mode.to_string(),
+                ticket.opening_key().unwrap_or_default(),
                 ticket.detected_at,
             ));
         }

@@ -40,3 +40,32 @@
   });
   open();
 })();
+
+// A file is sent as it is: the body of one request.
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest("form[data-upload]");
+  if (!form) return;
+  event.preventDefault();
+  const file = form.querySelector("input[type=file]").files[0];
+  const said = form.querySelector("[role=alert]");
+  const button = form.querySelector("button");
+  if (!file) return;
+  const query = new URLSearchParams({ name: file.name });
+  const signer = form.elements.signed_by.value.trim();
+  if (signer) query.set("signed_by", signer);
+  button.disabled = true;
+  said.hidden = true;
+  fetch(`${form.dataset.upload}?${query}`, {
+    method: "POST",
+    headers: { "Content-Type": file.type || "text/plain", "X-CSRF-Token": form.dataset.csrf },
+    body: file,
+  }).then(async (answer) => {
+    if (answer.ok) { location.reload(); return; }
+    const problem = await answer.json().catch(() => ({}));
+    throw new Error(problem.detail || "The file was not taken.");
+  }).catch((error) => {
+    said.textContent = error.message;
+    said.hidden = false;
+    button.disabled = false;
+  });
+});

@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use forecare_care::work::ATTACHMENT_BYTES_MAX;
 use forecare_domain::Channel;
 use sha2::{Digest, Sha256};
 
@@ -34,8 +35,11 @@ fn is_open(path: &str) -> bool {
 /// Longest body for an address, bytes.
 pub(crate) fn body_bytes_max(path: &str) -> usize {
     let is_import = path.starts_with("/api/v1/registry/") && path.ends_with("/import");
+    let is_file = path.starts_with("/api/v1/tickets/") && path.ends_with("/attachments");
     if is_import {
         IMPORT_BYTES_MAX
+    } else if is_file {
+        ATTACHMENT_BYTES_MAX
     } else {
         BODY_BYTES_MAX
     }

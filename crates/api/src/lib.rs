@@ -24,8 +24,8 @@ use tokio::sync::watch;
 
 pub use openapi::openapi_json;
 pub use state::{
-    AnswerLinks, ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, ReadSla, Role,
-    StreamEvent, TransitionRequest, Visitor,
+    AnswerLinks, ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, OpenRequest,
+    ReadSla, Role, StreamEvent, TransitionRequest, Visitor, Work, WorkRequest,
 };
 pub use waiting::serve_waiting;
 

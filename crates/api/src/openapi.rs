@@ -13,7 +13,8 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, customers, devices, models, notices, ops, parts, records, registry, tickets,
+    alarms, assets, customers, devices, models, notices, ops, parts, records, registry,
+    ticket_export, tickets, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -57,10 +58,15 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(assets::set_maintenance))
         .routes(routes!(alarms::alarms))
         .routes(routes!(alarms::acknowledge))
-        .routes(routes!(tickets::tickets))
+        .routes(routes!(tickets::tickets, tickets::open))
+        .routes(routes!(ticket_export::export))
         .routes(routes!(tickets::ticket))
         .routes(routes!(tickets::transition))
         .routes(routes!(tickets::assign))
+        .routes(routes!(work::entries))
+        .routes(routes!(work::work))
+        .routes(routes!(work::attach))
+        .routes(routes!(work::attachment))
         .routes(routes!(parts::parts))
         .routes(routes!(parts::receipt))
         .routes(routes!(parts::reservations))

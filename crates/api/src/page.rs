@@ -51,6 +51,7 @@ pub(crate) enum List {
     RecordHistory,
     Deliveries,
     Surveys,
+    TicketEntries,
 }
 
 fn refused() -> Problem {

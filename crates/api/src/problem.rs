@@ -192,7 +192,11 @@ impl From<DeskError> for Problem {
                 problem.current_version = Some(current);
                 problem
             }
-            DeskError::Invalid(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            // `kind: there is none` speaks of the field `kind`.
+            DeskError::Invalid(_) => match detail.split_once(": ") {
+                Some((field, text)) if !field.contains(' ') => Self::invalid(field, text),
+                Some(_) | None => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            },
             DeskError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail),
         }
     }

@@ -1,13 +1,16 @@
 //! What the API works with, given by the process that starts it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use forecare_care::TicketRules;
 use forecare_care::sla::SlaReading;
+use forecare_care::work::WorkStep;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, Clock, PartNumber, Reservation, Ticket,
-    TicketId, TicketState, Timestamp, Verdict,
+    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, Clock, FieldValue, ModeName,
+    PartNumber, Report, Reservation, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_registry::TierRules;
 use forecare_store::{MaintenanceWindow, Store};
@@ -43,6 +46,8 @@ pub struct ApiState {
     pub models: Arc<dyn Fn() -> Vec<ModelInfo> + Send + Sync>,
     /// Reads customers' links.
     pub answer_links: Arc<AnswerLinks>,
+    /// Kinds of tickets with their fields.
+    pub tickets: Arc<TicketRules>,
     /// By which customers get their tier.
     pub tiers: Arc<TierRules>,
     /// A banner on every page, such as `Simulated time: 1 s = 1 h`.
@@ -88,6 +93,15 @@ pub struct ModelInfo {
 /// Actions that touch more than the store: detectors, timers, notifications.
 #[async_trait]
 pub trait Desk: Send + Sync {
+    /// Opens a ticket that a person asks for; returns it as stored.
+    async fn open_ticket(&self, request: OpenRequest, by: Actor) -> Result<Ticket, DeskError>;
+    /// Takes a step of work on a ticket; returns it as stored.
+    async fn work(
+        &self,
+        id: TicketId,
+        request: WorkRequest,
+        by: Actor,
+    ) -> Result<Ticket, DeskError>;
     /// Moves a ticket to another state; returns it as stored.
     async fn transition(
         &self,
@@ -108,6 +122,52 @@ pub trait Desk: Send + Sync {
     async fn register_assets(&self, assets: Vec<Asset>) -> Result<(), DeskError>;
     /// Sets a span in which nothing is raised; the same one twice is one.
     async fn set_maintenance(&self, window: MaintenanceWindow) -> Result<(), DeskError>;
+}
+
+/// A ticket that a person asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenRequest {
+    /// The machine.
+    pub asset: AssetId,
+    /// Name of the kind.
+    pub kind: String,
+    /// One line for people; empty: made from kind and mode.
+    pub title: String,
+    /// What is told.
+    pub report: Report,
+    /// The failure mode, where it is known.
+    pub mode: Option<ModeName>,
+    /// Fields of the kind.
+    pub fields: BTreeMap<String, FieldValue>,
+    /// The ticket it is a part of, or a visit after.
+    pub parent: Option<TicketId>,
+    /// The caller's key: the same one again opens nothing.
+    pub idempotency_key: Option<String>,
+}
+
+/// A step of work on a ticket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkRequest {
+    /// The step; of a merge only the number of the other ticket is known here.
+    pub step: Work,
+    /// Only if the ticket still has this version.
+    pub if_version: Option<i64>,
+    /// The caller's key: the same one again changes nothing.
+    pub idempotency_key: Option<String>,
+}
+
+/// What is done on a ticket.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// A step that needs to know nothing else.
+    Step(WorkStep),
+    /// It is the same as another ticket.
+    MergeInto {
+        /// The one that goes on.
+        into: TicketId,
+        /// Why, in words; may be empty.
+        why: String,
+    },
 }
 
 /// A step in a ticket's life.

@@ -341,3 +341,46 @@ async fn alarms_windows_and_receipts_are_entered_by_forms() {
         .find(|s| s.part.as_str() == "BRG-6310" && s.depot.as_str() == "south");
     assert_eq!(south.unwrap().on_hand, 5);
 }
+
+#[tokio::test]
+async fn a_form_opens_a_ticket_once_and_keeps_what_was_typed_when_it_cannot() {
+    let world = hostile_world().await;
+    let router = router(world.state);
+    let form = visit(&router, "/tickets/new?kind=installation&asset=pump-1").await;
+    assert_clean(&form);
+    assert!(
+        form.text.contains("name=\"field:order_number\""),
+        "{}",
+        form.text
+    );
+    assert!(
+        form.text.contains("Bearing wear"),
+        "failure modes of its class"
+    );
+    let csrf = csrf(&form);
+    let body = format!(
+        "csrf={csrf}&form_key=f-1&kind=installation&asset_id=pump-1&description=%3Cscript%3E&production=stopped&urgency=high"
+    );
+    let refused = submit(&router, "/tickets/new", &[], &body).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.text.contains("order_number") && !refused.text.contains("<script>"));
+    assert!(refused.text.contains("<option value=\"stopped\" selected>"));
+    let body = format!("{body}&field:order_number=4711");
+    for _ in 0..2 {
+        let opened = submit(&router, "/tickets/new", &[], &body).await;
+        assert_eq!(opened.status, StatusCode::SEE_OTHER, "{}", opened.text);
+        assert_eq!(opened.header("location"), "/tickets/2");
+    }
+    let page = visit(&router, "/tickets/2").await;
+    assert_clean(&page);
+    for words in [
+        "Installation",
+        "4711",
+        "Lena (console)",
+        "production stands still",
+    ] {
+        assert!(page.text.contains(words), "{words} in {}", page.text);
+    }
+    assert!(!page.text.contains("Why now"));
+    assert_clean(&visit(&router, "/tickets").await);
+}

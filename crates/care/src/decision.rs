@@ -60,9 +60,10 @@ impl<'a> Assessment<'a> {
                 reading_ts: *reading_ts,
                 at: *at,
             }),
-            CareTask::Cleared { .. } | CareTask::Replaced { .. } | CareTask::Repaired { .. } => {
-                None
-            }
+            CareTask::Cleared { .. }
+            | CareTask::Replaced { .. }
+            | CareTask::Reported { .. }
+            | CareTask::Repaired { .. } => None,
         }
     }
 }

@@ -13,10 +13,14 @@ mod notice;
 mod opening;
 mod policy;
 mod precision;
+pub mod reporting;
 mod reservation;
+pub mod schedule;
 pub mod sla;
+pub mod ticket_rules;
 mod timers;
 mod urgency;
+pub mod work;
 
 pub use allocation::{Allocation, AllocationPlan, Balance, allocate};
 pub use calendar::Calendar;
@@ -24,11 +28,13 @@ pub use decision::{Assessment, decide};
 pub use dispatch::{Candidate, candidates};
 pub use lifecycle::{
     HISTORY_MAX, TEXT_CHARS_MAX, TransitionError, allowed, close_reason, label_of, transition,
+    verdicts,
 };
 pub use notice::{notices_of, parts_short, visit_start};
 pub use opening::{Need, NewTicket, evidence_again, needs_of, open_ticket, outstanding};
 pub use policy::CarePolicy;
 pub use precision::Precision;
 pub use reservation::{hold_ends_at, reservation_due, reservation_on_transition, settle};
+pub use ticket_rules::TicketRules;
 pub use timers::{confirm_due, replaced_elsewhere, withdraw_due};
 pub use urgency::{due_at, priority};

@@ -1,8 +1,8 @@
 //! The ticket's state machine.
 
 use forecare_domain::{
-    Actor, Channel, CloseReason, Hold, IllegalTransition, Label, Ticket, TicketChange, TicketState,
-    Timestamp, Verdict,
+    Actor, Channel, CloseReason, Hold, IllegalTransition, Label, Origin, Ticket, TicketChange,
+    TicketState, Timestamp, Verdict,
 };
 
 /// Most entries of a ticket's history. When it is full the second oldest goes: the opening stays.
@@ -25,7 +25,7 @@ pub enum TransitionError {
     Illegal(#[from] IllegalTransition),
     /// A ticket is resolved only with a verdict.
     #[error(
-        "resolving needs a verdict: confirmed (with failure_code), wrong_mode (with actual), no_fault_found, data_fault or too_early"
+        "resolving needs a verdict: confirmed (with failure_code), wrong_mode (with actual), no_fault_found, data_fault or too_early; for a ticket without an alarm, done, confirmed, no_fault_found or data_fault"
     )]
     VerdictMissing,
     /// A verdict came with a step that takes none.
@@ -36,6 +36,19 @@ pub enum TransitionError {
         "the verdict confirmed needs the failure_code found (ISO 14224 failure mode, mechanism or cause)"
     )]
     FailureCodeMissing,
+    /// A verdict on a prediction, and there was none; or the other way round.
+    #[error("the verdict {verdict} is none for a ticket from {origin}; use {instead}")]
+    VerdictOutOfPlace {
+        /// The verdict.
+        verdict: &'static str,
+        /// What opened the ticket.
+        origin: &'static str,
+        /// Those that fit.
+        instead: &'static str,
+    },
+    /// A ticket is resolved only when what must be done is done.
+    #[error("still to be done before it is resolved: {}", .0.join("; "))]
+    ChecklistOpen(Vec<String>),
     /// The other mode is the ticket's own.
     #[error("the verdict wrong_mode names the ticket's own failure mode \"{0}\"; use confirmed")]
     ActualIsPredicted(String),
@@ -100,6 +113,10 @@ pub fn transition(
         (TicketState::Resolved, None) => return Err(TransitionError::VerdictMissing),
         (TicketState::Resolved, Some(verdict)) => {
             after.verdict = Some(checked(verdict, ticket)?);
+            let open = to_be_done(ticket);
+            if !open.is_empty() {
+                return Err(TransitionError::ChecklistOpen(open));
+            }
         }
         (_, Some(_)) => return Err(TransitionError::VerdictUnexpected(to)),
         (_, None) => {}
@@ -114,7 +131,47 @@ pub fn transition(
     Ok(after)
 }
 
+/// Lines of the checklist that stand between `ticket` and its resolution.
+fn to_be_done(ticket: &Ticket) -> Vec<String> {
+    let open = ticket.work.checklist.iter();
+    open.filter(|item| item.required && item.done.is_none())
+        .map(|item| item.text.clone())
+        .collect()
+}
+
+/// The verdicts that can be given on `ticket`, by label.
+#[must_use]
+pub fn verdicts(ticket: &Ticket) -> &'static [&'static str] {
+    if ticket.is_predicted() {
+        &[
+            "confirmed",
+            "wrong_mode",
+            "no_fault_found",
+            "data_fault",
+            "too_early",
+        ]
+    } else {
+        &["done", "confirmed", "no_fault_found", "data_fault"]
+    }
+}
+
 fn checked(verdict: Verdict, ticket: &Ticket) -> Result<Verdict, TransitionError> {
+    if !verdicts(ticket).contains(&verdict.label()) {
+        return Err(TransitionError::VerdictOutOfPlace {
+            verdict: verdict.label(),
+            origin: match ticket.origin {
+                Origin::Alarm => "an alarm",
+                Origin::Person { .. } => "a person",
+                Origin::Schedule { .. } => "a schedule",
+                Origin::Event { .. } => "a device event",
+            },
+            instead: if ticket.is_predicted() {
+                "confirmed, wrong_mode, no_fault_found, data_fault or too_early"
+            } else {
+                "done, confirmed, no_fault_found or data_fault"
+            },
+        });
+    }
     match verdict {
         Verdict::Confirmed { failure_code } => {
             let failure_code = cut(failure_code.trim());
@@ -124,12 +181,14 @@ fn checked(verdict: Verdict, ticket: &Ticket) -> Result<Verdict, TransitionError
             Ok(Verdict::Confirmed { failure_code })
         }
         Verdict::WrongMode { actual } => {
-            if actual == ticket.mode {
+            if ticket.mode.as_ref() == Some(&actual) {
                 return Err(TransitionError::ActualIsPredicted(actual.to_string()));
             }
             Ok(Verdict::WrongMode { actual })
         }
-        Verdict::NoFaultFound | Verdict::DataFault | Verdict::TooEarly => Ok(verdict),
+        Verdict::NoFaultFound | Verdict::DataFault | Verdict::TooEarly | Verdict::Done => {
+            Ok(verdict)
+        }
     }
 }
 
@@ -186,18 +245,19 @@ pub(crate) fn resolved_at(ticket: &Ticket) -> Option<Timestamp> {
     ticket.history.iter().rev().find(resolved).map(|c| c.at)
 }
 
-/// The verdict on `ticket` as a training label; `None` until it is resolved.
+/// The verdict on `ticket` as a training label; `None` until it is resolved, and where nothing was predicted.
 #[must_use]
 pub fn label_of(ticket: &Ticket) -> Option<Label> {
+    let predicted = ticket.decision.as_ref().filter(|_| ticket.is_predicted())?;
     let verdict = ticket.verdict.clone()?;
     Some(Label {
         ticket: ticket.id,
         device: ticket.device.clone(),
-        mode: ticket.mode.clone(),
+        mode: ticket.mode.clone()?,
         verdict,
         detected_at: ticket.detected_at,
         at: resolved_at(ticket)?,
-        probability: ticket.decision.probability,
+        probability: predicted.probability,
     })
 }
 
@@ -256,7 +316,7 @@ mod tests {
             Err(TransitionError::FailureCodeMissing)
         );
         let same = Verdict::WrongMode {
-            actual: working.mode.clone(),
+            actual: working.mode.clone().unwrap(),
         };
         assert!(matches!(
             resolve(Some(same)),

@@ -2,8 +2,8 @@
 
 use forecare_catalogue::{Catalogue, FailureMode};
 use forecare_domain::{
-    Asset, Decision, DepotName, PartNumber, Priority, Reservation, Ticket, TicketChange, TicketId,
-    TicketState, Timestamp,
+    Asset, Decision, DepotName, Origin, PartNumber, Priority, Reservation, Ticket, TicketChange,
+    TicketId, TicketKind, TicketState, TicketWork, Timestamp,
 };
 
 use crate::dispatch::{Candidate, candidates};
@@ -80,7 +80,9 @@ pub fn open_ticket(
         version: 0,
         asset: asset.id.clone(),
         device: asset.device.clone(),
-        mode: mode.name.clone(),
+        kind: TicketKind::predictive(),
+        origin: Origin::Alarm,
+        mode: Some(mode.name.clone()),
         state: TicketState::New,
         priority,
         title: format!(
@@ -94,7 +96,7 @@ pub fn open_ticket(
         opened_at: now,
         due_at: due,
         evidence_at: now,
-        decision: decision.clone(),
+        decision: Some(decision.clone()),
         contributions: assessment.contributions.to_vec(),
         rul: assessment.rul.clone(),
         verdict: None,
@@ -108,19 +110,20 @@ pub fn open_ticket(
         sla: None,
         assignment: None,
         proposal: None,
+        work: TicketWork::default(),
     };
     let needs = needs_of(catalogue, asset, mode, &ticket, policy, now);
     NewTicket { ticket, needs }
 }
 
 /// The depot that serves `asset`: its own where the catalogue has it, else the first.
-fn serving_depot<'a>(catalogue: &'a Catalogue, asset: &Asset) -> Option<&'a DepotName> {
+pub(crate) fn serving_depot<'a>(catalogue: &'a Catalogue, asset: &Asset) -> Option<&'a DepotName> {
     let own = |name: &&DepotName| asset.depot.as_ref() == Some(*name);
     let mut names = catalogue.depots.iter().map(|d| &d.name);
     names.clone().find(own).or_else(|| names.next())
 }
 
-fn proposal(candidates: &[Candidate<'_>]) -> String {
+pub(crate) fn proposal(candidates: &[Candidate<'_>]) -> String {
     if candidates.is_empty() {
         return "No technician has the skills.".to_owned();
     }
@@ -269,7 +272,7 @@ mod tests {
         assert_eq!((new.id, new.version), (TicketId(0), 0));
         assert_eq!(new.title, "Pump 1: Bearing wear (VIB) expected within 48 h");
         assert_eq!(new.state, TicketState::New);
-        assert_eq!(new.decision, decision(&certain(), at(0.0)));
+        assert_eq!(new.decision, Some(decision(&certain(), at(0.0))));
         assert_eq!(new.contributions[0].name, "vibration");
         assert_eq!(new.procedure, "P-1");
         // A failure costs ten visits (high impact), and is expected in two days (medium urgency).

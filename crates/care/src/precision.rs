@@ -66,6 +66,8 @@ impl Precision {
                 self.misses += 1.0;
             }
             Verdict::TooEarly => self.misses += 0.5,
+            // Nothing was predicted.
+            Verdict::Done => {}
         }
     }
 

@@ -114,7 +114,7 @@ fn presumed_used(ticket: &Ticket) -> bool {
     match &ticket.verdict {
         // The part "had" life left: it was exchanged. A part too few in the books is found at the next
         // count; a part too many would be promised to someone.
-        Some(Verdict::Confirmed { .. } | Verdict::TooEarly) => true,
+        Some(Verdict::Confirmed { .. } | Verdict::TooEarly | Verdict::Done) => true,
         Some(Verdict::WrongMode { .. } | Verdict::NoFaultFound | Verdict::DataFault) => false,
         None => close_reason(ticket) == Some(CloseReason::ReplacedElsewhere),
     }

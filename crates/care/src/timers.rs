@@ -26,7 +26,12 @@ pub fn withdraw_due(
     now: Timestamp,
 ) -> Option<Ticket> {
     let quiet_hours = now.hours_since(ticket.evidence_at);
-    if evidence_active || !unstarted(ticket) || quiet_hours < policy.withdraw_after_hours {
+    // Only what an alarm opened lives by evidence.
+    if evidence_active
+        || !ticket.is_predicted()
+        || !unstarted(ticket)
+        || quiet_hours < policy.withdraw_after_hours
+    {
         return None;
     }
     let why = format!("{RISK_PASSED}: no evidence for {quiet_hours:.0} h");
@@ -38,7 +43,7 @@ pub fn withdraw_due(
 /// replacement and speaks of the new component.
 #[must_use]
 pub fn replaced_elsewhere(ticket: &Ticket, now: Timestamp) -> Option<Ticket> {
-    if !unstarted(ticket) || now < ticket.detected_at {
+    if !ticket.is_predicted() || !unstarted(ticket) || now < ticket.detected_at {
         return None;
     }
     let why = format!("{REPLACED_ELSEWHERE}: the component was replaced outside this ticket");

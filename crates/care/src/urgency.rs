@@ -5,8 +5,8 @@ use forecare_domain::{Decision, Priority, Rul, Severity, Timestamp};
 use crate::CarePolicy;
 
 /// Three steps, of impact as of urgency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
     Low,
     Medium,
     High,
@@ -45,6 +45,11 @@ pub fn priority(
     } else {
         Step::Low
     };
+    of_matrix(impact, urgency)
+}
+
+/// The usual three-by-three matrix.
+pub(crate) fn of_matrix(impact: Step, urgency: Step) -> Priority {
     match (impact, urgency) {
         (Step::High, Step::High) => Priority::P1,
         (Step::High, Step::Medium) | (Step::Medium, Step::High) => Priority::P2,
@@ -66,14 +71,19 @@ pub fn due_at(
     policy: &CarePolicy,
     now: Timestamp,
 ) -> Timestamp {
+    let within = within_hours(priority, policy);
+    now.plus_hours(hours_left(decision, rul).min(within).max(work_hours))
+}
+
+/// Longest time from opening to the end of the work, hours.
+pub(crate) fn within_hours(priority: Priority, policy: &CarePolicy) -> f64 {
     let [p1, p2, p3, p4] = policy.resolve_within_hours;
-    let within = match priority {
+    match priority {
         Priority::P1 => p1,
         Priority::P2 => p2,
         Priority::P3 => p3,
         Priority::P4 => p4,
-    };
-    now.plus_hours(hours_left(decision, rul).min(within).max(work_hours))
+    }
 }
 
 /// Hours until the failure is to be reckoned with.

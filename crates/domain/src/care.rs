@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AlarmId, AssetId, ComponentName, Contribution, DepotName, DeviceId, DispatchOverride,
-    DispatchProposal, ModeName, PartNumber, ReservationId, Rul, Severity, Sla, TicketId, Timestamp,
+    AlarmId, AssetId, ComponentName, Contribution, DepotName, DeviceEvent, DeviceId,
+    DispatchOverride, DispatchProposal, ModeName, Origin, PartNumber, ReservationId, Rul, Severity,
+    Sla, TicketId, TicketKind, TicketWork, Timestamp,
 };
 
 /// What the pipeline hands to the care desk, queued in the same transaction as the readings that caused it.
@@ -53,6 +54,13 @@ pub enum CareTask {
         /// The component.
         component: ComponentName,
         /// When it was replaced.
+        at: Timestamp,
+    },
+    /// A device reports an event for which the configuration opens a ticket.
+    Reported {
+        /// The event.
+        event: DeviceEvent,
+        /// The pipeline's time.
         at: Timestamp,
     },
     /// A technician has ended a ticket with a verdict: the detectors are to forget what it was about.
@@ -224,6 +232,8 @@ pub enum Verdict {
     DataFault,
     /// The part had much of its life left.
     TooEarly,
+    /// The work is done; nothing was predicted that could be right or wrong. Not for tickets of alarms.
+    Done,
 }
 
 impl Verdict {
@@ -236,6 +246,7 @@ impl Verdict {
             Self::NoFaultFound => "no_fault_found",
             Self::DataFault => "data_fault",
             Self::TooEarly => "too_early",
+            Self::Done => "done",
         }
     }
 }
@@ -256,6 +267,8 @@ pub enum Channel {
     Cli,
     /// The customer's page, by a link.
     Customer,
+    /// A message by e-mail.
+    Email,
 }
 
 /// Who did something, and from where.
@@ -346,8 +359,15 @@ pub struct Ticket {
     pub asset: AssetId,
     /// Its device.
     pub device: DeviceId,
-    /// The failure mode expected.
-    pub mode: ModeName,
+    /// What kind of work it is.
+    #[serde(default = "crate::ticket::kind_of_old")]
+    pub kind: TicketKind,
+    /// What opened it.
+    #[serde(default)]
+    pub origin: Origin,
+    /// The failure mode expected, or reported; an alarm's ticket has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ModeName>,
     /// Where in its life it is.
     pub state: TicketState,
     /// How urgent.
@@ -360,7 +380,7 @@ pub struct Ticket {
     pub skills: Vec<String>,
     /// Who is to do it, once assigned.
     pub technician: Option<String>,
-    /// Time of the reading that raised the alarm behind the ticket.
+    /// Time of the reading that raised the alarm behind the ticket, or of the event or report.
     pub detected_at: Timestamp,
     /// When it was opened.
     pub opened_at: Timestamp,
@@ -368,8 +388,9 @@ pub struct Ticket {
     pub due_at: Timestamp,
     /// Evidence last seen (the episode was active): a ticket nobody started on is withdrawn a while after.
     pub evidence_at: Timestamp,
-    /// The decision that opened it.
-    pub decision: Decision,
+    /// The decision that opened it, where an alarm did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
     /// The reasons of the alarm, largest share first.
     pub contributions: Vec<Contribution>,
     /// Remaining useful life at opening.
@@ -387,6 +408,9 @@ pub struct Ticket {
     /// What the dispatcher proposed last, while the ticket is not sent out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposal: Option<DispatchProposal>,
+    /// What the work needs beside it.
+    #[serde(default, skip_serializing_if = "TicketWork::is_empty")]
+    pub work: TicketWork,
 }
 
 /// A technician's verdict as a training label.

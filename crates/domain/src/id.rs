@@ -136,6 +136,49 @@ name!(
     /// A place that holds stock.
     DepotName
 );
+name!(
+    /// A kind of ticket: [`TicketKind::PREDICTIVE`] and its companions, or one of the configuration.
+    TicketKind
+);
+name!(
+    /// A schedule of the configuration, by which tickets open.
+    ScheduleName
+);
+
+impl TicketKind {
+    /// A failure is expected.
+    pub const PREDICTIVE: &str = "predictive";
+    /// Something is broken.
+    pub const CORRECTIVE: &str = "corrective";
+    /// Somebody is to look.
+    pub const INSPECTION: &str = "inspection";
+    /// A customer is not content.
+    pub const COMPLAINT: &str = "complaint";
+
+    /// The kind of every ticket that an alarm opens.
+    #[must_use]
+    pub fn predictive() -> Self {
+        Self(Arc::from(Self::PREDICTIVE))
+    }
+
+    /// The kind of a ticket for something broken.
+    #[must_use]
+    pub fn corrective() -> Self {
+        Self(Arc::from(Self::CORRECTIVE))
+    }
+
+    /// The kind of a ticket for a look at a machine.
+    #[must_use]
+    pub fn inspection() -> Self {
+        Self(Arc::from(Self::INSPECTION))
+    }
+
+    /// The kind of a ticket for a customer who is not content.
+    #[must_use]
+    pub fn complaint() -> Self {
+        Self(Arc::from(Self::COMPLAINT))
+    }
+}
 
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident, $prefix:literal) => {

@@ -8,10 +8,12 @@ mod alarm;
 mod asset;
 mod care;
 mod dispatch;
+mod entry;
 mod id;
 mod notice;
 mod reading;
 mod sla;
+mod ticket;
 mod time;
 
 pub use alarm::{Alarm, AlarmChange, AlarmSource, Contribution, Prognosis, Rul, Severity};
@@ -24,11 +26,15 @@ pub use care::{
 pub use dispatch::{
     DispatchCandidate, DispatchCost, DispatchOverride, DispatchProposal, DispatchRejection, Place,
 };
+pub use entry::{Attachment, EntryBody, TicketEntry, Visibility};
 pub use id::{
     AlarmId, AssetId, ClassName, ComponentName, DeliveryId, DepotName, DeviceId, InvalidName,
-    MetricName, ModeName, PartNumber, ReservationId, TaskId, TicketId,
+    MetricName, ModeName, PartNumber, ReservationId, ScheduleName, TaskId, TicketId, TicketKind,
 };
 pub use notice::{Notice, NoticeId, NoticeKind, ShortPart, SurveyAnswer};
 pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejection, Row};
 pub use sla::{Sla, SlaClock, SlaKey, SlaKind, SlaPoint};
+pub use ticket::{
+    ChecklistItem, Done, FieldValue, Origin, ProductionImpact, Report, TicketWork, Urgency,
+};
 pub use time::{Clock, InvalidTimestamp, ManualClock, Timestamp};

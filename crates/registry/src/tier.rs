@@ -126,6 +126,21 @@ impl TierRules {
     }
 }
 
+impl TierRules {
+    /// Place of a tier among the tiers, 1 the best, and how many tiers there are. Rules of one name are one tier.
+    #[must_use]
+    pub fn rank(&self, tier: &str) -> (usize, usize) {
+        let mut names: Vec<&str> = Vec::new();
+        for rule in &self.0 {
+            if !names.contains(&rule.name.as_str()) {
+                names.push(&rule.name);
+            }
+        }
+        let before = names.iter().position(|name| *name == tier);
+        (before.map_or(names.len(), |n| n + 1), names.len())
+    }
+}
+
 impl TierRule {
     fn is_open(&self) -> bool {
         self.yearly_value_min.is_none() && self.contract_kinds.is_empty()

@@ -242,7 +242,14 @@ impl App {
             care_wake: Arc::clone(&care_wake),
             metrics: Arc::clone(&metrics),
         });
-        let terms = Arc::new(Terms::new(config.care.sla.clone()));
+        check_tickets(&config, &catalogue)?;
+        let terms = Arc::new(Terms::new(
+            config.care.sla.clone(),
+            config.tiers()?,
+            &catalogue.currency,
+        ));
+        terms.refresh(&*store).await?;
+        let tickets = Arc::new(config.care.tickets.clone());
         let desk = CareDesk {
             store: Arc::clone(&store),
             catalogue: Arc::clone(&catalogue),
@@ -252,6 +259,7 @@ impl App {
             stream: stream.clone(),
             metrics: Arc::clone(&metrics),
             terms: Arc::clone(&terms),
+            tickets: Arc::clone(&tickets),
             dispatch: Arc::new(config.dispatch_settings()),
             wake: care_wake,
             replan: Arc::default(),
@@ -286,8 +294,8 @@ impl App {
             auth: Arc::new(keys.clone()),
             sla: Arc::new(move |ticket, now| {
                 let terms = terms.of(ticket);
-                let sla = sla_of(ticket, terms);
-                SlaKind::ALL.map(|kind| sla_reading(&sla, terms, kind, now))
+                let sla = sla_of(ticket, &terms);
+                SlaKind::ALL.map(|kind| sla_reading(&sla, &terms, kind, now))
             }),
             readiness: readiness(&stats, &spill_stats, &metrics, &stopping),
             models: {
@@ -299,6 +307,7 @@ impl App {
                 let read = links.read(token, now);
                 read.map_err(|refused| refused == LinkRefused::Expired)
             }),
+            tickets,
             notice,
         };
         let surveying = tokio::spawn(survey.run());
@@ -732,6 +741,21 @@ fn limits(config: &Config) -> Limits {
         future_tolerance_hours: config.ingest.future_tolerance_minutes / 60.0,
         ..Limits::default()
     }
+}
+
+/// Classes and counters that schedules, checklists and events name are the catalogue's.
+fn check_tickets(config: &Config, catalogue: &Catalogue) -> Result<()> {
+    for (class, metric) in config.care.tickets.named() {
+        let Some(known) = catalogue.class(class) else {
+            bail!("care.tickets names class \"{class}\", which the catalogue does not have");
+        };
+        if let Some(metric) = metric
+            && known.metric_index(metric.as_str()).is_none()
+        {
+            bail!("care.tickets names the counter \"{metric}\", which class {class} does not have");
+        }
+    }
+    Ok(())
 }
 
 fn auto_register(config: &Config, catalogue: &Catalogue) -> Result<Option<ClassName>> {

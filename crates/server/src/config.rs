@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use forecare_care::dispatch::DispatchWeights;
 use forecare_care::sla::SlaTerms;
-use forecare_care::{Calendar, CarePolicy};
+use forecare_care::{Calendar, CarePolicy, TicketRules};
 use forecare_detect::{DetectSettings, EpisodeSettings};
 use forecare_notify::{Notify, NotifySettings};
 use forecare_registry::{TierRule, TierRules};
@@ -227,6 +228,8 @@ pub(crate) struct CareConfig {
     pub(crate) margin: f64,
     /// What customers are promised who have no contract of their own.
     pub(crate) sla: SlaTerms,
+    /// Kinds of tickets, checklists, schedules, events of devices.
+    pub(crate) tickets: TicketRules,
     /// The plan of who does what when.
     pub(crate) dispatch: DispatchConfig,
 }
@@ -344,6 +347,7 @@ impl Config {
             reassess_hours: self.detect.reassess_hours,
             confirm_hours: self.detect.confirm_hours,
             margin: self.care.margin,
+            tickets: Arc::new(self.care.tickets.clone()),
         }
     }
 

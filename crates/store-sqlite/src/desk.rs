@@ -4,7 +4,7 @@ use forecare_care::{NewTicket, notices_of, parts_short, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
 use forecare_store::{
-    CareCommit, CareOutcome, DECISIONS_KEPT, OUTCOMES_KEPT, ReservationWrite, StoreError,
+    CareCommit, CareOutcome, DECISIONS_KEPT, NewEntry, OUTCOMES_KEPT, ReservationWrite, StoreError,
     TicketWrite, forecare,
 };
 use rusqlite::{Connection, OptionalExtension, params};
@@ -55,6 +55,9 @@ pub(crate) fn commit_care(
             outbox::write(conn, short.as_slice())?;
         }
     }
+    for new in &commit.entries {
+        keep_entry(conn, new)?;
+    }
     if let Some(decision) = &commit.decision {
         conn.prepare_cached("INSERT INTO decisions (device, body) VALUES (?1, ?2)")?
             .execute([
@@ -80,11 +83,40 @@ pub(crate) fn commit_care(
     Ok(outcome)
 }
 
+fn keep_entry(conn: &Connection, new: &NewEntry) -> Outcome<()> {
+    query::ticket(conn, new.ticket)?;
+    let bytes = new.content.as_ref().map_or(0, Vec::len);
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let (n, before): (i64, i64) = conn
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(bytes), 0) FROM ticket_entries WHERE ticket = ?1",
+        )?
+        .query_row([new.ticket.0], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    if let Some(full) = StoreError::entries_full(new.ticket, n, before, bytes) {
+        return Err(full.into());
+    }
+    conn.prepare_cached("INSERT INTO ticket_entries (ticket, bytes, body) VALUES (?1, ?2, ?3)")?
+        .execute(params![
+            new.ticket.0,
+            bytes,
+            text::sound_json(&new.entry, "entry")?
+        ])?;
+    if let Some(content) = &new.content {
+        conn.prepare_cached("INSERT INTO attachments (entry, content) VALUES (?1, ?2)")?
+            .execute(params![conn.last_insert_rowid(), content])?;
+    }
+    Ok(())
+}
+
 fn open_for(conn: &Connection, ticket: &Ticket) -> Outcome<Option<TicketId>> {
-    let mut same =
-        conn.prepare_cached("SELECT id FROM tickets WHERE asset = ?1 AND mode = ?2 AND open = 1")?;
+    let Some(key) = ticket.opening_key() else {
+        return Ok(None);
+    };
+    let mut same = conn.prepare_cached(
+        "SELECT id FROM tickets WHERE asset = ?1 AND opening_key = ?2 AND open = 1",
+    )?;
     let id = same
-        .query_row([ticket.asset.as_str(), ticket.mode.as_str()], |r| r.get(0))
+        .query_row([ticket.asset.as_str(), &key], |r| r.get(0))
         .optional()?;
     Ok(id.map(TicketId))
 }
@@ -108,15 +140,16 @@ fn open(
         version: 1,
         ..new.ticket.clone()
     };
-    conn.prepare_cached("INSERT INTO tickets (id, version, asset, mode, open, finished, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+    conn.prepare_cached("INSERT INTO tickets (id, version, asset, opening_key, open, finished, body, parent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
         .execute(params![
             id.0,
             ticket.version,
             ticket.asset.as_str(),
-            ticket.mode.as_str(),
+            ticket.opening_key(),
             ticket.state.is_open(),
             ticket.state.is_finished(),
-            text::sound_json(&ticket, "ticket")?
+            text::sound_json(&ticket, "ticket")?,
+            ticket.work.parent.map(|parent| parent.0)
         ])?;
     for need in &new.needs {
         stock::reserve(conn, catalogue, id, need, at)?;
@@ -151,13 +184,13 @@ fn update(
         return Err(StoreError::second_open_ticket(ticket.id, other).into());
     }
     conn.prepare_cached(
-        "UPDATE tickets SET version = ?2, asset = ?3, mode = ?4, open = ?5, finished = ?6, body = ?7 WHERE id = ?1",
+        "UPDATE tickets SET version = ?2, asset = ?3, opening_key = ?4, open = ?5, finished = ?6, body = ?7 WHERE id = ?1",
     )?
     .execute(params![
         ticket.id.0,
         ticket.version,
         ticket.asset.as_str(),
-        ticket.mode.as_str(),
+        ticket.opening_key(),
         ticket.state.is_open(),
         ticket.state.is_finished(),
         text::sound_json(ticket, "ticket")?

@@ -126,6 +126,10 @@ pub(crate) fn commit_batch(
         let (CareTask::Assess { device, at, .. }
         | CareTask::Cleared { device, at, .. }
         | CareTask::Replaced { device, at, .. }
+        | CareTask::Reported {
+            event: DeviceEvent { device, .. },
+            at,
+        }
         | CareTask::Repaired { device, at, .. }) = task;
         match text::json(task)? {
             Some(body) => {

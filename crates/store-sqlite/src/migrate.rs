@@ -17,6 +17,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0002_records",
         include_str!("../migrations/0002_records.sql"),
     ),
+    (
+        "0003_tickets",
+        include_str!("../migrations/0003_tickets.sql"),
+    ),
     ("0005_outbox", include_str!("../migrations/0005_outbox.sql")),
 ];
 

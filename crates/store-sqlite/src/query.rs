@@ -2,7 +2,7 @@
 
 use forecare_domain::{
     Alarm, AlarmId, AssetHealth, CareTask, Decision, DeviceEvent, DeviceId, Label, RejectReason,
-    Rejection, Reservation, ReservationId, Supply, TaskId, Ticket, TicketId,
+    Rejection, Reservation, ReservationId, Supply, TaskId, Ticket, TicketEntry, TicketId,
 };
 use forecare_store::{
     AlarmFilter, Checkpoint, Conflict, DeadLetter, EventRecord, LedgerEntry, PAGE_ENTRIES_MAX,
@@ -229,6 +229,12 @@ pub(crate) fn tickets(
         Some(false) => terms.push(("open = 0 AND 1 = ?", Value::Integer(1))),
         None => {}
     }
+    if let Some(parent) = filter.parent {
+        terms.push(("parent = ?", Value::Integer(parent.0)));
+    }
+    if let Some(key) = &filter.opening_key {
+        terms.push(("opening_key = ?", Value::Text(key.clone())));
+    }
     if filter.unfinished {
         terms.push(("finished = 0 AND 1 = ?", Value::Integer(1)));
     }
@@ -246,6 +252,34 @@ pub(crate) fn ticket(conn: &Connection, id: TicketId) -> Outcome<Ticket> {
         .into_iter()
         .next()
         .ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))?)
+}
+
+pub(crate) fn ticket_entries(
+    conn: &Connection,
+    ticket: TicketId,
+    request: PageRequest,
+) -> Outcome<Vec<Paged<TicketEntry>>> {
+    let terms = vec![("ticket = ?", Value::Integer(ticket.0))];
+    let select = "SELECT seq, body FROM ticket_entries";
+    page(conn, select, "seq", terms, request, |r| body(r, 1))
+}
+
+pub(crate) fn attachment(
+    conn: &Connection,
+    ticket: TicketId,
+    position: i64,
+) -> Outcome<(TicketEntry, Vec<u8>)> {
+    let found = collect(
+        conn,
+        "SELECT e.body, a.content FROM ticket_entries e JOIN attachments a ON a.entry = e.seq
+         WHERE e.seq = ?1 AND e.ticket = ?2",
+        [position, ticket.0],
+        |r| Ok((body(r, 0)?, r.get(1)?)),
+    )?;
+    Ok(found
+        .into_iter()
+        .next()
+        .ok_or_else(|| StoreError::no_attachment(ticket, position))?)
 }
 
 const RESERVATION: &str =

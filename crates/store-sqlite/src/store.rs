@@ -8,7 +8,7 @@ use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
     DeviceStatus, Label, Notice, NoticeId, RejectReason, Reservation, Row, SurveyAnswer, TaskId,
-    Ticket, TicketId, Timestamp,
+    Ticket, TicketEntry, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
@@ -437,6 +437,30 @@ impl Store for SqliteStore {
         self.pool
             .read("reservations", move |conn, _| {
                 query::reservations(conn, &filter, page)
+            })
+            .await
+    }
+
+    async fn ticket_entries(
+        &self,
+        ticket: TicketId,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<TicketEntry>>, StoreError> {
+        self.pool
+            .read("ticket entries", move |conn, _| {
+                query::ticket_entries(conn, ticket, page)
+            })
+            .await
+    }
+
+    async fn attachment(
+        &self,
+        ticket: TicketId,
+        position: i64,
+    ) -> Result<(TicketEntry, Vec<u8>), StoreError> {
+        self.pool
+            .read("attachment", move |conn, _| {
+                query::attachment(conn, ticket, position)
             })
             .await
     }

@@ -3,9 +3,11 @@
 use deadpool_postgres::Transaction;
 use forecare_care::{NewTicket, notices_of, parts_short, settle};
 use forecare_catalogue::Catalogue;
-use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
+use forecare_domain::{
+    ModeName, PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp,
+};
 use forecare_store::{
-    CareCommit, CareOutcome, DECISIONS_KEPT, OUTCOMES_KEPT, ReservationWrite, StoreError,
+    CareCommit, CareOutcome, DECISIONS_KEPT, NewEntry, OUTCOMES_KEPT, ReservationWrite, StoreError,
     TicketWrite, forecare,
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,9 @@ pub(crate) async fn commit_care(
             outbox::write(tx, short.as_slice()).await?;
         }
     }
+    for new in &commit.entries {
+        keep_entry(tx, new).await?;
+    }
     if let Some(decision) = &commit.decision {
         execute(
             tx,
@@ -94,11 +99,48 @@ pub(crate) async fn commit_care(
     Ok(outcome)
 }
 
+async fn keep_entry(tx: &Transaction<'_>, new: &NewEntry) -> Outcome<()> {
+    query::ticket(tx, new.ticket).await?;
+    let bytes = new.content.as_ref().map_or(0, Vec::len);
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let held: Vec<(i64, i64)> = collect(
+        tx,
+        "SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM ticket_entries WHERE ticket = $1",
+        &[&new.ticket.0],
+        |r| Ok((r.try_get(0)?, r.try_get(1)?)),
+    )
+    .await?;
+    let (n, before) = held.first().copied().unwrap_or_default();
+    if let Some(full) = StoreError::entries_full(new.ticket, n, before, bytes) {
+        return Err(full.into());
+    }
+    let entry = text::sound_json(&new.entry, "entry")?;
+    let kept: Vec<i64> = collect(
+        tx,
+        "INSERT INTO ticket_entries (ticket, bytes, body) VALUES ($1, $2, $3::text::json) RETURNING seq",
+        &[&new.ticket.0, &bytes, &entry],
+        |r| Ok(r.try_get(0)?),
+    )
+    .await?;
+    if let (Some(seq), Some(content)) = (kept.first(), &new.content) {
+        execute(
+            tx,
+            "INSERT INTO attachments (entry, content) VALUES ($1, $2)",
+            &[seq, content],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
 async fn open_for(tx: &Transaction<'_>, ticket: &Ticket) -> Outcome<Option<TicketId>> {
+    let Some(key) = ticket.opening_key() else {
+        return Ok(None);
+    };
     let same = collect(
         tx,
-        "SELECT id FROM tickets WHERE asset = $1 AND mode = $2 AND open",
-        &[&ticket.asset.as_str(), &ticket.mode.as_str()],
+        "SELECT id FROM tickets WHERE asset = $1 AND opening_key = $2 AND open",
+        &[&ticket.asset.as_str(), &text::storable(&key)],
         |r| Ok(TicketId(r.try_get(0)?)),
     )
     .await?;
@@ -124,8 +166,9 @@ async fn open(
     };
     write_ticket(
         tx,
-        "INSERT INTO tickets (id, version, asset, mode, open, finished, body, opened_at, due_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9)",
+        "INSERT INTO tickets (id, version, asset, mode, open, finished, body, opened_at, due_at, opening_key,
+             parent)
+         VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9, $10, $11)",
         &ticket,
     )
     .await?;
@@ -150,12 +193,16 @@ async fn write_ticket(tx: &Transaction<'_>, sql: &str, ticket: &Ticket) -> Outco
             &ticket.id.0,
             &ticket.version,
             &ticket.asset.as_str(),
-            &ticket.mode.as_str(),
+            &ticket.mode.as_ref().map(ModeName::as_str),
             &ticket.state.is_open(),
             &ticket.state.is_finished(),
             &text::sound_json(ticket, "ticket")?,
             &Instant(ticket.opened_at),
             &Instant(ticket.due_at),
+            &ticket
+                .opening_key()
+                .map(|key| text::storable(&key).into_owned()),
+            &ticket.work.parent.map(|parent| parent.0),
         ],
     )
     .await?;
@@ -186,7 +233,7 @@ async fn update(
     write_ticket(
         tx,
         "UPDATE tickets SET version = $2, asset = $3, mode = $4, open = $5, finished = $6, body = $7::text::json,
-             opened_at = $8, due_at = $9
+             opened_at = $8, due_at = $9, opening_key = $10, parent = $11
          WHERE id = $1",
         ticket,
     )

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use deadpool_postgres::Transaction;
 use forecare_domain::{
-    Alarm, AlarmChange, Asset, CareTask, DeviceId, MetricName, RejectReason, Rejection, Row,
-    Timestamp,
+    Alarm, AlarmChange, Asset, CareTask, DeviceEvent, DeviceId, MetricName, RejectReason,
+    Rejection, Row, Timestamp,
 };
 use forecare_store::{
     CONFLICTS_KEPT, CommitBatch, CommitReceipt, Conflict, DEAD_LETTERS_KEPT, EVENTS_KEPT, NewTask,
@@ -594,6 +594,10 @@ async fn keep_tasks(
         let (CareTask::Assess { device, at, .. }
         | CareTask::Cleared { device, at, .. }
         | CareTask::Replaced { device, at, .. }
+        | CareTask::Reported {
+            event: DeviceEvent { device, .. },
+            at,
+        }
         | CareTask::Repaired { device, at, .. }) = task;
         match text::json(task)? {
             Some(body) => bodies.push(body),

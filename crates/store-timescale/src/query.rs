@@ -3,8 +3,8 @@
 use deadpool_postgres::Transaction;
 use forecare_domain::{
     Actor, Alarm, AlarmId, AssetHealth, CareTask, Decision, DeviceEvent, DeviceId, Label,
-    RejectReason, Rejection, Reservation, ReservationId, Supply, TaskId, Ticket, TicketId,
-    Timestamp,
+    RejectReason, Rejection, Reservation, ReservationId, Supply, TaskId, Ticket, TicketEntry,
+    TicketId, Timestamp,
 };
 use forecare_store::{
     AlarmFilter, Checkpoint, Conflict, DeadLetter, EventRecord, LedgerEntry, PAGE_ENTRIES_MAX,
@@ -261,6 +261,13 @@ pub(crate) async fn tickets(
     if let Some(open) = filter.open {
         terms.push((if open { "open" } else { "NOT open" }, None));
     }
+    if let Some(parent) = filter.parent {
+        terms.push(("parent =", Some(Box::new(parent.0))));
+    }
+    if let Some(key) = &filter.opening_key {
+        let key = text::storable(key).into_owned();
+        terms.push(("opening_key =", Some(Box::new(key))));
+    }
     if filter.unfinished {
         terms.push(("NOT finished", None));
     }
@@ -274,6 +281,35 @@ pub(crate) async fn ticket(tx: &Transaction<'_>, id: TicketId) -> Outcome<Ticket
         .into_iter()
         .next()
         .ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))?)
+}
+
+pub(crate) async fn ticket_entries(
+    tx: &Transaction<'_>,
+    ticket: TicketId,
+    request: PageRequest,
+) -> Outcome<Vec<Paged<TicketEntry>>> {
+    let terms: Vec<Term> = vec![("ticket =", Some(Box::new(ticket.0)))];
+    let select = "SELECT seq, body::text FROM ticket_entries";
+    page(tx, select, "seq", terms, request, |r| body(r, 1)).await
+}
+
+pub(crate) async fn attachment(
+    tx: &Transaction<'_>,
+    ticket: TicketId,
+    position: i64,
+) -> Outcome<(TicketEntry, Vec<u8>)> {
+    let found = collect(
+        tx,
+        "SELECT e.body::text, a.content FROM ticket_entries e JOIN attachments a ON a.entry = e.seq
+         WHERE e.seq = $1 AND e.ticket = $2",
+        &[&position, &ticket.0],
+        |r| Ok((body(r, 0)?, r.try_get(1)?)),
+    )
+    .await?;
+    Ok(found
+        .into_iter()
+        .next()
+        .ok_or_else(|| StoreError::no_attachment(ticket, position))?)
 }
 
 const RESERVATION: &str =

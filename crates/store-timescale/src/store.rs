@@ -7,7 +7,7 @@ use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
     DeviceStatus, Label, Notice, NoticeId, RejectReason, Reservation, Row, SurveyAnswer, TaskId,
-    Ticket, TicketId, Timestamp,
+    Ticket, TicketEntry, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
@@ -469,6 +469,26 @@ impl Store for TimescaleStore {
     ) -> Result<Vec<Paged<Reservation>>, StoreError> {
         read!(self, "reservations", |tx| query::reservations(
             tx, filter, page
+        ))
+    }
+
+    async fn ticket_entries(
+        &self,
+        ticket: TicketId,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<TicketEntry>>, StoreError> {
+        read!(self, "ticket entries", |tx| query::ticket_entries(
+            tx, ticket, page
+        ))
+    }
+
+    async fn attachment(
+        &self,
+        ticket: TicketId,
+        position: i64,
+    ) -> Result<(TicketEntry, Vec<u8>), StoreError> {
+        read!(self, "attachment", |tx| query::attachment(
+            tx, ticket, position
         ))
     }
 

@@ -303,7 +303,9 @@ const FIXED: [(&str, &str); 11] = [
              t.body->'verdict'->>'verdict' AS verdict,
              (t.body->'decision'->>'probability')::float8 AS probability,
              (t.body->'decision'->>'cost_of_failure')::float8 AS cost_of_failure,
-             (t.body->'decision'->>'cost_of_acting')::float8 AS cost_of_acting
+             (t.body->'decision'->>'cost_of_acting')::float8 AS cost_of_acting,
+             coalesce(t.body->>'kind', 'predictive') AS kind,
+             coalesce(t.body->'origin'->>'from', 'alarm') AS origin
          FROM tickets t LEFT JOIN assets a ON a.id = t.asset
          CROSS JOIN LATERAL (
              SELECT min((e->>'at')::timestamptz) FILTER (WHERE e->'by'->>'channel' <> 'system') AS first_response_at,
@@ -346,7 +348,8 @@ const FIXED: [(&str, &str); 11] = [
              (e.body->>'act')::boolean AS act, e.body->>'why' AS why
          FROM decisions e LEFT JOIN assets a ON a.device = e.device",
     ),
-    // A part with much of its life left is half a miss, as the care desk counts.
+    // Of what alarms opened only: the others predicted nothing. A part with much of its life left is half a miss, as
+    // the care desk counts.
     (
         "v_kpis",
         "SELECT a.class, t.mode, count(*) AS tickets, count(*) FILTER (WHERE t.open) AS open_tickets,
@@ -361,6 +364,7 @@ const FIXED: [(&str, &str); 11] = [
              (percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM x.resolved_at - x.opened_at))
                  / 3600)::float8 AS resolve_hours_p50
          FROM tickets t JOIN v_tickets x ON x.id = t.id LEFT JOIN assets a ON a.id = t.asset
+         WHERE x.origin = 'alarm'
          GROUP BY a.class, t.mode",
     ),
     (

@@ -32,6 +32,10 @@ pub const EVENTS_KEPT: i64 = 1_000_000;
 pub const DECISIONS_KEPT: i64 = 1_000_000;
 /// Outcomes of idempotency keys kept; the oldest go first. A key older than these counts as new.
 pub const OUTCOMES_KEPT: i64 = 100_000;
+/// Most entries of one ticket.
+pub const ENTRIES_MAX: i64 = 1_000;
+/// Most bytes of files of one ticket: 100 MiB.
+pub const ENTRY_BYTES_MAX: i64 = 100 * 1024 * 1024;
 /// Bytes of a refused row kept as the dead letter's payload.
 const PAYLOAD_BYTES_MAX: usize = 1_024;
 
@@ -202,12 +206,38 @@ impl StoreError {
         ))
     }
 
-    /// A ticket would be open beside another one of the same asset and failure mode.
+    /// A ticket would be open beside another one of the same asset under the same key.
     #[must_use]
     pub fn second_open_ticket(id: TicketId, other: TicketId) -> Self {
         Self::Conflict(format!(
-            "ticket {id} cannot be open: {other} is, for the same asset and failure mode"
+            "ticket {id} cannot be open: {other} is, for the same asset and failure mode, schedule or event"
         ))
+    }
+
+    /// A ticket has as many entries, or bytes of files, as it may; `None`: it takes one more of `bytes`.
+    #[must_use]
+    pub fn entries_full(
+        ticket: TicketId,
+        n_entries: i64,
+        bytes_before: i64,
+        bytes: i64,
+    ) -> Option<Self> {
+        let what = if n_entries >= ENTRIES_MAX {
+            format!("{ENTRIES_MAX} entries")
+        } else if bytes_before.saturating_add(bytes) > ENTRY_BYTES_MAX {
+            format!("{} MiB of files", ENTRY_BYTES_MAX / (1024 * 1024))
+        } else {
+            return None;
+        };
+        Some(Self::Conflict(format!(
+            "ticket {ticket} cannot have more than {what}; open a follow-up ticket"
+        )))
+    }
+
+    /// No entry of a ticket has a file at that position.
+    #[must_use]
+    pub fn no_attachment(ticket: TicketId, position: i64) -> Self {
+        Self::NotFound(format!("attachment {position} of ticket {ticket}"))
     }
 
     /// A range of telemetry has more than `rows_max` rows.

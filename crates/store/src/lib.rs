@@ -9,9 +9,9 @@ mod port;
 mod records;
 
 pub use agreed::{
-    CONFLICTS_KEPT, DEAD_LETTERS_KEPT, DECISIONS_KEPT, EVENTS_KEPT, OUTCOMES_KEPT,
-    PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_writes, forecare, initial_stock,
-    need_of_victim, nobody_to_erase, refusal, refused,
+    CONFLICTS_KEPT, DEAD_LETTERS_KEPT, DECISIONS_KEPT, ENTRIES_MAX, ENTRY_BYTES_MAX, EVENTS_KEPT,
+    OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_writes, forecare,
+    initial_stock, need_of_victim, nobody_to_erase, refusal, refused,
 };
 pub use memory::MemoryStore;
 pub use outbox::{
@@ -21,9 +21,9 @@ pub use outbox::{
 pub use port::{
     AlarmFilter, Bucket, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
     Credential, CredentialRole, DeadLetter, EventRecord, Fill, Fingerprint, HEALTH_METRIC,
-    LatestRow, LedgerEntry, MaintenanceWindow, NewTask, PageRequest, Paged, ReservationFilter,
-    ReservationWrite, ScoredRow, Series, StockCommand, StockItem, StockMove, Store, StoreError,
-    TelemetryQuery, TicketFilter, TicketWrite, reading_hash,
+    LatestRow, LedgerEntry, MaintenanceWindow, NewEntry, NewTask, PageRequest, Paged,
+    ReservationFilter, ReservationWrite, ScoredRow, Series, StockCommand, StockItem, StockMove,
+    Store, StoreError, TelemetryQuery, TicketFilter, TicketWrite, reading_hash,
 };
 pub use records::{
     Erasure, RECORD_VERSIONS_KEPT, RECORD_WRITES_MAX, RecordCommit, RecordFilter, RecordPage,

@@ -6,7 +6,7 @@ use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision,
     DeliveryId, DepotName, DeviceEvent, DeviceId, DeviceStatus, Label, MetricName, Notice,
     NoticeId, PartNumber, RejectReason, Rejection, Reservation, ReservationId, ReservationState,
-    Row, SurveyAnswer, TaskId, Ticket, TicketId, Timestamp,
+    Row, SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 
@@ -129,8 +129,8 @@ pub enum TicketWrite {
     /// Nothing.
     #[default]
     None,
-    /// A new ticket with its parts reserved. Where one is open for the same asset and failure mode, nothing
-    /// is opened.
+    /// A new ticket with its parts reserved. Where one is open for the same asset under the same
+    /// [`opening_key`](Ticket::opening_key), nothing is opened.
     Open(Box<NewTicket>),
     /// The ticket after a change, as `care` returns it: with the `version` it was read with, which the store raises.
     /// Where the stored one has moved on, nothing changes ([`StoreError::Conflict`]). Reservations follow
@@ -173,12 +173,26 @@ pub struct CareCommit {
     /// Parts to reserve for tickets that are open already (after a hold ran out, or on reopening); left out
     /// where the ticket is not open after this step.
     pub needs: Vec<(TicketId, Need)>,
+    /// Entries for tickets. Of each ticket at most [`ENTRIES_MAX`](crate::ENTRIES_MAX) and
+    /// [`ENTRY_BYTES_MAX`](crate::ENTRY_BYTES_MAX) of files are kept; beyond, the step is refused.
+    pub entries: Vec<NewEntry>,
     /// A verdict to learn from.
     pub label: Option<Label>,
     /// A task to queue behind this step.
     pub follow_up: Option<CareTask>,
     /// When.
     pub at: Timestamp,
+}
+
+/// An entry for a ticket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// The ticket.
+    pub ticket: TicketId,
+    /// The entry.
+    pub entry: TicketEntry,
+    /// The content of a file.
+    pub content: Option<Vec<u8>>,
 }
 
 /// What became of a [`CareCommit`].
@@ -195,7 +209,7 @@ pub enum CareOutcome {
     },
     /// The ticket was changed; as stored, with its new version.
     Updated(Box<Ticket>),
-    /// One was open for the same asset and failure mode already.
+    /// One was open for the same asset under the same key already.
     AlreadyOpen(TicketId),
     /// The task was done before.
     AlreadyDone,
@@ -347,6 +361,10 @@ pub struct TicketFilter {
     pub open: Option<bool>,
     /// Only those that time may still change: neither closed nor cancelled.
     pub unfinished: bool,
+    /// Only those with this [`opening_key`](Ticket::opening_key).
+    pub opening_key: Option<String>,
+    /// Only parts of, or visits after, this one.
+    pub parent: Option<TicketId>,
 }
 
 /// Which reservations.
@@ -629,6 +647,18 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<Paged<Ticket>>, StoreError>;
     /// One ticket.
     async fn ticket(&self, id: TicketId) -> Result<Ticket, StoreError>;
+    /// Entries of a ticket, newest first.
+    async fn ticket_entries(
+        &self,
+        ticket: TicketId,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<TicketEntry>>, StoreError>;
+    /// The file of the entry at `position` of a ticket. [`StoreError::NotFound`] where that has none.
+    async fn attachment(
+        &self,
+        ticket: TicketId,
+        position: i64,
+    ) -> Result<(TicketEntry, Vec<u8>), StoreError>;
     /// Reservations, newest first.
     async fn reservations(
         &self,

@@ -92,7 +92,7 @@ impl Member<'_> {
         let weighed = self
             .tickets
             .iter()
-            .map(|t| (&t.mode, t.decision.probability));
+            .filter_map(|t| Some((t.mode.as_ref()?, t.decision.as_ref()?.probability)));
         foretold.chain(weighed).max_by(|a, b| a.1.total_cmp(&b.1))
     }
 

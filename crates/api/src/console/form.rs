@@ -20,6 +20,16 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
 }
 
 impl Fields {
+    /// Fields as if a form had sent them.
+    pub(crate) fn of<const N: usize>(fields: [(&str, String); N]) -> Self {
+        let fields = fields.into_iter();
+        Self(
+            fields
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        )
+    }
+
     /// The field without surrounding blanks; `None` where it is missing or empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0

@@ -9,12 +9,14 @@ mod fleet;
 mod form;
 mod format;
 mod login;
+mod new_ticket;
 mod notices;
 mod parts;
 mod shell;
 mod static_files;
 mod tickets;
 mod view;
+mod work;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -35,8 +37,10 @@ pub(crate) fn routes() -> Router<App> {
         .route("/alarms", get(alarms::page))
         .route("/alarms/acknowledge", post(alarms::acknowledge))
         .route("/tickets", get(tickets::page))
+        .route("/tickets/new", get(new_ticket::page).post(new_ticket::open))
         .route("/tickets/{id}", get(tickets::detail))
         .route("/tickets/{id}/transitions", post(tickets::transition))
+        .route("/tickets/{id}/work", post(work::work))
         .route("/tickets/{id}/assignment", post(dispatch::assign))
         .route("/parts", get(parts::page))
         .route("/parts/receipts", post(parts::receipt))

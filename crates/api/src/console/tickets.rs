@@ -7,7 +7,10 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use forecare_catalogue::Catalogue;
-use forecare_domain::{Asset, Decision, Hold, Ticket, TicketState, Timestamp};
+use forecare_domain::{
+    Asset, Decision, Hold, Origin, ProductionImpact, Report, Ticket, TicketState, Timestamp,
+    Urgency,
+};
 use forecare_store::TicketFilter;
 use serde::Deserialize;
 
@@ -19,6 +22,7 @@ use super::shell::{Shell, render, render_with};
 use super::view::{
     ReasonView, ReservationView, TicketView, mode_title, reasons, state_words, step_words,
 };
+use super::work::WorkView;
 use crate::app::{App, Caller, ticket_id};
 use crate::dto::{TransitionDto, VerdictDto};
 use crate::extract::{ApiPath, ApiQuery};
@@ -131,7 +135,20 @@ struct TicketPage {
     skills: String,
     detected: When,
     evidence: When,
-    decision: DecisionView,
+    /// What a person told, if one did.
+    report: Option<ReportView>,
+    kind: String,
+    origin: String,
+    /// The failure mode.
+    mode: Option<String>,
+    /// Fields of its kind: title and value.
+    fields: Vec<(String, String)>,
+    /// Checklist, notes, related tickets.
+    work: WorkView,
+    /// Name of the service levels it is under.
+    terms: Option<String>,
+    /// Of the alarm, if one opened it.
+    decision: Option<DecisionView>,
     rul: String,
     reasons: Vec<ReasonView>,
     reservations: Vec<ReservationView>,
@@ -146,6 +163,42 @@ struct TicketPage {
     technicians: Vec<String>,
     modes: Vec<(String, String)>,
     failure_code: String,
+}
+
+struct ReportView {
+    description: String,
+    safety: bool,
+    production: &'static str,
+    urgency: &'static str,
+}
+
+impl From<&Report> for ReportView {
+    fn from(report: &Report) -> Self {
+        Self {
+            description: report.description.clone(),
+            safety: report.safety,
+            production: match report.production {
+                ProductionImpact::None => "goes on",
+                ProductionImpact::Reduced => "is reduced",
+                ProductionImpact::Stopped => "stands still",
+            },
+            urgency: match report.urgency {
+                Urgency::Low => "when convenient",
+                Urgency::Medium => "within days",
+                Urgency::High => "now",
+            },
+        }
+    }
+}
+
+/// What opened a ticket, in words.
+fn origin_words(origin: &Origin) -> String {
+    match origin {
+        Origin::Alarm => "an alarm".to_owned(),
+        Origin::Person { by } => format!("{} ({})", by.name, channel_words(by.channel)),
+        Origin::Schedule { schedule, .. } => format!("the schedule {schedule}"),
+        Origin::Event { code } => format!("the device's event {code}"),
+    }
 }
 
 struct DecisionView {
@@ -207,6 +260,7 @@ pub(crate) fn channel_words(channel: forecare_domain::Channel) -> &'static str {
         Channel::Console => "console",
         Channel::Cli => "command line",
         Channel::Customer => "customer's page",
+        Channel::Email => "e-mail",
     }
 }
 
@@ -230,7 +284,9 @@ pub(super) async fn show(
     let assets = app.state.store.assets().await?;
     let asset = assets.iter().find(|a| a.id == ticket.asset);
     let class = asset.and_then(|a| catalogue.class(&a.class));
-    let mode = class.and_then(|c| c.mode(&ticket.mode));
+    let kind = app.state.tickets.kind(ticket.kind.as_str());
+    let mode = ticket.mode.as_ref();
+    let spec = mode.and_then(|mode| class?.mode(mode));
     let reservations = reservations_of(app, ticket.id).await?;
     let allowed = forecare_care::allowed(ticket.state);
     let (told, answers) = notices::of_ticket(app, caller, ticket.id, now).await?;
@@ -245,7 +301,26 @@ pub(super) async fn show(
         },
         detected: When::new(now, ticket.detected_at),
         evidence: When::new(now, ticket.evidence_at),
-        decision: DecisionView::new(&ticket.decision, &catalogue.currency, now),
+        report: ticket.work.report.as_ref().map(Into::into),
+        kind: kind.map_or_else(|| ticket.kind.to_string(), |kind| kind.title.clone()),
+        origin: origin_words(&ticket.origin),
+        mode: mode.map(|mode| mode_title(catalogue, asset, mode)),
+        fields: ticket
+            .work
+            .fields
+            .iter()
+            .map(|(name, value)| {
+                let spec = kind.and_then(|k| k.fields.iter().find(|f| f.name == *name));
+                let title = spec.map_or_else(|| name.clone(), |spec| spec.title.clone());
+                (title, value.to_string())
+            })
+            .collect(),
+        work: WorkView::read(app, &ticket, now).await?,
+        terms: ticket.sla.as_ref().map(|sla| sla.terms.clone()),
+        decision: ticket
+            .decision
+            .as_ref()
+            .map(|decision| DecisionView::new(decision, &catalogue.currency, now)),
         rul: format::rul(&ticket.rul),
         reasons: reasons(catalogue, asset, &ticket.contributions),
         reservations: reservations
@@ -286,11 +361,11 @@ pub(super) async fn show(
             class
                 .modes
                 .iter()
-                .filter(|m| m.name != ticket.mode)
+                .filter(|m| Some(&m.name) != mode)
                 .map(|m| (m.name.to_string(), mode_title(catalogue, asset, &m.name)))
                 .collect()
         }),
-        failure_code: mode.map_or_else(String::new, |m| m.iso14224.clone()),
+        failure_code: spec.map_or_else(String::new, |m| m.iso14224.clone()),
         procedure: ticket.procedure.clone(),
     };
     Ok(render_with(&html, problem))
@@ -329,6 +404,7 @@ fn from_fields(fields: &Fields) -> Result<TransitionDto, Problem> {
         Some("no_fault_found") => Some(VerdictDto::NoFaultFound),
         Some("data_fault") => Some(VerdictDto::DataFault),
         Some("too_early") => Some(VerdictDto::TooEarly),
+        Some("done") => Some(VerdictDto::Done),
         Some(_) => return Err(Problem::invalid("finding", "choose one of the findings")),
     };
     let mut parts_used: BTreeMap<String, u32> = BTreeMap::new();

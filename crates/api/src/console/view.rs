@@ -109,7 +109,8 @@ pub(crate) struct TicketView {
     pub(crate) title: String,
     pub(crate) asset_id: String,
     pub(crate) asset_name: String,
-    pub(crate) mode: String,
+    /// The failure mode, else the title without the asset's name.
+    pub(crate) what: String,
     pub(crate) state: &'static str,
     pub(crate) priority: String,
     pub(crate) technician: Option<String>,
@@ -133,7 +134,7 @@ impl TicketView {
             title: t.title.clone(),
             asset_id: t.asset.to_string(),
             asset_name: asset.map_or_else(|| t.asset.to_string(), |a| a.name.clone()),
-            mode: mode_title(catalogue, asset, &t.mode),
+            what: what(catalogue, asset, t),
             state: state_words(t.state),
             priority: format!("{:?}", t.priority),
             technician: t.technician.clone(),
@@ -141,6 +142,18 @@ impl TicketView {
             due: When::new(now, t.due_at),
             overdue: t.state.is_open() && t.due_at < now,
             finding: t.verdict.as_ref().map(finding_words),
+        }
+    }
+}
+
+/// What a ticket is about, in short.
+fn what(catalogue: &Catalogue, asset: Option<&Asset>, t: &Ticket) -> String {
+    match &t.mode {
+        Some(mode) => mode_title(catalogue, asset, mode),
+        None => {
+            let name = asset.map_or("", |a| a.name.as_str());
+            let rest = t.title.strip_prefix(name).unwrap_or(&t.title);
+            rest.trim_start_matches(": ").to_owned()
         }
     }
 }
@@ -193,6 +206,7 @@ pub(crate) fn finding_words(verdict: &Verdict) -> String {
         Verdict::NoFaultFound => "No fault found".to_owned(),
         Verdict::DataFault => "Sensor or data fault".to_owned(),
         Verdict::TooEarly => "Too early".to_owned(),
+        Verdict::Done => "Done".to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ mod record;
 mod registry;
 mod telemetry;
 mod ticket;
+mod work;
 
 pub(crate) use alarm::{AlarmChangeDto, AlarmDto, ContributionDto};
 pub(crate) use asset::{
@@ -24,4 +25,7 @@ pub(crate) use registry::{
     OwnedLeadDto, RecordChangesDto, RecordDto, RecordVersionDto, shown, withhold,
 };
 pub(crate) use telemetry::{FillDto, LatestRowDto, TelemetryDto};
-pub(crate) use ticket::{TicketDetailDto, TicketDto, TransitionDto};
+pub(crate) use ticket::{
+    NewTicketDto, ProductionImpactDto, TicketDetailDto, TicketDto, TransitionDto, UrgencyDto,
+};
+pub(crate) use work::{TicketEntryDto, WorkDto};

@@ -190,6 +190,8 @@ pub(crate) enum ChannelDto {
     Console,
     Cli,
     Customer,
+    /// A message by e-mail.
+    Email,
 }
 
 impl From<Channel> for ChannelDto {
@@ -201,6 +203,7 @@ impl From<Channel> for ChannelDto {
             Channel::Console => Self::Console,
             Channel::Cli => Self::Cli,
             Channel::Customer => Self::Customer,
+            Channel::Email => Self::Email,
         }
     }
 }

@@ -70,6 +70,8 @@ pub(crate) enum VerdictDto {
     DataFault,
     /// The part had much of its life left.
     TooEarly,
+    /// The work is done, where nothing was predicted.
+    Done,
 }
 
 impl From<Verdict> for VerdictDto {
@@ -82,6 +84,7 @@ impl From<Verdict> for VerdictDto {
             Verdict::NoFaultFound => Self::NoFaultFound,
             Verdict::DataFault => Self::DataFault,
             Verdict::TooEarly => Self::TooEarly,
+            Verdict::Done => Self::Done,
         }
     }
 }
@@ -98,6 +101,7 @@ impl TryFrom<VerdictDto> for Verdict {
             VerdictDto::NoFaultFound => Self::NoFaultFound,
             VerdictDto::DataFault => Self::DataFault,
             VerdictDto::TooEarly => Self::TooEarly,
+            VerdictDto::Done => Self::Done,
         })
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use forecare_care::sla::SlaReading;
-use forecare_domain::{Decision, Ticket, TicketChange, TicketState, Timestamp};
+use forecare_domain::{
+    ChecklistItem, Decision, FieldValue, Origin, ProductionImpact, Report, Ticket, TicketChange,
+    TicketState, Timestamp, Urgency,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -62,6 +65,193 @@ impl DecisionDto {
     }
 }
 
+/// What opened a ticket.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct OriginDto {
+    /// `alarm`, `person`, `schedule` or `event`.
+    pub(crate) from: &'static str,
+    /// The person's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
+    /// From where the person came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) channel: Option<ChannelDto>,
+    /// The schedule's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schedule: Option<String>,
+    /// The schedule's occurrence: hours since the asset was registered, or the counter's value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) position: Option<f64>,
+    /// The event's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<String>,
+}
+
+impl From<&Origin> for OriginDto {
+    fn from(origin: &Origin) -> Self {
+        let mut dto = Self {
+            from: origin.label(),
+            by: None,
+            channel: None,
+            schedule: None,
+            position: None,
+            code: None,
+        };
+        match origin {
+            Origin::Alarm => {}
+            Origin::Person { by } => {
+                dto.by = Some(by.name.clone());
+                dto.channel = Some(by.channel.into());
+            }
+            Origin::Schedule { schedule, position } => {
+                dto.schedule = Some(schedule.to_string());
+                dto.position = Some(*position);
+            }
+            Origin::Event { code } => dto.code = Some(code.clone()),
+        }
+        dto
+    }
+}
+
+/// What a fault does to production.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProductionImpactDto {
+    /// Nothing, as far as is known.
+    #[default]
+    None,
+    /// Less or worse is made.
+    Reduced,
+    /// Nothing is made.
+    Stopped,
+}
+
+/// How soon somebody is needed.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UrgencyDto {
+    /// When convenient.
+    Low,
+    /// Within days.
+    #[default]
+    Medium,
+    /// Now.
+    High,
+}
+
+/// What a person told when opening a ticket.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ReportDto {
+    /// In their words.
+    pub(crate) description: String,
+    /// True: somebody may get hurt.
+    pub(crate) safety: bool,
+    /// What it does to production.
+    pub(crate) production: ProductionImpactDto,
+    /// How soon somebody is needed.
+    pub(crate) urgency: UrgencyDto,
+}
+
+impl From<Report> for ReportDto {
+    fn from(report: Report) -> Self {
+        Self {
+            description: report.description,
+            safety: report.safety,
+            production: match report.production {
+                ProductionImpact::None => ProductionImpactDto::None,
+                ProductionImpact::Reduced => ProductionImpactDto::Reduced,
+                ProductionImpact::Stopped => ProductionImpactDto::Stopped,
+            },
+            urgency: match report.urgency {
+                Urgency::Low => UrgencyDto::Low,
+                Urgency::Medium => UrgencyDto::Medium,
+                Urgency::High => UrgencyDto::High,
+            },
+        }
+    }
+}
+
+/// A line of a ticket's checklist.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ChecklistItemDto {
+    /// What is to be done.
+    pub(crate) text: String,
+    /// True: the ticket is not resolved before it is done.
+    pub(crate) required: bool,
+    /// When it was done; null: not yet.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) done_at: Option<Timestamp>,
+    /// Who has done it.
+    pub(crate) done_by: Option<String>,
+}
+
+impl From<&ChecklistItem> for ChecklistItemDto {
+    fn from(item: &ChecklistItem) -> Self {
+        Self {
+            text: item.text.clone(),
+            required: item.required,
+            done_at: item.done.as_ref().map(|done| done.at),
+            done_by: item.done.as_ref().map(|done| done.by.name.clone()),
+        }
+    }
+}
+
+/// A ticket that somebody asks for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewTicketDto {
+    /// The machine.
+    pub(crate) asset_id: String,
+    /// What kind of work it is: `corrective`, `inspection`, `complaint`, or one of the configuration.
+    #[schema(example = "corrective")]
+    pub(crate) kind: String,
+    /// One line for people, at most 200 characters; without it, made from kind and mode.
+    #[serde(default)]
+    pub(crate) title: String,
+    /// What is wrong, in the reporter's words, at most 4,000 characters.
+    #[serde(default)]
+    pub(crate) description: String,
+    /// True: somebody may get hurt.
+    #[serde(default)]
+    pub(crate) safety: bool,
+    /// What it does to production.
+    #[serde(default)]
+    pub(crate) production: ProductionImpactDto,
+    /// How soon somebody is needed.
+    #[serde(default)]
+    pub(crate) urgency: UrgencyDto,
+    /// The failure mode, where it is known: brings procedure, skills and parts.
+    #[serde(default)]
+    pub(crate) mode: Option<String>,
+    /// Fields of the kind, by name: text, number or true and false.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    pub(crate) fields: BTreeMap<String, FieldValue>,
+    /// Number of the ticket it is a part of, or a visit after.
+    #[serde(default)]
+    pub(crate) parent_id: Option<i64>,
+}
+
+impl From<ProductionImpactDto> for ProductionImpact {
+    fn from(impact: ProductionImpactDto) -> Self {
+        match impact {
+            ProductionImpactDto::None => Self::None,
+            ProductionImpactDto::Reduced => Self::Reduced,
+            ProductionImpactDto::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<UrgencyDto> for Urgency {
+    fn from(urgency: UrgencyDto) -> Self {
+        match urgency {
+            UrgencyDto::Low => Self::Low,
+            UrgencyDto::Medium => Self::Medium,
+            UrgencyDto::High => Self::High,
+        }
+    }
+}
+
 /// One entry of a ticket's history.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct TicketChangeDto {
@@ -104,8 +294,12 @@ pub(crate) struct TicketDto {
     pub(crate) asset_id: String,
     /// Its device.
     pub(crate) device_id: String,
-    /// The failure mode expected.
-    pub(crate) mode: String,
+    /// What kind of work it is: `predictive`, `corrective`, `inspection`, `complaint` or one of the configuration.
+    pub(crate) kind: String,
+    /// What opened it.
+    pub(crate) origin: OriginDto,
+    /// The failure mode expected or reported; null where none is known.
+    pub(crate) mode: Option<String>,
     /// `new`, `triaged`, `dispatched`, `accepted`, `in_progress`, `on_hold:customer`, `on_hold:vendor`,
     /// `on_hold:part`, `resolved`, `confirmed`, `closed`, `cancelled` or `reopened`.
     pub(crate) state: &'static str,
@@ -121,7 +315,7 @@ pub(crate) struct TicketDto {
     pub(crate) skills: Vec<String>,
     /// Who is to do it.
     pub(crate) technician: Option<String>,
-    /// Time of the reading that raised the alarm.
+    /// Time of the reading that raised the alarm, or of the event or report.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) detected_at: Timestamp,
     /// When it was opened.
@@ -141,7 +335,9 @@ impl From<&Ticket> for TicketDto {
             version: t.version,
             asset_id: t.asset.to_string(),
             device_id: t.device.to_string(),
-            mode: t.mode.to_string(),
+            kind: t.kind.to_string(),
+            origin: OriginDto::from(&t.origin),
+            mode: t.mode.as_ref().map(ToString::to_string),
             state: t.state.label(),
             open: t.state.is_open(),
             priority: format!("{:?}", t.priority),
@@ -166,8 +362,25 @@ pub(crate) struct TicketDetailDto {
     /// Evidence last seen.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) evidence_at: Timestamp,
-    /// The decision that opened it.
-    pub(crate) decision: DecisionDto,
+    /// The decision that opened it; null where no alarm did.
+    pub(crate) decision: Option<DecisionDto>,
+    /// What the reporter told; null where nobody reported it.
+    pub(crate) report: Option<ReportDto>,
+    /// Work expected, hours; null: the failure mode's.
+    pub(crate) work_hours: Option<f64>,
+    /// What is to be done, in order.
+    pub(crate) checklist: Vec<ChecklistItemDto>,
+    /// Fields of its kind, by name: text, number or true and false.
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    pub(crate) fields: BTreeMap<String, FieldValue>,
+    /// The ticket it is a part of, or a visit after.
+    pub(crate) parent_id: Option<i64>,
+    /// The ticket that goes on in its place.
+    pub(crate) merged_into: Option<i64>,
+    /// Verdicts that can be given on it.
+    pub(crate) verdicts: Vec<&'static str>,
+    /// The service levels it is under: `standard` or a contract's.
+    pub(crate) terms: Option<String>,
     /// The reasons of the alarm, largest share first.
     pub(crate) contributions: Vec<ContributionDto>,
     /// Remaining useful life at opening.
@@ -203,7 +416,15 @@ impl TicketDetailDto {
             proposal: t.proposal.clone().map(Into::into),
             ticket: TicketDto::from(&t),
             evidence_at: t.evidence_at,
-            decision: DecisionDto::new(t.decision, currency),
+            report: t.work.report.clone().map(Into::into),
+            work_hours: t.work.work_hours,
+            parent_id: t.work.parent.map(|id| id.0),
+            merged_into: t.work.merged_into.map(|id| id.0),
+            checklist: t.work.checklist.iter().map(Into::into).collect(),
+            verdicts: forecare_care::verdicts(&t).to_vec(),
+            terms: t.sla.as_ref().map(|sla| sla.terms.clone()),
+            fields: t.work.fields,
+            decision: t.decision.map(|d| DecisionDto::new(d, currency)),
             contributions: t.contributions.into_iter().map(Into::into).collect(),
             rul: t.rul.into(),
             history: t.history.into_iter().map(Into::into).collect(),

@@ -10,4 +10,6 @@ pub(crate) mod ops;
 pub(crate) mod parts;
 pub(crate) mod records;
 pub(crate) mod registry;
+pub(crate) mod ticket_export;
 pub(crate) mod tickets;
+pub(crate) mod work;

@@ -1,22 +1,27 @@
 //! Tickets and their transitions.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use forecare_domain::{AssetId, PartNumber, Reservation, Ticket, TicketId, TicketState, Verdict};
+use forecare_care::reporting::TITLE_CHARS_MAX;
+use forecare_domain::{
+    AssetId, ModeName, PartNumber, Report, Reservation, Ticket, TicketId, TicketState, Verdict,
+};
 use forecare_store::{PageRequest, ReservationFilter, TicketFilter};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::assets::WHY_CHARS_MAX;
 use crate::app::{App, Caller, ticket_id};
-use crate::dto::{AssignmentDto, TicketDetailDto, TicketDto, TransitionDto};
+use crate::dto::{AssignmentDto, NewTicketDto, TicketDetailDto, TicketDto, TransitionDto};
 use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key, if_match};
 use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
-use crate::state::{AssignmentRequest, TransitionRequest};
+use crate::state::{AssignmentRequest, OpenRequest, TransitionRequest};
 
+/// Most characters of what a reporter tells.
+const DESCRIPTION_CHARS_MAX: usize = 4_000;
 /// Reservations shown with a ticket at most.
 const RESERVATIONS_MAX: usize = 200;
 
@@ -29,6 +34,8 @@ pub(crate) struct TicketParams {
     open: Option<bool>,
     /// Only of this asset.
     asset: Option<String>,
+    /// Only parts of, or visits after, this ticket.
+    parent: Option<String>,
     /// `next_cursor` of the page before; without it, the first page.
     cursor: Option<String>,
     /// Entries of a page, 1 to 500; 50 where not given.
@@ -50,6 +57,7 @@ pub(crate) async fn tickets(
         .map_err(|e| Problem::bad_parameter("asset", e.to_string()))?;
     let filter = TicketFilter {
         asset,
+        parent: params.parent.as_deref().map(ticket_id).transpose()?,
         open: params.open,
         ..TicketFilter::default()
     };
@@ -76,7 +84,7 @@ pub(crate) async fn reservations_of(
     Ok(found.into_iter().map(|paged| paged.item).collect())
 }
 
-async fn detail(app: &App, ticket: Ticket) -> Result<Response, Problem> {
+pub(crate) async fn detail(app: &App, ticket: Ticket) -> Result<Response, Problem> {
     let reservations = reservations_of(app, ticket.id).await?;
     let etag = format!("\"{}\"", ticket.version);
     let clocks = (app.state.sla)(&ticket, app.state.clock.now());
@@ -101,6 +109,69 @@ async fn detail(app: &App, ticket: Ticket) -> Result<Response, Problem> {
         response.headers_mut().insert(header::ETAG, etag);
     }
     Ok(response)
+}
+
+/// Opens a ticket
+///
+/// What somebody reports: a fault, a complaint, a wish for an inspection. Its priority is impact x urgency; how it came
+/// about stands in the history. The same `Idempotency-Key` again opens nothing and answers with the ticket.
+#[utoipa::path(post, path = "/api/v1/tickets", tag = "tickets", request_body = NewTicketDto,
+    params(("Idempotency-Key" = Option<String>, Header, description = "the same key again opens nothing")),
+    responses((status = 201, description = "the ticket", body = TicketDetailDto,
+        headers(
+            ("ETag" = String, description = "the version, for If-Match"),
+            ("Location" = String, description = "its address")
+        ))))]
+pub(crate) async fn open(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    ApiJson(body): ApiJson<NewTicketDto>,
+) -> Result<Response, Problem> {
+    let mut request = checked_opening(body)?;
+    request.idempotency_key = idempotency_key(&headers)?;
+    let ticket = app.state.desk.open_ticket(request, caller.actor()).await?;
+    let address = format!("/api/v1/tickets/{}", ticket.id.0);
+    let mut response = detail(&app, ticket).await?;
+    *response.status_mut() = StatusCode::CREATED;
+    if let Ok(address) = HeaderValue::from_str(&address) {
+        response.headers_mut().insert(header::LOCATION, address);
+    }
+    Ok(response)
+}
+
+/// An opening from the outside, with its names checked.
+pub(crate) fn checked_opening(body: NewTicketDto) -> Result<OpenRequest, Problem> {
+    if body.title.chars().count() > TITLE_CHARS_MAX || body.title.chars().any(char::is_control) {
+        return Err(Problem::invalid(
+            "title",
+            format!("use at most {TITLE_CHARS_MAX} characters in one line"),
+        ));
+    }
+    if body.description.chars().count() > DESCRIPTION_CHARS_MAX {
+        return Err(Problem::invalid(
+            "description",
+            format!("use at most {DESCRIPTION_CHARS_MAX} characters"),
+        ));
+    }
+    let asset =
+        AssetId::new(body.asset_id).map_err(|e| Problem::invalid("asset_id", e.to_string()))?;
+    let mode = body.mode.map(ModeName::new).transpose();
+    Ok(OpenRequest {
+        asset,
+        kind: body.kind,
+        title: body.title,
+        report: Report {
+            description: body.description,
+            safety: body.safety,
+            production: body.production.into(),
+            urgency: body.urgency.into(),
+        },
+        mode: mode.map_err(|e| Problem::invalid("mode", e.to_string()))?,
+        fields: body.fields,
+        parent: body.parent_id.map(TicketId),
+        idempotency_key: None,
+    })
 }
 
 /// One ticket with its decision, reasons, history and reservations

@@ -13,7 +13,11 @@ use crate::lifecycle::{HISTORY_MAX, forecare, record};
 #[must_use]
 pub fn sla_of(ticket: &Ticket, terms: &SlaTerms) -> Sla {
     if let Some(sla) = &ticket.sla {
-        return sla.clone();
+        let mut sla = sla.clone();
+        let said = sla.said.clone();
+        renew(&mut sla, terms);
+        sla.said = said;
+        return sla;
     }
     let mut sla = sla_started(terms, ticket.priority, ticket.opened_at);
     for change in &ticket.history {
@@ -26,22 +30,36 @@ pub fn sla_of(ticket: &Ticket, terms: &SlaTerms) -> Sla {
 }
 
 /// `ticket` with everything in its history that has fallen due on its clocks by `now`, and what that is.
-/// `None`: nothing has. Store it by comparing versions: who loses finds it said.
+/// Other terms than those it was counted by are said as well. `None`: nothing has. Store it by comparing versions: who
+/// loses finds it said.
 #[must_use]
 pub fn sla_due(
     ticket: &Ticket,
     terms: &SlaTerms,
     now: Timestamp,
 ) -> Option<(Ticket, Vec<SlaSignal>)> {
-    let mut sla = sla_of(ticket, terms);
-    if !may_be_due(&sla, terms, now) {
+    let (mut sla, renewed) = match &ticket.sla {
+        Some(sla) => {
+            let mut sla = sla.clone();
+            let renewed = renew(&mut sla, terms);
+            (sla, renewed)
+        }
+        None => (sla_of(ticket, terms), None),
+    };
+    if renewed.is_none() && !may_be_due(&sla, terms, now) {
         return None;
     }
-    let signals = sla_advance(&mut sla, terms, now);
-    if signals.is_empty() {
+    let is_new = renewed.is_some();
+    let mut signals = renewed.unwrap_or_default();
+    signals.extend(sla_advance(&mut sla, terms, now));
+    if signals.is_empty() && !is_new {
         return None;
     }
     let mut after = ticket.clone();
+    if is_new {
+        let why = format!("SLA: from now on by {}", terms.name());
+        record(&mut after, ticket.state, forecare(), &why, now);
+    }
     say(&mut after, &sla, &signals, now);
     after.sla = Some(sla);
     Some((after, signals))
@@ -57,6 +75,7 @@ pub fn sla_changed(
     now: Timestamp,
 ) -> Vec<SlaSignal> {
     let mut sla = sla_of(before, terms);
+    // What other terms made due is noticed by the next look at the clocks.
     let changes = after.priority != sla.priority || after.state != before.state;
     let mut early = Vec::new();
     if changes {
@@ -85,6 +104,21 @@ pub fn sla_changed(
     early
 }
 
+/// Puts running clocks under `terms` where they ran under others; what that makes due. What was counted stays; the
+/// time since then counts by the new calendar. `None`: these terms apply already, or the work is done.
+fn renew(sla: &mut Sla, terms: &SlaTerms) -> Option<Vec<SlaSignal>> {
+    let runs_otherwise = |kind: &SlaKind| {
+        let clock = sla.clock(*kind);
+        clock.stopped_at.is_none() && clock.target_ms != terms.target_ms(*kind, sla.priority)
+    };
+    let is_other = sla.terms != terms.name() || SlaKind::ALL.iter().any(runs_otherwise);
+    if sla.void || sla.resolution.stopped_at.is_some() || !is_other {
+        return None;
+    }
+    let at = sla.counted_to;
+    Some(sla_event(sla, terms, SlaEvent::Terms(terms), at))
+}
+
 /// Takes the lines out of `after` that the step from `before` has written.
 fn own_lines(before: &Ticket, after: &mut Ticket) -> Vec<TicketChange> {
     let mut own = Vec::new();
@@ -101,7 +135,7 @@ fn step(to: TicketState, by: &Actor) -> SlaEvent<'static> {
     let by_person = match by.channel {
         Channel::Api | Channel::Console | Channel::Cli => true,
         // The first response is ours to give.
-        Channel::System | Channel::Device | Channel::Customer => false,
+        Channel::System | Channel::Device | Channel::Customer | Channel::Email => false,
     };
     SlaEvent::State { to, by_person }
 }

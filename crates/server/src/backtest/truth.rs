@@ -220,7 +220,7 @@ impl Truth {
                 return;
             }
             // The part had life left: neither a fault nor none.
-            Verdict::TooEarly => return,
+            Verdict::TooEarly | Verdict::Done => return,
         };
         self.faults.push(Fault {
             device,

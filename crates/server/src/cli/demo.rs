@@ -374,7 +374,11 @@ async fn watch_events(
                     n_tickets += 1;
                     progress.note(&format!(
                         "{}  ticket  {}  {} {}: {}",
-                        ticket.opened_at, ticket.asset, ticket.id, ticket.mode, ticket.decision.why
+                        ticket.opened_at,
+                        ticket.asset,
+                        ticket.id,
+                        ticket.mode.as_ref().map_or(ticket.kind.as_str(), |mode| mode.as_str()),
+                        ticket.decision.as_ref().map_or("", |decision| &decision.why)
                     ));
                 }
                 Ok(StreamEvent::Reservation(r)) if r.state.is_live() => {
@@ -519,7 +523,8 @@ async fn summarise(
 /// A ticket foresees a fault when it was opened for its machine and mode between onset and failure.
 fn belongs(ticket: &Ticket, device: &DeviceId, mode: &ModeName, fault: &InjectedFault) -> bool {
     &ticket.device == device
-        && &ticket.mode == mode
+        && ticket.is_predicted()
+        && ticket.mode.as_ref() == Some(mode)
         && (fault.onset_at..fault.failure_at).contains(&ticket.opened_at)
 }
 

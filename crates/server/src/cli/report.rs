@@ -144,6 +144,9 @@ pub(crate) async fn tickets(store: &dyn Store, machines: &[u32]) -> Result<Vec<T
             let Some(machine) = machine_of(ticket.device.as_str(), machines) else {
                 continue;
             };
+            let Some(mode) = ticket.mode.as_ref().filter(|_| ticket.is_predicted()) else {
+                continue;
+            };
             let filter = ReservationFilter {
                 ticket: Some(ticket.id),
                 live: false,
@@ -160,7 +163,7 @@ pub(crate) async fn tickets(store: &dyn Store, machines: &[u32]) -> Result<Vec<T
             records.push(TicketRecord {
                 machine,
                 // Modes of this class are named after their component.
-                component: ComponentName::new(ticket.mode.as_str())?,
+                component: ComponentName::new(mode.as_str())?,
                 opened_at: ticket.opened_at,
                 closed_at: closed_at(ticket),
                 // Neither a back-order nor a hold that was given back is a part in hand.

@@ -1,20 +1,25 @@
 //! The care desk at work: takes tasks off the queue, takes the steps of [`rules`], tells who listens.
 
+mod opening;
 mod planner;
 mod rules;
+mod schedules;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forecare_api::{AssignmentRequest, Desk, DeskError, StreamEvent, TransitionRequest};
+use forecare_api::{
+    AssignmentRequest, Desk, DeskError, OpenRequest, StreamEvent, TransitionRequest, WorkRequest,
+};
 use forecare_care::dispatch::{AssignError, assign};
 use forecare_care::sla::sla_due;
-use forecare_care::{Assessment, CarePolicy, Precision, TransitionError, transition};
+use forecare_care::{Assessment, CarePolicy, Precision, TicketRules, TransitionError, transition};
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, DispatchOverride, ModeName,
@@ -52,6 +57,8 @@ pub(crate) struct CareDesk {
     pub(crate) metrics: Arc<Metrics>,
     /// Service levels.
     pub(crate) terms: Arc<Terms>,
+    /// Kinds of tickets, checklists, schedules.
+    pub(crate) tickets: Arc<TicketRules>,
     /// What the dispatcher is told.
     pub(crate) dispatch: Arc<DispatchSettings>,
     /// Tasks may be waiting.
@@ -68,7 +75,11 @@ type Precisions = BTreeMap<(ClassName, ModeName), Precision>;
 impl CareDesk {
     /// Works until `stop` turns true and the queue is empty.
     pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
-        tokio::join!(self.run_tasks(stop.clone()), self.run_planner(stop));
+        tokio::join!(
+            self.run_tasks(stop.clone()),
+            self.run_planner(stop.clone()),
+            self.run_schedules(stop)
+        );
     }
 
     async fn run_tasks(&self, mut stop: watch::Receiver<bool>) {
@@ -86,7 +97,7 @@ impl CareDesk {
                     tokio::select! {
                         () = self.wake.notified() => {}
                         _ = sweep.tick() => {
-                            if let Err(failure) = self.sweep(None, self.clock.now()).await {
+                            if let Err(failure) = self.look_around().await {
                                 warn!(error = %chain(&failure), "timers not looked at");
                             }
                         }
@@ -107,6 +118,12 @@ impl CareDesk {
                 }
             }
         }
+    }
+
+    /// What is to be done when nothing happens: the registry may have changed, timers may have run out.
+    async fn look_around(&self) -> Result<(), StoreError> {
+        self.terms.refresh(&*self.store).await?;
+        self.sweep(None, self.clock.now()).await
     }
 
     /// Does the oldest tasks; returns how many.
@@ -131,6 +148,7 @@ impl CareDesk {
                     self.repaired(device, modes, *at).await?;
                     self.done(id, *at).await?;
                 }
+                CareTask::Reported { event, at } => self.reported(id, event, *at).await?,
                 CareTask::Replaced {
                     device,
                     component,
@@ -191,7 +209,7 @@ impl CareDesk {
                 ticket,
                 reservations,
             } => {
-                info!(ticket.id = %ticket.id, asset.id = %ticket.asset, mode = %ticket.mode, n_reservations = reservations.len(), "ticket opened");
+                info!(ticket.id = %ticket.id, asset.id = %ticket.asset, mode = ?ticket.mode, n_reservations = reservations.len(), "ticket opened");
                 self.metrics.tickets_opened.inc();
                 for reservation in reservations {
                     self.metrics.reservation(&reservation);
@@ -315,6 +333,7 @@ impl CareDesk {
             Some(asset) => asset,
             None => {
                 let all = self.store.assets().await?;
+                self.terms.know(&all);
                 let mut assets = self.assets.lock().unwrap_or_else(PoisonError::into_inner);
                 *assets = all.into_iter().map(|a| (a.device.clone(), a)).collect();
                 match assets.get(device) {
@@ -419,6 +438,27 @@ impl CareDesk {
 
 #[async_trait]
 impl Desk for CareDesk {
+    async fn work(
+        &self,
+        id: TicketId,
+        request: WorkRequest,
+        by: Actor,
+    ) -> Result<Ticket, DeskError> {
+        self.work_on(id, request, by).await
+    }
+
+    async fn open_ticket(&self, request: OpenRequest, by: Actor) -> Result<Ticket, DeskError> {
+        let asset = self.store.asset(&request.asset).await;
+        let asset = asset.map_err(|failure| desk_error(&failure))?;
+        let Some(asset) = asset else {
+            return Err(DeskError::Invalid(format!(
+                "asset_id: there is no asset \"{}\"",
+                request.asset
+            )));
+        };
+        self.open_for_person(&asset, request, by).await
+    }
+
     async fn transition(
         &self,
         id: TicketId,
@@ -443,13 +483,15 @@ impl Desk for CareDesk {
         let now = self.clock.now();
         // What fell due on its clocks before this step is said before it.
         let (ticket, mut signals) =
-            sla_due(&ticket, self.terms.of(&ticket), now).unwrap_or_else(|| (ticket, Vec::new()));
+            sla_due(&ticket, &self.terms.of(&ticket), now).unwrap_or_else(|| (ticket, Vec::new()));
         let actor = by.clone();
         let mut after =
             match transition(&ticket, request.to, by, &request.why, request.verdict, now) {
                 Ok(after) => after,
-                Err(TransitionError::Illegal(illegal)) => {
-                    return Err(DeskError::Conflict(illegal.to_string()));
+                Err(
+                    refused @ (TransitionError::Illegal(_) | TransitionError::ChecklistOpen(_)),
+                ) => {
+                    return Err(DeskError::Conflict(refused.to_string()));
                 }
                 Err(refused) => return Err(DeskError::Invalid(refused.to_string())),
             };
@@ -568,6 +610,7 @@ impl Desk for CareDesk {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+        self.terms.forget_assets();
         Ok(())
     }
 

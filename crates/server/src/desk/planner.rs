@@ -9,7 +9,10 @@ use forecare_care::dispatch::{
     DispatchPlan, DispatchProblem, DispatchWeights, FixedStart, Job, JobPart, Worker,
     default_rounds, is_proposable, plan, proposed,
 };
-use forecare_domain::{Asset, AssetId, Reservation, Ticket, TicketId, TicketState, Timestamp};
+use forecare_catalogue::AssetClass;
+use forecare_domain::{
+    Asset, AssetId, Priority, Reservation, Ticket, TicketId, TicketState, Timestamp,
+};
 use forecare_store::{PageRequest, Paged, ReservationFilter, StoreError, TicketFilter};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -163,11 +166,17 @@ impl CareDesk {
         held: &[Reservation],
         now: Timestamp,
     ) -> Option<Job> {
-        let mode = self.catalogue.class(&asset.class)?.mode(&ticket.mode)?;
-        let decision = &ticket.decision;
-        // The failure strikes at a steady rate within the horizon.
-        let waiting =
-            decision.probability * decision.cost_of_failure / decision.horizon_hours.max(1.0);
+        let class = self.catalogue.class(&asset.class)?;
+        let mode = ticket.mode.as_ref().and_then(|mode| class.mode(mode));
+        let work_hours = ticket.work.work_hours.or(mode.map(|m| m.work_hours))?;
+        let (waiting, visit) = match &ticket.decision {
+            // The failure strikes at a steady rate within the horizon.
+            Some(d) => (
+                d.probability * d.cost_of_failure / d.horizon_hours.max(1.0),
+                d.cost_of_acting,
+            ),
+            None => (0.0, usual_visit(class) * weight(ticket.priority)),
+        };
         let promised = ticket.sla.as_ref().and_then(|sla| sla.resolution.due_at);
         let depot = asset
             .depot
@@ -180,7 +189,7 @@ impl CareDesk {
             depot: depot.or_else(|| self.catalogue.depots.first().map(|d| d.name.clone())),
             region: None,
             customer: None,
-            work_hours: mode.work_hours,
+            work_hours,
             skills: ticket.skills.clone(),
             certificates: Vec::new(),
             parts: held
@@ -195,11 +204,11 @@ impl CareDesk {
             due_at: promised.map_or(ticket.due_at, |promised| promised.min(ticket.due_at)),
             waiting_cost_per_hour: waiting,
             // A day late costs as much as another visit, beside the risk.
-            lateness_cost_per_hour: decision.cost_of_acting / 24.0,
+            lateness_cost_per_hour: visit / 24.0,
             preferred: Vec::new(),
             excluded: Vec::new(),
             only: only(ticket),
-            fixed: fixed(ticket, mode.work_hours, now),
+            fixed: fixed(ticket, work_hours, now),
         })
     }
 
@@ -240,6 +249,23 @@ where
         if !full {
             return Ok(all);
         }
+    }
+}
+
+/// What a planned visit to a machine of this class costs, over its failure modes.
+fn usual_visit(class: &AssetClass) -> f64 {
+    let n_modes = class.modes.len().max(1) as f64;
+    class.modes.iter().map(|m| m.cost_of_acting).sum::<f64>() / n_modes
+}
+
+/// How much more the delay of an urgent ticket weighs where no decision says what waiting costs: each priority
+/// twice the next lower one.
+fn weight(priority: Priority) -> f64 {
+    match priority {
+        Priority::P1 => 8.0,
+        Priority::P2 => 4.0,
+        Priority::P3 => 2.0,
+        Priority::P4 => 1.0,
     }
 }
 

@@ -124,9 +124,9 @@ pub(crate) struct Clocks<'a> {
 
 impl Clocks<'_> {
     /// Starts the clocks of a ticket that is about to be opened.
-    fn start(&self, ticket: &mut Ticket) {
+    pub(crate) fn start(&self, ticket: &mut Ticket) {
         let terms = self.terms.of(ticket);
-        ticket.sla = Some(sla_started(terms, ticket.priority, ticket.opened_at));
+        ticket.sla = Some(sla_started(&terms, ticket.priority, ticket.opened_at));
     }
 
     /// Carries the clocks of `before` on into `after`; returns what is to be counted once that is stored.
@@ -137,7 +137,7 @@ impl Clocks<'_> {
         by: &Actor,
         now: Timestamp,
     ) -> Vec<SlaSignal> {
-        sla_changed(before, after, self.terms.of(before), by, now)
+        sla_changed(before, after, &self.terms.of(before), by, now)
     }
 }
 
@@ -256,7 +256,7 @@ impl Rules<'_> {
     ) -> Result<Option<Ticket>, StoreError> {
         let Some((after, signals)) = self
             .clocks
-            .and_then(|clocks| sla_due(ticket, clocks.terms.of(ticket), now))
+            .and_then(|clocks| sla_due(ticket, &clocks.terms.of(ticket), now))
         else {
             return Ok(None);
         };
@@ -312,7 +312,9 @@ impl Rules<'_> {
             changed = Some(stored);
         }
         let ticket = changed.as_ref().unwrap_or(ticket);
-        let evidence_active = judged.hours_since(ticket.evidence_at) < self.policy.soft_hold_hours;
+        // What no alarm opened needs its parts until it ends.
+        let evidence_active = !ticket.is_predicted()
+            || judged.hours_since(ticket.evidence_at) < self.policy.soft_hold_hours;
         let writes: Vec<ReservationWrite> = self
             .held_for(ticket.id, true)
             .await?
@@ -359,8 +361,8 @@ impl Rules<'_> {
     ) -> Result<Vec<Ticket>, StoreError> {
         let filter = TicketFilter {
             asset: asset.cloned(),
-            open: None,
             unfinished: true,
+            ..TicketFilter::default()
         };
         let mut ended = Vec::new();
         let mut before = None;
@@ -403,7 +405,7 @@ impl Rules<'_> {
         ticket: &Ticket,
         now: Timestamp,
     ) -> Result<Vec<(TicketId, Need)>, StoreError> {
-        let Some(mode) = class.mode(&ticket.mode) else {
+        let Some(mode) = ticket.mode.as_ref().and_then(|mode| class.mode(mode)) else {
             return Ok(Vec::new());
         };
         let needs = needs_of(self.catalogue, asset, mode, ticket, self.policy, now);
@@ -458,10 +460,11 @@ impl Rules<'_> {
         let filter = TicketFilter {
             asset: Some(asset.id.clone()),
             open: Some(true),
+            opening_key: Some(Ticket::alarm_key(mode)),
             ..TicketFilter::default()
         };
         let open = self.book.tickets(&filter, first_page()).await?;
-        Ok(open.into_iter().map(|t| t.item).find(|t| &t.mode == mode))
+        Ok(open.into_iter().map(|t| t.item).next())
     }
 }
 
@@ -481,20 +484,26 @@ pub(crate) fn step(
         .filter(|_| to == TicketState::Resolved);
     // The detectors forget what the ticket was about in any case: a fault that was mended is gone, and one
     // that was not found is this machine's normal, or its sensor's.
-    let follow_up = verdict.map(|verdict| CareTask::Repaired {
-        device: after.device.clone(),
-        modes: match verdict {
-            Verdict::WrongMode { actual } => vec![after.mode.clone(), actual],
+    let label = verdict.as_ref().and_then(|_| label_of(&after));
+    let modes: Vec<ModeName> = match verdict {
+        Some(Verdict::WrongMode { actual }) => after.mode.iter().cloned().chain([actual]).collect(),
+        Some(
             Verdict::Confirmed { .. }
             | Verdict::TooEarly
             | Verdict::NoFaultFound
-            | Verdict::DataFault => vec![after.mode.clone()],
-        },
+            | Verdict::DataFault
+            | Verdict::Done,
+        ) => after.mode.iter().cloned().collect(),
+        None => Vec::new(),
+    };
+    let follow_up = (!modes.is_empty()).then(|| CareTask::Repaired {
+        device: after.device.clone(),
+        modes,
         at: now,
     });
     CareCommit {
         needs,
-        label: follow_up.as_ref().and_then(|_| label_of(&after)),
+        label,
         follow_up,
         idempotency_key,
         ticket: changed(after, parts_used),

@@ -1,28 +1,293 @@
-//! Which service levels a ticket has.
+//! Which service levels a ticket has, and how its customer stands: a view of the registry that follows its changes.
 
-use forecare_care::sla::SlaTerms;
-use forecare_domain::Ticket;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use forecare_care::Calendar;
+use forecare_care::reporting::Standing;
+use forecare_care::sla::{SlaTargets, SlaTerms, SlaTermsFile};
+use forecare_domain::{Asset, AssetId, ClassName, Priority, Ticket, Timestamp};
+use forecare_registry::{
+    Body, Contract, Customer, Date, Placement, RecordId, RecordKind, TierRules, covering,
+};
+use forecare_store::{RecordVersion, Store, StoreError};
+use tracing::warn;
+
+/// Changes of the registry read at once.
+const CHANGES_AT_ONCE: usize = 1_000;
+/// Levels above a location: more than there are.
+const DEPTH_MAX: usize = 8;
 
 /// The terms of all tickets.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Terms {
-    standard: SlaTerms,
+    standard: Arc<SlaTerms>,
+    tiers: TierRules,
+    currency: String,
+    view: RwLock<View>,
+    /// Assets whose class a ticket asked for and the view does not know.
+    wanted: Mutex<BTreeSet<AssetId>>,
+}
+
+/// What the registry says, as far as tickets ask.
+#[derive(Debug, Default)]
+struct View {
+    /// All changes up to here are in it.
+    position: i64,
+    customers: BTreeMap<RecordId, Customer>,
+    contracts: BTreeMap<RecordId, Contract>,
+    calendars: BTreeMap<RecordId, Calendar>,
+    assets: BTreeMap<RecordId, Owned>,
+    parents: BTreeMap<RecordId, Option<RecordId>>,
+    /// Made of the above: contracts by customer, terms by contract.
+    by_customer: BTreeMap<RecordId, Vec<(RecordId, Contract)>>,
+    terms: BTreeMap<RecordId, Arc<SlaTerms>>,
+    /// `None`: there is no such asset.
+    classes: BTreeMap<AssetId, Option<ClassName>>,
+}
+
+/// Whose an asset is, and where it stood and stands.
+#[derive(Debug)]
+struct Owned {
+    customer: Option<RecordId>,
+    positions: Vec<Placement>,
 }
 
 impl Terms {
-    /// Everybody has the terms of the configuration.
-    pub(crate) fn new(standard: SlaTerms) -> Self {
-        Self { standard }
+    /// Until [`Terms::refresh`], everybody has the terms of the configuration.
+    pub(crate) fn new(standard: SlaTerms, tiers: TierRules, currency: &str) -> Self {
+        Self {
+            standard: Arc::new(standard),
+            tiers,
+            currency: currency.to_owned(),
+            view: RwLock::default(),
+            wanted: Mutex::default(),
+        }
     }
 
-    /// The terms of `ticket`.
-    pub(crate) fn of(&self, _ticket: &Ticket) -> &SlaTerms {
-        let contract = None;
-        self.with_contract(contract)
+    fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The contract's own terms where the customer has one, else everybody's.
-    pub(crate) fn with_contract<'a>(&'a self, contract: Option<&'a SlaTerms>) -> &'a SlaTerms {
-        contract.unwrap_or(&self.standard)
+    fn wanted(&self) -> MutexGuard<'_, BTreeSet<AssetId>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what has changed in the registry since the last time.
+    pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
+        loop {
+            let position = self.view().position;
+            let changes = store.record_changes(position, CHANGES_AT_ONCE).await?;
+            let n_changes = changes.len();
+            if n_changes > 0 {
+                let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+                for change in changes {
+                    view.position = view.position.max(change.position);
+                    view.take(change.item);
+                }
+                view.derive(&self.standard);
+            }
+            if n_changes < CHANGES_AT_ONCE {
+                break;
+            }
+        }
+        let wanted = std::mem::take(&mut *self.wanted());
+        if !wanted.is_empty() {
+            let all = store.assets().await?;
+            let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+            view.classes = wanted.into_iter().map(|id| (id, None)).collect();
+            view.classes
+                .extend(all.into_iter().map(|a| (a.id, Some(a.class))));
+        }
+        Ok(())
+    }
+
+    /// These assets are of these classes.
+    pub(crate) fn know(&self, assets: &[Asset]) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let classes = assets.iter().map(|a| (a.id.clone(), Some(a.class.clone())));
+        view.classes.extend(classes);
+    }
+
+    /// Assets were registered, or are of another class now.
+    pub(crate) fn forget_assets(&self) {
+        self.view
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .classes
+            .clear();
+    }
+
+    /// The terms of `ticket`: those of the contract that covered its asset when it was opened, else everybody's.
+    pub(crate) fn of(&self, ticket: &Ticket) -> Arc<SlaTerms> {
+        let view = self.view();
+        let contract = view.contracts_of(&ticket.asset).and_then(|contracts| {
+            let class = view.classes.get(&ticket.asset);
+            if class.is_none() {
+                self.wanted().insert(ticket.asset.clone());
+            }
+            let class = class.and_then(Option::as_ref);
+            let class = class.map_or("", ClassName::as_str);
+            view.covering(contracts, &ticket.asset, class, ticket.opened_at)
+        });
+        let terms = contract.and_then(|(id, _)| view.terms.get(id));
+        Arc::clone(terms.unwrap_or(&self.standard))
+    }
+
+    /// How the customer of `asset` stands at `now`.
+    pub(crate) fn standing(&self, asset: &Asset, now: Timestamp) -> Standing {
+        let view = self.view();
+        let owner = view
+            .assets
+            .get(&RecordId::from(&asset.id))
+            .and_then(|owned| owned.customer.as_ref());
+        let Some((id, customer)) = owner.and_then(|id| view.customers.get_key_value(id)) else {
+            return Standing::default();
+        };
+        let contracts = view.by_customer.get(id).map_or(&[][..], Vec::as_slice);
+        let tier = self
+            .tiers
+            .tier(customer, contracts, Date::of(now), &self.currency);
+        let contract = view.covering(contracts, &asset.id, asset.class.as_str(), now);
+        let (rank, of) = self.tiers.rank(&tier.name);
+        Standing {
+            customer: Some(customer.name.clone()),
+            tier: Some((tier.name, rank, of)),
+            contract: contract.map(|(id, contract)| title(id, contract)),
+        }
+    }
+}
+
+/// What people call a contract.
+fn title(id: &RecordId, contract: &Contract) -> String {
+    let kind = contract.title.as_ref().unwrap_or(&contract.kind);
+    format!("{id} ({kind})")
+}
+
+impl View {
+    fn take(&mut self, change: RecordVersion) {
+        let id = change.record.id;
+        match change.record.kind {
+            RecordKind::Customer => match change.body {
+                Some(Body::Customer(customer)) => drop(self.customers.insert(id, customer)),
+                Some(_) | None => drop(self.customers.remove(&id)),
+            },
+            RecordKind::Contract => match change.body {
+                Some(Body::Contract(contract)) => drop(self.contracts.insert(id, contract)),
+                Some(_) | None => drop(self.contracts.remove(&id)),
+            },
+            RecordKind::Calendar => match change.body {
+                Some(Body::Calendar(calendar)) => match Calendar::try_from(calendar.hours) {
+                    Ok(hours) => drop(self.calendars.insert(id, hours)),
+                    // Checked when it was written; a time zone may have gone since.
+                    Err(error) => warn!(calendar = %id, %error, "a calendar cannot be used"),
+                },
+                Some(_) | None => drop(self.calendars.remove(&id)),
+            },
+            RecordKind::Asset => match change.body {
+                Some(Body::Asset(details)) => {
+                    let owned = Owned {
+                        customer: details.customer,
+                        positions: details.positions,
+                    };
+                    self.assets.insert(id, owned);
+                }
+                Some(_) | None => drop(self.assets.remove(&id)),
+            },
+            RecordKind::Location => match change.body {
+                Some(Body::Location(location)) => drop(self.parents.insert(id, location.parent)),
+                Some(_) | None => drop(self.parents.remove(&id)),
+            },
+            RecordKind::Depot | RecordKind::Van | RecordKind::Technician | RecordKind::Lead => {}
+        }
+    }
+
+    fn derive(&mut self, standard: &SlaTerms) {
+        self.by_customer.clear();
+        for (id, contract) in &self.contracts {
+            self.by_customer
+                .entry(contract.customer.clone())
+                .or_default()
+                .push((id.clone(), contract.clone()));
+        }
+        self.terms = self
+            .contracts
+            .iter()
+            .filter_map(|(id, contract)| {
+                let terms = terms_of(id, contract, &self.calendars, standard)?;
+                Some((id.clone(), Arc::new(terms)))
+            })
+            .collect();
+    }
+
+    /// Contracts of the customer whose the asset is; `None`: none at all.
+    fn contracts_of(&self, asset: &AssetId) -> Option<&[(RecordId, Contract)]> {
+        let owned = self.assets.get(&RecordId::from(asset))?;
+        let contracts = self.by_customer.get(owned.customer.as_ref()?)?;
+        Some(contracts.as_slice())
+    }
+
+    fn covering<'a>(
+        &self,
+        contracts: &'a [(RecordId, Contract)],
+        asset: &AssetId,
+        class: &str,
+        at: Timestamp,
+    ) -> Option<(&'a RecordId, &'a Contract)> {
+        let asset = RecordId::from(asset);
+        let mut within = Vec::new();
+        let positions = self.assets.get(&asset).map(|owned| &owned.positions);
+        let placement = positions.and_then(|all| all.iter().find(|p| p.holds_at(at)));
+        let mut next = placement.map(|placement| placement.location.clone());
+        while let Some(id) = next.filter(|_| within.len() < DEPTH_MAX) {
+            next = self.parents.get(&id).cloned().flatten();
+            within.push(id);
+        }
+        let found = covering(contracts, &asset, class, &within, Date::of(at));
+        found.map(|(id, contract, _)| (id, contract))
+    }
+}
+
+/// The terms that a contract agrees; `None`: it agrees no times. Where it names no target for a priority the standard
+/// one holds, counted by the contract's calendar. Pauses and escalation are the standard's.
+fn terms_of(
+    id: &RecordId,
+    contract: &Contract,
+    calendars: &BTreeMap<RecordId, Calendar>,
+    standard: &SlaTerms,
+) -> Option<SlaTerms> {
+    if contract.targets.is_empty() && contract.calendar.is_none() {
+        return None;
+    }
+    let standard = SlaTermsFile::from(standard.clone());
+    let calendar = match &contract.calendar {
+        Some(calendar) => calendars.get(calendar)?.clone(),
+        None => Calendar::around_the_clock(),
+    };
+    let target = |priority: Priority, standard: SlaTargets| {
+        let agreed = contract.targets.iter().find(|t| t.priority == priority);
+        agreed.map_or(standard, |agreed| SlaTargets {
+            first_response_hours: agreed.response_hours,
+            resolution_hours: agreed.resolution_hours,
+            around_the_clock: false,
+        })
+    };
+    let file = SlaTermsFile {
+        name: format!("contract {}", title(id, contract)),
+        calendar,
+        p1: target(Priority::P1, standard.p1),
+        p2: target(Priority::P2, standard.p2),
+        p3: target(Priority::P3, standard.p3),
+        p4: target(Priority::P4, standard.p4),
+        pause_on_vendor: standard.pause_on_vendor,
+        pause_on_part: standard.pause_on_part,
+        escalations: standard.escalations,
+    };
+    match SlaTerms::try_from(file) {
+        Ok(terms) => Some(terms),
+        Err(error) => {
+            warn!(contract = %id, %error, "a contract's times cannot be used: the standard ones apply");
+            None
+        }
     }
 }

@@ -140,7 +140,7 @@ fn visits(horizon_hours: f64, label: &Label) -> Vec<Visit> {
         Verdict::Confirmed { .. } => vec![visit(&label.mode, true)],
         Verdict::WrongMode { actual } => vec![visit(&label.mode, false), visit(actual, true)],
         Verdict::NoFaultFound => vec![visit(&label.mode, false)],
-        Verdict::TooEarly | Verdict::DataFault => Vec::new(),
+        Verdict::TooEarly | Verdict::DataFault | Verdict::Done => Vec::new(),
     }
 }
 

@@ -357,7 +357,7 @@ impl Guard {
                 let right = match &label.verdict {
                     Verdict::Confirmed { .. } => Some(true),
                     Verdict::WrongMode { .. } | Verdict::NoFaultFound => Some(false),
-                    Verdict::DataFault | Verdict::TooEarly => None,
+                    Verdict::DataFault | Verdict::TooEarly | Verdict::Done => None,
                 };
                 if let Some(right) = right {
                     let at = label.detected_at;
@@ -427,8 +427,8 @@ impl Guard {
             known.by_model.retain(|ticket, _| tickets.contains(ticket));
             for ticket in tickets {
                 if let Entry::Vacant(entry) = known.by_model.entry(ticket) {
-                    let source = store.ticket(ticket).await?.decision.probability_source;
-                    entry.insert(source == "model");
+                    let decision = store.ticket(ticket).await?.decision;
+                    entry.insert(decision.is_some_and(|d| d.probability_source == "model"));
                 }
             }
             known.classes = store

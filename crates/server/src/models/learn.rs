@@ -137,11 +137,12 @@ pub(crate) async fn stored(
         for ticket in open
             .iter()
             .filter(|t| t.device == *device && t.verdict.is_none() && span.holds(t.detected_at))
+            .filter(|t| t.is_predicted())
         {
             items.push(HistoryItem::Inspected {
                 from: ticket.detected_at.plus_hours(-class.horizon_hours),
                 ts: span.to,
-                mode: Some(ticket.mode.clone()),
+                mode: ticket.mode.clone(),
                 finding: Finding::Unusable,
             });
         }
@@ -299,7 +300,9 @@ fn findings(class: &AssetClass, label: &Label) -> Vec<HistoryItem> {
             items
         }
         Verdict::NoFaultFound => vec![span(before, Some(&label.mode), Finding::Sound)],
-        Verdict::TooEarly => vec![span(before, Some(&label.mode), Finding::Unusable)],
+        Verdict::TooEarly | Verdict::Done => {
+            vec![span(before, Some(&label.mode), Finding::Unusable)]
+        }
         Verdict::DataFault => vec![span(before, None, Finding::Unusable)],
     }
 }

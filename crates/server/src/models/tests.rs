@@ -142,6 +142,7 @@ fn settings() -> ClassSettings {
         reassess_hours: 12.0,
         confirm_hours: 12.0,
         margin: 0.0,
+        tickets: Arc::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use forecare_care::TicketRules;
 use forecare_catalogue::Catalogue;
 use forecare_detect::{DetectSettings, EpisodeSettings};
 use forecare_domain::{Asset, ClassName, DeviceId, Timestamp};
@@ -30,6 +31,8 @@ pub(crate) struct ClassSettings {
     pub(crate) reassess_hours: f64,
     pub(crate) confirm_hours: f64,
     pub(crate) margin: f64,
+    /// Which events of devices open tickets.
+    pub(crate) tickets: Arc<TicketRules>,
 }
 
 /// What the devices of each class share, in the catalogue's order.
@@ -56,7 +59,8 @@ pub(crate) fn class_contexts(
             settings.confirm_hours,
             settings.margin,
         )
-        .with_context(|| format!("class {} cannot be watched", class.name))?;
+        .with_context(|| format!("class {} cannot be watched", class.name))?
+        .reporting(Arc::clone(&settings.tickets));
         contexts.push(Arc::new(context));
     }
     Ok(contexts)

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use forecare_care::TicketRules;
 use forecare_catalogue::AssetClass;
 use forecare_detect::{
     ClassDetector, DetectError, DetectSettings, DeviceDetector, EpisodeSettings, Episodes,
@@ -39,6 +40,8 @@ pub(crate) struct ClassContext {
     confirm_hours: f64,
     /// Probability above which waiting costs more than acting, per mode.
     act_above: BTreeMap<ModeName, f64>,
+    /// Which events open tickets.
+    tickets: Arc<TicketRules>,
 }
 
 impl ClassContext {
@@ -70,7 +73,13 @@ impl ClassContext {
             reassess_hours,
             confirm_hours,
             act_above,
+            tickets: Arc::default(),
         })
+    }
+
+    /// Devices of this class open tickets by the events they report, as `tickets` says.
+    pub(crate) fn reporting(self, tickets: Arc<TicketRules>) -> Self {
+        Self { tickets, ..self }
     }
 
     /// The same class with other models.
@@ -83,6 +92,7 @@ impl ClassContext {
             reassess_hours: self.reassess_hours,
             confirm_hours: self.confirm_hours,
             act_above: self.act_above.clone(),
+            tickets: Arc::clone(&self.tickets),
         }
     }
 
@@ -417,7 +427,14 @@ impl Monitor {
                     self.reported.insert(mode.name.clone(), event.ts);
                 }
             }
-            return Outcome::default();
+            let mut outcome = Outcome::default();
+            if context.tickets.event(&context.class.name, event).is_some() {
+                outcome.tasks.push(CareTask::Reported {
+                    event: event.clone(),
+                    at: judged_at,
+                });
+            }
+            return outcome;
         }
         let Some(component) = &event.component else {
             return Outcome::default();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use forecare_api::StreamEvent;
 use forecare_domain::{
-    AlarmChange, Asset, AssetHealth, AssetId, ClassName, Clock, DeviceEvent, DeviceId,
+    AlarmChange, Asset, AssetHealth, AssetId, CareTask, ClassName, Clock, DeviceEvent, DeviceId,
     DeviceStatus, ModeName, RejectReason, Row, Timestamp,
 };
 use forecare_ingest::{Batch, BatchLimit, Message, Position, Source};
@@ -466,7 +466,11 @@ impl Pipeline {
         let Some(entry) = self.parts.devices.get_mut(&event.device) else {
             return Ok(());
         };
-        let outcome = entry.monitor.event(&entry.context, &event, judged_at);
+        let mut outcome = entry.monitor.event(&entry.context, &event, judged_at);
+        if entry.suppressed(event.ts) {
+            let opens = |task: &CareTask| matches!(task, CareTask::Reported { .. });
+            outcome.tasks.retain(|task| !opens(task));
+        }
         let device = event.device.clone();
         draft.commit.events.push(event);
         draft.take(&device, outcome);

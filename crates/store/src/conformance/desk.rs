@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use forecare_domain::{Label, Priority, TaskId, TicketId, TicketState, Verdict};
+use forecare_domain::{
+    Attachment, EntryBody, Label, ModeName, Origin, Priority, ScheduleName, TaskId, TicketEntry,
+    TicketId, TicketKind, TicketState, Verdict, Visibility,
+};
 
 use super::fixtures::{
     ALL, asset, decision, device, hour, items, mode, moved, need, new_ticket, open, reservations,
     step, task, update,
 };
 use crate::{
-    CareCommit, CareOutcome, CommitBatch, PageRequest, ReservationFilter, Store, StoreError,
-    TicketFilter, TicketWrite,
+    CareCommit, CareOutcome, CommitBatch, NewEntry, PageRequest, ReservationFilter, Store,
+    StoreError, TicketFilter, TicketWrite, forecare,
 };
 
 async fn queue(store: &Arc<dyn Store>, n: i64) -> Vec<TaskId> {
@@ -75,7 +78,7 @@ pub async fn one_open_ticket_per_asset_and_mode(store: Arc<dyn Store>) {
         "nothing is reserved for what was not opened"
     );
     let mut other_mode = new_ticket(0, 2, Vec::new());
-    other_mode.ticket.mode = mode("unknown");
+    other_mode.ticket.mode = Some(mode("unknown"));
     let write = TicketWrite::Open(Box::new(other_mode));
     let commit = CareCommit {
         ticket: write,
@@ -111,6 +114,177 @@ pub async fn one_open_ticket_per_asset_and_mode(store: Arc<dyn Store>) {
     };
     let states = items(store.tickets(&unfinished, ALL).await.unwrap());
     assert!(states.iter().all(|t| !t.state.is_finished()) && !states.is_empty());
+}
+
+pub async fn what_no_alarm_opened_has_keys_of_its_own(store: Arc<dyn Store>) {
+    let (alarm, _) = open(&store, 0, 1, Vec::new()).await;
+    let schedule = |name: &str, position| Origin::Schedule {
+        schedule: ScheduleName::new(name).unwrap(),
+        position,
+    };
+    let event = |code: &str| Origin::Event {
+        code: code.to_owned(),
+    };
+    let person = || Origin::Person { by: forecare() };
+    let commit = |origin: Origin, mode: Option<ModeName>| {
+        let mut new = new_ticket(0, 2, Vec::new());
+        new.ticket.origin = origin;
+        new.ticket.kind = TicketKind::inspection();
+        new.ticket.mode = mode;
+        new.ticket.decision = None;
+        CareCommit {
+            ticket: TicketWrite::Open(Box::new(new)),
+            at: hour(2),
+            ..CareCommit::default()
+        }
+    };
+    let opened = |outcome: CareOutcome| match outcome {
+        CareOutcome::Opened { ticket, .. } => Some(*ticket),
+        CareOutcome::AlreadyOpen(_)
+        | CareOutcome::Stored
+        | CareOutcome::Updated(_)
+        | CareOutcome::AlreadyDone => None,
+    };
+    let try_open =
+        async |origin, mode| opened(store.commit_care(commit(origin, mode)).await.unwrap());
+    // Not even the alarm's own mode is in the way of a person's report, and people may report as often as they like.
+    for _ in 0..2 {
+        let ticket = try_open(person(), Some(mode("bearing-wear")))
+            .await
+            .unwrap();
+        assert_eq!(store.ticket(ticket.id).await.unwrap(), ticket);
+    }
+    let oil = try_open(schedule("oil", 1.0), None).await.unwrap();
+    assert!(try_open(schedule("oil", 2.0), None).await.is_none());
+    assert!(try_open(schedule("belt", 2.0), None).await.is_some());
+    assert!(try_open(event("E1"), None).await.is_some());
+    assert!(try_open(event("E1"), None).await.is_none());
+    assert!(try_open(event("E2"), None).await.is_some());
+    update(&store, step(&oil, TicketState::Cancelled, 3, &[])).await;
+    let next = try_open(schedule("oil", 2.0), None).await.unwrap();
+    let of_key = |key: &str| TicketFilter {
+        asset: Some(asset(0).id),
+        opening_key: Some(key.to_owned()),
+        ..TicketFilter::default()
+    };
+    let found = items(store.tickets(&of_key("schedule:oil"), ALL).await.unwrap());
+    assert_eq!(
+        found.iter().map(|t| t.id).collect::<Vec<_>>(),
+        [next.id, oil.id]
+    );
+    let found = items(
+        store
+            .tickets(&of_key("mode:bearing-wear"), ALL)
+            .await
+            .unwrap(),
+    );
+    assert_eq!(found, [alarm]);
+}
+
+fn entry(ticket: TicketId, text: &str, content: Option<Vec<u8>>) -> NewEntry {
+    let body = match &content {
+        Some(content) => EntryBody::Attachment(Attachment {
+            name: text.to_owned(),
+            media_type: "text/plain".to_owned(),
+            bytes: content.len() as u64,
+            sha256: "00".repeat(32),
+            signed_by: Some("Ada".to_owned()),
+        }),
+        None => EntryBody::Note {
+            text: text.to_owned(),
+            visibility: Visibility::Public,
+        },
+    };
+    NewEntry {
+        ticket,
+        entry: TicketEntry {
+            at: hour(1),
+            by: forecare(),
+            body,
+        },
+        content,
+    }
+}
+
+pub async fn entries_and_files_are_kept_with_their_ticket(store: Arc<dyn Store>) {
+    let (first, _) = open(&store, 0, 1, Vec::new()).await;
+    let (second, _) = open(&store, 1, 1, Vec::new()).await;
+    let file: Vec<u8> = (0..=255).collect();
+    let commit = |key: &str, entries: Vec<NewEntry>| CareCommit {
+        idempotency_key: Some(key.to_owned()),
+        entries,
+        at: hour(1),
+        ..CareCommit::default()
+    };
+    let new = [
+        entry(first.id, "a note", None),
+        entry(second.id, "of another", None),
+        entry(first.id, "a file", Some(file.clone())),
+    ];
+    for _ in 0..2 {
+        let outcome = store.commit_care(commit("k", new.to_vec())).await.unwrap();
+        assert_eq!(outcome, CareOutcome::Stored);
+    }
+    let found = store.ticket_entries(first.id, ALL).await.unwrap();
+    let kept: Vec<TicketEntry> = found.iter().map(|e| e.item.clone()).collect();
+    assert_eq!(kept, [new[2].entry.clone(), new[0].entry.clone()]);
+    let position = found[0].position;
+    let (entry_of, content) = store.attachment(first.id, position).await.unwrap();
+    assert_eq!((entry_of, content), (new[2].entry.clone(), file));
+    for (ticket, position) in [(first.id, found[1].position), (second.id, position)] {
+        let none = store.attachment(ticket, position).await;
+        assert!(matches!(none, Err(StoreError::NotFound(_))));
+    }
+    let older = PageRequest {
+        before: Some(position),
+        limit: 10,
+    };
+    let older = store.ticket_entries(first.id, older).await.unwrap();
+    assert_eq!(older.len(), 1);
+    // An entry for no ticket takes the whole step with it.
+    let mut bad = commit(
+        "l",
+        vec![entry(first.id, "x", None), entry(TicketId(99), "y", None)],
+    );
+    bad.decision = Some(decision(0, 1));
+    let refused = store.commit_care(bad).await;
+    assert!(
+        matches!(refused, Err(StoreError::NotFound(_))),
+        "{refused:?}"
+    );
+    assert_eq!(store.ticket_entries(first.id, ALL).await.unwrap().len(), 2);
+    assert!(store.decisions(None, ALL).await.unwrap().is_empty());
+    let n = usize::try_from(crate::ENTRIES_MAX).unwrap_or(usize::MAX) - 2;
+    let many = vec![entry(first.id, "more", None); n];
+    store.commit_care(commit("m", many)).await.unwrap();
+    let full = store
+        .commit_care(commit("n", vec![entry(first.id, "one too many", None)]))
+        .await;
+    assert!(matches!(full, Err(StoreError::Conflict(text)) if text.contains("follow-up")));
+}
+
+pub async fn children_are_found_by_their_parent(store: Arc<dyn Store>) {
+    let (parent, _) = open(&store, 0, 1, Vec::new()).await;
+    let mut new = new_ticket(1, 2, Vec::new());
+    new.ticket.work.parent = Some(parent.id);
+    let commit = CareCommit {
+        ticket: TicketWrite::Open(Box::new(new)),
+        at: hour(2),
+        ..CareCommit::default()
+    };
+    store.commit_care(commit).await.unwrap();
+    let filter = TicketFilter {
+        parent: Some(parent.id),
+        ..TicketFilter::default()
+    };
+    let found = items(store.tickets(&filter, ALL).await.unwrap());
+    assert_eq!(
+        found.iter().map(|t| t.id).collect::<Vec<_>>(),
+        [TicketId(2)]
+    );
+    // What a change of the ticket writes keeps it.
+    update(&store, step(&found[0], TicketState::Triaged, 3, &[])).await;
+    assert_eq!(store.tickets(&filter, ALL).await.unwrap().len(), 1);
 }
 
 pub async fn a_stale_version_changes_nothing(store: Arc<dyn Store>) {

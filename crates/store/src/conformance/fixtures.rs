@@ -6,8 +6,9 @@ use forecare_care::{Need, NewTicket};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Alarm, AlarmId, AlarmSource, Asset, AssetHealth, AssetId, CareTask, ClassName, ComponentName,
-    Decision, DepotName, DeviceId, MetricName, ModeName, PartNumber, Priority, Reservation, Row,
-    Rul, Severity, Ticket, TicketChange, TicketId, TicketState, Timestamp,
+    Decision, DepotName, DeviceId, MetricName, ModeName, Origin, PartNumber, Priority, Reservation,
+    Row, Rul, Severity, Ticket, TicketChange, TicketId, TicketKind, TicketState, TicketWork,
+    Timestamp,
 };
 
 use crate::{
@@ -279,7 +280,9 @@ pub fn new_ticket(n: usize, at: i64, needs: Vec<Need>) -> NewTicket {
         version: 0,
         asset: asset(n).id,
         device: device(n),
-        mode: mode("bearing-wear"),
+        kind: TicketKind::predictive(),
+        origin: Origin::Alarm,
+        mode: Some(mode("bearing-wear")),
         state: TicketState::New,
         priority: needs.first().map_or(Priority::P3, |n| n.priority),
         title: "Bearing".to_owned(),
@@ -290,7 +293,7 @@ pub fn new_ticket(n: usize, at: i64, needs: Vec<Need>) -> NewTicket {
         opened_at: hour(at),
         due_at: hour(1_000),
         evidence_at: hour(at),
-        decision: decision(n, at),
+        decision: Some(decision(n, at)),
         contributions: Vec::new(),
         rul: Rul::NoTrend,
         verdict: None,
@@ -298,6 +301,7 @@ pub fn new_ticket(n: usize, at: i64, needs: Vec<Need>) -> NewTicket {
         sla: None,
         assignment: None,
         proposal: None,
+        work: TicketWork::default(),
     };
     NewTicket { ticket, needs }
 }

@@ -107,6 +107,9 @@ macro_rules! conformance_tests {
             [
                 tasks_are_handed_out_in_order_and_done_once,
                 one_open_ticket_per_asset_and_mode,
+                what_no_alarm_opened_has_keys_of_its_own,
+                entries_and_files_are_kept_with_their_ticket,
+                children_are_found_by_their_parent,
                 a_stale_version_changes_nothing,
                 an_idempotency_key_returns_the_first_outcome,
                 ticket_and_reservation_come_together,

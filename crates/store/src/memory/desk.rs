@@ -12,7 +12,7 @@ use forecare_domain::{
 use super::outbox::Outbox;
 use crate::agreed::{forecare, initial_stock, need_of_victim};
 use crate::{
-    CareCommit, CareOutcome, LedgerEntry, NewTask, ReservationFilter, ReservationWrite,
+    CareCommit, CareOutcome, LedgerEntry, NewEntry, NewTask, ReservationFilter, ReservationWrite,
     StockCommand, StockItem, StockMove, StoreError, TicketFilter, TicketWrite,
 };
 
@@ -34,6 +34,7 @@ pub(super) struct Desk {
     pub(super) labels: Vec<Label>,
     pub(super) decisions: Vec<Decision>,
     pub(super) outbox: Outbox,
+    pub(super) entries: Vec<NewEntry>,
 }
 
 /// Who a movement of stock is for, and by whom.
@@ -169,6 +170,16 @@ impl Desk {
         for (id, _) in &commit.needs {
             self.ticket(*id)?;
         }
+        let mut entries: Vec<&NewEntry> = self.entries.iter().collect();
+        for new in &commit.entries {
+            self.ticket(new.ticket)?;
+            let its = entries.iter().filter(|e| e.ticket == new.ticket);
+            let (n, bytes) = its.fold((0, 0), |(n, sum), e| (n + 1, sum + bytes_of(e)));
+            if let Some(full) = StoreError::entries_full(new.ticket, n, bytes, bytes_of(new)) {
+                return Err(full);
+            }
+            entries.push(new);
+        }
         Ok(())
     }
 
@@ -224,6 +235,7 @@ impl Desk {
         }
         self.decisions.extend(commit.decision);
         self.labels.extend(commit.label);
+        self.entries.extend(commit.entries);
         self.queue(commit.follow_up.into_iter().map(NewTask).collect());
         if let Some(key) = commit.idempotency_key {
             self.outcomes.insert(key, outcome.clone());
@@ -236,7 +248,8 @@ impl Desk {
             asset: Some(ticket.asset.clone()),
             ..TicketFilter::default()
         };
-        let same = |t: &&Ticket| t.state.is_open() && t.mode == ticket.mode;
+        let key = Some(ticket.opening_key()?);
+        let same = |t: &&Ticket| t.state.is_open() && t.opening_key() == key;
         self.tickets_for(&filter).find(same).map(|t| t.id)
     }
 
@@ -551,6 +564,11 @@ impl Desk {
 /// Where the ticket or reservation of that number lies in its list.
 fn place(number: i64) -> Option<usize> {
     usize::try_from(number - 1).ok()
+}
+
+fn bytes_of(entry: &NewEntry) -> i64 {
+    let content = entry.content.as_ref();
+    content.map_or(0, |c| i64::try_from(c.len()).unwrap_or(i64::MAX))
 }
 
 /// Tickets and reservations are numbered 1, 2, ...

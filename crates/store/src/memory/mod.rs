@@ -15,7 +15,7 @@ use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
     DeviceStatus, Label, Notice, NoticeId, RejectReason, Reservation, Row, SurveyAnswer, TaskId,
-    Ticket, TicketId, Timestamp,
+    Ticket, TicketEntry, TicketId, Timestamp,
 };
 
 use crate::{
@@ -85,6 +85,8 @@ fn is_asked_for(ticket: &Ticket, filter: &TicketFilter) -> bool {
             .open
             .is_none_or(|open| open == ticket.state.is_open())
         && !(filter.unfinished && ticket.state.is_finished())
+        && (filter.parent.is_none() || filter.parent == ticket.work.parent)
+        && (filter.opening_key.is_none() || filter.opening_key == ticket.opening_key())
 }
 
 fn is_held_for(reservation: &Reservation, filter: &ReservationFilter) -> bool {
@@ -303,6 +305,29 @@ impl Store for MemoryStore {
 
     async fn ticket(&self, id: TicketId) -> Result<Ticket, StoreError> {
         self.state().desk.ticket(id).cloned()
+    }
+
+    async fn ticket_entries(
+        &self,
+        ticket: TicketId,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<TicketEntry>>, StoreError> {
+        let state = self.state();
+        let all = numbered(&state.desk.entries);
+        let its = all.filter(|(_, e)| e.ticket == ticket);
+        Ok(page(its.map(|(n, e)| (n, &e.entry)), request))
+    }
+
+    async fn attachment(
+        &self,
+        ticket: TicketId,
+        position: i64,
+    ) -> Result<(TicketEntry, Vec<u8>), StoreError> {
+        let state = self.state();
+        let found =
+            numbered(&state.desk.entries).find(|(n, e)| *n == position && e.ticket == ticket);
+        let file = found.and_then(|(_, e)| Some((e.entry.clone(), e.content.clone()?)));
+        file.ok_or_else(|| StoreError::no_attachment(ticket, position))
     }
 
     async fn reservations(

@@ -269,7 +269,10 @@ impl<'a> World<'a> {
                             .jobs
                             .iter()
                             .any(|job| job.ticket == Some(ticket.id) && job.is_repair);
-                        let counts = self.counts(device, &ticket.mode);
+                        let Some(mode) = &ticket.mode else {
+                            continue;
+                        };
+                        let counts = self.counts(device, mode);
                         if has_struck {
                             counts.ended_by_failure += 1;
                         } else {
@@ -278,7 +281,8 @@ impl<'a> World<'a> {
                         self.forget(ticket.id);
                     }
                 }
-                CareTask::Repaired { .. } => {}
+                // The backtest has no rules for events of devices.
+                CareTask::Reported { .. } | CareTask::Repaired { .. } => {}
             }
         }
         Ok(())
@@ -325,8 +329,8 @@ impl<'a> World<'a> {
             .records
             .assets
             .binary_search_by(|a| a.device.cmp(&ticket.device));
-        if let Ok(device) = device {
-            self.counts(device, &ticket.mode).withdrawn += 1;
+        if let (Ok(device), Some(mode)) = (device, &ticket.mode) {
+            self.counts(device, mode).withdrawn += 1;
         }
         self.forget(ticket.id);
     }

@@ -47,11 +47,15 @@ pub(super) struct Work {
 
 impl World<'_> {
     pub(super) fn opened(&mut self, device: usize, ticket: &Ticket) {
-        self.counts(device, &ticket.mode).tickets += 1;
+        // Only alarms open tickets here, and theirs have a mode.
+        let Some(mode) = &ticket.mode else {
+            return;
+        };
+        self.counts(device, mode).tickets += 1;
         let ready_at = ticket.opened_at.plus_hours(self.crew.response_hours());
         self.jobs.push(Job {
             device,
-            mode: ticket.mode.clone(),
+            mode: mode.clone(),
             ticket: Some(ticket.id),
             is_repair: false,
             priority: ticket.priority,

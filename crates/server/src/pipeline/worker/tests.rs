@@ -144,6 +144,7 @@ fn run(sizes: &[usize], failures: &[bool]) -> String {
             reassess_hours: 2.0,
             confirm_hours: 1.0,
             margin: 0.0,
+            tickets: Arc::default(),
         };
         let clock = Arc::new(DeviceClock::new(start));
         let mut pipeline = Pipeline::new(PipelineParts {

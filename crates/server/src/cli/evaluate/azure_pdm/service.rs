@@ -53,7 +53,12 @@ pub(super) async fn run(
         control,
         stream,
         metrics: Arc::new(Metrics::new()?),
-        terms: Arc::new(Terms::new(config.care.sla.clone())),
+        terms: Arc::new(Terms::new(
+            config.care.sla.clone(),
+            config.tiers()?,
+            &catalogue.currency,
+        )),
+        tickets: Arc::new(config.care.tickets.clone()),
         dispatch: Arc::new(config.dispatch_settings()),
         wake: Arc::new(Notify::new()),
         replan: Arc::new(Notify::new()),

@@ -1,5 +1,8 @@
 //! Service level clocks and the dispatcher on stores in memory, on disk and in PostgreSQL.
 
+mod opening;
+mod schedules;
+
 use std::sync::Arc;
 
 use forecare_api::{AssignmentRequest, Desk, DeskError, TransitionRequest};
@@ -42,7 +45,10 @@ struct Office {
 
 /// A desk on `store`, as after a start of the service.
 fn office(store: Arc<dyn Store>) -> Office {
-    let config = Config::load(None, &[]).unwrap();
+    office_with(store, Config::load(None, &[]).unwrap())
+}
+
+fn office_with(store: Arc<dyn Store>, config: Config) -> Office {
     let clock = Arc::new(ManualClock::new(hour(0)));
     let (control, requests) = mpsc::channel(8);
     let (stream, _) = broadcast::channel(64);
@@ -54,7 +60,12 @@ fn office(store: Arc<dyn Store>) -> Office {
         control,
         stream,
         metrics: Arc::new(Metrics::new().unwrap()),
-        terms: Arc::new(Terms::new(config.care.sla.clone())),
+        terms: Arc::new(Terms::new(
+            config.care.sla.clone(),
+            config.tiers().unwrap(),
+            "EUR",
+        )),
+        tickets: Arc::new(config.care.tickets.clone()),
         dispatch: Arc::new(config.dispatch_settings()),
         wake: Arc::default(),
         replan: Arc::default(),
@@ -68,8 +79,8 @@ fn office(store: Arc<dyn Store>) -> Office {
 }
 
 impl Office {
-    /// Machines `names` in Hamburg, each with evidence of `mode` at hour 0.
-    async fn alarmed(&self, names: &[&str], mode: &str) {
+    /// Machines `names` in Hamburg.
+    async fn machines(&self, names: &[&str]) -> Vec<Asset> {
         let assets: Vec<Asset> = names
             .iter()
             .map(|name| Asset {
@@ -82,6 +93,17 @@ impl Office {
                 registered_at: hour(0),
             })
             .collect();
+        self.desk
+            .store
+            .register_assets(assets.clone())
+            .await
+            .unwrap();
+        assets
+    }
+
+    /// Machines `names`, each with evidence of `mode` at hour 0.
+    async fn alarmed(&self, names: &[&str], mode: &str) {
+        let assets = self.machines(names).await;
         let mode = ModeName::new(mode).unwrap();
         let tasks = assets
             .iter()
@@ -100,7 +122,6 @@ impl Office {
                 })
             })
             .collect();
-        self.desk.store.register_assets(assets).await.unwrap();
         let batch = CommitBatch {
             tasks,
             ..CommitBatch::default()

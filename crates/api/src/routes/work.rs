@@ -1,0 +1,213 @@
+//! Work on a ticket.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::{Extension, Json};
+use forecare_care::work::{ATTACHMENT_BYTES_MAX, WorkStep};
+use forecare_domain::{EntryBody, PartNumber, TicketId};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
+
+use super::assets::WHY_CHARS_MAX;
+use super::tickets::detail;
+use crate::app::{App, Caller, ticket_id};
+use crate::dto::{TicketDetailDto, TicketEntryDto, WorkDto};
+use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key, if_match};
+use crate::page::{List, Page, PageParams};
+use crate::problem::Problem;
+use crate::state::{Work, WorkRequest};
+
+/// What a file is called.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileParams {
+    /// The file's name, without a path.
+    name: String,
+    /// Who signed, where it is a signature.
+    signed_by: Option<String>,
+}
+
+/// What people put to a ticket, newest first
+#[utoipa::path(get, path = "/api/v1/tickets/{id}/entries", tag = "tickets",
+    params(("id" = String, Path, description = "the ticket's number: 7 or T-7"), PageParams),
+    responses((status = 200, description = "a page of notes, time spent and files", body = Page<TicketEntryDto>)))]
+pub(crate) async fn entries(
+    State(app): State<App>,
+    ApiPath(id): ApiPath<String>,
+    ApiQuery(params): ApiQuery<PageParams>,
+) -> Result<Json<Page<TicketEntryDto>>, Problem> {
+    let id = ticket_id(&id)?;
+    app.state.store.ticket(id).await?;
+    let request = params.request(List::TicketEntries)?;
+    let found = app.state.store.ticket_entries(id, request).await?;
+    let numbered = found
+        .into_iter()
+        .map(|paged| forecare_store::Paged {
+            position: paged.position,
+            item: paged,
+        })
+        .collect();
+    Ok(Json(Page::of(
+        List::TicketEntries,
+        request,
+        numbered,
+        TicketEntryDto::from,
+    )))
+}
+
+/// Does something on a ticket
+///
+/// A note, time spent, a line of the checklist, parts used, fields, or a merge with a duplicate. With `If-Match`, only
+/// where the ticket has not changed since it was read.
+#[utoipa::path(post, path = "/api/v1/tickets/{id}/work", tag = "tickets", request_body = WorkDto,
+    params(
+        ("id" = String, Path, description = "the ticket's number: 7 or T-7"),
+        ("If-Match" = Option<String>, Header, description = "the ETag of the ticket as it was read"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key again changes nothing")
+    ),
+    responses((status = 200, description = "the ticket after it", body = TicketDetailDto,
+        headers(("ETag" = String, description = "the version, for If-Match")))))]
+pub(crate) async fn work(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiPath(id): ApiPath<String>,
+    headers: HeaderMap,
+    ApiJson(body): ApiJson<WorkDto>,
+) -> Result<Response, Problem> {
+    let id = ticket_id(&id)?;
+    let request = WorkRequest {
+        step: checked_work(body)?,
+        if_version: if_match(&headers)?,
+        idempotency_key: idempotency_key(&headers)?,
+    };
+    let ticket = app.state.desk.work(id, request, caller.actor()).await?;
+    detail(&app, ticket).await
+}
+
+/// A step from the outside, with its names checked.
+pub(crate) fn checked_work(body: WorkDto) -> Result<Work, Problem> {
+    Ok(Work::Step(match body {
+        WorkDto::Note { text, visibility } => WorkStep::Note {
+            text,
+            visibility: visibility.into(),
+        },
+        WorkDto::Time { minutes, what } => WorkStep::Time { minutes, what },
+        WorkDto::Check { item, done } => WorkStep::Check { item, done },
+        WorkDto::PartsUsed { parts_used } => {
+            let parts = parts_used.into_iter().map(|(part, n)| {
+                let part = PartNumber::new(&part);
+                part.map(|part| (part, n))
+                    .map_err(|e| Problem::invalid("parts_used", e.to_string()))
+            });
+            WorkStep::PartsUsed(parts.collect::<Result<_, _>>()?)
+        }
+        WorkDto::Fields { fields } => WorkStep::Fields(fields),
+        WorkDto::Merge { into, why } => {
+            if why.chars().count() > WHY_CHARS_MAX {
+                return Err(Problem::invalid(
+                    "why",
+                    format!("use at most {WHY_CHARS_MAX} characters"),
+                ));
+            }
+            let into = TicketId(into);
+            return Ok(Work::MergeInto { into, why });
+        }
+    }))
+}
+
+/// Puts a file to a ticket
+///
+/// The body is the file, of at most 10 MiB; `Content-Type` one of image/jpeg, image/png, image/webp, application/pdf,
+/// text/plain and text/csv, and what it begins with must be that. A signature is a file with `signed_by`.
+#[utoipa::path(post, path = "/api/v1/tickets/{id}/attachments", tag = "tickets",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "the file"),
+    params(
+        ("id" = String, Path, description = "the ticket's number: 7 or T-7"),
+        FileParams,
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key again keeps nothing")
+    ),
+    responses((status = 200, description = "the ticket", body = TicketDetailDto)))]
+pub(crate) async fn attach(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiPath(id): ApiPath<String>,
+    ApiQuery(params): ApiQuery<FileParams>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let id = ticket_id(&id)?;
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers;
+    let content = to_bytes(body, ATTACHMENT_BYTES_MAX).await;
+    let content = content.map_err(|_cause| {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the file has more than {ATTACHMENT_BYTES_MAX} bytes"),
+        )
+    })?;
+    let declared = headers.get(header::CONTENT_TYPE);
+    let declared = declared.and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let media_type = declared.split(';').next().unwrap_or_default();
+    let digest = Sha256::digest(&content);
+    let step = WorkStep::Attach {
+        name: params.name,
+        media_type: media_type.trim().to_ascii_lowercase(),
+        signed_by: params.signed_by,
+        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        content: content.to_vec(),
+    };
+    let request = WorkRequest {
+        step: Work::Step(step),
+        if_version: None,
+        idempotency_key: idempotency_key(&headers)?,
+    };
+    let ticket = app.state.desk.work(id, request, caller.actor()).await?;
+    detail(&app, ticket).await
+}
+
+/// The file of an entry
+#[utoipa::path(get, path = "/api/v1/tickets/{id}/attachments/{entry}", tag = "tickets",
+    params(
+        ("id" = String, Path, description = "the ticket's number: 7 or T-7"),
+        ("entry" = i64, Path, description = "number of the entry")
+    ),
+    responses((status = 200, description = "the file, to be saved", content_type = "application/octet-stream",
+        headers(("Content-Disposition" = String, description = "its name")))))]
+pub(crate) async fn attachment(
+    State(app): State<App>,
+    ApiPath((id, entry)): ApiPath<(String, i64)>,
+) -> Result<Response, Problem> {
+    let (kept, content) = app.state.store.attachment(ticket_id(&id)?, entry).await?;
+    let EntryBody::Attachment(file) = kept.body else {
+        return Err(Problem::not_found("the file"));
+    };
+    let mut response = Response::new(Body::from(content));
+    let headers = response.headers_mut();
+    // Never shown inside a page of ours: saved, under its name.
+    let disposition = format!("attachment; filename*=UTF-8''{}", encoded(&file.name));
+    for (name, value) in [
+        (header::CONTENT_TYPE, file.media_type),
+        (header::CONTENT_DISPOSITION, disposition),
+        (header::ETAG, format!("\"{}\"", file.sha256)),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// A name as RFC 8187 wants it in a header.
+fn encoded(name: &str) -> String {
+    name.bytes()
+        .map(|b| match b {
+            b if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') => {
+                char::from(b).to_string()
+            }
+            b => format!("%{b:02X}"),
+        })
+        .collect()
+}

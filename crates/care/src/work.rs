@@ -1,0 +1,532 @@
+//! Work on a ticket: notes, time, files, the checklist, parts used, fields, duplicates.
+
+use std::collections::BTreeMap;
+
+use forecare_domain::{
+    Actor, Attachment, Done, EntryBody, FieldValue, PartNumber, Ticket, TicketEntry, TicketState,
+    Timestamp, Visibility,
+};
+
+use crate::lifecycle::{forecare, record};
+use crate::ticket_rules::TicketType;
+
+/// Most characters of a note.
+pub const NOTE_CHARS_MAX: usize = 4_000;
+/// Most minutes of one entry of time: a week.
+pub const MINUTES_MAX: u32 = 10_080;
+/// Most bytes of a file: 10 MiB.
+pub const ATTACHMENT_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Media types of files.
+pub const MEDIA_TYPES: [&str; 6] = [
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "application/pdf",
+    "text/plain",
+    "text/csv",
+];
+/// Most characters of a file's name or a signatory's.
+const NAME_CHARS_MAX: usize = 128;
+
+/// Something done on a ticket.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorkStep {
+    /// A note.
+    Note {
+        /// The text.
+        text: String,
+        /// Who may read it.
+        visibility: Visibility,
+    },
+    /// Time spent.
+    Time {
+        /// Minutes.
+        minutes: u32,
+        /// On what.
+        what: String,
+    },
+    /// A file.
+    Attach {
+        /// Its name.
+        name: String,
+        /// Its media type.
+        media_type: String,
+        /// Who signed, where it is a signature.
+        signed_by: Option<String>,
+        /// SHA-256 of the content, hexadecimal.
+        sha256: String,
+        /// The content.
+        content: Vec<u8>,
+    },
+    /// A line of the checklist is done, or not.
+    Check {
+        /// Its place, from 0.
+        item: usize,
+        /// True: done.
+        done: bool,
+    },
+    /// Parts used so far, in all, by number.
+    PartsUsed(Vec<(PartNumber, u32)>),
+    /// The fields of its kind, all of them.
+    Fields(BTreeMap<String, FieldValue>),
+    /// It is the same as another ticket, which goes on.
+    Merge {
+        /// That ticket.
+        into: Box<Ticket>,
+        /// Why, in words; may be empty.
+        why: String,
+    },
+}
+
+/// What a step comes to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct WorkDone {
+    /// The ticket after it; `None`: it stays as it is.
+    pub ticket: Option<Ticket>,
+    /// New entries, of this ticket or, first, of the one it is merged into.
+    pub entries: Vec<(forecare_domain::TicketId, TicketEntry, Option<Vec<u8>>)>,
+    /// Parts used, in all.
+    pub parts_used: Vec<(PartNumber, u32)>,
+}
+
+/// Why a step is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WorkError {
+    /// A value makes no sense.
+    #[error("{field}: {what}")]
+    Invalid {
+        /// Which.
+        field: String,
+        /// What would be right.
+        what: String,
+    },
+    /// The state of things forbids it.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+fn invalid(field: &str, what: impl Into<String>) -> WorkError {
+    WorkError::Invalid {
+        field: field.to_owned(),
+        what: what.into(),
+    }
+}
+
+/// Takes `step` on `ticket`. `kind`: its kind, where the configuration still has it.
+///
+/// # Errors
+/// What is wrong and what would be right; nothing has changed then.
+pub fn work(
+    ticket: &Ticket,
+    kind: Option<&TicketType>,
+    step: WorkStep,
+    by: Actor,
+    now: Timestamp,
+) -> Result<WorkDone, WorkError> {
+    let entry = |body| WorkDone {
+        entries: vec![(
+            ticket.id,
+            TicketEntry {
+                at: now,
+                by: by.clone(),
+                body,
+            },
+            None,
+        )],
+        ..WorkDone::default()
+    };
+    match step {
+        WorkStep::Note { text, visibility } => {
+            let text = text.trim();
+            if text.is_empty() || text.chars().count() > NOTE_CHARS_MAX {
+                return Err(invalid(
+                    "text",
+                    format!("write 1 to {NOTE_CHARS_MAX} characters"),
+                ));
+            }
+            Ok(entry(EntryBody::Note {
+                text: text.to_owned(),
+                visibility,
+            }))
+        }
+        WorkStep::Time { minutes, what } => {
+            if minutes == 0 || minutes > MINUTES_MAX {
+                return Err(invalid("minutes", format!("give 1 to {MINUTES_MAX}")));
+            }
+            if what.chars().count() > crate::ticket_rules::LINE_CHARS_MAX {
+                return Err(invalid("what", "use at most 500 characters"));
+            }
+            Ok(entry(EntryBody::Time { minutes, what }))
+        }
+        WorkStep::Attach {
+            name,
+            media_type,
+            signed_by,
+            sha256,
+            content,
+        } => {
+            check_file(&name, &media_type, signed_by.as_deref(), &content)?;
+            let mut done = entry(EntryBody::Attachment(Attachment {
+                name,
+                media_type,
+                bytes: content.len() as u64,
+                sha256,
+                signed_by,
+            }));
+            for (_, _, kept) in &mut done.entries {
+                *kept = Some(content.clone());
+            }
+            Ok(done)
+        }
+        WorkStep::Check { item, done } => check(ticket, item, done, by, now),
+        WorkStep::PartsUsed(parts) => parts_used(ticket, parts, by, now),
+        WorkStep::Fields(fields) => {
+            open(ticket)?;
+            let kind = kind.ok_or_else(|| {
+                WorkError::Conflict(format!("the kind {} is no longer configured", ticket.kind))
+            })?;
+            let fields = kind
+                .checked_fields(fields)
+                .map_err(|(field, what)| invalid(&format!("fields.{field}"), what))?;
+            let mut after = ticket.clone();
+            after.work.fields = fields;
+            record(&mut after, ticket.state, by, "fields changed", now);
+            Ok(WorkDone {
+                ticket: Some(after),
+                ..WorkDone::default()
+            })
+        }
+        WorkStep::Merge { into, why } => merge(ticket, &into, &why, by, now),
+    }
+}
+
+fn open(ticket: &Ticket) -> Result<(), WorkError> {
+    if ticket.state.is_open() {
+        return Ok(());
+    }
+    Err(WorkError::Conflict(format!(
+        "ticket {} is {}: only an open one is worked on",
+        ticket.id,
+        ticket.state.label()
+    )))
+}
+
+fn check(
+    ticket: &Ticket,
+    item: usize,
+    done: bool,
+    by: Actor,
+    now: Timestamp,
+) -> Result<WorkDone, WorkError> {
+    open(ticket)?;
+    let mut after = ticket.clone();
+    let n_items = after.work.checklist.len();
+    let Some(line) = after.work.checklist.get_mut(item) else {
+        return Err(invalid(
+            "item",
+            format!("the checklist has {n_items} lines"),
+        ));
+    };
+    if line.done.is_some() == done {
+        return Ok(WorkDone::default());
+    }
+    if done {
+        line.done = Some(Done { at: now, by });
+    } else {
+        line.done = None;
+        let why = format!("not done after all: {}", line.text);
+        record(&mut after, ticket.state, by, &why, now);
+    }
+    Ok(WorkDone {
+        ticket: Some(after),
+        ..WorkDone::default()
+    })
+}
+
+fn parts_used(
+    ticket: &Ticket,
+    parts: Vec<(PartNumber, u32)>,
+    by: Actor,
+    now: Timestamp,
+) -> Result<WorkDone, WorkError> {
+    if !matches!(
+        ticket.state,
+        TicketState::InProgress | TicketState::OnHold(_)
+    ) {
+        return Err(WorkError::Conflict(format!(
+            "ticket {} is {}: parts are used while the work is in progress, or told when it is resolved",
+            ticket.id,
+            ticket.state.label()
+        )));
+    }
+    if parts.is_empty() {
+        return Err(invalid("parts_used", "name at least one part"));
+    }
+    let mut after = ticket.clone();
+    let said: Vec<String> = parts.iter().map(|(p, n)| format!("{n} x {p}")).collect();
+    let why = format!("parts used so far: {}", said.join(", "));
+    record(&mut after, ticket.state, by, &why, now);
+    Ok(WorkDone {
+        ticket: Some(after),
+        parts_used: parts,
+        ..WorkDone::default()
+    })
+}
+
+/// Ends `ticket` in favour of `into`: cancelled, with a pointer; its history and entries stay. Both are open, of one
+/// machine, and no work on `ticket` has begun.
+fn merge(
+    ticket: &Ticket,
+    into: &Ticket,
+    why: &str,
+    by: Actor,
+    now: Timestamp,
+) -> Result<WorkDone, WorkError> {
+    if ticket.id == into.id {
+        return Err(invalid("into", "a ticket is not merged into itself"));
+    }
+    if ticket.asset != into.asset {
+        return Err(WorkError::Conflict(format!(
+            "{} is about {}, {} about {}: only tickets of one machine are merged",
+            ticket.id, ticket.asset, into.id, into.asset
+        )));
+    }
+    open(into)?;
+    open(ticket)?;
+    if !crate::allowed(ticket.state).contains(&TicketState::Cancelled) {
+        return Err(WorkError::Conflict(format!(
+            "work on {} has begun ({}): end it with a verdict, or merge the other one into it",
+            ticket.id,
+            ticket.state.label()
+        )));
+    }
+    let because = if why.trim().is_empty() {
+        String::new()
+    } else {
+        format!(": {}", why.trim())
+    };
+    let mut after = ticket.clone();
+    after.work.merged_into = Some(into.id);
+    let line = format!("merged into {}{because}", into.id);
+    record(&mut after, TicketState::Cancelled, by, &line, now);
+    let told = TicketEntry {
+        at: now,
+        by: forecare(),
+        body: EntryBody::Note {
+            text: format!("{} was merged into this ticket{because}", ticket.id),
+            visibility: Visibility::Internal,
+        },
+    };
+    Ok(WorkDone {
+        ticket: Some(after),
+        entries: vec![(into.id, told, None)],
+        ..WorkDone::default()
+    })
+}
+
+fn check_file(
+    name: &str,
+    media_type: &str,
+    signed_by: Option<&str>,
+    content: &[u8],
+) -> Result<(), WorkError> {
+    let is_name = |text: &str| {
+        !text.trim().is_empty()
+            && text.chars().count() <= NAME_CHARS_MAX
+            && !text.chars().any(|c| c.is_control() || "/\\\"".contains(c))
+    };
+    if !is_name(name) {
+        return Err(invalid(
+            "name",
+            format!("give a file's name of at most {NAME_CHARS_MAX} characters, without a path"),
+        ));
+    }
+    if signed_by.is_some_and(|who| !is_name(who)) {
+        return Err(invalid("signed_by", "give the name of who signed"));
+    }
+    if content.is_empty() || content.len() > ATTACHMENT_BYTES_MAX {
+        return Err(invalid(
+            "content",
+            format!("send 1 to {ATTACHMENT_BYTES_MAX} bytes"),
+        ));
+    }
+    if !MEDIA_TYPES.contains(&media_type) {
+        return Err(invalid(
+            "Content-Type",
+            format!("use one of {}", MEDIA_TYPES.join(", ")),
+        ));
+    }
+    // What a file claims to be is what it begins with: a page of script does not pass for a picture.
+    let is_it = match media_type {
+        "image/jpeg" => content.starts_with(&[0xff, 0xd8, 0xff]),
+        "image/png" => content.starts_with(b"\x89PNG\r\n\x1a\n"),
+        "image/webp" => content.starts_with(b"RIFF") && content.get(8..12) == Some(b"WEBP"),
+        "application/pdf" => content.starts_with(b"%PDF-"),
+        _ => std::str::from_utf8(content).is_ok_and(|text| !text.contains('\0')),
+    };
+    if is_it {
+        return Ok(());
+    }
+    Err(invalid(
+        "content",
+        format!("these bytes are no {media_type}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use forecare_domain::{ChecklistItem, TicketId};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{TO_WORK, at, confirmed, part, person, resolved, ticket, walked};
+
+    fn take(ticket: &Ticket, step: WorkStep) -> Result<WorkDone, WorkError> {
+        work(ticket, None, step, person(), at(9.0))
+    }
+
+    fn merged(ticket: &Ticket, into: &Ticket) -> Result<WorkDone, WorkError> {
+        let into = Box::new(into.clone());
+        let why = "same leak".to_owned();
+        take(ticket, WorkStep::Merge { into, why })
+    }
+
+    fn other() -> Ticket {
+        Ticket {
+            id: TicketId(2),
+            ..ticket()
+        }
+    }
+
+    #[test]
+    fn a_merged_ticket_ends_with_a_pointer_and_the_other_one_is_told() {
+        let done = merged(&ticket(), &other()).unwrap();
+        let after = done.ticket.unwrap();
+        assert_eq!(after.state, TicketState::Cancelled);
+        assert_eq!(after.work.merged_into, Some(TicketId(2)));
+        assert_eq!(
+            after.history.last().unwrap().why,
+            "merged into T-2: same leak"
+        );
+        assert_eq!(done.entries[0].0, TicketId(2));
+        let EntryBody::Note { text, .. } = &done.entries[0].1.body else {
+            panic!("a note");
+        };
+        assert_eq!(text, "T-1 was merged into this ticket: same leak");
+    }
+
+    #[test]
+    fn what_cannot_be_merged_is_refused_with_the_reason() {
+        let elsewhere = Ticket {
+            asset: forecare_domain::AssetId::new("pump-2").unwrap(),
+            ..other()
+        };
+        let mut ended = other();
+        ended.state = TicketState::Closed;
+        for (from, into, says) in [
+            (ticket(), ticket(), "into itself"),
+            (ticket(), elsewhere, "one machine"),
+            (ticket(), ended.clone(), "T-2 is closed"),
+            (resolved(&confirmed()), other(), "T-1 is resolved"),
+            (walked(&TO_WORK, &confirmed()), other(), "has begun"),
+        ] {
+            let refused = merged(&from, &into).unwrap_err().to_string();
+            assert!(refused.contains(says), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_done_once_and_undoing_it_is_told() {
+        let mut t = ticket();
+        t.work.checklist = vec![ChecklistItem {
+            text: "Lock out".to_owned(),
+            required: true,
+            done: None,
+        }];
+        let check = |t: &Ticket, item, done| take(t, WorkStep::Check { item, done });
+        let done = check(&t, 0, true).unwrap().ticket.unwrap();
+        assert_eq!(done.work.checklist[0].done.as_ref().unwrap().by, person());
+        assert_eq!(check(&done, 0, true).unwrap(), WorkDone::default());
+        let undone = check(&done, 0, false).unwrap().ticket.unwrap();
+        assert_eq!(
+            undone.history.last().unwrap().why,
+            "not done after all: Lock out"
+        );
+        assert!(matches!(
+            check(&t, 1, true),
+            Err(WorkError::Invalid { field, .. }) if field == "item"
+        ));
+        assert!(matches!(
+            check(&resolved(&confirmed()), 0, true),
+            Err(WorkError::Conflict(_))
+        ));
+    }
+
+    #[test]
+    fn parts_are_used_while_work_goes_on() {
+        let used = || WorkStep::PartsUsed(vec![(part("BRG-1"), 1)]);
+        assert!(matches!(
+            take(&ticket(), used()),
+            Err(WorkError::Conflict(_))
+        ));
+        let done = take(&walked(&TO_WORK, &confirmed()), used()).unwrap();
+        assert_eq!(done.parts_used, [(part("BRG-1"), 1)]);
+        assert_eq!(
+            done.ticket.unwrap().history.last().unwrap().why,
+            "parts used so far: 1 x BRG-1"
+        );
+    }
+
+    #[test]
+    fn a_file_is_what_it_claims_to_be() {
+        let attach = |name: &str, media_type: &str, content: &[u8]| {
+            let step = WorkStep::Attach {
+                name: name.to_owned(),
+                media_type: media_type.to_owned(),
+                signed_by: None,
+                sha256: String::new(),
+                content: content.to_vec(),
+            };
+            take(&ticket(), step)
+        };
+        let png = b"\x89PNG\r\n\x1a\nrest";
+        assert!(attach("a.png", "image/png", png).is_ok());
+        assert!(attach("a.txt", "text/plain", "grün".as_bytes()).is_ok());
+        for (name, media_type, content, field) in [
+            ("a.png", "image/png", &b"<script>"[..], "content"),
+            ("a.html", "text/html", &b"<p>"[..], "Content-Type"),
+            ("a.svg", "image/svg+xml", &b"<svg/>"[..], "Content-Type"),
+            ("../a.png", "image/png", &png[..], "name"),
+            ("a\r\nX: y", "image/png", &png[..], "name"),
+            ("a.txt", "text/plain", &b"\xff\xfe"[..], "content"),
+            ("a.txt", "text/plain", &b""[..], "content"),
+        ] {
+            let refused = attach(name, media_type, content).unwrap_err();
+            assert!(
+                matches!(&refused, WorkError::Invalid { field: at, .. } if at == field),
+                "{refused}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_step_of_work_takes_an_illegal_transition(state in 0..13_usize, into in 0..13_usize, step in 0..4_usize) {
+            let mut t = ticket();
+            t.state = TicketState::ALL[state];
+            t.work.checklist = vec![ChecklistItem { text: "x".to_owned(), required: false, done: None }];
+            let mut goes_on = other();
+            goes_on.state = TicketState::ALL[into];
+            let step = match step {
+                0 => WorkStep::Check { item: 0, done: true },
+                1 => WorkStep::PartsUsed(vec![(part("BRG-1"), 1)]),
+                2 => WorkStep::Note { text: "x".to_owned(), visibility: Visibility::Public },
+                _ => WorkStep::Merge { into: Box::new(goes_on), why: String::new() },
+            };
+            if let Ok(WorkDone { ticket: Some(after), .. }) = take(&t, step) {
+                let stays = after.state == t.state && t.state.is_open();
+                prop_assert!(stays || crate::allowed(t.state).contains(&after.state));
+            }
+        }
+    }
+}

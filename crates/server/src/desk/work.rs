@@ -1,0 +1,90 @@
+//! Work on a ticket, as people ask for it.
+
+use forecare_api::{DeskError, StreamEvent, Work, WorkRequest};
+use forecare_care::work::{WorkError, WorkStep, work};
+use forecare_domain::{Actor, Ticket, TicketId};
+use forecare_store::{CareCommit, CareOutcome, NewEntry, StoreError, TicketWrite};
+
+use super::{CareDesk, Requested, desk_error};
+
+impl CareDesk {
+    /// Takes the step: the ticket after it, entries and parts in one transaction.
+    pub(super) async fn work_on(
+        &self,
+        id: TicketId,
+        mut request: WorkRequest,
+        by: Actor,
+    ) -> Result<Ticket, DeskError> {
+        let failed = |failure: StoreError| desk_error(&failure);
+        let (key, ticket) = match self
+            .for_request(id, request.idempotency_key.take(), request.if_version)
+            .await?
+        {
+            Requested::Done(ticket) => return Ok(*ticket),
+            Requested::Open { key, ticket } => (key, *ticket),
+        };
+        if let Some(key) = &key
+            && self.store.outcome(key).await.map_err(failed)?.is_some()
+        {
+            return Ok(ticket);
+        }
+        let step = match request.step {
+            Work::Step(step) => step,
+            Work::MergeInto { into, why } => {
+                let into = self.store.ticket(into).await.map_err(failed)?;
+                let into = Box::new(into);
+                WorkStep::Merge { into, why }
+            }
+        };
+        if let WorkStep::PartsUsed(parts) = &step {
+            for (part, _) in parts {
+                if self.catalogue.part(part).is_none() {
+                    return Err(DeskError::Invalid(format!(
+                        "parts_used: the catalogue has no part \"{part}\""
+                    )));
+                }
+            }
+        }
+        let now = self.clock.now();
+        let kind = self.tickets.kind(ticket.kind.as_str());
+        let done = work(&ticket, kind, step, by.clone(), now).map_err(|refused| match refused {
+            WorkError::Invalid { .. } => DeskError::Invalid(refused.to_string()),
+            WorkError::Conflict(text) => DeskError::Conflict(text),
+        })?;
+        let mut signals = Vec::new();
+        let write = match done.ticket {
+            Some(mut after) => {
+                signals = self.clocks().carry(&ticket, &mut after, &by, now);
+                TicketWrite::Update {
+                    ticket: Box::new(after),
+                    parts_used: done.parts_used,
+                }
+            }
+            None => TicketWrite::None,
+        };
+        let entries = done.entries.into_iter();
+        let commit = CareCommit {
+            idempotency_key: key,
+            ticket: write,
+            entries: entries
+                .map(|(ticket, entry, content)| NewEntry {
+                    ticket,
+                    entry,
+                    content,
+                })
+                .collect(),
+            at: now,
+            ..CareCommit::default()
+        };
+        let stored = match self.store.commit_care(commit).await.map_err(failed)? {
+            CareOutcome::Updated(ticket) => *ticket,
+            CareOutcome::Stored
+            | CareOutcome::Opened { .. }
+            | CareOutcome::AlreadyOpen(_)
+            | CareOutcome::AlreadyDone => self.store.ticket(id).await.map_err(failed)?,
+        };
+        self.metrics.sla(&signals);
+        self.tell(StreamEvent::Ticket(Box::new(stored.clone())));
+        Ok(stored)
+    }
+}
