@@ -7,6 +7,7 @@ mod dto;
 mod extract;
 mod idempotency;
 mod openapi;
+mod outcomes;
 mod overview;
 mod page;
 mod problem;
@@ -14,6 +15,7 @@ mod rate;
 mod routes;
 mod state;
 mod stream;
+mod trace;
 mod waiting;
 mod web;
 
@@ -27,6 +29,7 @@ pub use state::{
     AnswerLinks, ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, OpenRequest,
     ReadSla, Role, StreamEvent, TransitionRequest, Visitor, Work, WorkRequest,
 };
+pub use trace::{Trace, TraceStep, trace};
 pub use waiting::serve_waiting;
 
 use crate::app::App;

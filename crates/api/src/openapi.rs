@@ -13,8 +13,8 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, customers, devices, models, notices, ops, parts, records, registry,
-    ticket_export, tickets, work,
+    alarms, assets, customers, devices, kpis, models, notices, ops, parts, records, registry,
+    ticket_export, tickets, trace, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -37,6 +37,7 @@ use crate::stream::{self, LaggedDto};
         (name = "parts", description = "stock, reservations, ledger"),
         (name = "registry", description = "master data: locations, customers, contracts, people, calendars, leads"),
         (name = "notices", description = "who was told what, and what customers answered"),
+        (name = "kpis", description = "what the service achieves, counted from what happened"),
         (name = "models", description = "versions of models and their roles"),
         (name = "records", description = "verdicts and refused messages"),
         (name = "stream", description = "live events"),
@@ -67,6 +68,7 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(work::work))
         .routes(routes!(work::attach))
         .routes(routes!(work::attachment))
+        .routes(routes!(trace::trace_of))
         .routes(routes!(parts::parts))
         .routes(routes!(parts::receipt))
         .routes(routes!(parts::reservations))
@@ -87,6 +89,9 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(notices::delivery))
         .routes(routes!(notices::retry))
         .routes(routes!(notices::surveys))
+        .routes(routes!(kpis::kpis))
+        .routes(routes!(kpis::figure_tickets))
+        .routes(routes!(kpis::fault_pareto))
         .routes(routes!(models::models))
         .routes(routes!(records::labels))
         .routes(routes!(records::dead_letters))

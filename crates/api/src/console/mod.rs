@@ -8,6 +8,7 @@ mod dispatch;
 mod fleet;
 mod form;
 mod format;
+mod kpis;
 mod login;
 mod new_ticket;
 mod notices;
@@ -49,6 +50,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/deliveries", get(notices::page))
         .route("/deliveries/retry", post(notices::retry))
         .route("/answer/{token}", get(answer::page).post(answer::answer))
+        .route("/kpis", get(kpis::page))
+        .route("/kpis/{key}", get(kpis::behind))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .route("/static/{*path}", get(static_files::file))

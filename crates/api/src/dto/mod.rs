@@ -3,6 +3,7 @@
 mod alarm;
 mod asset;
 mod dispatch;
+mod kpi;
 mod notice;
 mod part;
 mod record;
@@ -17,6 +18,9 @@ pub(crate) use asset::{
     NewMaintenanceWindowDto, RegisteredDto, RulDto,
 };
 pub(crate) use dispatch::{AssignmentDto, DispatchOverrideDto, DispatchProposalDto, SlaClockDto};
+pub(crate) use kpi::{
+    DimensionDto, FigureDto, FigureTicketsDto, GroupDto, KpisDto, ParetoDto, ParetoLineDto,
+};
 pub(crate) use notice::{DeliveryDto, SurveyAnswerDto};
 pub(crate) use part::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
 pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use forecare_domain::{
-    AssetId, Channel, ModeName, SlaKind, Ticket, TicketId, TicketState, Timestamp, Verdict,
+    AssetId, Channel, ModeName, SlaKind, Ticket, TicketId, TicketKind, TicketState, Timestamp,
+    Verdict,
 };
 
 /// By what figures can be told apart.
@@ -143,16 +144,15 @@ pub struct Case {
 }
 
 impl Case {
-    /// The case of `ticket`, with nothing known but what the ticket says itself. `is_failure`: something had failed when
-    /// it was opened.
+    /// The case of `ticket`, with nothing known but what the ticket says itself. A corrective ticket tells of a failure.
     #[must_use]
-    pub fn of(ticket: &Ticket, cut: Cut, is_failure: bool) -> Self {
+    pub fn of(ticket: &Ticket, cut: Cut) -> Self {
         let mut states = vec![(ticket.opened_at, TicketState::New)];
         let mut responded_at = None;
         for change in &ticket.history {
             let by_person = match change.by.channel {
                 Channel::Api | Channel::Console | Channel::Cli => true,
-                Channel::System | Channel::Device => false,
+                Channel::System | Channel::Device | Channel::Customer | Channel::Email => false,
             };
             if change.from.is_some() && change.from != Some(change.to) {
                 states.push((change.at, change.to));
@@ -172,13 +172,14 @@ impl Case {
                 Promise::Running
             })
         };
+        let decision = ticket.decision.as_ref();
         Self {
             ticket: ticket.id,
             asset: ticket.asset.clone(),
-            mode: Some(ticket.mode.clone()),
+            mode: ticket.mode.clone(),
             cut,
-            is_warning: true,
-            is_failure,
+            is_warning: ticket.is_predicted(),
+            is_failure: ticket.kind.as_str() == TicketKind::CORRECTIVE,
             opened_at: ticket.opened_at,
             states,
             responded_at,
@@ -186,9 +187,9 @@ impl Case {
             resolution: promise(SlaKind::Resolution),
             verdict: ticket.verdict.clone(),
             cost: None,
-            cost_of_failure: Some(ticket.decision.cost_of_failure),
-            cost_of_acting: Some(ticket.decision.cost_of_acting),
-            part_lead_hours: Some(ticket.decision.part_lead_hours),
+            cost_of_failure: decision.map(|d| d.cost_of_failure),
+            cost_of_acting: decision.map(|d| d.cost_of_acting),
+            part_lead_hours: decision.map(|d| d.part_lead_hours),
             answers: Answers::default(),
         }
     }

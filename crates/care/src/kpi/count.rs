@@ -157,7 +157,10 @@ fn quality(scope: &Scope<'_>, all: &[Case], period: Period) -> Vec<Figure> {
 /// There was a fault, and it was worked on.
 fn is_mended(case: &Case) -> bool {
     case.verdict.as_ref().is_some_and(|verdict| match verdict {
-        Verdict::Confirmed { .. } | Verdict::WrongMode { .. } | Verdict::TooEarly => true,
+        Verdict::Confirmed { .. }
+        | Verdict::WrongMode { .. }
+        | Verdict::TooEarly
+        | Verdict::Done => true,
         Verdict::NoFaultFound | Verdict::DataFault => false,
     })
 }

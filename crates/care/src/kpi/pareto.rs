@@ -41,8 +41,9 @@ pub fn pareto<'a>(
         };
         let was_fault = match &case.verdict {
             Some(Verdict::Confirmed { .. } | Verdict::WrongMode { .. }) => true,
-            Some(Verdict::NoFaultFound | Verdict::DataFault | Verdict::TooEarly) => false,
-            None => false,
+            // Work without a finding: there was a fault where something had failed.
+            Some(Verdict::Done) => case.is_failure,
+            Some(Verdict::NoFaultFound | Verdict::DataFault | Verdict::TooEarly) | None => false,
         };
         if !was_fault || resolved_at < period.from || resolved_at >= period.to {
             continue;

@@ -20,6 +20,7 @@ mod replay;
 mod report;
 mod serve;
 mod token;
+mod trace;
 mod train;
 
 use std::io::IsTerminal;
@@ -76,6 +77,8 @@ enum Command {
     Backtest(backtest::BacktestArgs),
     /// Show the messages that were refused, and why.
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// The whole course of an alarm or ticket: reading, decisions, parts, work, verdict.
+    Trace(trace::TraceArgs),
     /// Check configuration, broker, store, disk, models and the running service; each failure names its fix.
     Doctor(doctor::DoctorArgs),
     /// Write telemetry, events, alarms and tickets to files.
@@ -158,6 +161,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Evaluate(command) => evaluate::run(command),
         Command::Backtest(args) => backtest::run(args, &runtime),
         Command::DeadLetters(args) => runtime.block_on(dead_letters::run(args)),
+        Command::Trace(args) => runtime.block_on(trace::run(args)),
         Command::Doctor(args) => return runtime.block_on(doctor::run(args)),
         Command::Export(args) => runtime.block_on(export::run(args)),
         Command::Import(args) => runtime.block_on(import::run(args)),

@@ -1,0 +1,276 @@
+//! What the service achieves: figures with their meaning, told apart, with the tickets behind each.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use forecare_care::kpi::{Dimension, Figure, Unit, by, figures};
+use forecare_domain::{Asset, Ticket};
+
+use super::form::percent_encoded;
+use super::format::{Bar, hours, money, number, percent};
+use super::shell::{Shell, render};
+use super::view::TicketView;
+use crate::app::{App, Caller};
+use crate::extract::{ApiPath, ApiQuery};
+use crate::outcomes::{OutcomeParams, Outcomes};
+use crate::problem::Problem;
+use crate::routes::kpis::{faults, figure};
+
+/// Spans to choose from, days.
+const SPANS: [(&str, u32); 4] = [
+    ("7 days", 7),
+    ("30 days", 30),
+    ("90 days", 90),
+    ("A year", 365),
+];
+/// The span that is shown first, days.
+const SPAN_DEFAULT: u32 = 90;
+/// Figures beside each other where they are told apart.
+const COLUMNS: [&str; 7] = [
+    "resolved",
+    "resolution_p50",
+    "resolution_kept",
+    "first_time_fix",
+    "csat",
+    "warning_precision",
+    "warning_recall",
+];
+/// The sections, each with the first of its figures.
+const SECTIONS: [(&str, &str); 5] = [
+    ("Service", "opened"),
+    ("Quality", "first_contact"),
+    ("Customers", "csat"),
+    ("Machines", "failures"),
+    ("Warnings", "warnings"),
+];
+/// Groups and kinds of faults shown.
+const GROUPS_MAX: usize = 50;
+/// Tickets shown behind a figure.
+const TICKETS_MAX: usize = 200;
+
+#[derive(Template)]
+#[template(path = "kpis.html")]
+struct KpisPage {
+    shell: Shell,
+    spans: Vec<(&'static str, String, bool)>,
+    dimensions: Vec<(&'static str, bool)>,
+    /// What narrows it down: dimension, value, and the address without it.
+    filters: Vec<(&'static str, String, String)>,
+    days: u32,
+    /// The query of this page, for links to what is behind a figure.
+    query: String,
+    sections: Vec<(&'static str, Vec<FigureView>)>,
+    dimension: Option<&'static str>,
+    columns: Vec<&'static str>,
+    groups: Vec<GroupView>,
+    n_groups_left_out: usize,
+    faults: Vec<FaultView>,
+    is_cut: bool,
+}
+
+struct FigureView {
+    key: &'static str,
+    title: &'static str,
+    meaning: &'static str,
+    value: String,
+    n: usize,
+    n_unknown: usize,
+    is_known: bool,
+}
+
+struct GroupView {
+    name: String,
+    /// Where it is shown alone.
+    href: String,
+    values: Vec<(&'static str, String)>,
+}
+
+struct FaultView {
+    what: String,
+    n: usize,
+    n_failures: usize,
+    cost: String,
+    downtime: String,
+    cumulative: Bar,
+}
+
+fn shown(figure: &Figure, currency: &str) -> String {
+    let Some(value) = figure.value else {
+        return "\u{2014}".to_owned();
+    };
+    match figure.kind.unit {
+        Unit::Count => number(value),
+        Unit::Hours => hours(value),
+        Unit::Share => percent(value),
+        Unit::Money => money(value, currency),
+        Unit::Points => number((value * 10.0).round() / 10.0),
+    }
+}
+
+impl FigureView {
+    fn new(figure: &Figure, currency: &str) -> Self {
+        Self {
+            key: figure.kind.key,
+            title: figure.kind.title,
+            meaning: figure.kind.meaning,
+            value: shown(figure, currency),
+            n: figure.n,
+            n_unknown: figure.n_unknown,
+            is_known: figure.value.is_some(),
+        }
+    }
+}
+
+/// The address of this page for a choice.
+fn query(days: u32, by: Option<&str>, wanted: &[(Dimension, &str)]) -> String {
+    let mut query = format!("days={days}");
+    if let Some(by) = by {
+        query.push_str("&by=");
+        query.push_str(by);
+    }
+    for (dimension, value) in wanted {
+        query.push('&');
+        query.push_str(dimension.label());
+        query.push('=');
+        query.push_str(&percent_encoded(value));
+    }
+    query
+}
+
+pub(crate) async fn page(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiQuery(params): ApiQuery<OutcomeParams>,
+) -> Result<Response, Problem> {
+    let days = params.days.unwrap_or(SPAN_DEFAULT);
+    let period = params.period(app.state.clock.now())?;
+    let dimension = params.dimensions()?.into_iter().next();
+    let label = dimension.map(Dimension::label);
+    let wanted = params.wanted();
+    let currency = &app.state.catalogue.currency;
+    let outcomes = Outcomes::read(&app).await?;
+    let scope = outcomes.scope(&wanted);
+    let found = figures(&scope, &outcomes.cases, period);
+    let mut sections: Vec<(&'static str, Vec<FigureView>)> = Vec::new();
+    for figure in &found {
+        if let Some((title, _)) = SECTIONS.iter().find(|(_, first)| *first == figure.kind.key) {
+            sections.push((title, Vec::new()));
+        }
+        if let Some((_, figures)) = sections.last_mut() {
+            figures.push(FigureView::new(figure, currency));
+        }
+    }
+    let mut groups = Vec::new();
+    if let Some(dimension) = dimension {
+        for (name, group) in by(&scope, dimension) {
+            let found = figures(&group, &outcomes.cases, period);
+            let of = |key: &&str| found.iter().find(|f| f.kind.key == *key);
+            let mut narrower = wanted.clone();
+            narrower.retain(|(d, _)| *d != dimension);
+            narrower.push((dimension, &name));
+            groups.push(GroupView {
+                href: query(days, None, &narrower),
+                values: COLUMNS
+                    .iter()
+                    .filter_map(of)
+                    .map(|f| (f.kind.title, shown(f, currency)))
+                    .collect(),
+                name: name.clone(),
+            });
+        }
+    }
+    let n_groups_left_out = groups.len().saturating_sub(GROUPS_MAX);
+    groups.truncate(GROUPS_MAX);
+    let by_mode = [Dimension::Mode, Dimension::Model];
+    let lines = faults(&app, &outcomes, &params, &by_mode, period).lines;
+    let filters = wanted.iter().map(|(dimension, value)| {
+        let mut rest = wanted.clone();
+        rest.retain(|(d, _)| d != dimension);
+        (
+            dimension.label(),
+            (*value).to_owned(),
+            query(days, label, &rest),
+        )
+    });
+    Ok(render(&KpisPage {
+        shell: Shell::new(&app, &caller, "kpis"),
+        spans: SPANS
+            .iter()
+            .map(|(title, d)| (*title, query(*d, label, &wanted), *d == days))
+            .collect(),
+        dimensions: Dimension::ALL
+            .iter()
+            .map(|d| (d.label(), Some(*d) == dimension))
+            .collect(),
+        filters: filters.collect(),
+        days,
+        query: query(days, None, &wanted),
+        sections,
+        dimension: label,
+        columns: COLUMNS
+            .iter()
+            .filter_map(|key| found.iter().find(|f| f.kind.key == *key))
+            .map(|f| f.kind.title)
+            .collect(),
+        groups,
+        n_groups_left_out,
+        faults: lines
+            .into_iter()
+            .take(GROUPS_MAX)
+            .map(|line| FaultView {
+                what: line
+                    .group
+                    .iter()
+                    .filter(|g| !g.is_empty())
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                n: line.n,
+                n_failures: line.n_failures,
+                cost: money(line.cost, currency),
+                downtime: hours(line.downtime_hours),
+                cumulative: Bar::share(line.cumulative),
+            })
+            .collect(),
+        is_cut: outcomes.is_cut,
+    }))
+}
+
+#[derive(Template)]
+#[template(path = "kpi.html")]
+struct FigurePage {
+    shell: Shell,
+    figure: FigureView,
+    back: String,
+    tickets: Vec<TicketView>,
+    n_left_out: usize,
+}
+
+pub(crate) async fn behind(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiPath(key): ApiPath<String>,
+    ApiQuery(params): ApiQuery<OutcomeParams>,
+) -> Result<Response, Problem> {
+    let days = params.days.unwrap_or(SPAN_DEFAULT);
+    let found = figure(&app, &key, &params).await?;
+    let now = app.state.clock.now();
+    let assets = app.state.store.assets().await?;
+    let by_id: BTreeMap<_, &Asset> = assets.iter().map(|a| (&a.id, a)).collect();
+    let mut tickets = Vec::new();
+    for id in found.tickets.iter().take(TICKETS_MAX) {
+        let ticket: Ticket = app.state.store.ticket(*id).await?;
+        let asset = by_id.get(&ticket.asset).copied();
+        tickets.push(TicketView::new(&app.state.catalogue, asset, now, &ticket));
+    }
+    Ok(render(&FigurePage {
+        shell: Shell::new(&app, &caller, "kpis"),
+        figure: FigureView::new(&found, &app.state.catalogue.currency),
+        back: query(days, None, &params.wanted()),
+        n_left_out: found.tickets.len() - tickets.len(),
+        tickets,
+    }))
+}

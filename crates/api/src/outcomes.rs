@@ -1,0 +1,378 @@
+//! Everything that figures are counted from: tickets with what their machines are, whose, and where they stood.
+
+use std::collections::BTreeMap;
+
+use forecare_care::kpi::{Answers, Case, Cut, Dimension, Machine, Period, Scope};
+use forecare_domain::{Asset, AssetId, Priority, Ticket, TicketId, TicketState, Timestamp};
+use forecare_registry::{
+    AssetDetails, Body, Contract, Customer, Date, Level, Location, RecordId, RecordKind,
+};
+use forecare_store::{PageRequest, RecordFilter, StoreError, TicketFilter};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::app::App;
+use crate::overview::whole;
+use crate::problem::Problem;
+
+/// Tickets that are counted: the newest.
+const CASES_MAX: usize = 100_000;
+/// Tickets read at once.
+const CHUNK: usize = 1_000;
+/// Records of a kind that are looked at.
+const RECORDS_MAX: usize = 200_000;
+/// Levels above a location: more than there are.
+const DEPTH_MAX: usize = 8;
+/// Days that are counted where nothing else is asked for.
+const DAYS_DEFAULT: f64 = 90.0;
+
+/// What is asked about. Every dimension may be named: only what fits all of them counts.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OutcomeParams {
+    /// From, inclusive; 90 days before `to` where neither it nor `days` is given.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub(crate) from: Option<Timestamp>,
+    /// To, exclusive; now where not given, and never later.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub(crate) to: Option<Timestamp>,
+    /// Or so many days before `to`, 1 to 3,650.
+    #[param(minimum = 1, maximum = 3_650)]
+    pub(crate) days: Option<u32>,
+    /// Dimensions to tell apart, comma-separated: `class`, `model`, `site`, `region`, `customer`, `tier`, `mode`, `batch`,
+    /// `technician`, `kind`, `priority`, `week`.
+    pub(crate) by: Option<String>,
+    /// `json` or `csv`; `json` where not given.
+    #[param(default = "json")]
+    pub(crate) format: Option<String>,
+    /// Only of this asset class.
+    pub(crate) class: Option<String>,
+    /// Only of this model.
+    pub(crate) model: Option<String>,
+    /// Only on this site.
+    pub(crate) site: Option<String>,
+    /// Only in this region.
+    pub(crate) region: Option<String>,
+    /// Only of this customer, by id.
+    pub(crate) customer: Option<String>,
+    /// Only of this tier.
+    pub(crate) tier: Option<String>,
+    /// Only of this failure mode.
+    pub(crate) mode: Option<String>,
+    /// Only of this batch or serial number of the part that failed.
+    pub(crate) batch: Option<String>,
+    /// Only of this technician.
+    pub(crate) technician: Option<String>,
+    /// Only tickets of this kind.
+    pub(crate) kind: Option<String>,
+    /// Only tickets of this priority.
+    pub(crate) priority: Option<String>,
+    /// Only tickets opened in this ISO week, such as `2026-W05`.
+    pub(crate) week: Option<String>,
+}
+
+impl OutcomeParams {
+    /// The span asked about.
+    pub(crate) fn period(&self, now: Timestamp) -> Result<Period, Problem> {
+        let to = self.to.unwrap_or(now).min(now);
+        let days = match self.days {
+            None => DAYS_DEFAULT,
+            Some(days @ 1..=3_650) => f64::from(days),
+            Some(_) => return Err(Problem::bad_parameter("days", "use 1 to 3650")),
+        };
+        let from = self.from.unwrap_or_else(|| to.plus_hours(-24.0 * days));
+        if from >= to {
+            return Err(Problem::bad_parameter(
+                "from",
+                "from must be earlier than to, and not in the future",
+            ));
+        }
+        Ok(Period { from, to })
+    }
+
+    /// The dimensions to tell apart.
+    pub(crate) fn dimensions(&self) -> Result<Vec<Dimension>, Problem> {
+        let names = self.by.as_deref().unwrap_or_default().split(',');
+        names
+            .filter(|name| !name.is_empty())
+            .map(|name| {
+                Dimension::named(name.trim()).ok_or_else(|| {
+                    let all = Dimension::ALL.map(Dimension::label).join(", ");
+                    Problem::bad_parameter("by", format!("use {all}"))
+                })
+            })
+            .collect()
+    }
+
+    /// Whether a file is wanted.
+    pub(crate) fn wants_csv(&self) -> Result<bool, Problem> {
+        match self.format.as_deref() {
+            None | Some("json") => Ok(false),
+            Some("csv") => Ok(true),
+            Some(_) => Err(Problem::bad_parameter("format", "use csv or json")),
+        }
+    }
+
+    /// The dimensions that are given, with their values.
+    pub(crate) fn wanted(&self) -> Vec<(Dimension, &str)> {
+        Dimension::ALL
+            .into_iter()
+            .filter_map(|dimension| {
+                let value = match dimension {
+                    Dimension::Class => &self.class,
+                    Dimension::Model => &self.model,
+                    Dimension::Site => &self.site,
+                    Dimension::Region => &self.region,
+                    Dimension::Customer => &self.customer,
+                    Dimension::Tier => &self.tier,
+                    Dimension::Mode => &self.mode,
+                    Dimension::Batch => &self.batch,
+                    Dimension::Technician => &self.technician,
+                    Dimension::Kind => &self.kind,
+                    Dimension::Priority => &self.priority,
+                    Dimension::Week => &self.week,
+                };
+                Some((dimension, value.as_deref().filter(|v| !v.is_empty())?))
+            })
+            .collect()
+    }
+}
+
+/// What is known of all tickets and machines.
+pub(crate) struct Outcomes {
+    pub(crate) cases: Vec<Case>,
+    pub(crate) machines: Vec<Machine>,
+    /// There are more tickets than are counted.
+    pub(crate) is_cut: bool,
+}
+
+impl Outcomes {
+    /// Reads them.
+    pub(crate) async fn read(app: &App) -> Result<Self, Problem> {
+        let registry = Registry::read(app).await?;
+        let mut tickets: Vec<Ticket> = Vec::new();
+        let mut before = None;
+        let is_cut = loop {
+            let page = PageRequest {
+                before,
+                limit: CHUNK,
+            };
+            let found = app
+                .state
+                .store
+                .tickets(&TicketFilter::default(), page)
+                .await?;
+            before = found.last().map(|p| p.position);
+            let is_last = found.len() < CHUNK;
+            tickets.extend(found.into_iter().map(|p| p.item));
+            if is_last || tickets.len() >= CASES_MAX {
+                break !is_last;
+            }
+        };
+        let mut answers = answers(app).await?;
+        let cases = tickets.iter().map(|ticket| Case {
+            answers: answers.remove(&ticket.id).unwrap_or_default(),
+            ..registry.case(app, ticket)
+        });
+        let machines = registry.assets.values().map(|asset| Machine {
+            asset: asset.id.clone(),
+            cut: registry.cut(app, asset, app.state.clock.now()),
+            since: asset.registered_at,
+        });
+        Ok(Self {
+            cases: cases.collect(),
+            machines: machines.collect(),
+            is_cut,
+        })
+    }
+
+    /// What fits all that is wanted.
+    pub(crate) fn scope(&self, wanted: &[(Dimension, &str)]) -> Scope<'_> {
+        let fits = |cut: &Cut| {
+            wanted
+                .iter()
+                .all(|(dimension, value)| cut.get(dimension).is_some_and(|v| v == value))
+        };
+        Scope {
+            cases: self.cases.iter().filter(|c| fits(&c.cut)).collect(),
+            machines: self.machines.iter().filter(|m| fits(&m.cut)).collect(),
+        }
+    }
+}
+
+/// What customers answered, the newest answer of each ticket.
+async fn answers(app: &App) -> Result<BTreeMap<TicketId, Answers>, StoreError> {
+    let mut all = BTreeMap::new();
+    let mut page = PageRequest {
+        before: None,
+        limit: CHUNK,
+    };
+    loop {
+        let found = app.state.store.survey_answers(None, page).await?;
+        page.before = found.last().map(|p| p.position);
+        let is_last = found.len() < CHUNK;
+        for answer in found.into_iter().map(|p| p.item) {
+            let answers = Answers {
+                csat: answer.csat,
+                nps: answer.nps,
+                ces: answer.ces,
+            };
+            all.entry(answer.ticket).or_insert(answers);
+        }
+        if is_last || all.len() >= CASES_MAX {
+            return Ok(all);
+        }
+    }
+}
+
+/// Master data that tickets are told apart by.
+struct Registry {
+    assets: BTreeMap<AssetId, Asset>,
+    details: BTreeMap<AssetId, AssetDetails>,
+    locations: BTreeMap<RecordId, Location>,
+    customers: BTreeMap<RecordId, Customer>,
+    contracts: BTreeMap<RecordId, Vec<(RecordId, Contract)>>,
+}
+
+impl Registry {
+    async fn read(app: &App) -> Result<Self, StoreError> {
+        let mut found = Self {
+            assets: BTreeMap::new(),
+            details: BTreeMap::new(),
+            locations: BTreeMap::new(),
+            customers: BTreeMap::new(),
+            contracts: BTreeMap::new(),
+        };
+        for asset in app.state.store.assets().await? {
+            found.assets.insert(asset.id.clone(), asset);
+        }
+        for kind in [
+            RecordKind::Asset,
+            RecordKind::Location,
+            RecordKind::Customer,
+            RecordKind::Contract,
+        ] {
+            for record in whole(app, kind, &RecordFilter::default(), RECORDS_MAX).await? {
+                let id = record.record.id;
+                match record.body {
+                    Some(Body::Asset(details)) => {
+                        if let Ok(asset) = AssetId::new(id.as_str()) {
+                            found.details.insert(asset, details);
+                        }
+                    }
+                    Some(Body::Location(location)) => {
+                        found.locations.insert(id, location);
+                    }
+                    Some(Body::Customer(customer)) => {
+                        found.customers.insert(id, customer);
+                    }
+                    Some(Body::Contract(contract)) => {
+                        let of = found.contracts.entry(contract.customer.clone());
+                        of.or_default().push((id, contract));
+                    }
+                    Some(_) | None => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn case(&self, app: &App, ticket: &Ticket) -> Case {
+        let mut cut = match self.assets.get(&ticket.asset) {
+            Some(asset) => self.cut(app, asset, ticket.opened_at),
+            None => Cut::new(),
+        };
+        cut.extend(
+            ticket
+                .technician
+                .clone()
+                .map(|t| (Dimension::Technician, t)),
+        );
+        cut.extend(
+            ticket
+                .mode
+                .as_ref()
+                .map(|m| (Dimension::Mode, m.to_string())),
+        );
+        cut.insert(Dimension::Kind, ticket.kind.to_string());
+        let priority = match ticket.priority {
+            Priority::P1 => "P1",
+            Priority::P2 => "P2",
+            Priority::P3 => "P3",
+            Priority::P4 => "P4",
+        };
+        cut.insert(Dimension::Priority, priority.to_owned());
+        cut.insert(Dimension::Week, week(ticket.opened_at));
+        let mut case = Case::of(ticket, cut);
+        let was_done = case.first(TicketState::Resolved).is_some();
+        // Nobody books hours or prices yet: what the visit was expected to cost.
+        case.cost = case.cost_of_acting.filter(|_| was_done);
+        case
+    }
+
+    /// What `asset` counts to at `at`.
+    fn cut(&self, app: &App, asset: &Asset, at: Timestamp) -> Cut {
+        let mut cut = Cut::new();
+        cut.insert(Dimension::Class, asset.class.to_string());
+        let details = self.details.get(&asset.id);
+        if let Some(model) = details.and_then(|d| d.model.clone()) {
+            cut.insert(Dimension::Model, model);
+        }
+        let place = details.and_then(|d| d.position_at(at));
+        let mut next = place.map(|p| p.location.clone());
+        let mut depth = 0;
+        while let Some(location) = next.and_then(|id| self.locations.get(&id))
+            && depth < DEPTH_MAX
+        {
+            if location.level == Level::Site {
+                cut.insert(Dimension::Site, location.name.clone());
+            }
+            if let Some(region) = &location.region {
+                cut.entry(Dimension::Region).or_insert(region.clone());
+            }
+            next = location.parent.clone();
+            depth += 1;
+        }
+        if !asset.site.is_empty() {
+            cut.entry(Dimension::Site).or_insert(asset.site.clone());
+        }
+        if let Some(id) = details.and_then(|d| d.customer.clone()) {
+            if let Some(customer) = self.customers.get(&id) {
+                let none = Vec::new();
+                let contracts = self.contracts.get(&id).unwrap_or(&none);
+                let currency = &app.state.catalogue.currency;
+                let tiers = &app.state.tiers;
+                let tier = tiers.tier(customer, contracts, Date::of(at), currency);
+                cut.insert(Dimension::Tier, tier.name);
+            }
+            cut.insert(Dimension::Customer, id.to_string());
+        }
+        cut
+    }
+}
+
+/// The ISO 8601 week of an instant, in UTC.
+fn week(at: Timestamp) -> String {
+    let seconds = at.as_millis().div_euclid(1_000);
+    match time::OffsetDateTime::from_unix_timestamp(seconds) {
+        Ok(utc) => {
+            let (year, week, _) = utc.to_iso_week_date();
+            format!("{year}-W{week:02}")
+        }
+        Err(_out_of_range) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weeks_are_those_of_iso_8601() {
+        let of = |text: &str| week(text.parse().unwrap());
+        assert_eq!(of("2026-01-01T00:00:00Z"), "2026-W01");
+        assert_eq!(of("2027-01-01T12:00:00Z"), "2026-W53");
+        assert_eq!(of("2025-12-29T00:00:00Z"), "2026-W01");
+    }
+}
