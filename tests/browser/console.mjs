@@ -352,13 +352,14 @@ async function scenario(page, watch) {
 
   await claim("a receipt that is booked raises the stock and stands in the ledger", async () => {
     const part = reserved[0];
-    const form = page.locator("form[action='/parts/receipts']");
-    const depot = await form.getByLabel("Depot").locator("option").first().innerText();
+    const form = page.locator("form[action='/parts/movements']");
+    const depot = await form.locator("select[name=depot] option").first().innerText();
     const before = await stockRow(page, part, depot);
-    await form.getByLabel("Part").selectOption(part);
-    await form.getByLabel("Depot").selectOption({ label: depot });
-    await form.getByLabel("Quantity").fill("7");
-    const answer = await posted(page, "/parts/receipts", () => form.getByRole("button", { name: "Book" }).click());
+    await form.locator("select[name=kind]").selectOption("receipt");
+    await form.locator("select[name=part]").selectOption(part);
+    await form.locator("select[name=depot]").selectOption({ label: depot });
+    await form.locator("input[name=quantity]").fill("7");
+    const answer = await posted(page, "/parts/movements", () => form.getByRole("button", { name: "Book" }).click());
     must(answer.status() === 303, `answer ${answer.status()}`);
     await page.waitForURL("**/parts");
     await page.locator("section:has(#ledger-title) tbody tr").filter({ hasText: "+7" }).filter({ hasText: part }).first().waitFor();

@@ -62,6 +62,7 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(tickets::assign))
         .routes(routes!(parts::parts))
         .routes(routes!(parts::receipt))
+        .routes(routes!(parts::movement))
         .routes(routes!(parts::reservations))
         .routes(routes!(parts::ledger))
         .routes(routes!(registry::record_changes))

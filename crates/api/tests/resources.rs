@@ -556,6 +556,67 @@ async fn a_receipt_is_booked_once_even_by_another_process() {
 }
 
 #[tokio::test]
+async fn every_kind_of_movement_is_booked_and_refusals_say_why() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let (ticket, _) = world.open_ticket(&asset, "seal-leak", 0.8, now()).await;
+    let router = router(world.state);
+    let path = "/api/v1/parts/BRG-6310/movements";
+    let n = std::cell::Cell::new(0);
+    let ask_for = async |body: Value| {
+        n.set(n.get() + 1);
+        let key = format!("move-{}", n.get());
+        ask(&router, "POST", path, &[("idempotency-key", &key)], &body.to_string()).await
+    };
+    for (body, on_hand) in [
+        (json!({"kind": "receipt", "depot": "north", "quantity": 4, "bin": "A-12"}), 10),
+        (json!({"kind": "issue", "depot": "north", "quantity": 2, "cost_centre": "workshop"}), 8),
+        (json!({"kind": "issue", "depot": "north", "quantity": 1, "ticket": ticket.id.to_string()}), 7),
+        (json!({"kind": "return", "depot": "north", "quantity": 1, "ticket": ticket.id.to_string(), "fate": "repair"}), 7),
+        (json!({"kind": "repaired", "depot": "north", "quantity": 1}), 8),
+        (json!({"kind": "return", "depot": "north", "quantity": 1, "cost_centre": "workshop"}), 9),
+        (json!({"kind": "transfer", "depot": "north", "quantity": 2, "to": "south"}), 7),
+        (json!({"kind": "count", "depot": "north", "quantity": 5, "reason": "stock-take"}), 5),
+        (json!({"kind": "scrap", "depot": "north", "quantity": 1, "reason": "dropped"}), 4),
+    ] {
+        let answer = ask_for(body.clone()).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{body}: {}", answer.text);
+        let moved = answer.json();
+        assert_eq!(moved["stock"]["on_hand"], on_hand, "{body}: {moved}");
+        assert_eq!(moved["stock"]["bin"], "A-12");
+        assert_eq!(moved["repeated"], false);
+        assert_eq!(moved["there"].is_object(), body["kind"] == "transfer");
+    }
+    let ledger = get(&router, "/api/v1/ledger").await.json();
+    assert_eq!(ledger["items"][0]["kind"], "scrap");
+    assert_eq!(ledger["items"][0]["reason"], "dropped");
+    assert_eq!(ledger["items"][1]["delta"], -2, "what the count missed");
+    for (body, status, field) in [
+        (json!({"kind": "issue", "depot": "north", "quantity": 9, "cost_centre": "x"}), 409, None),
+        (json!({"kind": "return", "depot": "north", "quantity": 9, "cost_centre": "x"}), 409, None),
+        (json!({"kind": "count", "depot": "north", "quantity": 9}), 409, None),
+        (json!({"kind": "issue", "depot": "north", "quantity": 1}), 422, Some("ticket")),
+        (json!({"kind": "issue", "depot": "north", "quantity": 1, "ticket": "T-999"}), 422, Some("ticket")),
+        (json!({"kind": "issue", "depot": "north", "quantity": 1, "ticket": "x"}), 422, Some("ticket")),
+        (json!({"kind": "receipt", "depot": "moon", "quantity": 1}), 422, Some("depot")),
+        (json!({"kind": "transfer", "depot": "north", "quantity": 1, "to": "moon"}), 422, Some("to")),
+        (json!({"kind": "transfer", "depot": "north", "quantity": 1}), 422, Some("to")),
+        (json!({"kind": "receipt", "depot": "north", "quantity": 0}), 422, Some("quantity")),
+        (json!({"kind": "receipt", "depot": "north", "quantity": 1, "to": "south"}), 422, Some("to")),
+        (json!({"kind": "receipt", "depot": "n/a", "quantity": 1}), 422, Some("depot")),
+        (json!({"kind": "scrap", "depot": "north", "quantity": 1, "reason": "a\nb"}), 422, Some("reason")),
+    ] {
+        let problem = ask_for(body.clone()).await.problem(status);
+        assert_eq!(problem["field"].as_str(), field, "{body}: {problem}");
+    }
+    let unknown = "/api/v1/parts/NO-1/movements";
+    let body = "{\"kind\":\"receipt\",\"depot\":\"north\",\"quantity\":1}";
+    ask(&router, "POST", unknown, &[("idempotency-key", "n")], body)
+        .await
+        .problem(404);
+}
+
+#[tokio::test]
 async fn an_acknowledged_alarm_stays_active() {
     let world = World::new();
     let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;

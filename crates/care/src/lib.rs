@@ -13,6 +13,7 @@ mod policy;
 mod precision;
 mod reservation;
 pub mod sla;
+pub mod stock;
 mod timers;
 mod urgency;
 

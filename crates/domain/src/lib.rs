@@ -11,6 +11,7 @@ mod dispatch;
 mod id;
 mod reading;
 mod sla;
+mod stock;
 mod time;
 
 pub use alarm::{Alarm, AlarmChange, AlarmSource, Contribution, Prognosis, Rul, Severity};
@@ -29,4 +30,5 @@ pub use id::{
 };
 pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejection, Row};
 pub use sla::{Sla, SlaClock, SlaKey, SlaKind, SlaPoint};
+pub use stock::{Consumer, Fate, StockAsked, StockCommand, StockMove, VAN_PREFIX};
 pub use time::{Clock, InvalidTimestamp, ManualClock, Timestamp};

@@ -156,11 +156,7 @@ fn update(
         .history
         .last()
         .map_or_else(forecare, |change| change.by.clone());
-    let cause = Cause {
-        ticket: Some(ticket.id),
-        by,
-        at,
-    };
+    let cause = Cause::of_ticket(ticket.id, by, at);
     for (id, state, used) in settle(&its, ticket, parts_used) {
         // Read again: an earlier one may have given this one its stock.
         for r in query::reservations_where(conn, "id = ?1", [id.0])? {
@@ -193,11 +189,7 @@ fn write_reservation(conn: &Connection, write: &ReservationWrite, at: Timestamp)
         r,
         write.to,
         used,
-        &Cause {
-            ticket: Some(r.ticket),
-            by: forecare(),
-            at,
-        },
+        &Cause::of_ticket(r.ticket, forecare(), at),
     )
 }
 

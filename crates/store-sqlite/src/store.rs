@@ -14,8 +14,8 @@ use forecare_store::{
     AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
     Credential, DeadLetter, Erasure, EventRecord, Fingerprint, LatestRow, LedgerEntry,
     MaintenanceWindow, PageRequest, Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage,
-    RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem, Store,
-    StoreError, StoredRecord, TelemetryQuery, TicketFilter,
+    RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem,
+    StockOutcome, Store, StoreError, StoredRecord, TelemetryQuery, TicketFilter,
 };
 use rusqlite::params;
 
@@ -123,6 +123,9 @@ impl SqliteStore {
                 return Err(unreadable(format!(
                     "{off} stock items differ from their ledger"
                 )));
+            }
+            if let Some(finding) = stock::imbalance(&conn)? {
+                return Err(unreadable(finding));
             }
             Outcome::Ok(())
         };
@@ -367,7 +370,7 @@ impl Store for SqliteStore {
         self.write("commit_care", work).await
     }
 
-    async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError> {
+    async fn move_stock(&self, command: StockCommand) -> Result<StockOutcome, StoreError> {
         let work = move |conn: &_, _: &_, catalogue: &_, _: &mut _| {
             stock::move_stock(conn, catalogue, &command)
         };

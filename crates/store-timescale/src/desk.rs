@@ -186,11 +186,7 @@ async fn update(
         .history
         .last()
         .map_or_else(forecare, |change| change.by.clone());
-    let cause = Cause {
-        ticket: Some(ticket.id),
-        by,
-        at,
-    };
+    let cause = Cause::of_ticket(ticket.id, by, at);
     for (id, state, used) in settle(&its, ticket, parts_used) {
         // Read again: an earlier one may have given this one its stock.
         for r in query::reservations_where(tx, "id = $1", &[&id.0]).await? {
@@ -226,11 +222,7 @@ async fn write_reservation(
     } else {
         r.used
     };
-    let cause = Cause {
-        ticket: Some(r.ticket),
-        by: forecare(),
-        at,
-    };
+    let cause = Cause::of_ticket(r.ticket, forecare(), at);
     stock::turn(tx, r, write.to, used, &cause).await
 }
 

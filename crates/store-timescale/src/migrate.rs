@@ -16,6 +16,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0002_records",
         include_str!("../migrations/0002_records.sql"),
     ),
+    ("0004_parts", include_str!("../migrations/0004_parts.sql")),
 ];
 
 /// Number of steps this program knows.

@@ -13,8 +13,8 @@ use forecare_store::{
     AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
     Credential, DeadLetter, Erasure, EventRecord, Fingerprint, LatestRow, LedgerEntry,
     MaintenanceWindow, PageRequest, Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage,
-    RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem, Store,
-    StoreError, StoredRecord, TelemetryQuery, TicketFilter,
+    RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem,
+    StockOutcome, Store, StoreError, StoredRecord, TelemetryQuery, TicketFilter,
 };
 use tokio::sync::Mutex;
 
@@ -432,7 +432,7 @@ impl Store for TimescaleStore {
         ))
     }
 
-    async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError> {
+    async fn move_stock(&self, command: StockCommand) -> Result<StockOutcome, StoreError> {
         write_care!(self, "move_stock", |tx| stock::move_stock(
             tx,
             &self.catalogue,

@@ -9,15 +9,17 @@ mod records;
 
 pub use agreed::{
     CONFLICTS_KEPT, DEAD_LETTERS_KEPT, DECISIONS_KEPT, EVENTS_KEPT, OUTCOMES_KEPT,
-    PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_writes, forecare, initial_stock,
-    need_of_victim, nobody_to_erase, refusal, refused,
+    PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_asked, check_part, check_writes,
+    drawn, forecare, initial_stock, need_of_victim, nobody_to_erase, place_on_record, refusal,
+    refused, stock_list,
 };
+pub use forecare_domain::{StockCommand, StockMove};
 pub use memory::MemoryStore;
 pub use port::{
     AlarmFilter, Bucket, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
     Credential, CredentialRole, DeadLetter, EventRecord, Fill, Fingerprint, HEALTH_METRIC,
     LatestRow, LedgerEntry, MaintenanceWindow, NewTask, PageRequest, Paged, ReservationFilter,
-    ReservationWrite, ScoredRow, Series, StockCommand, StockItem, StockMove, Store, StoreError,
+    ReservationWrite, ScoredRow, Series, StockItem, StockOutcome, Store, StoreError,
     TelemetryQuery, TicketFilter, TicketWrite, reading_hash,
 };
 pub use records::{

@@ -37,7 +37,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/tickets/{id}/transitions", post(tickets::transition))
         .route("/tickets/{id}/assignment", post(dispatch::assign))
         .route("/parts", get(parts::page))
-        .route("/parts/receipts", post(parts::receipt))
+        .route("/parts/movements", post(parts::movement))
         .route("/customers", get(customers::list))
         .route("/customers/{id}", get(customers::page))
         .route("/login", get(login::page).post(login::sign_in))

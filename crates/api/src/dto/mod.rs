@@ -15,7 +15,10 @@ pub(crate) use asset::{
     NewMaintenanceWindowDto, RegisteredDto, RulDto,
 };
 pub(crate) use dispatch::{AssignmentDto, DispatchOverrideDto, DispatchProposalDto, SlaClockDto};
-pub(crate) use part::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
+pub(crate) use part::{
+    FateDto, LedgerEntryDto, MovedDto, MovementDto, MovementKindDto, PartDto, ReceiptDto,
+    ReservationDto, StockDto,
+};
 pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};
 pub(crate) use registry::{
     CustomerOverviewDto, ErasureDto, ImportEntryDto, ImportedDto, OwnedAssetDto, OwnedContractDto,

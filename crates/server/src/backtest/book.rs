@@ -195,6 +195,8 @@ impl SimulatedBook {
             part,
             depot,
             quantity,
+            reason: None,
+            bin: None,
             by: forecare(),
             at,
         };

@@ -4,6 +4,7 @@
 
 mod desk;
 mod records;
+mod stock;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -12,16 +13,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
-    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DepotName, DeviceId,
+    DeviceStatus, Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
 };
 
+use crate::agreed::place_on_record;
 use crate::{
     AlarmFilter, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
     Credential, DeadLetter, Erasure, EventRecord, Fingerprint, LatestRow, LedgerEntry,
     MaintenanceWindow, PAGE_ENTRIES_MAX, PageRequest, Paged, RecordCommit, RecordFilter,
     RecordPage, RecordVersion, RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem,
-    Store, StoreError, StoredRecord, TelemetryQuery, TicketFilter,
+    StockOutcome, Store, StoreError, StoredRecord, TelemetryQuery, TicketFilter,
 };
 use desk::Desk;
 use forecare_registry::{RecordKind, RecordRef};
@@ -241,19 +243,18 @@ impl Store for MemoryStore {
         state.desk.commit(&self.catalogue, commit)
     }
 
-    async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError> {
-        self.state().desk.move_stock(&self.catalogue, command)
+    async fn move_stock(&self, command: StockCommand) -> Result<StockOutcome, StoreError> {
+        let state = &mut *self.state();
+        let records = &state.records;
+        let is_place = |name: &DepotName| {
+            self.catalogue.depots.iter().any(|d| d.name == *name)
+                || place_on_record(name).is_some_and(|record| records.is_there(&record))
+        };
+        state.desk.move_stock(&self.catalogue, is_place, &command)
     }
 
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {
-        let state = self.state();
-        let depots = || self.catalogue.depots.iter();
-        let items = self
-            .catalogue
-            .parts
-            .iter()
-            .flat_map(|part| depots().map(|depot| state.desk.item(&part.number, &depot.name)));
-        Ok(items.collect())
+        Ok(self.state().desk.stock(&self.catalogue))
     }
 
     async fn ledger(&self, request: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError> {
