@@ -76,7 +76,11 @@ impl Site {
                     plain_postgres: !database.has_timescale(),
                     ..TimescaleSettings::default()
                 };
-                Arc::new(TimescaleStore::open(settings, &catalogue(), now()).await.unwrap())
+                Arc::new(
+                    TimescaleStore::open(settings, &catalogue(), now())
+                        .await
+                        .unwrap(),
+                )
             }
         }
     }
@@ -223,7 +227,7 @@ fn insist(agent: &ureq::Agent, base: &str, token: &str, asked: &Asked) -> bool {
         match answer.status().as_u16() {
             201 => return true,
             // The same request is under way on another connection.
-            409 if text.contains("being worked on") => {}
+            409 if text.contains("being worked on") => std::thread::sleep(Duration::from_millis(5)),
             409 | 422 => return false,
             503 => std::thread::sleep(Duration::from_millis(20)),
             status => panic!("{status} for {}: {text}", asked.body),
@@ -326,7 +330,9 @@ async fn hold_out(site: Site) {
                 scope.spawn(move || client(n, base, token, tickets, done))
             })
             .collect();
-        wait_for("the middle", || done.load(Ordering::Relaxed) >= OPERATIONS / 2);
+        wait_for("the middle", || {
+            done.load(Ordering::Relaxed) >= OPERATIONS / 2
+        });
         service.kill();
         service = site.serve(home, port);
         let service = &service;
@@ -345,7 +351,10 @@ async fn hold_out(site: Site) {
             }
             oversold
         });
-        let booked = clients.into_iter().flat_map(|c| c.join().unwrap()).collect();
+        let booked = clients
+            .into_iter()
+            .flat_map(|c| c.join().unwrap())
+            .collect();
         is_over.store(true, Ordering::Relaxed);
         oversold = looking.join().unwrap();
         booked
@@ -375,10 +384,17 @@ async fn hold_out(site: Site) {
             add(&mut stored, part, place, &line.kind, line.delta);
         }
     }
-    assert_eq!(stored, told, "what is in the ledger is what the clients were told");
+    assert_eq!(
+        stored, told,
+        "what is in the ledger is what the clients were told"
+    );
     assert_eq!(counted, counts);
     let asked = OPERATIONS.div_ceil(CLIENTS) * CLIENTS;
-    assert!(booked.len() > asked / 3, "too few were booked: {}", booked.len());
+    assert!(
+        booked.len() > asked / 3,
+        "too few were booked: {}",
+        booked.len()
+    );
     drop(store);
     site.examine(home);
     println!(

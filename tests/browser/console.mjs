@@ -369,6 +369,22 @@ async function scenario(page, watch) {
   });
   await picture(page, "parts");
 
+  await claim("supply says what to order and why, and an order that is entered is on its way", async () => {
+    await page.getByRole("link", { name: "What to order" }).click();
+    await page.waitForURL("**/parts/supply");
+    const row = page.locator("section:has(#order-title) tbody tr").filter({ hasText: reserved[0] });
+    await row.locator("summary").click();
+    await row.getByText("within the lead time of").waitFor();
+    const form = page.locator("form[action='/parts/orders']");
+    await form.getByLabel("Number").fill("PO-4711");
+    await form.locator("select[name=part]").selectOption(reserved[0]);
+    await form.getByLabel("Quantity").fill("3");
+    const answer = await posted(page, "/parts/orders", () => form.getByRole("button", { name: "Enter" }).click());
+    must(answer.status() === 303, `answer ${answer.status()}`);
+    await page.locator("section:has(#orders-title) tbody tr").filter({ hasText: "PO-4711" }).filter({ hasText: reserved[0] }).waitFor();
+  });
+  await picture(page, "supply");
+
   await claim("the machine's plots are drawn, each with its unit", async () => {
     await open(page, asset);
     await plotsDrawn(page);

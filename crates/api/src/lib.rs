@@ -10,6 +10,7 @@ mod openapi;
 mod overview;
 mod page;
 mod problem;
+mod reorder;
 mod routes;
 mod state;
 mod stream;
@@ -22,6 +23,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::watch;
 
 pub use openapi::openapi_json;
+pub use reorder::PartsPolicy;
 pub use state::{
     ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, ReadSla, Role, StreamEvent,
     TransitionRequest, Visitor,

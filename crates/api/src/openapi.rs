@@ -13,7 +13,7 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, customers, devices, models, ops, parts, records, registry, tickets,
+    alarms, assets, customers, devices, models, ops, parts, records, registry, supply, tickets,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -63,6 +63,10 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(parts::parts))
         .routes(routes!(parts::receipt))
         .routes(routes!(parts::movement))
+        .routes(routes!(supply::put_purchase_order))
+        .routes(routes!(supply::purchase_orders))
+        .routes(routes!(supply::availability))
+        .routes(routes!(supply::reorder_proposals))
         .routes(routes!(parts::reservations))
         .routes(routes!(parts::ledger))
         .routes(routes!(registry::record_changes))

@@ -102,6 +102,7 @@ async fn hostile_names_are_text_on_every_page() {
         "/tickets?show=ended",
         "/tickets/1",
         "/parts",
+        "/parts/supply",
         "/?q=%3Cscript%3E%22&show=%22%3E",
     ] {
         let page = visit(&router, path).await;

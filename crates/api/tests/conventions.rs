@@ -71,6 +71,7 @@ async fn the_console_asks_for_the_token_too() {
         "/tickets",
         "/tickets/1",
         "/parts",
+        "/parts/supply",
         "/nowhere",
     ] {
         let request = Request::get(path).header("accept", "text/html");

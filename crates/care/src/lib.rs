@@ -11,6 +11,8 @@ mod lifecycle;
 mod opening;
 mod policy;
 mod precision;
+pub mod promise;
+pub mod reorder;
 mod reservation;
 pub mod sla;
 pub mod stock;

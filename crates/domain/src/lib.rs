@@ -26,9 +26,9 @@ pub use dispatch::{
 };
 pub use id::{
     AlarmId, AssetId, ClassName, ComponentName, DepotName, DeviceId, InvalidName, MetricName,
-    ModeName, PartNumber, ReservationId, TaskId, TicketId,
+    ModeName, OrderId, PartNumber, ReservationId, TaskId, TicketId,
 };
 pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejection, Row};
 pub use sla::{Sla, SlaClock, SlaKey, SlaKind, SlaPoint};
-pub use stock::{Consumer, Fate, StockAsked, StockCommand, StockMove, VAN_PREFIX};
+pub use stock::{Consumer, Fate, PurchaseOrder, StockAsked, StockCommand, StockMove, VAN_PREFIX};
 pub use time::{Clock, InvalidTimestamp, ManualClock, Timestamp};

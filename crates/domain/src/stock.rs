@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Actor, DepotName, PartNumber, TicketId, Timestamp};
+use crate::{Actor, DepotName, OrderId, PartNumber, TicketId, Timestamp};
 
 /// Who parts go to when they leave the shelf for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +72,8 @@ pub struct StockCommand {
     pub depot: DepotName,
     /// How many. At least 1; of a count, what was found, at least 0.
     pub quantity: u32,
+    /// The order that a receipt is of: so many fewer are still to come of it.
+    pub order: Option<OrderId>,
     /// Why, in words; a count that finds a difference must say.
     pub reason: Option<String>,
     /// The bin in which the part lies at `depot` from now on; `None`: as before.
@@ -93,6 +95,32 @@ pub struct StockAsked {
     pub depot: DepotName,
     /// How many.
     pub quantity: u32,
+    /// The order that a receipt is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderId>,
+}
+
+/// Parts on order at a supplier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurchaseOrder {
+    /// The buyer's number of it, or of its line.
+    pub id: OrderId,
+    /// The part.
+    pub part: PartNumber,
+    /// Where it is to arrive.
+    pub depot: DepotName,
+    /// How many were ordered. At least 1.
+    pub quantity: u32,
+    /// How many of them have arrived; the store counts them.
+    pub received: u32,
+    /// When they are to arrive.
+    pub due_at: Timestamp,
+    /// Nothing more is to come.
+    pub is_cancelled: bool,
+    /// Who changed it last.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// How the name of a van's stock begins; the van's id follows.
@@ -107,6 +135,7 @@ impl StockCommand {
             part: self.part.clone(),
             depot: self.depot.clone(),
             quantity: self.quantity,
+            order: self.order.clone(),
         }
     }
 
@@ -137,6 +166,18 @@ impl StockCommand {
             | StockMove::Transfer { .. }
             | StockMove::Count
             | StockMove::Repaired => None,
+        }
+    }
+}
+
+impl PurchaseOrder {
+    /// Pieces still to come.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
+        if self.is_cancelled {
+            0
+        } else {
+            self.quantity.saturating_sub(self.received)
         }
     }
 }

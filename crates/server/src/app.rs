@@ -278,6 +278,7 @@ impl App {
                 Arc::new(move || guard.models())
             },
             tiers: Arc::new(config.tiers()?),
+            parts: config.parts_policy(),
             notice,
         };
         let surveying = tokio::spawn(survey.run());

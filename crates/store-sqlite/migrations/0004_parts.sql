@@ -1,4 +1,4 @@
--- 0004_parts: more kinds of movement, what a key was used for, bins, parts in repair.
+-- 0004_parts: more kinds of movement, what a key was used for, bins, parts in repair, orders.
 
 -- A CHECK cannot be changed: the ledger is copied, numbers and keys included.
 CREATE TABLE ledger_of_more_kinds (
@@ -27,3 +27,15 @@ BEGIN SELECT RAISE(ABORT, 'the stock ledger is append-only'); END;
 CREATE INDEX ledger_of_cost_centre ON ledger (cost_centre, part) WHERE cost_centre IS NOT NULL;
 ALTER TABLE stock ADD COLUMN in_repair INTEGER NOT NULL DEFAULT 0 CHECK (in_repair >= 0);
 ALTER TABLE stock ADD COLUMN bin TEXT;
+-- Parts on order at suppliers, under the buyer's numbers.
+CREATE TABLE purchase_orders (
+    id        TEXT PRIMARY KEY,
+    part      TEXT NOT NULL,
+    depot     TEXT NOT NULL,
+    quantity  INTEGER NOT NULL CHECK (quantity >= 1),
+    received  INTEGER NOT NULL CHECK (received >= 0),
+    due_at    INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    by        TEXT NOT NULL, -- JSON of the actor
+    at        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

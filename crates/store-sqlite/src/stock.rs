@@ -4,14 +4,14 @@ use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan
 use forecare_care::{AllocationPlan, Balance, Need, allocate};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, DepotName, PartNumber, Reservation, ReservationId, ReservationState, StockAsked,
-    StockCommand, StockMove, Supply, TicketId, Timestamp,
+    Actor, DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, ReservationId,
+    ReservationState, StockAsked, StockCommand, StockMove, Supply, TicketId, Timestamp,
 };
 use forecare_store::{
-    StockItem, StockOutcome, StoreError, check_asked, check_part, drawn, initial_stock,
-    need_of_victim, place_on_record, stock_list,
+    ORDERS_MAX, StockItem, StockOutcome, StoreError, check_asked, check_order, check_part, drawn,
+    initial_stock, need_of_victim, next_order, place_on_record, stock_list,
 };
-use rusqlite::{Connection, OptionalExtension, Params, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::fault::Outcome;
 use crate::query::{self, collect, reservations_where};
@@ -92,6 +92,11 @@ pub(crate) fn move_stock(
         check_asked(before.as_ref(), command)?;
         return outcome(conn, command, Vec::new(), true);
     }
+    let order = match &command.order {
+        Some(id) => order(conn, id)?,
+        None => None,
+    };
+    check_order(order.as_ref(), command)?;
     let here = item(conn, part, depot)?;
     let balance = here.balance();
     let there = match &command.kind {
@@ -166,6 +171,10 @@ pub(crate) fn move_stock(
     for depot in &plan.serve {
         serve_back_orders(conn, part, depot, *at)?;
     }
+    if let Some(id) = &command.order {
+        conn.prepare_cached("UPDATE purchase_orders SET received = received + ?2 WHERE id = ?1")?
+            .execute(params![id.as_str(), command.quantity])?;
+    }
     let short = plan.short.iter().map(|r| r.id).collect();
     outcome(conn, command, short, false)
 }
@@ -191,6 +200,68 @@ fn outcome(
         short,
         repeated,
     })
+}
+
+const ORDER: &str =
+    "SELECT id, part, depot, quantity, received, due_at, cancelled, by, at FROM purchase_orders";
+
+fn read_order(r: &Row<'_>) -> Outcome<PurchaseOrder> {
+    let by: String = r.get(7)?;
+    Ok(PurchaseOrder {
+        id: text::name(r, 0)?,
+        part: text::name(r, 1)?,
+        depot: text::name(r, 2)?,
+        quantity: text::count(r, 3)?,
+        received: text::count(r, 4)?,
+        due_at: text::time(r, 5)?,
+        is_cancelled: r.get(6)?,
+        by: serde_json::from_str(&by)?,
+        at: text::time(r, 8)?,
+    })
+}
+
+fn order(conn: &Connection, id: &OrderId) -> Outcome<Option<PurchaseOrder>> {
+    let sql = format!("{ORDER} WHERE id = ?1");
+    let found = collect(conn, &sql, [id.as_str()], read_order)?;
+    Ok(found.into_iter().next())
+}
+
+pub(crate) fn put_order(
+    conn: &Connection,
+    catalogue: &Catalogue,
+    new: PurchaseOrder,
+) -> Outcome<PurchaseOrder> {
+    let before = order(conn, &new.id)?;
+    let is_place = is_place(conn, catalogue, &new.depot)?;
+    let o = next_order(catalogue, is_place, before.as_ref(), new)?;
+    conn.prepare_cached(
+        "INSERT INTO purchase_orders (id, part, depot, quantity, received, due_at, cancelled, by, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (id) DO UPDATE SET part = excluded.part, depot = excluded.depot, quantity = excluded.quantity,
+             due_at = excluded.due_at, cancelled = excluded.cancelled, by = excluded.by, at = excluded.at",
+    )?
+    .execute(params![
+        o.id.as_str(),
+        o.part.as_str(),
+        o.depot.as_str(),
+        o.quantity,
+        o.received,
+        o.due_at.as_millis(),
+        o.is_cancelled,
+        serde_json::to_string(&o.by)?,
+        o.at.as_millis()
+    ])?;
+    Ok(o)
+}
+
+pub(crate) fn orders(conn: &Connection, open_only: bool) -> Outcome<Vec<PurchaseOrder>> {
+    let condition = if open_only {
+        "WHERE cancelled = 0 AND received < quantity"
+    } else {
+        ""
+    };
+    let sql = format!("{ORDER} {condition} ORDER BY due_at, id LIMIT {ORDERS_MAX}");
+    collect(conn, &sql, [], read_order)
 }
 
 /// Whether stock may be brought there: a depot of the catalogue, or a depot or van on record.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
-    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Label, PurchaseOrder, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
@@ -375,6 +375,21 @@ impl Store for SqliteStore {
             stock::move_stock(conn, catalogue, &command)
         };
         self.write("move_stock", work).await
+    }
+
+    async fn put_purchase_order(&self, order: PurchaseOrder) -> Result<PurchaseOrder, StoreError> {
+        let work = move |conn: &_, _: &_, catalogue: &_, _: &mut _| {
+            stock::put_order(conn, catalogue, order)
+        };
+        self.write("put_purchase_order", work).await
+    }
+
+    async fn purchase_orders(&self, open_only: bool) -> Result<Vec<PurchaseOrder>, StoreError> {
+        self.pool
+            .read("purchase_orders", move |conn, _| {
+                stock::orders(conn, open_only)
+            })
+            .await
     }
 
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {

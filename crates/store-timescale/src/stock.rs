@@ -6,18 +6,19 @@ use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan
 use forecare_care::{AllocationPlan, Balance, Need, allocate};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, DepotName, PartNumber, Reservation, ReservationId, ReservationState, StockAsked,
-    StockCommand, StockMove, Supply, TicketId, Timestamp,
+    Actor, DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, ReservationId,
+    ReservationState, StockAsked, StockCommand, StockMove, Supply, TicketId, Timestamp,
 };
 use forecare_store::{
-    StockItem, StockOutcome, StoreError, check_asked, check_part, drawn, initial_stock,
-    need_of_victim, place_on_record, stock_list,
+    ORDERS_MAX, StockItem, StockOutcome, StoreError, check_asked, check_order, check_part, drawn,
+    initial_stock, need_of_victim, next_order, place_on_record, stock_list,
 };
 
 use crate::fault::{Outcome, unreadable};
 use crate::instant::Instant;
 use crate::query::{self, Params, collect, execute, reservations_where};
 use crate::text;
+use tokio_postgres::Row;
 
 /// What a movement of stock is for, and by whom.
 pub(crate) struct Cause {
@@ -97,6 +98,11 @@ pub(crate) async fn move_stock(
         check_asked(before.as_ref(), command)?;
         return outcome(tx, command, Vec::new(), true).await;
     }
+    let order = match &command.order {
+        Some(id) => order(tx, id).await?,
+        None => None,
+    };
+    check_order(order.as_ref(), command)?;
     let here = item(tx, part, depot).await?;
     let balance = here.balance();
     let there = match &command.kind {
@@ -171,6 +177,14 @@ pub(crate) async fn move_stock(
     for depot in &plan.serve {
         serve_back_orders(tx, part, depot, *at).await?;
     }
+    if let Some(id) = &command.order {
+        execute(
+            tx,
+            "UPDATE purchase_orders SET received = received + $2 WHERE id = $1",
+            &[&id.as_str(), &i64::from(command.quantity)],
+        )
+        .await?;
+    }
     let short = plan.short.iter().map(|r| r.id).collect();
     outcome(tx, command, short, false).await
 }
@@ -196,6 +210,68 @@ async fn outcome(
         short,
         repeated,
     })
+}
+
+const ORDER: &str = "SELECT id, part, depot, quantity, received, due_at, cancelled, by::text, at FROM purchase_orders";
+
+fn read_order(r: &Row) -> Outcome<PurchaseOrder> {
+    Ok(PurchaseOrder {
+        id: text::name(r, 0)?,
+        part: text::name(r, 1)?,
+        depot: text::name(r, 2)?,
+        quantity: text::count(r, 3)?,
+        received: text::count(r, 4)?,
+        due_at: text::time(r, 5)?,
+        is_cancelled: r.try_get(6)?,
+        by: serde_json::from_str(r.try_get(7)?)?,
+        at: text::time(r, 8)?,
+    })
+}
+
+async fn order(tx: &Transaction<'_>, id: &OrderId) -> Outcome<Option<PurchaseOrder>> {
+    let sql = format!("{ORDER} WHERE id = $1");
+    let found = collect(tx, &sql, &[&id.as_str()], read_order).await?;
+    Ok(found.into_iter().next())
+}
+
+pub(crate) async fn put_order(
+    tx: &Transaction<'_>,
+    catalogue: &Catalogue,
+    new: PurchaseOrder,
+) -> Outcome<PurchaseOrder> {
+    let before = order(tx, &new.id).await?;
+    let is_place = is_place(tx, catalogue, &new.depot).await?;
+    let o = next_order(catalogue, is_place, before.as_ref(), new)?;
+    execute(
+        tx,
+        "INSERT INTO purchase_orders (id, part, depot, quantity, received, due_at, cancelled, by, at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::json, $9)
+         ON CONFLICT (id) DO UPDATE SET part = excluded.part, depot = excluded.depot, quantity = excluded.quantity,
+             due_at = excluded.due_at, cancelled = excluded.cancelled, by = excluded.by, at = excluded.at",
+        &[
+            &o.id.as_str(),
+            &o.part.as_str(),
+            &o.depot.as_str(),
+            &i64::from(o.quantity),
+            &i64::from(o.received),
+            &Instant(o.due_at),
+            &o.is_cancelled,
+            &serde_json::to_string(&o.by)?,
+            &Instant(o.at),
+        ],
+    )
+    .await?;
+    Ok(o)
+}
+
+pub(crate) async fn orders(tx: &Transaction<'_>, open_only: bool) -> Outcome<Vec<PurchaseOrder>> {
+    let condition = if open_only {
+        "WHERE NOT cancelled AND received < quantity"
+    } else {
+        ""
+    };
+    let sql = format!("{ORDER} {condition} ORDER BY due_at, id COLLATE \"C\" LIMIT {ORDERS_MAX}");
+    collect(tx, &sql, &[], read_order).await
 }
 
 /// Whether stock may be brought there: a depot of the catalogue, or a depot or van on record.

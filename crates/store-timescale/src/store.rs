@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeviceId, DeviceStatus,
-    Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    Label, PurchaseOrder, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
@@ -438,6 +438,18 @@ impl Store for TimescaleStore {
             &self.catalogue,
             &command
         ))
+    }
+
+    async fn put_purchase_order(&self, order: PurchaseOrder) -> Result<PurchaseOrder, StoreError> {
+        write_care!(self, "put_purchase_order", |tx| stock::put_order(
+            tx,
+            &self.catalogue,
+            order
+        ))
+    }
+
+    async fn purchase_orders(&self, open_only: bool) -> Result<Vec<PurchaseOrder>, StoreError> {
+        read!(self, "purchase_orders", |tx| stock::orders(tx, open_only))
     }
 
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {

@@ -6,9 +6,9 @@ use forecare_care::stock::StockRefusal;
 use forecare_care::{Balance, Need};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Channel, DepotName, PartNumber, RejectReason, Rejection, Reservation, ReservationId,
-    ReservationState, Row, StockAsked, StockCommand, StockMove, Supply, Ticket, TicketId,
-    Timestamp, VAN_PREFIX,
+    Actor, Channel, DepotName, PartNumber, PurchaseOrder, RejectReason, Rejection, Reservation,
+    ReservationId, ReservationState, Row, StockAsked, StockCommand, StockMove, Supply, Ticket,
+    TicketId, Timestamp, VAN_PREFIX,
 };
 use forecare_registry::{Person, RecordId, RecordKind, RecordRef};
 
@@ -31,6 +31,8 @@ pub const CONFLICTS_KEPT: i64 = 100_000;
 pub const EVENTS_KEPT: i64 = 1_000_000;
 /// Decisions kept; the oldest go first. A ticket has its own copy of the one that opened it.
 pub const DECISIONS_KEPT: i64 = 1_000_000;
+/// Orders that one call returns at most.
+pub const ORDERS_MAX: usize = 10_000;
 /// Outcomes of idempotency keys kept; the oldest go first. A key older than these counts as new.
 pub const OUTCOMES_KEPT: i64 = 100_000;
 /// Bytes of a refused row kept as the dead letter's payload.
@@ -102,6 +104,7 @@ pub fn initial_stock(catalogue: &Catalogue, now: Timestamp) -> Vec<StockCommand>
             part: level.part.clone(),
             depot: level.depot.clone(),
             quantity: level.on_hand,
+            order: None,
             reason: None,
             bin: None,
             by: forecare(),
@@ -175,6 +178,65 @@ pub fn check_asked(before: Option<&StockAsked>, command: &StockCommand) -> Resul
         "the key was used for another movement, of {} of {} at {}; use a new key",
         before.quantity, before.part, before.depot
     )))
+}
+
+/// That a receipt of an order fits the order; `order` is the one the command names, where it is there.
+///
+/// # Errors
+/// [`StoreError::NotFound`] where it is not, [`StoreError::Conflict`] where it is of something else.
+pub fn check_order(
+    order: Option<&PurchaseOrder>,
+    command: &StockCommand,
+) -> Result<(), StoreError> {
+    let Some(id) = &command.order else {
+        return Ok(());
+    };
+    let Some(order) = order else {
+        return Err(StoreError::NotFound(format!("order {id}")));
+    };
+    if command.kind != StockMove::Receipt {
+        return Err(StoreError::Conflict(
+            "an order belongs to a receipt only".to_owned(),
+        ));
+    }
+    if order.part != command.part || order.depot != command.depot {
+        return Err(StoreError::Conflict(format!(
+            "order {id} is of {} to {}, not of {} to {}",
+            order.part, order.depot, command.part, command.depot
+        )));
+    }
+    Ok(())
+}
+
+/// The order as it is to be stored: what has arrived is kept, and of what it is does not change once some has.
+///
+/// # Errors
+/// [`StoreError::NotFound`] for a part or place that is not known, [`StoreError::Conflict`] for an order of nothing, or
+/// one that would be of something else.
+pub fn next_order(
+    catalogue: &Catalogue,
+    is_place: bool,
+    before: Option<&PurchaseOrder>,
+    order: PurchaseOrder,
+) -> Result<PurchaseOrder, StoreError> {
+    check_part(catalogue, &order.part)?;
+    if !is_place {
+        return Err(StockRefusal::UnknownPlace(order.depot).into());
+    }
+    if order.quantity == 0 {
+        return Err(StockRefusal::NothingMoved.into());
+    }
+    let received = before.map_or(0, |before| before.received);
+    if let Some(before) = before
+        && received > 0
+        && (before.part != order.part || before.depot != order.depot)
+    {
+        return Err(StoreError::Conflict(format!(
+            "{received} of order {} have arrived: it stays one of {} to {}; enter another order",
+            order.id, before.part, before.depot
+        )));
+    }
+    Ok(PurchaseOrder { received, ..order })
 }
 
 /// The record that makes `name` a place for stock, where the catalogue has no such depot: a depot's, or a van's.

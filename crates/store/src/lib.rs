@@ -8,12 +8,12 @@ mod port;
 mod records;
 
 pub use agreed::{
-    CONFLICTS_KEPT, DEAD_LETTERS_KEPT, DECISIONS_KEPT, EVENTS_KEPT, OUTCOMES_KEPT,
-    PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_asked, check_part, check_writes,
-    drawn, forecare, initial_stock, need_of_victim, nobody_to_erase, place_on_record, refusal,
-    refused, stock_list,
+    CONFLICTS_KEPT, DEAD_LETTERS_KEPT, DECISIONS_KEPT, EVENTS_KEPT, ORDERS_MAX, OUTCOMES_KEPT,
+    PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_asked, check_order, check_part,
+    check_writes, drawn, forecare, initial_stock, need_of_victim, next_order, nobody_to_erase,
+    place_on_record, refusal, refused, stock_list,
 };
-pub use forecare_domain::{StockCommand, StockMove};
+pub use forecare_domain::{PurchaseOrder, StockCommand, StockMove};
 pub use memory::MemoryStore;
 pub use port::{
     AlarmFilter, Bucket, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,

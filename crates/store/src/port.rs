@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use forecare_care::{Need, NewTicket};
 use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DepotName,
-    DeviceEvent, DeviceId, DeviceStatus, Label, MetricName, PartNumber, RejectReason, Rejection,
-    Reservation, ReservationId, ReservationState, Row, StockCommand, TaskId, Ticket, TicketId,
-    Timestamp,
+    DeviceEvent, DeviceId, DeviceStatus, Label, MetricName, PartNumber, PurchaseOrder,
+    RejectReason, Rejection, Reservation, ReservationId, ReservationState, Row, StockCommand,
+    TaskId, Ticket, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 
@@ -608,6 +608,12 @@ pub trait Store: Send + Sync {
     /// Moves stock, as `care::stock::plan_move` says. [`StoreError::Conflict`] where stock, holds or a key used for
     /// something else forbid it, [`StoreError::NotFound`] for a part, place or ticket that is not known.
     async fn move_stock(&self, command: StockCommand) -> Result<StockOutcome, StoreError>;
+    /// Enters an order at a supplier, or changes the one of that id. What has arrived of it is counted by receipts that
+    /// name it, whatever `received` says.
+    async fn put_purchase_order(&self, order: PurchaseOrder) -> Result<PurchaseOrder, StoreError>;
+    /// Orders, by the time they are due, then by id; at most [`ORDERS_MAX`](crate::ORDERS_MAX). `open_only`: only those
+    /// of which something is still to come.
+    async fn purchase_orders(&self, open_only: bool) -> Result<Vec<PurchaseOrder>, StoreError>;
     /// Every part at every depot of the catalogue, and at every other place where some was ever booked. In the
     /// catalogue's order; the other places after its depots, by name.
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError>;

@@ -11,6 +11,7 @@ mod login;
 mod parts;
 mod shell;
 mod static_files;
+mod supply;
 mod tickets;
 mod view;
 
@@ -38,6 +39,9 @@ pub(crate) fn routes() -> Router<App> {
         .route("/tickets/{id}/assignment", post(dispatch::assign))
         .route("/parts", get(parts::page))
         .route("/parts/movements", post(parts::movement))
+        .route("/parts/supply", get(supply::page))
+        .route("/parts/supply.csv", get(supply::csv))
+        .route("/parts/orders", post(supply::put_order))
         .route("/customers", get(customers::list))
         .route("/customers/{id}", get(customers::page))
         .route("/login", get(login::page).post(login::sign_in))

@@ -198,6 +198,7 @@ fn entered(fields: &Fields) -> Result<MovementDto, Problem> {
         cost_centre: consumer.filter(|_| !is_ticket),
         to: text("to").filter(|_| kind == MovementKindDto::Transfer),
         fate,
+        order: text("order").filter(|_| kind == MovementKindDto::Receipt),
         reason: text("reason"),
         bin: text("bin"),
     })

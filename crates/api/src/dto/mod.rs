@@ -6,6 +6,7 @@ mod dispatch;
 mod part;
 mod record;
 mod registry;
+mod supply;
 mod telemetry;
 mod ticket;
 
@@ -23,6 +24,10 @@ pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDt
 pub(crate) use registry::{
     CustomerOverviewDto, ErasureDto, ImportEntryDto, ImportedDto, OwnedAssetDto, OwnedContractDto,
     OwnedLeadDto, RecordChangesDto, RecordDto, RecordVersionDto, shown, withhold,
+};
+pub(crate) use supply::{
+    AvailabilityDto, PromiseDto, PurchaseOrderDto, PurchaseOrderPutDto, PurchaseOrdersDto,
+    ReorderDto, ReorderListDto,
 };
 pub(crate) use telemetry::{FillDto, LatestRowDto, TelemetryDto};
 pub(crate) use ticket::{TicketDetailDto, TicketDto, TransitionDto};

@@ -67,6 +67,8 @@ pub(crate) struct ReceiptDto {
     /// How many, 1 to 1,000,000.
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub(crate) quantity: u32,
+    /// The order they are of.
+    pub(crate) order: Option<String>,
 }
 
 /// What kind of movement.
@@ -130,6 +132,8 @@ pub(crate) struct MovementDto {
     pub(crate) to: Option<String>,
     /// Of a return: what becomes of the parts; `shelf` where not given.
     pub(crate) fate: Option<FateDto>,
+    /// Of a receipt: the order it is of.
+    pub(crate) order: Option<String>,
     /// Why, in words; a count that finds a difference must say.
     pub(crate) reason: Option<String>,
     /// The bin in which the part lies at `depot` from now on.

@@ -9,4 +9,5 @@ pub(crate) mod ops;
 pub(crate) mod parts;
 pub(crate) mod records;
 pub(crate) mod registry;
+pub(crate) mod supply;
 pub(crate) mod tickets;

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use forecare_catalogue::PartSpec;
-use forecare_domain::{Consumer, DepotName, VAN_PREFIX};
+use forecare_domain::{Consumer, DepotName, OrderId, VAN_PREFIX};
 use forecare_registry::{Body, RecordKind};
 use forecare_store::{
     RecordFilter, RecordPage, ReservationFilter, StockCommand, StockItem, StockMove, StockOutcome,
@@ -23,7 +23,7 @@ use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
 
 /// Parts of one movement at most: more is a slip of the finger.
-const QUANTITY_MAX: u32 = 1_000_000;
+pub(crate) const QUANTITY_MAX: u32 = 1_000_000;
 /// Characters of a reason, a bin, a cost centre at most.
 const LINE_CHARS_MAX: usize = 200;
 /// Depots, and vans, on record offered at most; others are reached by their name.
@@ -94,6 +94,7 @@ pub(crate) async fn receipt(
         cost_centre: None,
         to: None,
         fate: None,
+        order: body.order,
         reason: None,
         bin: None,
     };
@@ -161,6 +162,7 @@ pub(crate) async fn book(
         part: part.number.clone(),
         depot: place("depot", &body.depot)?,
         quantity: body.quantity,
+        order: order(&body)?,
         reason: line("reason", body.reason.as_deref())?,
         bin: line("bin", body.bin.as_deref())?,
         by: caller.actor(),
@@ -172,6 +174,8 @@ pub(crate) async fn book(
         Err(StoreError::NotFound(what)) => {
             let field = if what.starts_with("ticket") {
                 "ticket"
+            } else if what.starts_with("order") {
+                "order"
             } else if is_place(app, &body.depot).await? {
                 "to"
             } else {
@@ -237,6 +241,8 @@ fn kind(body: &MovementDto) -> Result<StockMove, Problem> {
     belongs("fate", body.fate.is_some(), is_return)?;
     let is_transfer = body.kind == MovementKindDto::Transfer;
     belongs("to", body.to.is_some(), is_transfer)?;
+    let is_receipt = body.kind == MovementKindDto::Receipt;
+    belongs("order", body.order.is_some(), is_receipt)?;
     Ok(match body.kind {
         MovementKindDto::Receipt => StockMove::Receipt,
         MovementKindDto::Scrap => StockMove::Scrap,
@@ -259,6 +265,14 @@ fn kind(body: &MovementDto) -> Result<StockMove, Problem> {
     })
 }
 
+fn order(body: &MovementDto) -> Result<Option<OrderId>, Problem> {
+    let Some(id) = line("order", body.order.as_deref())? else {
+        return Ok(None);
+    };
+    let id = OrderId::new(id).map_err(|invalid| Problem::invalid("order", invalid.to_string()))?;
+    Ok(Some(id))
+}
+
 fn consumer(body: &MovementDto) -> Result<Consumer, Problem> {
     let centre = line("cost_centre", body.cost_centre.as_deref())?;
     match (&body.ticket, centre) {
@@ -277,7 +291,7 @@ fn consumer(body: &MovementDto) -> Result<Consumer, Problem> {
     }
 }
 
-fn place(field: &str, name: &str) -> Result<DepotName, Problem> {
+pub(crate) fn place(field: &str, name: &str) -> Result<DepotName, Problem> {
     DepotName::new(name).map_err(|invalid| Problem::invalid(field, invalid.to_string()))
 }
 

@@ -195,6 +195,7 @@ impl SimulatedBook {
             part,
             depot,
             quantity,
+            order: None,
             reason: None,
             bin: None,
             by: forecare(),

@@ -380,6 +380,7 @@ pub fn movement(key: &str, kind: StockMove, quantity: u32, at: i64) -> StockComm
         part: part("BRG-1"),
         depot: depot("main"),
         quantity,
+        order: None,
         reason: None,
         bin: None,
         by: forecare(),

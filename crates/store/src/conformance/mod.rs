@@ -138,6 +138,7 @@ macro_rules! conformance_tests {
                 a_count_sets_the_shelf_and_says_why,
                 a_count_below_what_is_held_says_what_became_short,
                 a_key_used_for_another_movement_is_refused,
+                receipts_count_towards_the_order_they_name,
                 unknown_parts_and_depots_are_named,
                 never_oversold_by_many_clients,
             ]

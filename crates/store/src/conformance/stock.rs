@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use forecare_domain::{
-    Consumer, Fate, Priority, ReservationState as State, StockCommand, Supply, TicketId,
-    TicketState,
+    Consumer, Fate, OrderId, Priority, PurchaseOrder, ReservationState as State, StockCommand,
+    Supply, TicketId, TicketState,
 };
 use forecare_registry::{Body, Change, RecordId, RecordKind, RecordWrite};
 
@@ -615,6 +615,92 @@ pub async fn a_key_used_for_another_movement_is_refused(store: Arc<dyn Store>) {
         );
     }
     assert_eq!(bearings(&store, "main").await, (9, 0, 0, 0));
+}
+
+fn order(id: &str, quantity: u32, due: i64) -> PurchaseOrder {
+    PurchaseOrder {
+        id: OrderId::new(id).unwrap(),
+        part: part("BRG-1"),
+        depot: depot("main"),
+        quantity,
+        received: 7,
+        due_at: hour(due),
+        is_cancelled: false,
+        by: forecare(),
+        at: hour(1),
+    }
+}
+
+pub async fn receipts_count_towards_the_order_they_name(store: Arc<dyn Store>) {
+    for (id, due) in [("PO-2", 60), ("PO-1", 60), ("PO-3", 50)] {
+        let entered = store.put_purchase_order(order(id, 4, due)).await.unwrap();
+        assert_eq!(entered.received, 0, "only receipts tell what has arrived");
+    }
+    let open = async |open_only| -> Vec<(String, u32)> {
+        let orders = store.purchase_orders(open_only).await.unwrap();
+        let line = |o: PurchaseOrder| (o.id.to_string(), o.outstanding());
+        orders.into_iter().map(line).collect()
+    };
+    let expected = |of: &[(&str, u32)]| -> Vec<(String, u32)> {
+        of.iter().map(|(id, n)| ((*id).to_owned(), *n)).collect()
+    };
+    assert_eq!(
+        open(true).await,
+        expected(&[("PO-3", 4), ("PO-1", 4), ("PO-2", 4)])
+    );
+    let receipt = |key: &str, id: &str, quantity| StockCommand {
+        order: Some(OrderId::new(id).unwrap()),
+        ..movement(key, StockMove::Receipt, quantity, 2)
+    };
+    for _ in 0..2 {
+        moved_stock(&store, receipt("r1", "PO-1", 3)).await;
+    }
+    moved_stock(&store, receipt("r2", "PO-3", 5)).await;
+    assert_eq!(open(true).await, expected(&[("PO-1", 1), ("PO-2", 4)]));
+    let unknown = store.move_stock(receipt("r3", "PO-9", 1)).await;
+    assert!(matches!(unknown, Err(StoreError::NotFound(text)) if text.contains("PO-9")));
+    let mut elsewhere = receipt("r4", "PO-2", 1);
+    elsewhere.depot = depot("north");
+    assert!(
+        refused(&store, elsewhere)
+            .await
+            .contains("PO-2 is of BRG-1 to main")
+    );
+    let mut scrapped = receipt("r5", "PO-2", 1);
+    scrapped.kind = StockMove::Scrap;
+    refused(&store, scrapped).await;
+
+    // Changed, it keeps what has arrived; of what it is stays.
+    let later = store
+        .put_purchase_order(order("PO-1", 6, 90))
+        .await
+        .unwrap();
+    assert_eq!((later.received, later.outstanding()), (3, 3));
+    let mut other = order("PO-1", 6, 90);
+    other.part = part("SEAL-1");
+    assert!(matches!(
+        store.put_purchase_order(other).await,
+        Err(StoreError::Conflict(_))
+    ));
+    let cancelled = PurchaseOrder {
+        is_cancelled: true,
+        ..order("PO-2", 4, 60)
+    };
+    store.put_purchase_order(cancelled).await.unwrap();
+    assert_eq!(open(true).await, expected(&[("PO-1", 3)]));
+    assert_eq!(open(false).await.len(), 3);
+    let mut nowhere = order("PO-4", 1, 60);
+    nowhere.depot = depot("nowhere");
+    assert!(matches!(
+        store.put_purchase_order(nowhere).await,
+        Err(StoreError::NotFound(_))
+    ));
+    let nothing = store.put_purchase_order(order("PO-4", 0, 60)).await;
+    assert!(matches!(nothing, Err(StoreError::Conflict(_))));
+    let whole = store.purchase_orders(false).await.unwrap();
+    assert_eq!(whole[0].by, forecare());
+    assert_eq!((whole[0].id.as_str(), whole[0].at), ("PO-3", hour(1)));
+    assert_balanced(&store).await;
 }
 
 pub async fn unknown_parts_and_depots_are_named(store: Arc<dyn Store>) {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use forecare_care::{Balance, Need, NewTicket, allocate, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, CareTask, Decision, DepotName, Label, PartNumber, Reservation, ReservationId,
-    ReservationState, StockAsked, Supply, TaskId, Ticket, TicketId, Timestamp,
+    Actor, CareTask, Decision, DepotName, Label, OrderId, PartNumber, PurchaseOrder, Reservation,
+    ReservationId, ReservationState, StockAsked, Supply, TaskId, Ticket, TicketId, Timestamp,
 };
 
 use crate::agreed::{forecare, need_of_victim};
@@ -23,6 +23,7 @@ pub(super) struct Desk {
     pub(super) reservations: Vec<Reservation>,
     pub(super) shelves: BTreeMap<(PartNumber, DepotName), Shelf>,
     pub(super) ledger: Vec<LedgerEntry>,
+    pub(super) orders: BTreeMap<OrderId, PurchaseOrder>,
     pub(super) commands_seen: BTreeMap<String, StockAsked>,
     pub(super) labels: Vec<Label>,
     pub(super) decisions: Vec<Decision>,

@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DepotName, DeviceId,
-    DeviceStatus, Label, RejectReason, Reservation, Row, TaskId, Ticket, TicketId, Timestamp,
+    DeviceStatus, Label, PurchaseOrder, RejectReason, Reservation, Row, TaskId, Ticket, TicketId,
+    Timestamp,
 };
 
 use crate::agreed::place_on_record;
@@ -56,6 +57,14 @@ impl MemoryStore {
         Self {
             catalogue: catalogue.clone(),
             state: Mutex::new(state),
+        }
+    }
+
+    /// Whether stock may be brought to a place of that name.
+    fn is_place<'a>(&'a self, records: &'a Records) -> impl Fn(&DepotName) -> bool + 'a {
+        |name| {
+            self.catalogue.depots.iter().any(|d| d.name == *name)
+                || place_on_record(name).is_some_and(|record| records.is_there(&record))
         }
     }
 
@@ -245,12 +254,18 @@ impl Store for MemoryStore {
 
     async fn move_stock(&self, command: StockCommand) -> Result<StockOutcome, StoreError> {
         let state = &mut *self.state();
-        let records = &state.records;
-        let is_place = |name: &DepotName| {
-            self.catalogue.depots.iter().any(|d| d.name == *name)
-                || place_on_record(name).is_some_and(|record| records.is_there(&record))
-        };
+        let is_place = self.is_place(&state.records);
         state.desk.move_stock(&self.catalogue, is_place, &command)
+    }
+
+    async fn put_purchase_order(&self, order: PurchaseOrder) -> Result<PurchaseOrder, StoreError> {
+        let state = &mut *self.state();
+        let is_place = self.is_place(&state.records);
+        state.desk.put_order(&self.catalogue, is_place, order)
+    }
+
+    async fn purchase_orders(&self, open_only: bool) -> Result<Vec<PurchaseOrder>, StoreError> {
+        Ok(self.state().desk.orders(open_only))
     }
 
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {

@@ -3,12 +3,14 @@
 use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    DepotName, PartNumber, Reservation, ReservationId, ReservationState, StockCommand, StockMove,
-    Supply, Timestamp,
+    DepotName, PartNumber, PurchaseOrder, Reservation, ReservationId, ReservationState,
+    StockCommand, StockMove, Supply, Timestamp,
 };
 
 use super::desk::{Cause, Desk, next_number};
-use crate::agreed::{check_asked, check_part, drawn, initial_stock, stock_list};
+use crate::agreed::{
+    ORDERS_MAX, check_asked, check_order, check_part, drawn, initial_stock, next_order, stock_list,
+};
 use crate::{StockItem, StockOutcome, StoreError};
 
 impl Desk {
@@ -34,6 +36,8 @@ impl Desk {
             check_asked(Some(before), command)?;
             return Ok(self.stock_outcome(command, Vec::new(), true));
         }
+        let order = command.order.as_ref().and_then(|id| self.orders.get(id));
+        check_order(order, command)?;
         let here = self.item(&command.part, &command.depot);
         let balance = here.balance();
         let there = match &command.kind {
@@ -94,6 +98,13 @@ impl Desk {
         for depot in &plan.serve {
             self.serve_back_orders(&command.part, depot, command.at);
         }
+        if let Some(order) = command
+            .order
+            .as_ref()
+            .and_then(|id| self.orders.get_mut(id))
+        {
+            order.received = order.received.saturating_add(command.quantity);
+        }
         let asked = command.asked();
         self.commands_seen
             .insert(command.idempotency_key.clone(), asked);
@@ -122,6 +133,29 @@ impl Desk {
             short,
             repeated,
         }
+    }
+
+    pub(super) fn put_order(
+        &mut self,
+        catalogue: &Catalogue,
+        is_place: impl Fn(&DepotName) -> bool,
+        order: PurchaseOrder,
+    ) -> Result<PurchaseOrder, StoreError> {
+        let before = self.orders.get(&order.id);
+        let order = next_order(catalogue, is_place(&order.depot), before, order)?;
+        self.orders.insert(order.id.clone(), order.clone());
+        Ok(order)
+    }
+
+    pub(super) fn orders(&self, open_only: bool) -> Vec<PurchaseOrder> {
+        let chosen = self.orders.values();
+        let mut chosen: Vec<PurchaseOrder> = chosen
+            .filter(|o| !open_only || o.outstanding() > 0)
+            .cloned()
+            .collect();
+        chosen.sort_by_key(|o| o.due_at);
+        chosen.truncate(ORDERS_MAX);
+        chosen
     }
 
     fn held(&self, command: &StockCommand) -> Vec<Reservation> {
