@@ -148,10 +148,11 @@ async fn open_tickets(store: &Arc<dyn Store>) -> Vec<i64> {
             at: now,
             ..CareCommit::default()
         };
-        match store.commit_care(commit).await.unwrap() {
-            CareOutcome::Opened { ticket, .. } => ids.push(ticket.id.0),
-            other => panic!("{other:?}"),
-        }
+        let outcome = store.commit_care(commit).await.unwrap();
+        let CareOutcome::Opened { ticket, .. } = outcome else {
+            panic!("{outcome:?}")
+        };
+        ids.push(ticket.id.0);
     }
     ids
 }

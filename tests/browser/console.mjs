@@ -372,7 +372,7 @@ async function scenario(page, watch) {
   await claim("supply says what to order and why, and an order that is entered is on its way", async () => {
     await page.getByRole("link", { name: "What to order" }).click();
     await page.waitForURL("**/parts/supply");
-    const row = page.locator("section:has(#order-title) tbody tr").filter({ hasText: reserved[0] });
+    const row = page.locator("section:has(#order-title) tbody").filter({ hasText: reserved[0] });
     await row.locator("summary").click();
     await row.getByText("within the lead time of").waitFor();
     const form = page.locator("form[action='/parts/orders']");

@@ -108,7 +108,8 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
         }
     }
     let tickets = tickets_of(app, &lines).await?;
-    let span_hours = now.hours_since(from).max(1.0);
+    // What was used in a day says little of a week: books that have just begun count as an order cycle old.
+    let span_hours = now.hours_since(from).max(policy.reorder.cycle_hours);
     let parts = catalogue.parts.iter().map(|part| {
         let its_lines: Vec<&LedgerEntry> = lines.iter().filter(|l| l.part == part.number).collect();
         let beside: i64 = its_lines
@@ -153,9 +154,7 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
             })
             .collect();
         let turnover = turnover(i64::from(on_hand), &movements, from, now);
-        let since_use = turnover
-            .last_used_at
-            .map_or(span_hours, |at| now.hours_since(at));
+        let since_use = now.hours_since(turnover.last_used_at.unwrap_or(from));
         PartAdvice {
             part,
             on_hand,
@@ -260,7 +259,7 @@ impl PartAdvice<'_> {
     pub(crate) fn why(&self, service_level: f64) -> String {
         let a = &self.advice;
         let demand = format!(
-            "within the lead time of {:.0} h {:.2} are expected to be needed by {} machines with a prognosis and {:.2} beside them",
+            "Within the lead time of {:.0} h {:.2} are expected to be needed by {} machines with a prognosis and {:.2} beside them",
             self.part.lead_time_hours, a.expected_predicted, self.n_machines, a.expected_base
         );
         let stock = format!(

@@ -102,7 +102,8 @@ pub fn reorder(
             .likely
             .iter()
             .map(|need| within(need, lead) * f64::from(need.quantity))
-            .sum(),
+            // A sum of none is -0.
+            .fold(0.0, |sum, n| sum + n),
         expected_base: demand.base_per_hour.max(0.0) * lead,
         reorder_point,
         order_up_to,

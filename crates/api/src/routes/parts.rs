@@ -278,7 +278,7 @@ fn consumer(body: &MovementDto) -> Result<Consumer, Problem> {
     match (&body.ticket, centre) {
         (Some(ticket), None) => ticket_id(ticket)
             .map(Consumer::Ticket)
-            .map_err(|_| Problem::invalid("ticket", "use a number such as 7 or T-7")),
+            .map_err(|_unknown| Problem::invalid("ticket", "use a number such as 7 or T-7")),
         (None, Some(centre)) => Ok(Consumer::CostCentre(centre)),
         (Some(_), Some(_)) => Err(Problem::invalid(
             "cost_centre",
