@@ -352,13 +352,14 @@ async function scenario(page, watch) {
 
   await claim("a receipt that is booked raises the stock and stands in the ledger", async () => {
     const part = reserved[0];
-    const form = page.locator("form[action='/parts/receipts']");
-    const depot = await form.getByLabel("Depot").locator("option").first().innerText();
+    const form = page.locator("form[action='/parts/movements']");
+    const depot = await form.locator("select[name=depot] option").first().innerText();
     const before = await stockRow(page, part, depot);
-    await form.getByLabel("Part").selectOption(part);
-    await form.getByLabel("Depot").selectOption({ label: depot });
-    await form.getByLabel("Quantity").fill("7");
-    const answer = await posted(page, "/parts/receipts", () => form.getByRole("button", { name: "Book" }).click());
+    await form.locator("select[name=kind]").selectOption("receipt");
+    await form.locator("select[name=part]").selectOption(part);
+    await form.locator("select[name=depot]").selectOption({ label: depot });
+    await form.locator("input[name=quantity]").fill("7");
+    const answer = await posted(page, "/parts/movements", () => form.getByRole("button", { name: "Book" }).click());
     must(answer.status() === 303, `answer ${answer.status()}`);
     await page.waitForURL("**/parts");
     await page.locator("section:has(#ledger-title) tbody tr").filter({ hasText: "+7" }).filter({ hasText: part }).first().waitFor();
@@ -367,6 +368,22 @@ async function scenario(page, watch) {
     must(after.Available === after["On hand"] - after["Held hard"], `available does not follow: ${JSON.stringify(after)}`);
   });
   await picture(page, "parts");
+
+  await claim("supply says what to order and why, and an order that is entered is on its way", async () => {
+    await page.getByRole("link", { name: "What to order" }).click();
+    await page.waitForURL("**/parts/supply");
+    const row = page.locator("section:has(#order-title) tbody").filter({ hasText: reserved[0] });
+    await row.locator("summary").click();
+    await row.getByText("within the lead time of").waitFor();
+    const form = page.locator("form[action='/parts/orders']");
+    await form.getByLabel("Number").fill("PO-4711");
+    await form.locator("select[name=part]").selectOption(reserved[0]);
+    await form.getByLabel("Quantity").fill("3");
+    const answer = await posted(page, "/parts/orders", () => form.getByRole("button", { name: "Enter" }).click());
+    must(answer.status() === 303, `answer ${answer.status()}`);
+    await page.locator("section:has(#orders-title) tbody tr").filter({ hasText: "PO-4711" }).filter({ hasText: reserved[0] }).waitFor();
+  });
+  await picture(page, "supply");
 
   await claim("the machine's plots are drawn, each with its unit", async () => {
     await open(page, asset);

@@ -91,7 +91,7 @@ impl App {
 }
 
 /// Reads a list to its end, or to [`WHOLE_MAX`].
-async fn whole<T, F, R>(read: F) -> Result<Vec<T>, StoreError>
+pub(crate) async fn whole<T, F, R>(read: F) -> Result<Vec<T>, StoreError>
 where
     F: Fn(PageRequest) -> R,
     R: Future<Output = Result<Vec<Paged<T>>, StoreError>>,

@@ -12,6 +12,7 @@ mod overview;
 mod page;
 mod problem;
 mod rate;
+mod reorder;
 mod routes;
 mod state;
 mod stream;
@@ -25,6 +26,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::watch;
 
 pub use openapi::openapi_json;
+pub use reorder::PartsPolicy;
 pub use state::{
     AnswerLinks, ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, OpenRequest,
     ReadSla, Role, StreamEvent, TransitionRequest, Visitor, Work, WorkRequest,

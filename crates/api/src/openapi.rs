@@ -14,7 +14,7 @@ use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
     alarms, assets, customers, devices, kpis, models, notices, ops, parts, records, registry,
-    ticket_export, tickets, trace, work,
+    supply, ticket_export, tickets, trace, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -71,6 +71,11 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(trace::trace_of))
         .routes(routes!(parts::parts))
         .routes(routes!(parts::receipt))
+        .routes(routes!(parts::movement))
+        .routes(routes!(supply::put_purchase_order))
+        .routes(routes!(supply::purchase_orders))
+        .routes(routes!(supply::availability))
+        .routes(routes!(supply::reorder_proposals))
         .routes(routes!(parts::reservations))
         .routes(routes!(parts::ledger))
         .routes(routes!(registry::record_changes))

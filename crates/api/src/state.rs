@@ -50,6 +50,8 @@ pub struct ApiState {
     pub tickets: Arc<TicketRules>,
     /// By which customers get their tier.
     pub tiers: Arc<TierRules>,
+    /// By which rules orders of parts are proposed.
+    pub parts: crate::PartsPolicy,
     /// A banner on every page, such as `Simulated time: 1 s = 1 h`.
     pub notice: Option<String>,
 }

@@ -102,6 +102,7 @@ async fn hostile_names_are_text_on_every_page() {
         "/tickets?show=ended",
         "/tickets/1",
         "/parts",
+        "/parts/supply",
         "/?q=%3Cscript%3E%22&show=%22%3E",
     ] {
         let page = visit(&router, path).await;
@@ -329,10 +330,11 @@ async fn alarms_windows_and_receipts_are_entered_by_forms() {
     let parts = visit(&router, "/parts").await;
     let (_, rest) = parts.text.split_once("name=\"form_key\" value=\"").unwrap();
     let key = rest.split('"').next().unwrap();
-    let form = format!("csrf={token}&form_key={key}&part=BRG-6310&depot=south&quantity=5");
+    let form =
+        format!("csrf={token}&form_key={key}&kind=receipt&part=BRG-6310&depot=south&quantity=5");
     for _ in 0..2 {
         // A double click books once.
-        let answer = submit(&router, "/parts/receipts", &[], &form).await;
+        let answer = submit(&router, "/parts/movements", &[], &form).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     }
     let stock = store.stock().await.unwrap();

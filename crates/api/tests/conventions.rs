@@ -71,6 +71,7 @@ async fn the_console_asks_for_the_token_too() {
         "/tickets",
         "/tickets/1",
         "/parts",
+        "/parts/supply",
         "/nowhere",
     ] {
         let request = Request::get(path).header("accept", "text/html");
@@ -341,7 +342,7 @@ async fn every_answer_carries_the_security_headers() {
 async fn a_post_with_the_cookie_needs_the_form_token_and_the_same_origin() {
     let router = router(World::new().state);
     let csrf = fixture::ask::csrf(&visit(&router, "/parts").await);
-    let body = "part=BRG-6310&depot=north&quantity=1&form_key=k1";
+    let body = "kind=receipt&part=BRG-6310&depot=north&quantity=1&form_key=k1";
     let with = format!("csrf={csrf}&{body}");
     let host = ("host", "localhost:8080");
 
@@ -352,11 +353,11 @@ async fn a_post_with_the_cookie_needs_the_form_token_and_the_same_origin() {
         (vec![host, ("sec-fetch-site", "cross-site")], with.clone()),
         (vec![host, ("x-csrf-token", "wrong")], with.clone()),
     ] {
-        let answer = submit(&router, "/parts/receipts", &headers, &body).await;
+        let answer = submit(&router, "/parts/movements", &headers, &body).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
     }
     let own = [host, ("origin", "http://localhost:8080")];
-    let answer = submit(&router, "/parts/receipts", &own, &with).await;
+    let answer = submit(&router, "/parts/movements", &own, &with).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
 }
 

@@ -113,6 +113,10 @@ name!(
     AssetId
 );
 name!(
+    /// An order at a supplier, under the buyer's own number.
+    OrderId
+);
+name!(
     /// A class of assets in the catalogue, such as `screw-compressor`.
     ClassName
 );

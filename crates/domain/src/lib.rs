@@ -13,6 +13,7 @@ mod id;
 mod notice;
 mod reading;
 mod sla;
+mod stock;
 mod ticket;
 mod time;
 
@@ -29,11 +30,13 @@ pub use dispatch::{
 pub use entry::{Attachment, EntryBody, TicketEntry, Visibility};
 pub use id::{
     AlarmId, AssetId, ClassName, ComponentName, DeliveryId, DepotName, DeviceId, InvalidName,
-    MetricName, ModeName, PartNumber, ReservationId, ScheduleName, TaskId, TicketId, TicketKind,
+    MetricName, ModeName, OrderId, PartNumber, ReservationId, ScheduleName, TaskId, TicketId,
+    TicketKind,
 };
 pub use notice::{Notice, NoticeId, NoticeKind, ShortPart, SurveyAnswer};
 pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejection, Row};
 pub use sla::{Sla, SlaClock, SlaKey, SlaKind, SlaPoint};
+pub use stock::{Consumer, Fate, PurchaseOrder, StockAsked, StockCommand, StockMove, VAN_PREFIX};
 pub use ticket::{
     ChecklistItem, Done, FieldValue, Origin, ProductionImpact, Report, TicketWork, Urgency,
 };

@@ -59,7 +59,8 @@ pub struct Certificate {
     pub valid_until: Option<Date>,
 }
 
-/// A place that holds stock. Stock itself is kept for the depots of the catalogue, by the same name.
+/// A place that holds stock, under its id; a depot of the catalogue of the same name is the same place. Parts are
+/// reserved by themselves only from depots of the catalogue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -77,7 +78,7 @@ pub struct Depot {
     pub time_zone: Option<String>,
 }
 
-/// A car.
+/// A car. Its stock is kept under `van:` and its id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -308,6 +308,7 @@ impl App {
                 read.map_err(|refused| refused == LinkRefused::Expired)
             }),
             tickets,
+            parts: config.parts_policy(),
             notice,
         };
         let surveying = tokio::spawn(survey.run());

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
+use forecare_api::PartsPolicy;
 use forecare_care::dispatch::DispatchWeights;
+use forecare_care::reorder::ReorderPolicy;
 use forecare_care::sla::SlaTerms;
 use forecare_care::{Calendar, CarePolicy, TicketRules};
 use forecare_detect::{DetectSettings, EpisodeSettings};
@@ -232,6 +234,22 @@ pub(crate) struct CareConfig {
     pub(crate) tickets: TicketRules,
     /// The plan of who does what when.
     pub(crate) dispatch: DispatchConfig,
+    /// What to order of spare parts.
+    pub(crate) parts: PartsConfig,
+}
+
+/// What to order of spare parts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PartsConfig {
+    /// Share of order cycles that are to end without a part missing.
+    pub(crate) service_level: f64,
+    /// An order is to last so many days beyond the lead time.
+    pub(crate) cycle_days: f64,
+    /// Use of so many days past counts.
+    pub(crate) history_days: f64,
+    /// A part not used for so many days is a slow mover.
+    pub(crate) slow_after_days: f64,
 }
 
 /// The plan of who does what when.
@@ -376,6 +394,19 @@ impl Config {
         }
     }
 
+    /// By which rules orders of parts are proposed.
+    pub(crate) fn parts_policy(&self) -> PartsPolicy {
+        let parts = &self.care.parts;
+        PartsPolicy {
+            reorder: ReorderPolicy {
+                service_level: parts.service_level,
+                cycle_hours: parts.cycle_days * 24.0,
+            },
+            history_hours: parts.history_days * 24.0,
+            slow_after_hours: parts.slow_after_days * 24.0,
+        }
+    }
+
     /// By which customers get their tier.
     ///
     /// # Errors
@@ -474,6 +505,13 @@ impl Config {
                 "care.dispatch.speed_km_per_hour",
                 self.care.dispatch.speed_km_per_hour,
             ),
+            ("care.parts.service_level", self.care.parts.service_level),
+            ("care.parts.cycle_days", self.care.parts.cycle_days),
+            ("care.parts.history_days", self.care.parts.history_days),
+            (
+                "care.parts.slow_after_days",
+                self.care.parts.slow_after_days,
+            ),
             ("models.psi_window_hours", self.models.psi_window_hours),
         ];
         for (key, value) in positive {
@@ -498,6 +536,9 @@ impl Config {
             if !(value.is_finite() && value >= 0.0) {
                 bail!("{key} must be at least 0");
             }
+        }
+        if self.care.parts.service_level >= 1.0 {
+            bail!("care.parts.service_level must be below 1");
         }
         if self.models.precision_min >= 1.0 {
             bail!("models.precision_min must be below 1");

@@ -201,11 +201,7 @@ fn update(
         .last()
         .map_or_else(forecare, |change| change.by.clone());
     outbox::write(conn, &notices_of(Some(&stored), ticket, at))?;
-    let cause = Cause {
-        ticket: Some(ticket.id),
-        by,
-        at,
-    };
+    let cause = Cause::of_ticket(ticket.id, by, at);
     for (id, state, used) in settle(&its, ticket, parts_used) {
         // Read again: an earlier one may have given this one its stock.
         for r in query::reservations_where(conn, "id = ?1", [id.0])? {
@@ -238,11 +234,7 @@ fn write_reservation(conn: &Connection, write: &ReservationWrite, at: Timestamp)
         r,
         write.to,
         used,
-        &Cause {
-            ticket: Some(r.ticket),
-            by: forecare(),
-            at,
-        },
+        &Cause::of_ticket(r.ticket, forecare(), at),
     )
 }
 

@@ -21,6 +21,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0003_tickets",
         include_str!("../migrations/0003_tickets.sql"),
     ),
+    ("0004_parts", include_str!("../migrations/0004_parts.sql")),
     ("0005_outbox", include_str!("../migrations/0005_outbox.sql")),
 ];
 

@@ -242,16 +242,14 @@ pub(crate) fn tickets(
 }
 
 pub(crate) fn ticket(conn: &Connection, id: TicketId) -> Outcome<Ticket> {
-    let found = collect(
-        conn,
-        &format!("{TICKET} WHERE id = ?1"),
-        [id.0],
-        read_ticket,
-    )?;
-    Ok(found
-        .into_iter()
-        .next()
-        .ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))?)
+    let found = ticket_if_there(conn, id)?;
+    Ok(found.ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))?)
+}
+
+pub(crate) fn ticket_if_there(conn: &Connection, id: TicketId) -> Outcome<Option<Ticket>> {
+    let sql = format!("{TICKET} WHERE id = ?1");
+    let found = collect(conn, &sql, [id.0], read_ticket)?;
+    Ok(found.into_iter().next())
 }
 
 pub(crate) fn ticket_entries(
@@ -341,7 +339,8 @@ pub(crate) fn reservations(
 }
 
 pub(crate) fn ledger(conn: &Connection, request: PageRequest) -> Outcome<Vec<Paged<LedgerEntry>>> {
-    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by FROM ledger";
+    let select =
+        "SELECT seq, at, kind, part, depot, delta, ticket, by, cost_centre, reason FROM ledger";
     page(conn, select, "seq", Vec::new(), request, |r| {
         Ok(LedgerEntry {
             at: text::time(r, 1)?,
@@ -350,6 +349,8 @@ pub(crate) fn ledger(conn: &Connection, request: PageRequest) -> Outcome<Vec<Pag
             depot: text::name(r, 4)?,
             delta: r.get(5)?,
             ticket: r.get::<_, Option<i64>>(6)?.map(TicketId),
+            cost_centre: r.get(8)?,
+            reason: r.get(9)?,
             by: body(r, 7)?,
         })
     })

@@ -1,126 +1,398 @@
 //! Stock, its ledger, and what is reserved of it.
 
+use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
 use forecare_care::{AllocationPlan, Balance, Need, allocate};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, DepotName, PartNumber, Reservation, ReservationState, Supply, TicketId, Timestamp,
+    Actor, DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, ReservationId,
+    ReservationState, StockAsked, StockCommand, StockMove, Supply, TicketId, Timestamp,
 };
-use forecare_store::{StockCommand, StockItem, StockMove, initial_stock, need_of_victim};
-use rusqlite::{Connection, OptionalExtension, params};
+use forecare_store::{
+    ORDERS_MAX, StockItem, StockOutcome, StoreError, check_asked, check_order, check_part, drawn,
+    initial_stock, need_of_victim, next_order, place_on_record, stock_list,
+};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::fault::Outcome;
-use crate::query::reservations_where;
+use crate::query::{self, collect, reservations_where};
 use crate::text;
 
 /// What a movement of stock is for, and by whom.
 pub(crate) struct Cause {
     pub(crate) ticket: Option<TicketId>,
+    pub(crate) cost_centre: Option<String>,
+    pub(crate) reason: Option<String>,
     pub(crate) by: Actor,
     pub(crate) at: Timestamp,
 }
 
-/// Books the catalogue's stock where that was not done before.
+impl Cause {
+    /// For a ticket, without a word.
+    pub(crate) fn of_ticket(ticket: TicketId, by: Actor, at: Timestamp) -> Self {
+        Self {
+            ticket: Some(ticket),
+            cost_centre: None,
+            reason: None,
+            by,
+            at,
+        }
+    }
+
+    fn of(command: &StockCommand) -> Self {
+        Self {
+            ticket: command.ticket(),
+            cost_centre: command.cost_centre().map(str::to_owned),
+            reason: command.reason.clone(),
+            by: command.by.clone(),
+            at: command.at,
+        }
+    }
+}
+
+/// The key of a command, and what it was used for.
+struct Key<'a> {
+    key: &'a str,
+    asked: String,
+}
+
+/// Books the catalogue's stock where that was not done before, whatever the catalogue says by now.
 pub(crate) fn book_initial(
     conn: &Connection,
     catalogue: &Catalogue,
     now: Timestamp,
 ) -> Outcome<()> {
     for command in initial_stock(catalogue, now) {
-        move_stock(conn, catalogue, &command)?;
+        if asked_before(conn, &command.idempotency_key)?.is_none() {
+            move_stock(conn, catalogue, &command)?;
+        }
     }
     Ok(())
+}
+
+/// What the key was used for, where it is known: `Some(None)` where that was not written down.
+fn asked_before(conn: &Connection, key: &str) -> Outcome<Option<Option<StockAsked>>> {
+    let asked: Option<Option<String>> = conn
+        .prepare_cached("SELECT command FROM ledger WHERE idempotency_key = ?1")?
+        .query_row([key], |r| r.get(0))
+        .optional()?;
+    let read = |text: Option<String>| text.map(|text| serde_json::from_str(&text)).transpose();
+    Ok(asked.map(read).transpose()?)
 }
 
 pub(crate) fn move_stock(
     conn: &Connection,
     catalogue: &Catalogue,
     command: &StockCommand,
-) -> Outcome<StockItem> {
+) -> Outcome<StockOutcome> {
     let StockCommand {
-        idempotency_key,
-        kind,
-        part,
-        depot,
-        quantity,
-        by,
-        at,
+        part, depot, at, ..
     } = command;
-    let before = item(conn, part, depot)?;
-    let mut seen = conn.prepare_cached("SELECT 1 FROM ledger WHERE idempotency_key = ?1")?;
-    if seen.exists([idempotency_key])? {
-        return Ok(before);
+    check_part(catalogue, part)?;
+    if let Some(before) = asked_before(conn, &command.idempotency_key)? {
+        check_asked(before.as_ref(), command)?;
+        return outcome(conn, command, Vec::new(), true);
     }
-    let delta = before.checked_move(catalogue, *kind, *quantity)?;
-    let cause = Cause {
-        ticket: None,
-        by: by.clone(),
-        at: *at,
+    let order = match &command.order {
+        Some(id) => order(conn, id)?,
+        None => None,
     };
-    match kind {
-        StockMove::Receipt => {
-            book(
-                conn,
-                "receipt",
-                part,
-                depot,
-                delta,
-                &cause,
-                Some(idempotency_key),
-            )?;
-            serve_back_orders(conn, part, depot, *at)?;
-        }
-        StockMove::Scrap => book(
+    check_order(order.as_ref(), command)?;
+    let here = item(conn, part, depot)?;
+    let balance = here.balance();
+    let there = match &command.kind {
+        StockMove::Transfer { to } => Some((
+            item(conn, part, to)?.balance(),
+            is_place(conn, catalogue, to)?,
+        )),
+        StockMove::Receipt
+        | StockMove::Scrap
+        | StockMove::Issue { .. }
+        | StockMove::Count
+        | StockMove::Return { .. }
+        | StockMove::Repaired => None,
+    };
+    let ticket = match command.ticket() {
+        Some(id) => query::ticket_if_there(conn, id)?,
+        None => None,
+    };
+    let held = held(conn, command)?;
+    let view = StockView {
+        here: &balance,
+        in_repair: here.in_repair,
+        is_place: is_place(conn, catalogue, depot)?,
+        there: there.as_ref().map(|(item, is_place)| (item, *is_place)),
+        ticket: ticket.as_ref(),
+        held: &held,
+        at_cost_centre: at_cost_centre(conn, command)?,
+    };
+    let plan = plan_move(command, &view).map_err(StoreError::from)?;
+    let cause = Cause::of(command);
+    let mut key = Some(Key {
+        key: &command.idempotency_key,
+        asked: serde_json::to_string(&command.asked())?,
+    });
+    for line in &plan.lines {
+        book(
             conn,
-            "scrap",
+            line.kind,
             part,
-            depot,
-            delta,
+            &line.depot,
+            line.delta,
             &cause,
-            Some(idempotency_key),
-        )?,
+            key.take(),
+        )?;
     }
-    item(conn, part, depot)
+    if plan.in_repair != 0 || command.bin.is_some() {
+        conn.prepare_cached(
+            "UPDATE stock SET in_repair = in_repair + ?3, bin = coalesce(?4, bin) WHERE part = ?1 AND depot = ?2",
+        )?
+        .execute(params![
+            part.as_str(),
+            depot.as_str(),
+            plan.in_repair,
+            command.bin
+        ])?;
+    }
+    for after in &plan.turned {
+        conn.prepare_cached("UPDATE reservations SET quantity = ?2, used = ?3 WHERE id = ?1")?
+            .execute([after.id.0, after.quantity.into(), after.used.into()])?;
+        set_state(conn, after.id.0, after.state)?;
+    }
+    if let (Some(ticket), 1..) = (&ticket, plan.drawn) {
+        write(conn, &drawn(ticket, command, plan.drawn))?;
+    }
+    let lead = catalogue.part(part).map_or(0.0, |p| p.lead_time_hours);
+    for short in &plan.short {
+        if let Some(need) = need_of_short(short, lead) {
+            let plan = self::plan(conn, catalogue, &need, &[], *at)?;
+            insert(conn, short.ticket, &need, &plan, *at)?;
+        }
+    }
+    for depot in &plan.serve {
+        serve_back_orders(conn, part, depot, *at)?;
+    }
+    if let Some(id) = &command.order {
+        conn.prepare_cached("UPDATE purchase_orders SET received = received + ?2 WHERE id = ?1")?
+            .execute(params![id.as_str(), command.quantity])?;
+    }
+    let short = plan.short.iter().map(|r| r.id).collect();
+    outcome(conn, command, short, false)
+}
+
+fn outcome(
+    conn: &Connection,
+    command: &StockCommand,
+    short: Vec<ReservationId>,
+    repeated: bool,
+) -> Outcome<StockOutcome> {
+    let there = match &command.kind {
+        StockMove::Transfer { to } => Some(item(conn, &command.part, to)?),
+        StockMove::Receipt
+        | StockMove::Scrap
+        | StockMove::Issue { .. }
+        | StockMove::Count
+        | StockMove::Return { .. }
+        | StockMove::Repaired => None,
+    };
+    Ok(StockOutcome {
+        item: item(conn, &command.part, &command.depot)?,
+        there,
+        short,
+        repeated,
+    })
+}
+
+const ORDER: &str =
+    "SELECT id, part, depot, quantity, received, due_at, cancelled, by, at FROM purchase_orders";
+
+fn read_order(r: &Row<'_>) -> Outcome<PurchaseOrder> {
+    let by: String = r.get(7)?;
+    Ok(PurchaseOrder {
+        id: text::name(r, 0)?,
+        part: text::name(r, 1)?,
+        depot: text::name(r, 2)?,
+        quantity: text::count(r, 3)?,
+        received: text::count(r, 4)?,
+        due_at: text::time(r, 5)?,
+        is_cancelled: r.get(6)?,
+        by: serde_json::from_str(&by)?,
+        at: text::time(r, 8)?,
+    })
+}
+
+fn order(conn: &Connection, id: &OrderId) -> Outcome<Option<PurchaseOrder>> {
+    let sql = format!("{ORDER} WHERE id = ?1");
+    let found = collect(conn, &sql, [id.as_str()], read_order)?;
+    Ok(found.into_iter().next())
+}
+
+pub(crate) fn put_order(
+    conn: &Connection,
+    catalogue: &Catalogue,
+    new: PurchaseOrder,
+) -> Outcome<PurchaseOrder> {
+    let before = order(conn, &new.id)?;
+    let is_place = is_place(conn, catalogue, &new.depot)?;
+    let o = next_order(catalogue, is_place, before.as_ref(), new)?;
+    conn.prepare_cached(
+        "INSERT INTO purchase_orders (id, part, depot, quantity, received, due_at, cancelled, by, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (id) DO UPDATE SET part = excluded.part, depot = excluded.depot, quantity = excluded.quantity,
+             due_at = excluded.due_at, cancelled = excluded.cancelled, by = excluded.by, at = excluded.at",
+    )?
+    .execute(params![
+        o.id.as_str(),
+        o.part.as_str(),
+        o.depot.as_str(),
+        o.quantity,
+        o.received,
+        o.due_at.as_millis(),
+        o.is_cancelled,
+        serde_json::to_string(&o.by)?,
+        o.at.as_millis()
+    ])?;
+    Ok(o)
+}
+
+pub(crate) fn orders(conn: &Connection, open_only: bool) -> Outcome<Vec<PurchaseOrder>> {
+    let condition = if open_only {
+        "WHERE cancelled = 0 AND received < quantity"
+    } else {
+        ""
+    };
+    let sql = format!("{ORDER} {condition} ORDER BY due_at, id LIMIT {ORDERS_MAX}");
+    collect(conn, &sql, [], read_order)
+}
+
+/// Whether stock may be brought there: a depot of the catalogue, or a depot or van on record.
+fn is_place(conn: &Connection, catalogue: &Catalogue, name: &DepotName) -> Outcome<bool> {
+    if catalogue.depots.iter().any(|d| d.name == *name) {
+        return Ok(true);
+    }
+    let Some(record) = place_on_record(name) else {
+        return Ok(false);
+    };
+    Ok(conn
+        .prepare_cached("SELECT 1 FROM records WHERE kind = ?1 AND id = ?2 AND body IS NOT NULL")?
+        .exists([record.kind.label(), record.id.as_str()])?)
+}
+
+/// The reservations that the command is judged on.
+fn held(conn: &Connection, command: &StockCommand) -> Outcome<Vec<Reservation>> {
+    let part = command.part.as_str();
+    match held_asked(command) {
+        HeldAsked::None => Ok(Vec::new()),
+        HeldAsked::OfTicket(ticket) => {
+            reservations_where(conn, "part = ?1 AND ticket = ?2", params![part, ticket.0])
+        }
+        HeldAsked::OnShelf => reservations_where(
+            conn,
+            "live = 1 AND part = ?1 AND depot = ?2 AND supply <> 'back_order'",
+            [part, command.depot.as_str()],
+        ),
+    }
+}
+
+/// What went to the command's cost centre and did not come back.
+fn at_cost_centre(conn: &Connection, command: &StockCommand) -> Outcome<u32> {
+    let Some(name) = command.cost_centre() else {
+        return Ok(0);
+    };
+    let out: i64 = conn
+        .prepare_cached(
+            "SELECT coalesce(-sum(delta), 0) FROM ledger
+             WHERE cost_centre = ?1 AND part = ?2 AND kind IN ('issue', 'return')",
+        )?
+        .query_row([name, command.part.as_str()], |r| r.get(0))?;
+    Ok(u32::try_from(out).unwrap_or(0))
 }
 
 pub(crate) fn stock(conn: &Connection, catalogue: &Catalogue) -> Outcome<Vec<StockItem>> {
-    let depots = || catalogue.depots.iter().map(|d| &d.name);
-    let all = catalogue
-        .parts
-        .iter()
-        .flat_map(|p| depots().map(|depot| (&p.number, depot)));
-    all.map(|(part, depot)| item(conn, part, depot)).collect()
+    Ok(stock_list(catalogue, items(conn, "1 = 1", [])?))
 }
 
 /// Stock of `part` at `depot`, with what is held of it.
 fn item(conn: &Connection, part: &PartNumber, depot: &DepotName) -> Outcome<StockItem> {
-    let on_hand: Option<i64> = conn
-        .prepare_cached("SELECT on_hand FROM stock WHERE part = ?1 AND depot = ?2")?
-        .query_row([part.as_str(), depot.as_str()], |r| r.get(0))
-        .optional()?;
-    let mut held = conn.prepare_cached(
-        "SELECT
-             coalesce(sum(quantity - used) FILTER (WHERE supply <> 'back_order' AND state = 'soft'), 0),
-             coalesce(sum(quantity - used) FILTER (WHERE supply <> 'back_order' AND state <> 'soft'), 0),
-             coalesce(sum(quantity - used) FILTER (WHERE supply = 'back_order'), 0)
-         FROM reservations WHERE live = 1 AND part = ?1 AND depot = ?2",
+    let found = items(
+        conn,
+        "part = ?1 AND depot = ?2",
+        [part.as_str(), depot.as_str()],
     )?;
-    let (soft, hard, back_ordered): (i64, i64, i64) = held
-        .query_row([part.as_str(), depot.as_str()], |r| {
-            Ok((r.get(0)?, r.get(1)?, r.get(2)?))
-        })?;
-    let count = |n: i64| {
-        u32::try_from(n)
-            .ok()
-            .ok_or_else(|| crate::fault::unreadable(format!("{n} of {part} at {depot}")))
-    };
-    Ok(StockItem {
-        part: part.clone(),
-        depot: depot.clone(),
-        on_hand: count(on_hand.unwrap_or(0))?,
-        soft: count(soft)?,
-        hard: count(hard)?,
-        back_ordered: count(back_ordered)?,
+    let none = || StockItem::none(part.clone(), depot.clone());
+    Ok(found.into_iter().next().unwrap_or_else(none))
+}
+
+/// Stock that fulfils `condition` on part and depot, with what is held of it.
+fn items(conn: &Connection, condition: &str, params: impl Params) -> Outcome<Vec<StockItem>> {
+    let sql = format!(
+        "SELECT part, depot, sum(on_hand), sum(soft), sum(hard), sum(back_ordered), sum(in_repair), max(bin)
+         FROM (
+             SELECT part, depot, on_hand, 0 AS soft, 0 AS hard, 0 AS back_ordered, in_repair, bin
+             FROM stock WHERE {condition}
+             UNION ALL
+             SELECT part, depot, 0,
+                 CASE WHEN supply <> 'back_order' AND state = 'soft' THEN quantity - used ELSE 0 END,
+                 CASE WHEN supply <> 'back_order' AND state <> 'soft' THEN quantity - used ELSE 0 END,
+                 CASE WHEN supply = 'back_order' THEN quantity - used ELSE 0 END,
+                 0, NULL
+             FROM reservations WHERE live = 1 AND {condition}
+         ) GROUP BY part, depot"
+    );
+    collect(conn, &sql, params, |r| {
+        Ok(StockItem {
+            part: text::name(r, 0)?,
+            depot: text::name(r, 1)?,
+            on_hand: text::count(r, 2)?,
+            soft: text::count(r, 3)?,
+            hard: text::count(r, 4)?,
+            back_ordered: text::count(r, 5)?,
+            in_repair: text::count(r, 6)?,
+            bin: r.get(7)?,
+        })
     })
+}
+
+/// What does not add up beside the shelves themselves, in words: more held than there is, parts lost between places or
+/// in repair, tickets whose reservations tell another number of parts than their lines.
+pub(crate) fn imbalance(conn: &Connection) -> Outcome<Option<String>> {
+    let checks = [
+        (
+            "shelves have more held than lies on them",
+            "SELECT count(*) FROM (
+                 SELECT part, depot, sum(quantity - used) AS held FROM reservations
+                 WHERE live = 1 AND supply <> 'back_order' GROUP BY part, depot) AS h
+             LEFT JOIN stock USING (part, depot) WHERE held > coalesce(on_hand, 0)",
+        ),
+        (
+            "parts were sent and arrived in different numbers",
+            "SELECT count(*) FROM (
+                 SELECT part FROM ledger WHERE kind IN ('transfer_out', 'transfer_in')
+                 GROUP BY part HAVING sum(delta) <> 0)",
+        ),
+        (
+            "stock items have another number in repair than their ledger",
+            "SELECT count(*) FROM stock WHERE in_repair <> (
+                 SELECT coalesce(-sum(delta), 0) FROM ledger
+                 WHERE ledger.part = stock.part AND ledger.depot = stock.depot
+                     AND kind IN ('repair_out', 'repair_in'))",
+        ),
+        (
+            "tickets have used another number of parts than their ledger",
+            "SELECT count(*) FROM (
+                 SELECT ticket, part, sum(used) AS used FROM reservations GROUP BY ticket, part) AS r
+             LEFT JOIN (
+                 SELECT ticket, part, -sum(delta) AS gone FROM ledger
+                 WHERE ticket IS NOT NULL AND kind IN ('consumed', 'issue', 'return') GROUP BY ticket, part) AS l
+             USING (ticket, part) WHERE used <> coalesce(gone, 0)",
+        ),
+    ];
+    for (finding, sql) in checks {
+        let n: i64 = conn.query_row(sql, [], |r| r.get(0))?;
+        if n > 0 {
+            return Ok(Some(format!("{n} {finding}")));
+        }
+    }
+    Ok(None)
 }
 
 /// A line of the ledger and its effect on the shelf.
@@ -131,11 +403,11 @@ fn book(
     depot: &DepotName,
     delta: i64,
     cause: &Cause,
-    key: Option<&str>,
+    key: Option<Key<'_>>,
 ) -> Outcome<()> {
     conn.prepare_cached(
-        "INSERT INTO ledger (at, kind, part, depot, delta, ticket, by, idempotency_key)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO ledger (at, kind, part, depot, delta, ticket, cost_centre, reason, by, idempotency_key, command)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         cause.at.as_millis(),
@@ -144,8 +416,11 @@ fn book(
         depot.as_str(),
         delta,
         cause.ticket.map(|t| t.0),
+        cause.cost_centre,
+        cause.reason,
         serde_json::to_string(&cause.by)?,
-        key
+        key.as_ref().map(|k| k.key),
+        key.as_ref().map(|k| &k.asked)
     ])?;
     // Not an upsert: its INSERT half would break the rule on_hand >= 0 for a negative delta.
     conn.prepare_cached("INSERT OR IGNORE INTO stock (part, depot, on_hand) VALUES (?1, ?2, 0)")?
@@ -188,16 +463,18 @@ fn plan(
     preemptible: &[Reservation],
     at: Timestamp,
 ) -> Outcome<AllocationPlan> {
-    let mut balances = Vec::with_capacity(catalogue.depots.len());
-    for depot in &catalogue.depots {
-        let item = item(conn, &need.part, &depot.name)?;
-        balances.push(Balance {
-            depot: item.depot,
-            on_hand: item.on_hand,
-            soft: item.soft,
-            hard: item.hard,
-        });
-    }
+    let known = items(conn, "part = ?1", [need.part.as_str()])?;
+    let balances: Vec<Balance> = catalogue
+        .depots
+        .iter()
+        .map(|depot| {
+            let found = known.iter().find(|item| item.depot == depot.name);
+            found.map_or_else(
+                || StockItem::none(need.part.clone(), depot.name.clone()).balance(),
+                StockItem::balance,
+            )
+        })
+        .collect();
     Ok(allocate(
         need,
         &balances,
@@ -215,33 +492,54 @@ fn insert(
     at: Timestamp,
 ) -> Outcome<()> {
     for a in &plan.allocations {
-        let (supply, depot, to) = match &a.supply {
-            Supply::Stock { depot } => ("stock", depot, None),
-            Supply::Transfer { from, to } => ("transfer", from, Some(to.as_str())),
-            Supply::BackOrder { to } => ("back_order", to, None),
+        let reservation = Reservation {
+            id: ReservationId(0),
+            ticket,
+            priority: need.priority,
+            part: need.part.clone(),
+            quantity: a.quantity,
+            used: 0,
+            supply: a.supply.clone(),
+            state: a.state,
+            reserved_at: at,
+            needed_at: need.needed_at,
+            available_at: a.available_at,
+            expires_at: a.expires_at,
         };
-        conn.prepare_cached(
-            "INSERT INTO reservations (id, ticket, priority, part, quantity, used, state, live, supply, depot,
-                 transfer_to, reserved_at, needed_at, available_at, expires_at)
-             VALUES ((SELECT coalesce(max(id), 0) + 1 FROM reservations),
-                 ?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        )?
-        .execute(params![
-            ticket.0,
-            text::priority(need.priority),
-            need.part.as_str(),
-            a.quantity,
-            a.state.label(),
-            a.state.is_live(),
-            supply,
-            depot.as_str(),
-            to,
-            at.as_millis(),
-            need.needed_at.as_millis(),
-            a.available_at.as_millis(),
-            a.expires_at.as_millis()
-        ])?;
+        write(conn, &reservation)?;
     }
+    Ok(())
+}
+
+/// Writes a reservation under the next number.
+fn write(conn: &Connection, r: &Reservation) -> Outcome<()> {
+    let (supply, depot, to) = match &r.supply {
+        Supply::Stock { depot } => ("stock", depot, None),
+        Supply::Transfer { from, to } => ("transfer", from, Some(to.as_str())),
+        Supply::BackOrder { to } => ("back_order", to, None),
+    };
+    conn.prepare_cached(
+        "INSERT INTO reservations (id, ticket, priority, part, quantity, used, state, live, supply, depot,
+             transfer_to, reserved_at, needed_at, available_at, expires_at)
+         VALUES ((SELECT coalesce(max(id), 0) + 1 FROM reservations),
+             ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?
+    .execute(params![
+        r.ticket.0,
+        text::priority(r.priority),
+        r.part.as_str(),
+        r.quantity,
+        r.used,
+        r.state.label(),
+        r.state.is_live(),
+        supply,
+        depot.as_str(),
+        to,
+        r.reserved_at.as_millis(),
+        r.needed_at.as_millis(),
+        r.available_at.as_millis(),
+        r.expires_at.as_millis()
+    ])?;
     Ok(())
 }
 

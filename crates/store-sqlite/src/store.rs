@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
-    DeviceStatus, Label, Notice, NoticeId, RejectReason, Reservation, Row, SurveyAnswer, TaskId,
-    Ticket, TicketEntry, TicketId, Timestamp,
+    DeviceStatus, Label, Notice, NoticeId, PurchaseOrder, RejectReason, Reservation, Row,
+    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
@@ -16,8 +16,8 @@ use forecare_store::{
     Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, Fingerprint,
     LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest, Paged,
     RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
-    ReservationFilter, Series, StockCommand, StockItem, Store, StoreError, StoredRecord,
-    TelemetryQuery, TicketFilter,
+    ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
+    StoredRecord, TelemetryQuery, TicketFilter,
 };
 use rusqlite::params;
 
@@ -125,6 +125,9 @@ impl SqliteStore {
                 return Err(unreadable(format!(
                     "{off} stock items differ from their ledger"
                 )));
+            }
+            if let Some(finding) = stock::imbalance(&conn)? {
+                return Err(unreadable(finding));
             }
             Outcome::Ok(())
         };
@@ -389,11 +392,26 @@ impl Store for SqliteStore {
         self.write("commit_care", work).await
     }
 
-    async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError> {
+    async fn move_stock(&self, command: StockCommand) -> Result<StockOutcome, StoreError> {
         let work = move |conn: &_, _: &_, catalogue: &_, _: &mut _| {
             stock::move_stock(conn, catalogue, &command)
         };
         self.write("move_stock", work).await
+    }
+
+    async fn put_purchase_order(&self, order: PurchaseOrder) -> Result<PurchaseOrder, StoreError> {
+        let work = move |conn: &_, _: &_, catalogue: &_, _: &mut _| {
+            stock::put_order(conn, catalogue, order)
+        };
+        self.write("put_purchase_order", work).await
+    }
+
+    async fn purchase_orders(&self, open_only: bool) -> Result<Vec<PurchaseOrder>, StoreError> {
+        self.pool
+            .read("purchase_orders", move |conn, _| {
+                stock::orders(conn, open_only)
+            })
+            .await
     }
 
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {

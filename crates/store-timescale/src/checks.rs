@@ -477,16 +477,57 @@ async fn stock(client: &Client) -> Outcome<Vec<Finding>> {
         )
         .await?;
     let (off, all): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(vec![if off == 0 {
-        Finding::ok("stock", format!("{all} items equal their ledger"))
-    } else {
-        Finding::fail(
-            "stock",
-            format!("{off} of {all} items differ from their ledger"),
-            "somebody has written to the tables: restore stock and ledger from a backup, or count the shelf and book the difference",
-        )
-    }])
+    let cure = "somebody has written to the tables: restore stock and ledger from a backup, or count the shelf and book the difference";
+    let mut findings = Vec::new();
+    if off > 0 {
+        let what = format!("{off} of {all} items differ from their ledger");
+        findings.push(Finding::fail("stock", what, cure));
+    }
+    for (what, sql) in IMBALANCES {
+        let n: i64 = client.query_one(*sql, &[]).await?.try_get(0)?;
+        if n > 0 {
+            findings.push(Finding::fail("stock", format!("{n} {what}"), cure));
+        }
+    }
+    if findings.is_empty() {
+        let what = format!("{all} items equal their ledger");
+        findings.push(Finding::ok("stock", what));
+    }
+    Ok(findings)
 }
+
+/// What may not add up beside the shelves themselves, each with the query that counts it.
+const IMBALANCES: &[(&str, &str)] = &[
+    (
+        "shelves have more held than lies on them",
+        "SELECT count(*) FROM (
+             SELECT part, depot, sum(quantity - used) AS held FROM reservations
+             WHERE live AND supply <> 'back_order' GROUP BY part, depot) AS h
+         LEFT JOIN stock USING (part, depot) WHERE held > coalesce(on_hand, 0)",
+    ),
+    (
+        "parts were sent and arrived in different numbers",
+        "SELECT count(*) FROM (
+             SELECT part FROM ledger WHERE kind IN ('transfer_out', 'transfer_in')
+             GROUP BY part HAVING sum(delta) <> 0) AS l",
+    ),
+    (
+        "stock items have another number in repair than their ledger",
+        "SELECT count(*) FROM stock LEFT JOIN (
+             SELECT part, depot, -sum(delta) AS gone FROM ledger
+             WHERE kind IN ('repair_out', 'repair_in') GROUP BY part, depot) AS l USING (part, depot)
+         WHERE in_repair <> coalesce(gone, 0)",
+    ),
+    (
+        "tickets have used another number of parts than their ledger",
+        "SELECT count(*) FROM (
+             SELECT ticket, part, sum(used) AS used FROM reservations GROUP BY ticket, part) AS r
+         LEFT JOIN (
+             SELECT ticket, part, -sum(delta) AS gone FROM ledger
+             WHERE ticket IS NOT NULL AND kind IN ('consumed', 'issue', 'return') GROUP BY ticket, part) AS l
+         USING (ticket, part) WHERE used <> coalesce(gone, 0)",
+    ),
+];
 
 async fn disk(client: &Client) -> Outcome<Vec<Finding>> {
     let row = client

@@ -245,11 +245,7 @@ async fn update(
         .last()
         .map_or_else(forecare, |change| change.by.clone());
     outbox::write(tx, &notices_of(Some(&stored), ticket, at)).await?;
-    let cause = Cause {
-        ticket: Some(ticket.id),
-        by,
-        at,
-    };
+    let cause = Cause::of_ticket(ticket.id, by, at);
     for (id, state, used) in settle(&its, ticket, parts_used) {
         // Read again: an earlier one may have given this one its stock.
         for r in query::reservations_where(tx, "id = $1", &[&id.0]).await? {
@@ -285,11 +281,7 @@ async fn write_reservation(
     } else {
         r.used
     };
-    let cause = Cause {
-        ticket: Some(r.ticket),
-        by: forecare(),
-        at,
-    };
+    let cause = Cause::of_ticket(r.ticket, forecare(), at);
     stock::turn(tx, r, write.to, used, &cause).await
 }
 

@@ -275,12 +275,14 @@ pub(crate) async fn tickets(
 }
 
 pub(crate) async fn ticket(tx: &Transaction<'_>, id: TicketId) -> Outcome<Ticket> {
+    let found = ticket_if_there(tx, id).await?;
+    Ok(found.ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))?)
+}
+
+pub(crate) async fn ticket_if_there(tx: &Transaction<'_>, id: TicketId) -> Outcome<Option<Ticket>> {
     let sql = format!("{TICKET} WHERE id = $1");
     let found = collect(tx, &sql, &[&id.0], read_ticket).await?;
-    Ok(found
-        .into_iter()
-        .next()
-        .ok_or_else(|| StoreError::NotFound(format!("ticket {id}")))?)
+    Ok(found.into_iter().next())
 }
 
 pub(crate) async fn ticket_entries(
@@ -373,7 +375,7 @@ pub(crate) async fn ledger(
     tx: &Transaction<'_>,
     request: PageRequest,
 ) -> Outcome<Vec<Paged<LedgerEntry>>> {
-    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by::text FROM ledger";
+    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by::text, cost_centre, reason FROM ledger";
     page(tx, select, "seq", Vec::new(), request, |r| {
         Ok(LedgerEntry {
             at: text::time(r, 1)?,
@@ -382,6 +384,8 @@ pub(crate) async fn ledger(
             depot: text::name(r, 4)?,
             delta: r.try_get(5)?,
             ticket: r.try_get::<_, Option<i64>>(6)?.map(TicketId),
+            cost_centre: r.try_get(8)?,
+            reason: r.try_get(9)?,
             by: body(r, 7)?,
         })
     })

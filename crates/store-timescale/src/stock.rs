@@ -1,121 +1,355 @@
-//! Stock, its ledger, and what is reserved of it. Every function here is called under
+//! Stock, its ledger, and what is reserved of it. Every function that writes is called under
 //! [`lock_care`](crate::connection::lock_care).
 
-use std::collections::HashMap;
-
 use deadpool_postgres::Transaction;
+use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
 use forecare_care::{AllocationPlan, Balance, Need, allocate};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, DepotName, PartNumber, Reservation, ReservationId, ReservationState, Supply, TicketId,
-    Timestamp,
+    Actor, DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, ReservationId,
+    ReservationState, StockAsked, StockCommand, StockMove, Supply, TicketId, Timestamp,
 };
-use forecare_store::{StockCommand, StockItem, StockMove, initial_stock, need_of_victim};
+use forecare_store::{
+    ORDERS_MAX, StockItem, StockOutcome, StoreError, check_asked, check_order, check_part, drawn,
+    initial_stock, need_of_victim, next_order, place_on_record, stock_list,
+};
 
 use crate::fault::{Outcome, unreadable};
 use crate::instant::Instant;
-use crate::query::{Params, collect, execute, reservations_where};
+use crate::query::{self, Params, collect, execute, reservations_where};
 use crate::text;
+use tokio_postgres::Row;
 
 /// What a movement of stock is for, and by whom.
 pub(crate) struct Cause {
     pub(crate) ticket: Option<TicketId>,
+    pub(crate) cost_centre: Option<String>,
+    pub(crate) reason: Option<String>,
     pub(crate) by: Actor,
     pub(crate) at: Timestamp,
 }
 
-/// Books the catalogue's stock where that was not done before.
+impl Cause {
+    /// For a ticket, without a word.
+    pub(crate) fn of_ticket(ticket: TicketId, by: Actor, at: Timestamp) -> Self {
+        Self {
+            ticket: Some(ticket),
+            cost_centre: None,
+            reason: None,
+            by,
+            at,
+        }
+    }
+
+    fn of(command: &StockCommand) -> Self {
+        let storable = |text: &str| text::storable(text).into_owned();
+        Self {
+            ticket: command.ticket(),
+            cost_centre: command.cost_centre().map(storable),
+            reason: command.reason.as_deref().map(storable),
+            by: command.by.clone(),
+            at: command.at,
+        }
+    }
+}
+
+/// The key of a command, and what it was used for.
+struct Key<'a> {
+    key: &'a str,
+    asked: String,
+}
+
+/// Books the catalogue's stock where that was not done before, whatever the catalogue says by now.
 pub(crate) async fn book_initial(
     tx: &Transaction<'_>,
     catalogue: &Catalogue,
     now: Timestamp,
 ) -> Outcome<()> {
     for command in initial_stock(catalogue, now) {
-        move_stock(tx, catalogue, &command).await?;
+        if asked_before(tx, &command.idempotency_key).await?.is_none() {
+            move_stock(tx, catalogue, &command).await?;
+        }
     }
     Ok(())
+}
+
+/// What the key was used for, where it is known: `Some(None)` where that was not written down.
+async fn asked_before(tx: &Transaction<'_>, key: &str) -> Outcome<Option<Option<StockAsked>>> {
+    let sql = "SELECT command::text FROM ledger WHERE idempotency_key = $1";
+    let found = collect(tx, sql, &[&key], |r| {
+        let text: Option<String> = r.try_get(0)?;
+        Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+    })
+    .await?;
+    Ok(found.into_iter().next())
 }
 
 pub(crate) async fn move_stock(
     tx: &Transaction<'_>,
     catalogue: &Catalogue,
     command: &StockCommand,
-) -> Outcome<StockItem> {
+) -> Outcome<StockOutcome> {
     let StockCommand {
-        idempotency_key,
-        kind,
-        part,
-        depot,
-        quantity,
-        by,
-        at,
+        part, depot, at, ..
     } = command;
-    let key = text::storable(idempotency_key);
-    let before = item(tx, part, depot).await?;
-    let sql = "SELECT 1 FROM ledger WHERE idempotency_key = $1";
-    if !collect(tx, sql, &[&key], |_| Ok(())).await?.is_empty() {
-        return Ok(before);
+    let key = text::storable(&command.idempotency_key);
+    check_part(catalogue, part)?;
+    if let Some(before) = asked_before(tx, &key).await? {
+        check_asked(before.as_ref(), command)?;
+        return outcome(tx, command, Vec::new(), true).await;
     }
-    let delta = before.checked_move(catalogue, *kind, *quantity)?;
-    let cause = Cause {
-        ticket: None,
-        by: by.clone(),
-        at: *at,
+    let order = match &command.order {
+        Some(id) => order(tx, id).await?,
+        None => None,
     };
-    let kind = match kind {
-        StockMove::Receipt => "receipt",
-        StockMove::Scrap => "scrap",
+    check_order(order.as_ref(), command)?;
+    let here = item(tx, part, depot).await?;
+    let balance = here.balance();
+    let there = match &command.kind {
+        StockMove::Transfer { to } => Some((
+            item(tx, part, to).await?.balance(),
+            is_place(tx, catalogue, to).await?,
+        )),
+        StockMove::Receipt
+        | StockMove::Scrap
+        | StockMove::Issue { .. }
+        | StockMove::Count
+        | StockMove::Return { .. }
+        | StockMove::Repaired => None,
     };
-    book(tx, kind, part, depot, delta, &cause, Some(&key)).await?;
-    if delta > 0 {
-        serve_back_orders(tx, part, depot, *at).await?;
+    let ticket = match command.ticket() {
+        Some(id) => query::ticket_if_there(tx, id).await?,
+        None => None,
+    };
+    let held = held(tx, command).await?;
+    let cause = Cause::of(command);
+    let view = StockView {
+        here: &balance,
+        in_repair: here.in_repair,
+        is_place: is_place(tx, catalogue, depot).await?,
+        there: there.as_ref().map(|(item, is_place)| (item, *is_place)),
+        ticket: ticket.as_ref(),
+        held: &held,
+        at_cost_centre: at_cost_centre(tx, part, cause.cost_centre.as_deref()).await?,
+    };
+    let plan = plan_move(command, &view).map_err(StoreError::from)?;
+    let mut key = Some(Key {
+        key: &key,
+        asked: serde_json::to_string(&command.asked())?,
+    });
+    for line in &plan.lines {
+        let key = key.take();
+        book(tx, line.kind, part, &line.depot, line.delta, &cause, key).await?;
     }
-    item(tx, part, depot).await
-}
-
-/// Every part at every depot of the catalogue.
-pub(crate) async fn stock(tx: &Transaction<'_>, catalogue: &Catalogue) -> Outcome<Vec<StockItem>> {
-    let mut known = items(tx, "true", &[]).await?;
-    let mut all = Vec::with_capacity(catalogue.parts.len() * catalogue.depots.len());
-    for part in catalogue.parts.iter().map(|p| &p.number) {
-        for depot in catalogue.depots.iter().map(|d| &d.name) {
-            all.push(take(&mut known, part, depot));
+    if plan.in_repair != 0 || command.bin.is_some() {
+        let bin = command.bin.as_deref().map(text::storable);
+        execute(
+            tx,
+            "UPDATE stock SET in_repair = in_repair + $3, bin = coalesce($4, bin) WHERE part = $1 AND depot = $2",
+            &[&part.as_str(), &depot.as_str(), &plan.in_repair, &bin],
+        )
+        .await?;
+    }
+    for after in &plan.turned {
+        execute(
+            tx,
+            "UPDATE reservations SET quantity = $2, used = $3, state = $4, live = $5 WHERE id = $1",
+            &[
+                &after.id.0,
+                &i64::from(after.quantity),
+                &i64::from(after.used),
+                &after.state.label(),
+                &after.state.is_live(),
+            ],
+        )
+        .await?;
+    }
+    if let (Some(ticket), 1..) = (&ticket, plan.drawn) {
+        write(tx, &drawn(ticket, command, plan.drawn)).await?;
+    }
+    let lead = catalogue.part(part).map_or(0.0, |p| p.lead_time_hours);
+    for short in &plan.short {
+        if let Some(need) = need_of_short(short, lead) {
+            let plan = self::plan(tx, catalogue, &need, &[], *at).await?;
+            insert(tx, short.ticket, &need, &plan, *at).await?;
         }
     }
-    Ok(all)
+    for depot in &plan.serve {
+        serve_back_orders(tx, part, depot, *at).await?;
+    }
+    if let Some(id) = &command.order {
+        execute(
+            tx,
+            "UPDATE purchase_orders SET received = received + $2 WHERE id = $1",
+            &[&id.as_str(), &i64::from(command.quantity)],
+        )
+        .await?;
+    }
+    let short = plan.short.iter().map(|r| r.id).collect();
+    outcome(tx, command, short, false).await
 }
 
-type Items = HashMap<(PartNumber, DepotName), StockItem>;
-
-/// The item, empty where nothing was ever booked or reserved of it.
-fn take(known: &mut Items, part: &PartNumber, depot: &DepotName) -> StockItem {
-    let key = (part.clone(), depot.clone());
-    known.remove(&key).unwrap_or(StockItem {
-        part: key.0,
-        depot: key.1,
-        on_hand: 0,
-        soft: 0,
-        hard: 0,
-        back_ordered: 0,
+async fn outcome(
+    tx: &Transaction<'_>,
+    command: &StockCommand,
+    short: Vec<ReservationId>,
+    repeated: bool,
+) -> Outcome<StockOutcome> {
+    let there = match &command.kind {
+        StockMove::Transfer { to } => Some(item(tx, &command.part, to).await?),
+        StockMove::Receipt
+        | StockMove::Scrap
+        | StockMove::Issue { .. }
+        | StockMove::Count
+        | StockMove::Return { .. }
+        | StockMove::Repaired => None,
+    };
+    Ok(StockOutcome {
+        item: item(tx, &command.part, &command.depot).await?,
+        there,
+        short,
+        repeated,
     })
 }
 
+const ORDER: &str = "SELECT id, part, depot, quantity, received, due_at, cancelled, by::text, at FROM purchase_orders";
+
+fn read_order(r: &Row) -> Outcome<PurchaseOrder> {
+    Ok(PurchaseOrder {
+        id: text::name(r, 0)?,
+        part: text::name(r, 1)?,
+        depot: text::name(r, 2)?,
+        quantity: text::count(r, 3)?,
+        received: text::count(r, 4)?,
+        due_at: text::time(r, 5)?,
+        is_cancelled: r.try_get(6)?,
+        by: serde_json::from_str(r.try_get(7)?)?,
+        at: text::time(r, 8)?,
+    })
+}
+
+async fn order(tx: &Transaction<'_>, id: &OrderId) -> Outcome<Option<PurchaseOrder>> {
+    let sql = format!("{ORDER} WHERE id = $1");
+    let found = collect(tx, &sql, &[&id.as_str()], read_order).await?;
+    Ok(found.into_iter().next())
+}
+
+pub(crate) async fn put_order(
+    tx: &Transaction<'_>,
+    catalogue: &Catalogue,
+    new: PurchaseOrder,
+) -> Outcome<PurchaseOrder> {
+    let before = order(tx, &new.id).await?;
+    let is_place = is_place(tx, catalogue, &new.depot).await?;
+    let o = next_order(catalogue, is_place, before.as_ref(), new)?;
+    execute(
+        tx,
+        "INSERT INTO purchase_orders (id, part, depot, quantity, received, due_at, cancelled, by, at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::json, $9)
+         ON CONFLICT (id) DO UPDATE SET part = excluded.part, depot = excluded.depot, quantity = excluded.quantity,
+             due_at = excluded.due_at, cancelled = excluded.cancelled, by = excluded.by, at = excluded.at",
+        &[
+            &o.id.as_str(),
+            &o.part.as_str(),
+            &o.depot.as_str(),
+            &i64::from(o.quantity),
+            &i64::from(o.received),
+            &Instant(o.due_at),
+            &o.is_cancelled,
+            &serde_json::to_string(&o.by)?,
+            &Instant(o.at),
+        ],
+    )
+    .await?;
+    Ok(o)
+}
+
+pub(crate) async fn orders(tx: &Transaction<'_>, open_only: bool) -> Outcome<Vec<PurchaseOrder>> {
+    let condition = if open_only {
+        "WHERE NOT cancelled AND received < quantity"
+    } else {
+        ""
+    };
+    let sql = format!("{ORDER} {condition} ORDER BY due_at, id COLLATE \"C\" LIMIT {ORDERS_MAX}");
+    collect(tx, &sql, &[], read_order).await
+}
+
+/// Whether stock may be brought there: a depot of the catalogue, or a depot or van on record.
+async fn is_place(tx: &Transaction<'_>, catalogue: &Catalogue, name: &DepotName) -> Outcome<bool> {
+    if catalogue.depots.iter().any(|d| d.name == *name) {
+        return Ok(true);
+    }
+    let Some(record) = place_on_record(name) else {
+        return Ok(false);
+    };
+    let sql = "SELECT 1 FROM records WHERE kind = $1 AND id = $2 AND body IS NOT NULL";
+    let params: Params<'_> = &[&record.kind.label(), &record.id.as_str()];
+    Ok(!collect(tx, sql, params, |_| Ok(())).await?.is_empty())
+}
+
+/// The reservations that the command is judged on.
+async fn held(tx: &Transaction<'_>, command: &StockCommand) -> Outcome<Vec<Reservation>> {
+    let part = command.part.as_str();
+    match held_asked(command) {
+        HeldAsked::None => Ok(Vec::new()),
+        HeldAsked::OfTicket(ticket) => {
+            reservations_where(tx, "part = $1 AND ticket = $2", &[&part, &ticket.0]).await
+        }
+        HeldAsked::OnShelf => {
+            reservations_where(
+                tx,
+                "live AND part = $1 AND depot = $2 AND supply <> 'back_order'",
+                &[&part, &command.depot.as_str()],
+            )
+            .await
+        }
+    }
+}
+
+/// What went to the cost centre and did not come back.
+async fn at_cost_centre(
+    tx: &Transaction<'_>,
+    part: &PartNumber,
+    name: Option<&str>,
+) -> Outcome<u32> {
+    let Some(name) = name else {
+        return Ok(0);
+    };
+    let sql = "SELECT coalesce(-sum(delta), 0)::bigint FROM ledger
+         WHERE cost_centre = $1 AND part = $2 AND kind IN ('issue', 'return')";
+    let out = collect(tx, sql, &[&name, &part.as_str()], |r| {
+        Ok(r.try_get::<_, i64>(0)?)
+    })
+    .await?;
+    Ok(u32::try_from(out.first().copied().unwrap_or(0)).unwrap_or(0))
+}
+
+pub(crate) async fn stock(tx: &Transaction<'_>, catalogue: &Catalogue) -> Outcome<Vec<StockItem>> {
+    Ok(stock_list(catalogue, items(tx, "true", &[]).await?))
+}
+
 /// Stock that fulfils `condition` on part and depot, with what is held of it.
-async fn items(tx: &Transaction<'_>, condition: &str, params: Params<'_>) -> Outcome<Items> {
+async fn items(
+    tx: &Transaction<'_>,
+    condition: &str,
+    params: Params<'_>,
+) -> Outcome<Vec<StockItem>> {
     let sql = format!(
-        "SELECT part, depot, sum(on_hand)::bigint, sum(soft)::bigint, sum(hard)::bigint, sum(back_ordered)::bigint
+        "SELECT part, depot, sum(on_hand)::bigint, sum(soft)::bigint, sum(hard)::bigint, sum(back_ordered)::bigint,
+             sum(in_repair)::bigint, max(bin)
          FROM (
-             SELECT part, depot, on_hand, 0 AS soft, 0 AS hard, 0 AS back_ordered
+             SELECT part, depot, on_hand, 0 AS soft, 0 AS hard, 0 AS back_ordered, in_repair, bin
              FROM stock WHERE {condition}
              UNION ALL
              SELECT part, depot, 0,
                  CASE WHEN supply <> 'back_order' AND state = 'soft' THEN quantity - used ELSE 0 END,
                  CASE WHEN supply <> 'back_order' AND state <> 'soft' THEN quantity - used ELSE 0 END,
-                 CASE WHEN supply = 'back_order' THEN quantity - used ELSE 0 END
+                 CASE WHEN supply = 'back_order' THEN quantity - used ELSE 0 END,
+                 0, NULL
              FROM reservations WHERE live AND {condition}
          ) AS line GROUP BY part, depot"
     );
-    let found = collect(tx, &sql, params, |r| {
+    collect(tx, &sql, params, |r| {
         Ok(StockItem {
             part: text::name(r, 0)?,
             depot: text::name(r, 1)?,
@@ -123,20 +357,19 @@ async fn items(tx: &Transaction<'_>, condition: &str, params: Params<'_>) -> Out
             soft: text::count(r, 3)?,
             hard: text::count(r, 4)?,
             back_ordered: text::count(r, 5)?,
+            in_repair: text::count(r, 6)?,
+            bin: r.try_get(7)?,
         })
     })
-    .await?;
-    let keyed = found
-        .into_iter()
-        .map(|item| ((item.part.clone(), item.depot.clone()), item));
-    Ok(keyed.collect())
+    .await
 }
 
 /// Stock of `part` at `depot`, with what is held of it.
 async fn item(tx: &Transaction<'_>, part: &PartNumber, depot: &DepotName) -> Outcome<StockItem> {
     let params: Params<'_> = &[&part.as_str(), &depot.as_str()];
-    let mut known = items(tx, "part = $1 AND depot = $2", params).await?;
-    Ok(take(&mut known, part, depot))
+    let found = items(tx, "part = $1 AND depot = $2", params).await?;
+    let none = || StockItem::none(part.clone(), depot.clone());
+    Ok(found.into_iter().next().unwrap_or_else(none))
 }
 
 /// A line of the ledger and its effect on the shelf.
@@ -147,7 +380,7 @@ async fn book(
     depot: &DepotName,
     delta: i64,
     cause: &Cause,
-    key: Option<&str>,
+    key: Option<Key<'_>>,
 ) -> Outcome<()> {
     // What leaves the shelf was on it, so there is a line; an upsert would first try to add one that breaks
     // the rule on_hand >= 0.
@@ -161,8 +394,9 @@ async fn book(
         tx,
         &format!(
             "WITH line AS (
-                 INSERT INTO ledger (at, kind, part, depot, delta, ticket, by, idempotency_key)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8))
+                 INSERT INTO ledger (at, kind, part, depot, delta, ticket, by, idempotency_key, command,
+                     cost_centre, reason)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9::text::json, $10, $11))
              {effect}"
         ),
         &[
@@ -173,7 +407,10 @@ async fn book(
             &delta,
             &cause.ticket.map(|t| t.0),
             &serde_json::to_string(&cause.by)?,
-            &key,
+            &key.as_ref().map(|k| k.key),
+            &key.as_ref().map(|k| k.asked.as_str()),
+            &cause.cost_centre,
+            &cause.reason,
         ],
     )
     .await?;
@@ -226,18 +463,16 @@ async fn plan(
     preemptible: &[Reservation],
     at: Timestamp,
 ) -> Outcome<AllocationPlan> {
-    let mut known = items(tx, "part = $1", &[&need.part.as_str()]).await?;
+    let known = items(tx, "part = $1", &[&need.part.as_str()]).await?;
     let balances: Vec<Balance> = catalogue
         .depots
         .iter()
         .map(|depot| {
-            let item = take(&mut known, &need.part, &depot.name);
-            Balance {
-                depot: item.depot,
-                on_hand: item.on_hand,
-                soft: item.soft,
-                hard: item.hard,
-            }
+            let found = known.iter().find(|item| item.depot == depot.name);
+            found.map_or_else(
+                || StockItem::none(need.part.clone(), depot.name.clone()).balance(),
+                StockItem::balance,
+            )
         })
         .collect();
     Ok(allocate(
@@ -257,35 +492,56 @@ async fn insert(
     at: Timestamp,
 ) -> Outcome<()> {
     for a in &plan.allocations {
-        let (supply, depot, to) = match &a.supply {
-            Supply::Stock { depot } => ("stock", depot, None),
-            Supply::Transfer { from, to } => ("transfer", from, Some(to.as_str())),
-            Supply::BackOrder { to } => ("back_order", to, None),
+        let reservation = Reservation {
+            id: ReservationId(0),
+            ticket,
+            priority: need.priority,
+            part: need.part.clone(),
+            quantity: a.quantity,
+            used: 0,
+            supply: a.supply.clone(),
+            state: a.state,
+            reserved_at: at,
+            needed_at: need.needed_at,
+            available_at: a.available_at,
+            expires_at: a.expires_at,
         };
-        execute(
-            tx,
-            "INSERT INTO reservations (id, ticket, priority, part, quantity, used, state, live, supply, depot,
-                 transfer_to, reserved_at, needed_at, available_at, expires_at)
-             VALUES ((SELECT coalesce(max(id), 0) + 1 FROM reservations),
-                 $1, $2, $3, $4, 0, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-            &[
-                &ticket.0,
-                &text::priority(need.priority),
-                &need.part.as_str(),
-                &i64::from(a.quantity),
-                &a.state.label(),
-                &a.state.is_live(),
-                &supply,
-                &depot.as_str(),
-                &to,
-                &Instant(at),
-                &Instant(need.needed_at),
-                &Instant(a.available_at),
-                &Instant(a.expires_at),
-            ],
-        )
-        .await?;
+        write(tx, &reservation).await?;
     }
+    Ok(())
+}
+
+/// Writes a reservation under the next number.
+async fn write(tx: &Transaction<'_>, r: &Reservation) -> Outcome<()> {
+    let (supply, depot, to) = match &r.supply {
+        Supply::Stock { depot } => ("stock", depot, None),
+        Supply::Transfer { from, to } => ("transfer", from, Some(to.as_str())),
+        Supply::BackOrder { to } => ("back_order", to, None),
+    };
+    execute(
+        tx,
+        "INSERT INTO reservations (id, ticket, priority, part, quantity, used, state, live, supply, depot,
+             transfer_to, reserved_at, needed_at, available_at, expires_at)
+         VALUES ((SELECT coalesce(max(id), 0) + 1 FROM reservations),
+             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        &[
+            &r.ticket.0,
+            &text::priority(r.priority),
+            &r.part.as_str(),
+            &i64::from(r.quantity),
+            &i64::from(r.used),
+            &r.state.label(),
+            &r.state.is_live(),
+            &supply,
+            &depot.as_str(),
+            &to,
+            &Instant(r.reserved_at),
+            &Instant(r.needed_at),
+            &Instant(r.available_at),
+            &Instant(r.expires_at),
+        ],
+    )
+    .await?;
     Ok(())
 }
 

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
-    DeviceStatus, Label, Notice, NoticeId, RejectReason, Reservation, Row, SurveyAnswer, TaskId,
-    Ticket, TicketEntry, TicketId, Timestamp,
+    DeviceStatus, Label, Notice, NoticeId, PurchaseOrder, RejectReason, Reservation, Row,
+    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
@@ -15,8 +15,8 @@ use forecare_store::{
     Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, Fingerprint,
     LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest, Paged,
     RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
-    ReservationFilter, Series, StockCommand, StockItem, Store, StoreError, StoredRecord,
-    TelemetryQuery, TicketFilter,
+    ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
+    StoredRecord, TelemetryQuery, TicketFilter,
 };
 use tokio::sync::Mutex;
 
@@ -434,12 +434,24 @@ impl Store for TimescaleStore {
         ))
     }
 
-    async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError> {
+    async fn move_stock(&self, command: StockCommand) -> Result<StockOutcome, StoreError> {
         write_care!(self, "move_stock", |tx| stock::move_stock(
             tx,
             &self.catalogue,
             &command
         ))
+    }
+
+    async fn put_purchase_order(&self, order: PurchaseOrder) -> Result<PurchaseOrder, StoreError> {
+        write_care!(self, "put_purchase_order", |tx| stock::put_order(
+            tx,
+            &self.catalogue,
+            order
+        ))
+    }
+
+    async fn purchase_orders(&self, open_only: bool) -> Result<Vec<PurchaseOrder>, StoreError> {
+        read!(self, "purchase_orders", |tx| stock::orders(tx, open_only))
     }
 
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {

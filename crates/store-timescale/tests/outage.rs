@@ -280,8 +280,11 @@ async fn a_care_step_whose_answer_is_lost_is_done_once() {
     );
     proxy.cut_next_commit(Cut::LateCommit(Duration::from_millis(600)));
     let scrap = movement("scrap", StockMove::Scrap, 1, 2);
-    assert_eq!(store.move_stock(scrap.clone()).await.unwrap().on_hand, 4);
-    assert_eq!(store.move_stock(scrap).await.unwrap().on_hand, 4);
+    assert_eq!(
+        store.move_stock(scrap.clone()).await.unwrap().item.on_hand,
+        4
+    );
+    assert_eq!(store.move_stock(scrap).await.unwrap().item.on_hand, 4);
     assert!(proxy.has_cut());
     let all = forecare_store::conformance::fixtures::ALL;
     let tickets = looking

@@ -1,16 +1,20 @@
 //! What every adapter must agree on beside the types: the bounds, what is refused and in which words.
 
-use forecare_care::Need;
+use std::collections::BTreeMap;
+
+use forecare_care::stock::StockRefusal;
+use forecare_care::{Balance, Need};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Channel, DeliveryId, RejectReason, Rejection, Reservation, ReservationId,
-    ReservationState, Row, Ticket, TicketId, Timestamp,
+    Actor, Channel, DeliveryId, DepotName, PartNumber, PurchaseOrder, RejectReason, Rejection,
+    Reservation, ReservationId, ReservationState, Row, StockAsked, StockCommand, StockMove, Supply,
+    Ticket, TicketId, Timestamp, VAN_PREFIX,
 };
-use forecare_registry::Person;
+use forecare_registry::{Person, RecordId, RecordKind, RecordRef};
 
 use crate::{
-    DeliveryState, Erasure, RECORD_WRITES_MAX, RecordCommit, SURVEY_ANSWERS_MAX, StockCommand,
-    StockItem, StockMove, StoreError,
+    DeliveryState, Erasure, RECORD_WRITES_MAX, RecordCommit, SURVEY_ANSWERS_MAX, StockItem,
+    StoreError,
 };
 
 /// Most entries of a page; a larger [`PageRequest::limit`](crate::PageRequest) is cut to it.
@@ -30,6 +34,8 @@ pub const CONFLICTS_KEPT: i64 = 100_000;
 pub const EVENTS_KEPT: i64 = 1_000_000;
 /// Decisions kept; the oldest go first. A ticket has its own copy of the one that opened it.
 pub const DECISIONS_KEPT: i64 = 1_000_000;
+/// Orders that one call returns at most.
+pub const ORDERS_MAX: usize = 10_000;
 /// Outcomes of idempotency keys kept; the oldest go first. A key older than these counts as new.
 pub const OUTCOMES_KEPT: i64 = 100_000;
 /// Most entries of one ticket.
@@ -105,6 +111,9 @@ pub fn initial_stock(catalogue: &Catalogue, now: Timestamp) -> Vec<StockCommand>
             part: level.part.clone(),
             depot: level.depot.clone(),
             quantity: level.on_hand,
+            order: None,
+            reason: None,
+            bin: None,
             by: forecare(),
             at: now,
         });
@@ -150,48 +159,190 @@ pub fn need_of_victim(victim: &Reservation, need: &Need) -> Need {
     }
 }
 
+/// That the catalogue has the part.
+///
+/// # Errors
+/// [`StoreError::NotFound`] names it.
+pub fn check_part(catalogue: &Catalogue, part: &PartNumber) -> Result<(), StoreError> {
+    match catalogue.part(part) {
+        Some(_) => Ok(()),
+        None => Err(StoreError::NotFound(format!(
+            "part {part} in the catalogue"
+        ))),
+    }
+}
+
+/// That a key that is known was used for the same as now. `before` is `None` where that was not written down: for keys
+/// older than the rule.
+///
+/// # Errors
+/// [`StoreError::Conflict`] says what it was used for.
+pub fn check_asked(before: Option<&StockAsked>, command: &StockCommand) -> Result<(), StoreError> {
+    let Some(before) = before.filter(|before| **before != command.asked()) else {
+        return Ok(());
+    };
+    Err(StoreError::Conflict(format!(
+        "the key was used for another movement, of {} of {} at {}; use a new key",
+        before.quantity, before.part, before.depot
+    )))
+}
+
+/// That a receipt of an order fits the order; `order` is the one the command names, where it is there.
+///
+/// # Errors
+/// [`StoreError::NotFound`] where it is not, [`StoreError::Conflict`] where it is of something else.
+pub fn check_order(
+    order: Option<&PurchaseOrder>,
+    command: &StockCommand,
+) -> Result<(), StoreError> {
+    let Some(id) = &command.order else {
+        return Ok(());
+    };
+    let Some(order) = order else {
+        return Err(StoreError::NotFound(format!("order {id}")));
+    };
+    if command.kind != StockMove::Receipt {
+        return Err(StoreError::Conflict(
+            "an order belongs to a receipt only".to_owned(),
+        ));
+    }
+    if order.part != command.part || order.depot != command.depot {
+        return Err(StoreError::Conflict(format!(
+            "order {id} is of {} to {}, not of {} to {}",
+            order.part, order.depot, command.part, command.depot
+        )));
+    }
+    Ok(())
+}
+
+/// The order as it is to be stored: what has arrived is kept, and of what it is does not change once some has.
+///
+/// # Errors
+/// [`StoreError::NotFound`] for a part or place that is not known, [`StoreError::Conflict`] for an order of nothing, or
+/// one that would be of something else.
+pub fn next_order(
+    catalogue: &Catalogue,
+    is_place: bool,
+    before: Option<&PurchaseOrder>,
+    order: PurchaseOrder,
+) -> Result<PurchaseOrder, StoreError> {
+    check_part(catalogue, &order.part)?;
+    if !is_place {
+        return Err(StockRefusal::UnknownPlace(order.depot).into());
+    }
+    if order.quantity == 0 {
+        return Err(StockRefusal::NothingMoved.into());
+    }
+    let received = before.map_or(0, |before| before.received);
+    if let Some(before) = before
+        && received > 0
+        && (before.part != order.part || before.depot != order.depot)
+    {
+        return Err(StoreError::Conflict(format!(
+            "{received} of order {} have arrived: it stays one of {} to {}; enter another order",
+            order.id, before.part, before.depot
+        )));
+    }
+    Ok(PurchaseOrder { received, ..order })
+}
+
+/// The record that makes `name` a place for stock, where the catalogue has no such depot: a depot's, or a van's.
+#[must_use]
+pub fn place_on_record(name: &DepotName) -> Option<RecordRef> {
+    let (kind, id) = match name.as_str().strip_prefix(VAN_PREFIX) {
+        Some(id) => (RecordKind::Van, id),
+        None => (RecordKind::Depot, name.as_str()),
+    };
+    Some(RecordRef::new(kind, RecordId::new(id).ok()?))
+}
+
+/// What a ticket drew beyond all that was reserved for it, as a reservation that is consumed. Without its number.
+#[must_use]
+pub fn drawn(ticket: &Ticket, command: &StockCommand, quantity: u32) -> Reservation {
+    Reservation {
+        id: ReservationId(0),
+        ticket: ticket.id,
+        priority: ticket.priority,
+        part: command.part.clone(),
+        quantity,
+        used: quantity,
+        supply: Supply::Stock {
+            depot: command.depot.clone(),
+        },
+        state: ReservationState::Consumed,
+        reserved_at: command.at,
+        needed_at: command.at,
+        available_at: command.at,
+        expires_at: command.at,
+    }
+}
+
+/// The stock in the order of [`Store::stock`](crate::Store::stock): `known` is what has any, in any order.
+#[must_use]
+pub fn stock_list(catalogue: &Catalogue, known: Vec<StockItem>) -> Vec<StockItem> {
+    let mut known: BTreeMap<(PartNumber, DepotName), StockItem> = known
+        .into_iter()
+        .map(|item| ((item.part.clone(), item.depot.clone()), item))
+        .collect();
+    let mut all = Vec::with_capacity(catalogue.parts.len() * catalogue.depots.len());
+    for part in &catalogue.parts {
+        for depot in &catalogue.depots {
+            let key = (part.number.clone(), depot.name.clone());
+            let found = known.remove(&key);
+            all.push(found.unwrap_or_else(|| StockItem::none(key.0, key.1)));
+        }
+        let others: Vec<_> = known
+            .keys()
+            .filter(|(number, _)| *number == part.number)
+            .cloned()
+            .collect();
+        all.extend(others.iter().filter_map(|key| known.remove(key)));
+    }
+    all
+}
+
 impl StockItem {
-    /// The change of stock on hand that a command means, where the catalogue has the item and the stock
-    /// allows it: held parts are not scrapped.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] for a part or depot that the catalogue does not have,
-    /// [`StoreError::Conflict`] for too few, or too many, parts.
-    pub fn checked_move(
-        &self,
-        catalogue: &Catalogue,
-        kind: StockMove,
-        quantity: u32,
-    ) -> Result<i64, StoreError> {
-        let Self { part, depot, .. } = self;
-        if catalogue.part(part).is_none() {
-            return Err(StoreError::NotFound(format!(
-                "part {part} in the catalogue"
-            )));
+    /// None of the part.
+    #[must_use]
+    pub fn none(part: PartNumber, depot: DepotName) -> Self {
+        Self {
+            part,
+            depot,
+            on_hand: 0,
+            soft: 0,
+            hard: 0,
+            back_ordered: 0,
+            in_repair: 0,
+            bin: None,
         }
-        if catalogue.depots.iter().all(|d| d.name != *depot) {
-            return Err(StoreError::NotFound(format!(
-                "depot {depot} in the catalogue"
-            )));
+    }
+
+    /// What allocation asks of it.
+    #[must_use]
+    pub fn balance(&self) -> Balance {
+        Balance {
+            depot: self.depot.clone(),
+            on_hand: self.on_hand,
+            soft: self.soft,
+            hard: self.hard,
         }
-        if quantity == 0 {
-            return Err(StoreError::Conflict(
-                "the quantity must be at least 1".to_owned(),
-            ));
-        }
-        match kind {
-            StockMove::Receipt if self.on_hand.checked_add(quantity).is_none() => {
-                Err(StoreError::Conflict(format!(
-                    "{} of {part} at {depot} and {quantity} more are too many to count",
-                    self.on_hand
-                )))
-            }
-            StockMove::Receipt => Ok(i64::from(quantity)),
-            StockMove::Scrap if self.free() < quantity => Err(StoreError::Conflict(format!(
-                "only {} of {part} at {depot} are free, {quantity} cannot be scrapped; release a reservation first",
-                self.free()
-            ))),
-            StockMove::Scrap => Ok(-i64::from(quantity)),
+    }
+}
+
+impl From<StockRefusal> for StoreError {
+    fn from(refusal: StockRefusal) -> Self {
+        match &refusal {
+            StockRefusal::UnknownTicket(id) => Self::NotFound(format!("ticket {id}")),
+            StockRefusal::UnknownPlace(name) => Self::NotFound(format!(
+                "a depot, or a van (as van:<id>), of the name \"{name}\""
+            )),
+            StockRefusal::NothingMoved
+            | StockRefusal::TooFew { .. }
+            | StockRefusal::TooMany { .. }
+            | StockRefusal::SamePlace(_)
+            | StockRefusal::TicketEnded(_)
+            | StockRefusal::NotOut { .. }
+            | StockRefusal::NoReason { .. } => Self::Conflict(refusal.to_string()),
         }
     }
 }

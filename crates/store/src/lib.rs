@@ -10,9 +10,11 @@ mod records;
 
 pub use agreed::{
     CONFLICTS_KEPT, DEAD_LETTERS_KEPT, DECISIONS_KEPT, ENTRIES_MAX, ENTRY_BYTES_MAX, EVENTS_KEPT,
-    OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_writes, forecare,
-    initial_stock, need_of_victim, nobody_to_erase, refusal, refused,
+    ORDERS_MAX, OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_asked,
+    check_order, check_part, check_writes, drawn, forecare, initial_stock, need_of_victim,
+    next_order, nobody_to_erase, place_on_record, refusal, refused, stock_list,
 };
+pub use forecare_domain::{PurchaseOrder, StockCommand, StockMove};
 pub use memory::MemoryStore;
 pub use outbox::{
     Attempt, DELIVERIES_PER_NOTICE_MAX, DELIVERY_ERROR_CHARS_MAX, Delivery, DeliveryFilter,
@@ -22,8 +24,8 @@ pub use port::{
     AlarmFilter, Bucket, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
     Credential, CredentialRole, DeadLetter, EventRecord, Fill, Fingerprint, HEALTH_METRIC,
     LatestRow, LedgerEntry, MaintenanceWindow, NewEntry, NewTask, PageRequest, Paged,
-    ReservationFilter, ReservationWrite, ScoredRow, Series, StockCommand, StockItem, StockMove,
-    Store, StoreError, TelemetryQuery, TicketFilter, TicketWrite, reading_hash,
+    ReservationFilter, ReservationWrite, ScoredRow, Series, StockItem, StockOutcome, Store,
+    StoreError, TelemetryQuery, TicketFilter, TicketWrite, reading_hash,
 };
 pub use records::{
     Erasure, RECORD_VERSIONS_KEPT, RECORD_WRITES_MAX, RecordCommit, RecordFilter, RecordPage,

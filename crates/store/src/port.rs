@@ -5,8 +5,9 @@ use forecare_care::{Need, NewTicket};
 use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision,
     DeliveryId, DepotName, DeviceEvent, DeviceId, DeviceStatus, Label, MetricName, Notice,
-    NoticeId, PartNumber, RejectReason, Rejection, Reservation, ReservationId, ReservationState,
-    Row, SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
+    NoticeId, PartNumber, PurchaseOrder, RejectReason, Rejection, Reservation, ReservationId,
+    ReservationState, Row, StockCommand, SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId,
+    Timestamp,
 };
 use forecare_registry::{RecordKind, RecordRef};
 
@@ -215,35 +216,6 @@ pub enum CareOutcome {
     AlreadyDone,
 }
 
-/// A movement of stock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StockMove {
-    /// Parts arrive from a supplier. Back-orders of that part at that depot are served in order of priority,
-    /// then age.
-    Receipt,
-    /// Parts are thrown away.
-    Scrap,
-}
-
-/// A command on stock. Idempotent by its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StockCommand {
-    /// The caller's key; the same key again changes nothing.
-    pub idempotency_key: String,
-    /// What kind of movement.
-    pub kind: StockMove,
-    /// The part.
-    pub part: PartNumber,
-    /// The depot.
-    pub depot: DepotName,
-    /// How many. At least 1.
-    pub quantity: u32,
-    /// Who.
-    pub by: Actor,
-    /// When.
-    pub at: Timestamp,
-}
-
 /// Stock of one part at one depot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StockItem {
@@ -259,6 +231,24 @@ pub struct StockItem {
     pub hard: u32,
     /// Waiting for the supplier.
     pub back_ordered: u32,
+    /// Handed in here as defective, and in repair since.
+    pub in_repair: u32,
+    /// The bin it lies in, as last told.
+    pub bin: Option<String>,
+}
+
+/// What a [`StockCommand`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockOutcome {
+    /// The stock at the command's place after it.
+    pub item: StockItem,
+    /// Of a transfer: the stock at its destination after it.
+    pub there: Option<StockItem>,
+    /// Reservations that a count has found to have no parts any more. What they held is reserved anew from elsewhere,
+    /// or ordered.
+    pub short: Vec<ReservationId>,
+    /// The key was known: nothing was changed now, and `short` is not told again.
+    pub repeated: bool,
 }
 
 /// One line of the append-only stock ledger.
@@ -266,7 +256,8 @@ pub struct StockItem {
 pub struct LedgerEntry {
     /// When.
     pub at: Timestamp,
-    /// `receipt`, `consumed`, `scrap`, `transfer_out`, `transfer_in`.
+    /// `receipt`, `issue`, `consumed`, `return`, `scrap`, `count`, `repair_out`, `repair_in`, `transfer_out`,
+    /// `transfer_in`.
     pub kind: String,
     /// The part.
     pub part: PartNumber,
@@ -276,6 +267,10 @@ pub struct LedgerEntry {
     pub delta: i64,
     /// The ticket it was for.
     pub ticket: Option<TicketId>,
+    /// The cost centre it was for.
+    pub cost_centre: Option<String>,
+    /// Why, in words.
+    pub reason: Option<String>,
     /// Who.
     pub by: Actor,
 }
@@ -633,9 +628,17 @@ pub trait Store: Send + Sync {
     async fn commit_care(&self, commit: CareCommit) -> Result<CareOutcome, StoreError>;
     /// The outcome of the step that was stored under this key, if there was one.
     async fn outcome(&self, idempotency_key: &str) -> Result<Option<CareOutcome>, StoreError>;
-    /// Moves stock; returns the item after it.
-    async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError>;
-    /// Every part at every depot of the catalogue.
+    /// Moves stock, as `care::stock::plan_move` says. [`StoreError::Conflict`] where stock, holds or a key used for
+    /// something else forbid it, [`StoreError::NotFound`] for a part, place or ticket that is not known.
+    async fn move_stock(&self, command: StockCommand) -> Result<StockOutcome, StoreError>;
+    /// Enters an order at a supplier, or changes the one of that id. What has arrived of it is counted by receipts that
+    /// name it, whatever `received` says.
+    async fn put_purchase_order(&self, order: PurchaseOrder) -> Result<PurchaseOrder, StoreError>;
+    /// Orders, by the time they are due, then by id; at most [`ORDERS_MAX`](crate::ORDERS_MAX). `open_only`: only those
+    /// of which something is still to come.
+    async fn purchase_orders(&self, open_only: bool) -> Result<Vec<PurchaseOrder>, StoreError>;
+    /// Every part at every depot of the catalogue, and at every other place where some was ever booked. In the
+    /// catalogue's order; the other places after its depots, by name.
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError>;
     /// The stock ledger, newest first.
     async fn ledger(&self, page: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError>;

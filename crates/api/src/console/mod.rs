@@ -15,6 +15,7 @@ mod notices;
 mod parts;
 mod shell;
 mod static_files;
+mod supply;
 mod tickets;
 mod view;
 mod work;
@@ -44,7 +45,10 @@ pub(crate) fn routes() -> Router<App> {
         .route("/tickets/{id}/work", post(work::work))
         .route("/tickets/{id}/assignment", post(dispatch::assign))
         .route("/parts", get(parts::page))
-        .route("/parts/receipts", post(parts::receipt))
+        .route("/parts/movements", post(parts::movement))
+        .route("/parts/supply", get(supply::page))
+        .route("/parts/supply.csv", get(supply::csv))
+        .route("/parts/orders", post(supply::put_order))
         .route("/customers", get(customers::list))
         .route("/customers/{id}", get(customers::page))
         .route("/deliveries", get(notices::page))

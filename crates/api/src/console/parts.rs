@@ -1,19 +1,20 @@
-//! Parts: stock by depot, reservations, receipts, ledger.
+//! Parts: stock by place, reservations, movements, ledger.
 
 use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
+use forecare_domain::DepotName;
 use forecare_store::{PageRequest, ReservationFilter, StockItem};
 
 use super::form::Fields;
 use super::format::{When, hours, money};
 use super::shell::{Shell, render_with};
-use super::view::{ReservationView, depot_title};
-use crate::app::{App, Caller};
-use crate::dto::ReceiptDto;
+use super::view::ReservationView;
+use crate::app::{App, Caller, ticket_id};
+use crate::dto::{FateDto, MovementDto, MovementKindDto};
 use crate::problem::Problem;
-use crate::routes::parts::book;
+use crate::routes::parts::{book, places};
 
 /// Reservations and ledger lines shown at most; the API has all.
 const SHOWN_MAX: usize = 50;
@@ -45,6 +46,8 @@ struct StockView {
     hard: u32,
     available: u32,
     back_ordered: u32,
+    in_repair: u32,
+    bin: Option<String>,
     /// Nothing to take where something is held or ordered, or nothing in any depot.
     short: bool,
 }
@@ -56,6 +59,8 @@ struct LineView {
     depot: String,
     delta: String,
     ticket: Option<(String, i64)>,
+    cost_centre: Option<String>,
+    reason: Option<String>,
     by: String,
 }
 
@@ -81,6 +86,11 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
     };
     let reservations = store.reservations(&live, page).await?;
     let ledger = store.ledger(page).await?;
+    let places = places(app).await?;
+    let title = |name: &DepotName| {
+        let found = places.iter().find(|(place, _)| place == name);
+        found.map_or_else(|| name.to_string(), |(_, title)| title.clone())
+    };
     let html = PartsPage {
         shell: Shell::new(app, caller, "parts").problem(problem),
         parts: catalogue
@@ -98,7 +108,9 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
                     stock: all
                         .into_iter()
                         .map(|item| StockView {
-                            depot: depot_title(catalogue, &item.depot),
+                            depot: title(&item.depot),
+                            bin: item.bin.clone(),
+                            in_repair: item.in_repair,
                             on_hand: item.on_hand,
                             soft: item.soft,
                             hard: item.hard,
@@ -111,10 +123,9 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
                 }
             })
             .collect(),
-        depots: catalogue
-            .depots
+        depots: places
             .iter()
-            .map(|d| (d.name.to_string(), d.title.clone()))
+            .map(|(name, title)| (name.to_string(), title.clone()))
             .collect(),
         reservations: reservations
             .iter()
@@ -128,9 +139,11 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
                     at: When::new(now, line.at),
                     kind: line.kind.replace('_', " "),
                     part: line.part.to_string(),
-                    depot: depot_title(catalogue, &line.depot),
+                    depot: title(&line.depot),
                     delta: format!("{:+}", line.delta).replace('-', "\u{2212}"),
                     ticket: line.ticket.map(|t| (t.to_string(), t.0)),
+                    cost_centre: line.cost_centre,
+                    reason: line.reason,
                     by: line.by.name,
                 }
             })
@@ -141,25 +154,52 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
     Ok(render_with(&html, problem))
 }
 
-/// Books parts that arrived and shows the parts again.
-pub(crate) async fn receipt(
+/// Books a movement and shows the parts again.
+pub(crate) async fn movement(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     fields: Fields,
 ) -> Result<Response, Problem> {
     let booked = async {
-        let quantity = fields.need("quantity")?;
-        let receipt = ReceiptDto {
-            depot: fields.need("depot")?.to_owned(),
-            quantity: quantity.parse().map_err(|_cause| {
-                Problem::invalid("quantity", format!("\"{quantity}\" is not a number"))
-            })?,
-        };
         let key = fields.need("form_key")?.to_owned();
-        book(&app, &caller, fields.need("part")?, receipt, key).await
+        book(&app, &caller, fields.need("part")?, entered(&fields)?, &key).await
     };
     match booked.await {
         Ok(_) => Ok(Redirect::to("/parts").into_response()),
         Err(problem) => show(&app, &caller, Some(&problem)).await,
     }
+}
+
+fn entered(fields: &Fields) -> Result<MovementDto, Problem> {
+    let quantity = fields.need("quantity")?;
+    let text = |name: &str| fields.get(name).map(str::to_owned);
+    let (kind, fate) = match fields.need("kind")? {
+        "receipt" => (MovementKindDto::Receipt, None),
+        "issue" => (MovementKindDto::Issue, None),
+        "transfer" => (MovementKindDto::Transfer, None),
+        "count" => (MovementKindDto::Count, None),
+        "return" => (MovementKindDto::Return, Some(FateDto::Shelf)),
+        "return_scrap" => (MovementKindDto::Return, Some(FateDto::Scrap)),
+        "return_repair" => (MovementKindDto::Return, Some(FateDto::Repair)),
+        "repaired" => (MovementKindDto::Repaired, None),
+        "scrap" => (MovementKindDto::Scrap, None),
+        _ => return Err(Problem::invalid("kind", "choose a kind of movement")),
+    };
+    let has_consumer = matches!(kind, MovementKindDto::Issue | MovementKindDto::Return);
+    let consumer = text("consumer").filter(|_| has_consumer);
+    let is_ticket = consumer.as_deref().is_some_and(|c| ticket_id(c).is_ok());
+    Ok(MovementDto {
+        kind,
+        depot: fields.need("depot")?.to_owned(),
+        quantity: quantity.parse().map_err(|_cause| {
+            Problem::invalid("quantity", format!("\"{quantity}\" is not a number"))
+        })?,
+        ticket: consumer.clone().filter(|_| is_ticket),
+        cost_centre: consumer.filter(|_| !is_ticket),
+        to: text("to").filter(|_| kind == MovementKindDto::Transfer),
+        fate,
+        order: text("order").filter(|_| kind == MovementKindDto::Receipt),
+        reason: text("reason"),
+        bin: text("bin"),
+    })
 }

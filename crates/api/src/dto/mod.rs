@@ -8,6 +8,7 @@ mod notice;
 mod part;
 mod record;
 mod registry;
+mod supply;
 mod telemetry;
 mod ticket;
 mod work;
@@ -22,11 +23,18 @@ pub(crate) use kpi::{
     DimensionDto, FigureDto, FigureTicketsDto, GroupDto, KpisDto, ParetoDto, ParetoLineDto,
 };
 pub(crate) use notice::{DeliveryDto, SurveyAnswerDto};
-pub(crate) use part::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
+pub(crate) use part::{
+    FateDto, LedgerEntryDto, MovedDto, MovementDto, MovementKindDto, PartDto, ReceiptDto,
+    ReservationDto, StockDto,
+};
 pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};
 pub(crate) use registry::{
     CustomerOverviewDto, ErasureDto, ImportEntryDto, ImportedDto, OwnedAssetDto, OwnedContractDto,
     OwnedLeadDto, RecordChangesDto, RecordDto, RecordVersionDto, shown, withhold,
+};
+pub(crate) use supply::{
+    AvailabilityDto, PromiseDto, PurchaseOrderDto, PurchaseOrderPutDto, PurchaseOrdersDto,
+    ReorderDto, ReorderListDto,
 };
 pub(crate) use telemetry::{FillDto, LatestRowDto, TelemetryDto};
 pub(crate) use ticket::{

@@ -1,14 +1,14 @@
 //! Parts, stock, reservations, ledger.
 
-use forecare_domain::{Channel, Reservation, ReservationState, Supply, Timestamp};
-use forecare_store::{LedgerEntry, StockItem};
+use forecare_domain::{Channel, Fate, Reservation, ReservationState, Supply, Timestamp};
+use forecare_store::{LedgerEntry, StockItem, StockOutcome};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Stock of one part at one depot.
+/// Stock of one part at one place.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct StockDto {
-    /// The depot.
+    /// The depot, or a van as `van:<id>`.
     pub(crate) depot: String,
     /// On the shelf.
     pub(crate) on_hand: u32,
@@ -20,6 +20,10 @@ pub(crate) struct StockDto {
     pub(crate) available: u32,
     /// Waiting for the supplier.
     pub(crate) back_ordered: u32,
+    /// Handed in here as defective, and in repair since.
+    pub(crate) in_repair: u32,
+    /// The bin it lies in.
+    pub(crate) bin: Option<String>,
 }
 
 impl From<StockItem> for StockDto {
@@ -31,6 +35,8 @@ impl From<StockItem> for StockDto {
             held_hard: s.hard,
             available: s.on_hand.saturating_sub(s.hard),
             back_ordered: s.back_ordered,
+            in_repair: s.in_repair,
+            bin: s.bin,
         }
     }
 }
@@ -61,6 +67,101 @@ pub(crate) struct ReceiptDto {
     /// How many, 1 to 1,000,000.
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub(crate) quantity: u32,
+    /// The order they are of.
+    pub(crate) order: Option<String>,
+}
+
+/// What kind of movement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MovementKindDto {
+    /// Parts arrive from a supplier.
+    Receipt,
+    /// Parts are handed out to a ticket or a cost centre.
+    Issue,
+    /// Parts go to another place.
+    Transfer,
+    /// The shelf was counted: `quantity` is what was found.
+    Count,
+    /// Parts that were handed out come back.
+    Return,
+    /// Parts come back from the repair shop.
+    Repaired,
+    /// Parts are thrown away.
+    Scrap,
+}
+
+/// What becomes of parts that come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FateDto {
+    /// Unused: on the shelf again.
+    Shelf,
+    /// Defective: thrown away.
+    Scrap,
+    /// Defective: to the repair shop.
+    Repair,
+}
+
+impl From<FateDto> for Fate {
+    fn from(fate: FateDto) -> Self {
+        match fate {
+            FateDto::Shelf => Self::Shelf,
+            FateDto::Scrap => Self::Scrap,
+            FateDto::Repair => Self::Repair,
+        }
+    }
+}
+
+/// A movement of stock.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MovementDto {
+    /// What kind.
+    pub(crate) kind: MovementKindDto,
+    /// Where: a depot, or a van as `van:<id>`.
+    pub(crate) depot: String,
+    /// How many, 1 to 1,000,000; of a count, what was found, from 0.
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    pub(crate) quantity: u32,
+    /// Of an issue or a return: the ticket, 7 or T-7.
+    pub(crate) ticket: Option<String>,
+    /// Of an issue or a return: the cost centre, where it is no ticket.
+    pub(crate) cost_centre: Option<String>,
+    /// Of a transfer: where to.
+    pub(crate) to: Option<String>,
+    /// Of a return: what becomes of the parts; `shelf` where not given.
+    pub(crate) fate: Option<FateDto>,
+    /// Of a receipt: the order it is of.
+    pub(crate) order: Option<String>,
+    /// Why, in words; a count that finds a difference must say.
+    pub(crate) reason: Option<String>,
+    /// The bin in which the part lies at `depot` from now on.
+    pub(crate) bin: Option<String>,
+}
+
+/// What a movement came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MovedDto {
+    /// The stock after it.
+    pub(crate) stock: StockDto,
+    /// Of a transfer: the stock at its destination.
+    pub(crate) there: Option<StockDto>,
+    /// Reservations that a count has found to have no parts any more; they were served anew from elsewhere, or ordered.
+    pub(crate) short: Vec<i64>,
+    /// True where the key was known and nothing was changed now.
+    pub(crate) repeated: bool,
+}
+
+impl From<StockOutcome> for MovedDto {
+    fn from(outcome: StockOutcome) -> Self {
+        Self {
+            stock: outcome.item.into(),
+            there: outcome.there.map(Into::into),
+            short: outcome.short.into_iter().map(|id| id.0).collect(),
+            repeated: outcome.repeated,
+        }
+    }
 }
 
 /// Where a reserved part comes from.
@@ -214,7 +315,8 @@ pub(crate) struct LedgerEntryDto {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) at: Timestamp,
-    /// `receipt`, `consumed`, `scrap`, `transfer_out`, `transfer_in`.
+    /// `receipt`, `issue`, `consumed`, `return`, `scrap`, `count`, `repair_out`, `repair_in`, `transfer_out`,
+    /// `transfer_in`.
     pub(crate) kind: String,
     /// The part.
     pub(crate) part: String,
@@ -224,6 +326,10 @@ pub(crate) struct LedgerEntryDto {
     pub(crate) delta: i64,
     /// The ticket it was for.
     pub(crate) ticket_id: Option<i64>,
+    /// The cost centre it was for.
+    pub(crate) cost_centre: Option<String>,
+    /// Why, in words.
+    pub(crate) reason: Option<String>,
     /// Who.
     pub(crate) by: String,
     /// From where.
@@ -239,6 +345,8 @@ impl From<LedgerEntry> for LedgerEntryDto {
             depot: e.depot.into(),
             delta: e.delta,
             ticket_id: e.ticket.map(|t| t.0),
+            cost_centre: e.cost_centre,
+            reason: e.reason,
             by: e.by.name,
             channel: e.by.channel.into(),
         }

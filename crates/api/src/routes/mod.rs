@@ -11,6 +11,7 @@ pub(crate) mod ops;
 pub(crate) mod parts;
 pub(crate) mod records;
 pub(crate) mod registry;
+pub(crate) mod supply;
 pub(crate) mod ticket_export;
 pub(crate) mod tickets;
 pub(crate) mod trace;

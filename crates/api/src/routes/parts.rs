@@ -1,22 +1,33 @@
-//! Spare parts: stock, receipts, reservations, ledger.
+//! Spare parts: stock, movements, reservations, ledger.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use forecare_catalogue::PartSpec;
-use forecare_store::{ReservationFilter, StockCommand, StockItem, StockMove};
+use forecare_domain::{Consumer, DepotName, OrderId, VAN_PREFIX};
+use forecare_registry::{Body, RecordKind};
+use forecare_store::{
+    RecordFilter, RecordPage, ReservationFilter, StockCommand, StockItem, StockMove, StockOutcome,
+    StoreError,
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::assets::depot;
 use crate::app::{App, Caller, cut, ticket_id};
-use crate::dto::{LedgerEntryDto, PartDto, ReceiptDto, ReservationDto, StockDto};
+use crate::dto::{
+    FateDto, LedgerEntryDto, MovedDto, MovementDto, MovementKindDto, PartDto, ReceiptDto,
+    ReservationDto, StockDto,
+};
 use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key};
 use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
 
-/// Parts of one receipt at most: more is a slip of the finger.
-const RECEIPT_MAX: u32 = 1_000_000;
+/// Parts of one movement at most: more is a slip of the finger.
+pub(crate) const QUANTITY_MAX: u32 = 1_000_000;
+/// Characters of a reason, a bin, a cost centre at most.
+const LINE_CHARS_MAX: usize = 200;
+/// Depots, and vans, on record offered at most; others are reached by their name.
+const PLACES_MAX: usize = 1_000;
 
 /// A list that is given whole: the catalogue bounds it.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
@@ -59,7 +70,8 @@ fn with_stock(part: &PartSpec, currency: &str, stock: &[StockItem]) -> PartDto {
 
 /// Books parts that arrived; back-orders are served first
 ///
-/// `Idempotency-Key` is required: without one, a repeated request would book the parts twice.
+/// `Idempotency-Key` is required: without one, a repeated request would book the parts twice. Short for a movement of
+/// the kind `receipt`.
 #[utoipa::path(post, path = "/api/v1/parts/{number}/receipts", tag = "parts", request_body = ReceiptDto,
     params(
         ("number" = String, Path, description = "the part's number"),
@@ -73,23 +85,62 @@ pub(crate) async fn receipt(
     headers: HeaderMap,
     ApiJson(body): ApiJson<ReceiptDto>,
 ) -> Result<(StatusCode, Json<StockDto>), Problem> {
-    let key = idempotency_key(&headers)?.ok_or_else(|| {
+    let key = needed_key(&headers)?;
+    let movement = MovementDto {
+        kind: MovementKindDto::Receipt,
+        depot: body.depot,
+        quantity: body.quantity,
+        ticket: None,
+        cost_centre: None,
+        to: None,
+        fate: None,
+        order: body.order,
+        reason: None,
+        bin: None,
+    };
+    let outcome = book(&app, &caller, &number, movement, &key).await?;
+    Ok((StatusCode::CREATED, Json(outcome.item.into())))
+}
+
+/// Moves stock: receipt, issue, transfer, count, return, scrap
+///
+/// `Idempotency-Key` is required: without one, a repeated request would book the movement twice. Keys are the caller's
+/// own: another caller's same key is another one. A key that was used for something else is refused with 409, as is
+/// what stock or holds do not allow.
+#[utoipa::path(post, path = "/api/v1/parts/{number}/movements", tag = "parts", request_body = MovementDto,
+    params(
+        ("number" = String, Path, description = "the part's number"),
+        ("Idempotency-Key" = String, Header, description = "the same key again changes nothing")
+    ),
+    responses((status = 201, description = "the stock after it, and what became short", body = MovedDto)))]
+pub(crate) async fn movement(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiPath(number): ApiPath<String>,
+    headers: HeaderMap,
+    ApiJson(body): ApiJson<MovementDto>,
+) -> Result<(StatusCode, Json<MovedDto>), Problem> {
+    let key = needed_key(&headers)?;
+    let outcome = book(&app, &caller, &number, body, &key).await?;
+    Ok((StatusCode::CREATED, Json(outcome.into())))
+}
+
+fn needed_key(headers: &HeaderMap) -> Result<String, Problem> {
+    idempotency_key(headers)?.ok_or_else(|| {
         Problem::bad_parameter(
             "Idempotency-Key",
             "give a key of your own: without one, a repeated request would book the parts twice",
         )
-    })?;
-    let item = book(&app, &caller, &number, body, key).await?;
-    Ok((StatusCode::CREATED, Json(item.into())))
+    })
 }
 
 pub(crate) async fn book(
     app: &App,
     caller: &Caller,
     number: &str,
-    body: ReceiptDto,
-    idempotency_key: String,
-) -> Result<StockItem, Problem> {
+    body: MovementDto,
+    idempotency_key: &str,
+) -> Result<StockOutcome, Problem> {
     let part = app
         .state
         .catalogue
@@ -97,22 +148,165 @@ pub(crate) async fn book(
         .iter()
         .find(|p| p.number.as_str() == number)
         .ok_or_else(|| Problem::not_found(format_args!("part \"{}\"", cut(number, 128))))?;
-    if body.quantity == 0 || body.quantity > RECEIPT_MAX {
+    let least = u32::from(body.kind != MovementKindDto::Count);
+    if body.quantity < least || body.quantity > QUANTITY_MAX {
         return Err(Problem::invalid(
             "quantity",
-            format!("quantity must be 1 to {RECEIPT_MAX}"),
+            format!("quantity must be {least} to {QUANTITY_MAX}"),
         ));
     }
     let command = StockCommand {
-        idempotency_key,
-        kind: StockMove::Receipt,
+        // Scoped, so that nobody's key is answered with another one's movement. A tab is in no header.
+        idempotency_key: format!("{}\t{idempotency_key}", caller.name),
+        kind: kind(&body)?,
         part: part.number.clone(),
-        depot: depot(app, &body.depot)?,
+        depot: place("depot", &body.depot)?,
         quantity: body.quantity,
+        order: order(&body)?,
+        reason: line("reason", body.reason.as_deref())?,
+        bin: line("bin", body.bin.as_deref())?,
         by: caller.actor(),
         at: app.state.clock.now(),
     };
-    Ok(app.state.store.move_stock(command).await?)
+    match app.state.store.move_stock(command).await {
+        Ok(outcome) => Ok(outcome),
+        // The part is there: what was not found is named in the body.
+        Err(StoreError::NotFound(what)) => {
+            let field = if what.starts_with("ticket") {
+                "ticket"
+            } else if what.starts_with("order") {
+                "order"
+            } else if is_place(app, &body.depot).await? {
+                "to"
+            } else {
+                "depot"
+            };
+            Err(Problem::invalid(field, format!("{what} was not found")))
+        }
+        Err(refused) => Err(refused.into()),
+    }
+}
+
+async fn is_place(app: &App, name: &str) -> Result<bool, Problem> {
+    let known = places(app).await?;
+    Ok(known.iter().any(|(place, _)| place.as_str() == name))
+}
+
+/// The places that take parts in, with their titles: depots of the catalogue, then depots and vans on record.
+pub(crate) async fn places(app: &App) -> Result<Vec<(DepotName, String)>, StoreError> {
+    let depots = &app.state.catalogue.depots;
+    let mut places: Vec<(DepotName, String)> = depots
+        .iter()
+        .map(|d| (d.name.clone(), d.title.clone()))
+        .collect();
+    for (kind, prefix) in [(RecordKind::Depot, ""), (RecordKind::Van, VAN_PREFIX)] {
+        let page = RecordPage {
+            after: None,
+            limit: PLACES_MAX,
+        };
+        let records = app
+            .state
+            .store
+            .records(kind, &RecordFilter::default(), &page)
+            .await?;
+        for record in records {
+            let title = match &record.body {
+                Some(Body::Depot(depot)) => depot.name.clone(),
+                Some(Body::Van(van)) => van.name.clone(),
+                _ => continue,
+            };
+            let Ok(name) = DepotName::new(format!("{prefix}{}", record.record.id)) else {
+                continue;
+            };
+            if places.iter().all(|(known, _)| *known != name) {
+                places.push((name, title));
+            }
+        }
+    }
+    Ok(places)
+}
+
+fn kind(body: &MovementDto) -> Result<StockMove, Problem> {
+    let belongs = |field: &str, is_given: bool, to: bool| match (is_given, to) {
+        (true, false) => Err(Problem::invalid(
+            field,
+            format!("{field} does not belong to this kind of movement"),
+        )),
+        (false, _) | (true, true) => Ok(()),
+    };
+    let is_return = body.kind == MovementKindDto::Return;
+    let has_consumer = is_return || body.kind == MovementKindDto::Issue;
+    belongs("ticket", body.ticket.is_some(), has_consumer)?;
+    belongs("cost_centre", body.cost_centre.is_some(), has_consumer)?;
+    belongs("fate", body.fate.is_some(), is_return)?;
+    let is_transfer = body.kind == MovementKindDto::Transfer;
+    belongs("to", body.to.is_some(), is_transfer)?;
+    let is_receipt = body.kind == MovementKindDto::Receipt;
+    belongs("order", body.order.is_some(), is_receipt)?;
+    Ok(match body.kind {
+        MovementKindDto::Receipt => StockMove::Receipt,
+        MovementKindDto::Scrap => StockMove::Scrap,
+        MovementKindDto::Count => StockMove::Count,
+        MovementKindDto::Repaired => StockMove::Repaired,
+        MovementKindDto::Issue => StockMove::Issue {
+            to: consumer(body)?,
+        },
+        MovementKindDto::Return => StockMove::Return {
+            from: consumer(body)?,
+            fate: body.fate.unwrap_or(FateDto::Shelf).into(),
+        },
+        MovementKindDto::Transfer => {
+            let to = body.to.as_deref();
+            let to = to.ok_or_else(|| Problem::invalid("to", "say where the parts go"))?;
+            StockMove::Transfer {
+                to: place("to", to)?,
+            }
+        }
+    })
+}
+
+fn order(body: &MovementDto) -> Result<Option<OrderId>, Problem> {
+    let Some(id) = line("order", body.order.as_deref())? else {
+        return Ok(None);
+    };
+    let id = OrderId::new(id).map_err(|invalid| Problem::invalid("order", invalid.to_string()))?;
+    Ok(Some(id))
+}
+
+fn consumer(body: &MovementDto) -> Result<Consumer, Problem> {
+    let centre = line("cost_centre", body.cost_centre.as_deref())?;
+    match (&body.ticket, centre) {
+        (Some(ticket), None) => ticket_id(ticket)
+            .map(Consumer::Ticket)
+            .map_err(|_unknown| Problem::invalid("ticket", "use a number such as 7 or T-7")),
+        (None, Some(centre)) => Ok(Consumer::CostCentre(centre)),
+        (Some(_), Some(_)) => Err(Problem::invalid(
+            "cost_centre",
+            "name a ticket or a cost centre, not both",
+        )),
+        (None, None) => Err(Problem::invalid(
+            "ticket",
+            "name the ticket, or the cost centre",
+        )),
+    }
+}
+
+pub(crate) fn place(field: &str, name: &str) -> Result<DepotName, Problem> {
+    DepotName::new(name).map_err(|invalid| Problem::invalid(field, invalid.to_string()))
+}
+
+/// One line of text, without surrounding blanks; empty: none.
+fn line(field: &str, text: Option<&str>) -> Result<Option<String>, Problem> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    if text.chars().count() > LINE_CHARS_MAX || text.chars().any(char::is_control) {
+        return Err(Problem::invalid(
+            field,
+            format!("use one line of at most {LINE_CHARS_MAX} characters"),
+        ));
+    }
+    Ok(Some(text.to_owned()))
 }
 
 /// Which reservations.

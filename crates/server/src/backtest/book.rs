@@ -182,6 +182,9 @@ impl SimulatedBook {
             part,
             depot,
             quantity,
+            order: None,
+            reason: None,
+            bin: None,
             by: forecare(),
             at,
         };

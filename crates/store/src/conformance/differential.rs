@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use forecare_domain::{Priority, ReservationState as State, Ticket, TicketState};
+use forecare_domain::{
+    Consumer, Fate, Priority, ReservationState as State, StockCommand, Ticket, TicketId,
+    TicketState,
+};
 
 use super::fixtures::{
-    ALL, alarm, assert_balanced, asset, catalogue, device, health, hour, items, metric, movement,
-    ms, need, new_ticket, reservations, row, step, task, with_extra,
+    ALL, alarm, assert_balanced, asset, catalogue, device, health, hour, items, ledger, metric,
+    movement, ms, need, new_ticket, reservations, row, step, task, with_extra,
 };
 use crate::{
     AlarmFilter, CareCommit, Checkpoint, CommitBatch, Conflict, Fill, MemoryStore,
@@ -155,6 +158,34 @@ pub async fn random_telemetry_equals_the_model(store: Arc<dyn Store>) {
     );
 }
 
+fn random_move(dice: &mut Dice, at: i64) -> StockCommand {
+    let places = ["main", "main", "main", "north", "nowhere"].map(super::fixtures::depot);
+    let ticket = TicketId(i64::try_from(dice.below(20)).unwrap());
+    let centre = ["workshop", "training"][dice.below(2)].to_owned();
+    let consumer = [Consumer::Ticket(ticket), Consumer::CostCentre(centre)][dice.below(2)].clone();
+    let kind = match dice.below(9) {
+        0 | 1 => StockMove::Receipt,
+        2 => StockMove::Scrap,
+        3 | 4 => StockMove::Issue { to: consumer },
+        5 => StockMove::Transfer {
+            to: places[dice.below(5)].clone(),
+        },
+        6 => StockMove::Return {
+            from: consumer,
+            fate: [Fate::Shelf, Fate::Scrap, Fate::Repair][dice.below(3)],
+        },
+        7 => StockMove::Count,
+        _ => StockMove::Repaired,
+    };
+    let quantity = u32::try_from(dice.below(4)).unwrap();
+    StockCommand {
+        depot: places[dice.below(5)].clone(),
+        reason: [None, Some("because".to_owned())][dice.below(2)].clone(),
+        bin: [None, Some("A-1".to_owned())][dice.below(2)].clone(),
+        ..movement(&format!("move-{}", dice.below(400)), kind, quantity, at)
+    }
+}
+
 async fn random_step(dice: &mut Dice, model: &Arc<dyn Store>, at: i64) -> CareCommit {
     let priority = [Priority::P1, Priority::P2, Priority::P3, Priority::P4][dice.below(4)];
     let mut wanted = need(u32::try_from(dice.below(4)).unwrap() + 1, priority);
@@ -233,13 +264,12 @@ pub async fn random_desk_work_equals_the_model(store: Arc<dyn Store>) {
         .await
         .unwrap();
     }
-    let mut n_done = 0;
-    for at in 1..250 {
-        if dice.below(4) == 0 {
-            let kind = [StockMove::Receipt, StockMove::Scrap][dice.below(2)];
-            let quantity = u32::try_from(dice.below(4)).unwrap();
-            let command = movement(&format!("move-{}", dice.below(60)), kind, quantity, at);
+    let (mut n_done, mut n_moved) = (0, 0);
+    for at in 1..400 {
+        if dice.below(5) < 2 {
+            let command = random_move(&mut dice, at);
             let expected = model.move_stock(command.clone()).await;
+            n_moved += usize::from(expected.is_ok());
             let got = store.move_stock(command).await;
             assert_eq!(format!("{got:?}"), format!("{expected:?}"), "step {at}");
         } else {
@@ -262,16 +292,14 @@ pub async fn random_desk_work_equals_the_model(store: Arc<dyn Store>) {
         );
     }
     assert!(n_done > 100, "the dice must roll legal steps: {n_done}");
+    assert!(n_moved > 30, "the dice must roll legal moves: {n_moved}");
     assert_eq!(reservations(&store).await, reservations(&model).await);
     let all = TicketFilter::default();
     assert_eq!(
         items(store.tickets(&all, ALL).await.unwrap()),
         items(model.tickets(&all, ALL).await.unwrap())
     );
-    assert_eq!(
-        items(store.ledger(ALL).await.unwrap()),
-        items(model.ledger(ALL).await.unwrap())
-    );
+    assert_eq!(ledger(&store).await, ledger(&model).await);
     assert_eq!(
         store.next_tasks(100).await.unwrap(),
         model.next_tasks(100).await.unwrap()

@@ -1,7 +1,9 @@
 //! A small catalogue and short ways to say things.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use forecare_care::stock::sign_of;
 use forecare_care::{Need, NewTicket};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
@@ -12,8 +14,9 @@ use forecare_domain::{
 };
 
 use crate::{
-    CareCommit, CareOutcome, CommitBatch, CommitReceipt, NewTask, PageRequest, Paged,
-    ReservationFilter, ScoredRow, StockCommand, StockItem, StockMove, Store, TicketWrite, forecare,
+    CareCommit, CareOutcome, CommitBatch, CommitReceipt, LedgerEntry, NewTask, PageRequest, Paged,
+    ReservationFilter, ScoredRow, StockCommand, StockItem, StockMove, StockOutcome, Store,
+    TicketWrite, forecare,
 };
 
 /// Two classes, two modes, two parts, two depots: `main` (5 BRG-1, 3 SEAL-1) and `north` (2 BRG-1).
@@ -381,9 +384,30 @@ pub fn movement(key: &str, kind: StockMove, quantity: u32, at: i64) -> StockComm
         part: part("BRG-1"),
         depot: depot("main"),
         quantity,
+        order: None,
+        reason: None,
+        bin: None,
         by: forecare(),
         at: hour(at),
     }
+}
+
+/// Moves stock; what came of it.
+pub async fn moved_stock(store: &Arc<dyn Store>, command: StockCommand) -> StockOutcome {
+    store.move_stock(command).await.unwrap()
+}
+
+/// The ledger, newest first.
+pub async fn ledger(store: &Arc<dyn Store>) -> Vec<LedgerEntry> {
+    let mut lines = Vec::new();
+    let mut page = ALL;
+    loop {
+        let next = store.ledger(page).await.unwrap();
+        let Some(last) = next.last() else { break };
+        page.before = Some(last.position);
+        lines.extend(items(next));
+    }
+    lines
 }
 
 /// All reservations, oldest first.
@@ -403,45 +427,51 @@ pub async fn reservations(store: &Arc<dyn Store>) -> Vec<Reservation> {
     all
 }
 
-/// Held never exceeds what is there, and the ledger adds up to the shelf.
+/// Held never exceeds what is there; the ledger adds up to the shelf, to what is in repair, and to what the
+/// reservations of each ticket say went to it; nothing is lost on the way from place to place.
 pub async fn assert_balanced(store: &Arc<dyn Store>) {
-    let mut lines = Vec::new();
-    let mut page = ALL;
-    loop {
-        let next = store.ledger(page).await.unwrap();
-        let Some(last) = next.last() else { break };
-        page.before = Some(last.position);
-        lines.extend(items(next));
-    }
-    for item in store.stock().await.unwrap() {
-        assert!(item.soft + item.hard <= item.on_hand, "oversold: {item:?}");
-        let here = lines
-            .iter()
-            .filter(|l| l.part == item.part && l.depot == item.depot);
-        let sum: i64 = here.map(|l| l.delta).sum();
-        assert_eq!(sum, i64::from(item.on_hand), "{item:?}");
-    }
-    for number in [part("BRG-1"), part("SEAL-1")] {
-        let total = |kind: &str| -> i64 {
-            lines
-                .iter()
-                .filter(|l| l.part == number && l.kind == kind)
-                .map(|l| l.delta)
-                .sum()
-        };
-        let on_hand: i64 = store
-            .stock()
-            .await
-            .unwrap()
-            .iter()
-            .filter(|i| i.part == number)
-            .map(|i| i64::from(i.on_hand))
-            .sum();
-        assert_eq!(
-            total("receipt"),
-            on_hand - total("consumed") - total("scrap")
+    let lines = ledger(store).await;
+    let stock = store.stock().await.unwrap();
+    let sum = |fits: &dyn Fn(&LedgerEntry) -> bool| -> i64 {
+        lines.iter().filter(|l| fits(l)).map(|l| l.delta).sum()
+    };
+    for line in &lines {
+        let sign = sign_of(&line.kind);
+        assert!(
+            sign.is_some_and(|sign| sign == 0 || sign == line.delta.signum()),
+            "{line:?}"
         );
-        assert_eq!(total("transfer_in") + total("transfer_out"), 0);
+    }
+    for item in &stock {
+        assert!(item.soft + item.hard <= item.on_hand, "oversold: {item:?}");
+        let is_its = |l: &LedgerEntry| l.part == item.part && l.depot == item.depot;
+        assert_eq!(sum(&is_its), i64::from(item.on_hand), "{item:?}");
+        let repair = sum(&|l| is_its(l) && l.kind.starts_with("repair_"));
+        assert_eq!(-repair, i64::from(item.in_repair), "{item:?}");
+    }
+    let parts: BTreeSet<&PartNumber> = stock.iter().map(|i| &i.part).collect();
+    for number in parts {
+        let total = |kinds: &[&str]| sum(&|l| l.part == *number && kinds.contains(&&*l.kind));
+        let its = || stock.iter().filter(|i| i.part == *number);
+        let on_hand: i64 = its().map(|i| i64::from(i.on_hand)).sum();
+        let in_repair: i64 = its().map(|i| i64::from(i.in_repair)).sum();
+        assert_eq!(
+            total(&["receipt", "return", "count"]),
+            on_hand + in_repair - total(&["consumed", "issue", "scrap"]),
+        );
+        assert_eq!(total(&["transfer_in", "transfer_out"]), 0);
+    }
+    let mut used: BTreeMap<(TicketId, PartNumber), i64> = BTreeMap::new();
+    for r in reservations(store).await {
+        *used.entry((r.ticket, r.part)).or_insert(0) += i64::from(r.used);
+    }
+    for ((ticket, number), used) in used {
+        let went = sum(&|l| {
+            l.ticket == Some(ticket)
+                && l.part == number
+                && ["consumed", "issue", "return"].contains(&&*l.kind)
+        });
+        assert_eq!(-went, used, "{number} of ticket {ticket}");
     }
 }
 

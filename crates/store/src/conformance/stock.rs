@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use forecare_domain::{Priority, ReservationState as State, Supply, TicketId, TicketState};
+use forecare_domain::{
+    Consumer, Fate, OrderId, Priority, PurchaseOrder, ReservationState as State, StockCommand,
+    Supply, TicketId, TicketState,
+};
+use forecare_registry::{Body, Change, RecordId, RecordKind, RecordWrite};
 
 use super::fixtures::{
-    ALL, assert_balanced, bearings, depot, hour, items, movement, need, open, opening, part,
-    reservations, step, update,
+    ALL, assert_balanced, bearings, depot, hour, items, ledger, moved_stock, movement, need, open,
+    opening, part, reservations, step, update,
 };
 use crate::{
-    CareCommit, CareOutcome, ReservationFilter, ReservationWrite, StockMove, Store, StoreError,
-    forecare,
+    CareCommit, CareOutcome, LedgerEntry, RecordCommit, ReservationFilter, ReservationWrite,
+    StockMove, Store, StoreError, forecare,
 };
 
 pub async fn initial_stock_is_booked_as_receipts(store: Arc<dyn Store>) {
@@ -32,7 +36,10 @@ pub async fn initial_stock_is_booked_as_receipts(store: Arc<dyn Store>) {
         .move_stock(movement("initial:main:BRG-1", StockMove::Receipt, 5, 1))
         .await
         .unwrap();
-    assert_eq!(again.on_hand, 5, "booked under a key that anyone can name");
+    assert_eq!(
+        again.item.on_hand, 5,
+        "booked under a key that anyone can name"
+    );
     assert_balanced(&store).await;
 }
 
@@ -260,7 +267,8 @@ pub async fn receipts_serve_back_orders_by_priority_then_age(store: Arc<dyn Stor
     let item = store
         .move_stock(movement("r3", StockMove::Receipt, 1, 22))
         .await
-        .unwrap();
+        .unwrap()
+        .item;
     assert_eq!((item.on_hand, item.hard, item.back_ordered), (11, 11, 0));
     let newest = &reservations(&store).await;
     let last = newest.iter().find(|r| r.ticket == waiting[0]).unwrap();
@@ -315,20 +323,384 @@ pub async fn scrap_spares_what_is_held(store: Arc<dyn Store>) {
     let item = store
         .move_stock(movement("s2", StockMove::Scrap, 1, 2))
         .await
-        .unwrap();
+        .unwrap()
+        .item;
     assert_eq!((item.on_hand, item.soft), (4, 4));
     assert_balanced(&store).await;
 }
 
 pub async fn stock_commands_count_once(store: Arc<dyn Store>) {
-    for _ in 0..3 {
-        let item = store
-            .move_stock(movement("r", StockMove::Receipt, 4, 1))
-            .await
-            .unwrap();
-        assert_eq!(item.on_hand, 9);
+    for n in 0..3 {
+        let outcome = moved_stock(&store, movement("r", StockMove::Receipt, 4, 1)).await;
+        assert_eq!((outcome.item.on_hand, outcome.repeated), (9, n > 0));
     }
     assert_eq!(store.ledger(ALL).await.unwrap().len(), 4);
+}
+
+fn to_ticket(id: TicketId) -> StockMove {
+    StockMove::Issue {
+        to: Consumer::Ticket(id),
+    }
+}
+
+fn to_workshop() -> StockMove {
+    StockMove::Issue {
+        to: Consumer::CostCentre("workshop".to_owned()),
+    }
+}
+
+fn back(from: Consumer, fate: Fate) -> StockMove {
+    StockMove::Return { from, fate }
+}
+
+fn count(key: &str, found: u32, at: i64) -> StockCommand {
+    StockCommand {
+        reason: Some("stock-take".to_owned()),
+        ..movement(key, StockMove::Count, found, at)
+    }
+}
+
+/// Kind and change of the newest lines.
+async fn newest(store: &Arc<dyn Store>, n: usize) -> Vec<(String, i64)> {
+    let line = |l: LedgerEntry| (l.kind, l.delta);
+    ledger(store).await.into_iter().take(n).map(line).collect()
+}
+
+fn lines(of: &[(&str, i64)]) -> Vec<(String, i64)> {
+    of.iter().map(|(k, d)| ((*k).to_owned(), *d)).collect()
+}
+
+async fn refused(store: &Arc<dyn Store>, command: StockCommand) -> String {
+    match store.move_stock(command).await {
+        Err(StoreError::Conflict(text)) => text,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+pub async fn a_ticket_is_issued_what_is_held_for_it_then_what_is_free(store: Arc<dyn Store>) {
+    let (ticket, _) = open(&store, 0, 1, vec![need(2, Priority::P3)]).await;
+    open(&store, 1, 1, vec![need(2, Priority::P3)]).await;
+    let text = refused(&store, movement("i0", to_ticket(ticket.id), 4, 2)).await;
+    assert!(text.contains("only 3 of BRG-1"), "{text}");
+    moved_stock(&store, movement("i1", to_ticket(ticket.id), 1, 2)).await;
+    assert_eq!(bearings(&store, "main").await, (4, 2, 1, 0));
+    assert_eq!(reservations(&store).await[0].state, State::PartlyUsed);
+    let outcome = moved_stock(&store, movement("i2", to_ticket(ticket.id), 2, 3)).await;
+    assert_eq!((outcome.item.on_hand, outcome.item.soft), (2, 2));
+    let all = reservations(&store).await;
+    let of_ticket = all.iter().filter(|r| r.ticket == ticket.id);
+    let used: Vec<(State, u32)> = of_ticket.map(|r| (r.state, r.used)).collect();
+    assert_eq!(used, [(State::Consumed, 2), (State::Consumed, 1)]);
+    assert_eq!(
+        newest(&store, 2).await,
+        lines(&[("issue", -2), ("issue", -1)])
+    );
+    // What was handed out is not booked again when the technician reports it.
+    let working = update(&store, step(&ticket, TicketState::InProgress, 4, &[])).await;
+    let done = step(&working, TicketState::Resolved, 5, &[("BRG-1", 3)]);
+    update(&store, done).await;
+    assert_eq!(bearings(&store, "main").await, (2, 2, 0, 0));
+    let late = refused(&store, movement("i3", to_ticket(ticket.id), 1, 6)).await;
+    assert!(late.contains("has ended"), "{late}");
+    let nobody = movement("i4", to_ticket(TicketId(99)), 1, 6);
+    assert!(matches!(
+        store.move_stock(nobody).await,
+        Err(StoreError::NotFound(_))
+    ));
+    assert_balanced(&store).await;
+}
+
+pub async fn free_parts_issued_stand_in_for_those_on_order(store: Arc<dyn Store>) {
+    let mut many = need(8, Priority::P3);
+    many.part = part("SEAL-1");
+    let (ticket, _) = open(&store, 0, 1, vec![many]).await;
+    let seals = |key: &str, kind, quantity| StockCommand {
+        part: part("SEAL-1"),
+        ..movement(key, kind, quantity, 2)
+    };
+    // Three from the shelf, five on order: two that arrive do not serve the order, which waits for all of its five.
+    moved_stock(&store, seals("r", StockMove::Receipt, 2)).await;
+    let item = moved_stock(&store, seals("i", to_ticket(ticket.id), 5))
+        .await
+        .item;
+    assert_eq!((item.on_hand, item.hard, item.back_ordered), (0, 0, 3));
+    let item = moved_stock(&store, seals("r2", StockMove::Receipt, 3))
+        .await
+        .item;
+    assert_eq!((item.on_hand, item.hard, item.back_ordered), (3, 3, 0));
+    assert_balanced(&store).await;
+}
+
+pub async fn a_cost_centre_is_issued_only_what_nobody_holds(store: Arc<dyn Store>) {
+    open(&store, 0, 1, vec![need(4, Priority::P3)]).await;
+    let text = refused(&store, movement("c1", to_workshop(), 2, 2)).await;
+    assert!(text.contains("only 1 of BRG-1"), "{text}");
+    let issued = StockCommand {
+        reason: Some("training".to_owned()),
+        ..movement("c2", to_workshop(), 1, 2)
+    };
+    assert_eq!(moved_stock(&store, issued).await.item.on_hand, 4);
+    let line = &ledger(&store).await[0];
+    assert_eq!(line.cost_centre.as_deref(), Some("workshop"));
+    assert_eq!(line.reason.as_deref(), Some("training"));
+    assert_eq!((line.kind.as_str(), line.ticket), ("issue", None));
+    assert_balanced(&store).await;
+}
+
+pub async fn no_more_comes_back_than_went_out(store: Arc<dyn Store>) {
+    let workshop = || Consumer::CostCentre("workshop".to_owned());
+    moved_stock(&store, movement("o1", to_workshop(), 2, 1)).await;
+    let text = refused(&store, movement("b0", back(workshop(), Fate::Shelf), 3, 2)).await;
+    assert!(text.contains("2 of BRG-1 are out"), "{text}");
+    moved_stock(&store, movement("b1", back(workshop(), Fate::Shelf), 1, 2)).await;
+    moved_stock(&store, movement("b2", back(workshop(), Fate::Scrap), 1, 2)).await;
+    assert_eq!(
+        newest(&store, 2).await,
+        lines(&[("scrap", -1), ("return", 1)])
+    );
+    refused(&store, movement("b3", back(workshop(), Fate::Shelf), 1, 3)).await;
+    assert_eq!(bearings(&store, "main").await, (4, 0, 0, 0));
+
+    let (ticket, _) = open(&store, 0, 3, vec![need(3, Priority::P3)]).await;
+    let theirs = || Consumer::Ticket(ticket.id);
+    moved_stock(&store, movement("o2", to_ticket(ticket.id), 2, 4)).await;
+    refused(&store, movement("b4", back(theirs(), Fate::Shelf), 3, 5)).await;
+    let outcome = moved_stock(&store, movement("b5", back(theirs(), Fate::Repair), 1, 5)).await;
+    assert_eq!((outcome.item.on_hand, outcome.item.in_repair), (2, 1));
+    moved_stock(&store, movement("b6", back(theirs(), Fate::Shelf), 1, 5)).await;
+    let r = &reservations(&store).await[0];
+    assert_eq!(
+        (r.state, r.quantity, r.used),
+        (State::Hard, 1, 0),
+        "what it still holds stays"
+    );
+    assert_eq!(bearings(&store, "main").await, (3, 0, 1, 0));
+    refused(&store, movement("b7", StockMove::Repaired, 2, 6)).await;
+    let repaired = moved_stock(&store, movement("b8", StockMove::Repaired, 1, 6)).await;
+    assert_eq!((repaired.item.on_hand, repaired.item.in_repair), (4, 0));
+    assert_balanced(&store).await;
+}
+
+pub async fn a_transfer_leaves_one_place_and_reaches_the_other(store: Arc<dyn Store>) {
+    open(&store, 0, 1, vec![need(4, Priority::P3)]).await;
+    let to = |name: &str| StockMove::Transfer { to: depot(name) };
+    let text = refused(&store, movement("t1", to("north"), 2, 2)).await;
+    assert!(text.contains("only 1 of BRG-1"), "{text}");
+    refused(&store, movement("t2", to("main"), 1, 2)).await;
+    let outcome = moved_stock(&store, movement("t3", to("north"), 1, 2)).await;
+    assert_eq!(outcome.item.on_hand, 4);
+    assert_eq!(outcome.there.map(|there| there.on_hand), Some(3));
+    let both = lines(&[("transfer_in", 1), ("transfer_out", -1)]);
+    assert_eq!(newest(&store, 2).await, both);
+    let nowhere = store.move_stock(movement("t4", to("nowhere"), 1, 2)).await;
+    assert!(matches!(nowhere, Err(StoreError::NotFound(text)) if text.contains("nowhere")));
+    assert_balanced(&store).await;
+}
+
+pub async fn vans_and_depots_on_record_hold_stock(store: Arc<dyn Store>) {
+    let to = |name: &str| StockMove::Transfer { to: depot(name) };
+    let unknown = store.move_stock(movement("v1", to("van:7"), 1, 1)).await;
+    assert!(
+        matches!(unknown, Err(StoreError::NotFound(_))),
+        "{unknown:?}"
+    );
+    let write = |kind: RecordKind, id: &str| RecordWrite {
+        kind,
+        id: RecordId::new(id).unwrap(),
+        if_version: None,
+        change: Change::Put(Box::new(
+            Body::parse(kind, serde_json::json!({"name": id})).unwrap(),
+        )),
+    };
+    let writes = vec![
+        write(RecordKind::Van, "7"),
+        write(RecordKind::Depot, "abroad"),
+    ];
+    let commit = RecordCommit {
+        writes,
+        by: forecare(),
+        at: hour(1),
+    };
+    store.commit_records(commit).await.unwrap();
+    moved_stock(&store, movement("v1", to("van:7"), 2, 1)).await;
+    let in_bin = StockCommand {
+        depot: depot("abroad"),
+        bin: Some("A-12".to_owned()),
+        ..movement("v2", StockMove::Receipt, 3, 1)
+    };
+    moved_stock(&store, in_bin).await;
+    let stock = store.stock().await.unwrap();
+    let seen: Vec<(String, u32, Option<String>)> = stock
+        .into_iter()
+        .filter(|i| i.part == part("BRG-1"))
+        .map(|i| (i.depot.to_string(), i.on_hand, i.bin))
+        .collect();
+    let expected = [
+        ("main", 3, None),
+        ("north", 2, None),
+        ("abroad", 3, Some("A-12")),
+        ("van:7", 2, None),
+    ];
+    let expected = expected.map(|(d, n, bin)| (d.to_owned(), n, bin.map(str::to_owned)));
+    assert_eq!(seen, expected);
+    let from_van = StockCommand {
+        depot: depot("van:7"),
+        ..movement("v3", to_workshop(), 1, 2)
+    };
+    assert_eq!(moved_stock(&store, from_van).await.item.on_hand, 1);
+    assert_balanced(&store).await;
+}
+
+pub async fn a_count_sets_the_shelf_and_says_why(store: Arc<dyn Store>) {
+    let silent = refused(&store, movement("k1", StockMove::Count, 7, 1)).await;
+    assert!(silent.contains("reason"), "{silent}");
+    let outcome = moved_stock(&store, count("k2", 7, 1)).await;
+    assert_eq!((outcome.item.on_hand, outcome.short.len()), (7, 0));
+    let line = &ledger(&store).await[0];
+    assert_eq!((line.kind.as_str(), line.delta), ("count", 2));
+    assert_eq!(line.reason.as_deref(), Some("stock-take"));
+    let as_booked = moved_stock(&store, movement("k3", StockMove::Count, 7, 2)).await;
+    assert_eq!(as_booked.item.on_hand, 7);
+    assert_eq!(
+        newest(&store, 1).await,
+        lines(&[("count", 0)]),
+        "that it was counted is kept"
+    );
+    moved_stock(&store, count("k4", 0, 3)).await;
+    assert_eq!(bearings(&store, "main").await, (0, 0, 0, 0));
+    assert_balanced(&store).await;
+}
+
+pub async fn a_count_below_what_is_held_says_what_became_short(store: Arc<dyn Store>) {
+    let (soft, low) = open(&store, 0, 1, vec![need(2, Priority::P4)]).await;
+    let mut urgent = need(3, Priority::P1);
+    urgent.needed_at = hour(10);
+    let (_, hard) = open(&store, 1, 1, vec![urgent]).await;
+    assert_eq!(bearings(&store, "main").await, (5, 2, 3, 0));
+    let outcome = moved_stock(&store, count("k1", 4, 2)).await;
+    assert_eq!(outcome.short, [low[0].id], "the soft one loses");
+    // One of its two is still there, the other comes from the other depot.
+    assert_eq!(bearings(&store, "main").await, (4, 1, 3, 0));
+    assert_eq!(bearings(&store, "north").await, (2, 1, 0, 0));
+    let outcome = moved_stock(&store, count("k2", 2, 3)).await;
+    assert_eq!(outcome.short.len(), 2);
+    assert!(outcome.short.contains(&hard[0].id), "{outcome:?}");
+    let all = reservations(&store).await;
+    for (ticket, n) in [(soft.id, 2), (hard[0].ticket, 3)] {
+        let its = all
+            .iter()
+            .filter(|r| r.ticket == ticket && r.state.is_live());
+        let held: u32 = its.map(|r| r.quantity).sum();
+        assert_eq!(held, n, "still asked for in full");
+    }
+    let again = moved_stock(&store, count("k2", 2, 4)).await;
+    assert!(again.repeated && again.short.is_empty());
+    assert_balanced(&store).await;
+}
+
+pub async fn a_key_used_for_another_movement_is_refused(store: Arc<dyn Store>) {
+    moved_stock(&store, movement("k", StockMove::Receipt, 4, 1)).await;
+    for other in [
+        movement("k", StockMove::Receipt, 5, 1),
+        movement("k", StockMove::Scrap, 4, 1),
+        StockCommand {
+            depot: depot("north"),
+            ..movement("k", StockMove::Receipt, 4, 1)
+        },
+    ] {
+        let text = refused(&store, other).await;
+        assert!(
+            text.contains("another movement, of 4 of BRG-1 at main"),
+            "{text}"
+        );
+    }
+    assert_eq!(bearings(&store, "main").await, (9, 0, 0, 0));
+}
+
+fn order(id: &str, quantity: u32, due: i64) -> PurchaseOrder {
+    PurchaseOrder {
+        id: OrderId::new(id).unwrap(),
+        part: part("BRG-1"),
+        depot: depot("main"),
+        quantity,
+        received: 7,
+        due_at: hour(due),
+        is_cancelled: false,
+        by: forecare(),
+        at: hour(1),
+    }
+}
+
+pub async fn receipts_count_towards_the_order_they_name(store: Arc<dyn Store>) {
+    for (id, due) in [("PO-2", 60), ("PO-1", 60), ("PO-3", 50)] {
+        let entered = store.put_purchase_order(order(id, 4, due)).await.unwrap();
+        assert_eq!(entered.received, 0, "only receipts tell what has arrived");
+    }
+    let open = async |open_only| -> Vec<(String, u32)> {
+        let orders = store.purchase_orders(open_only).await.unwrap();
+        let line = |o: PurchaseOrder| (o.id.to_string(), o.outstanding());
+        orders.into_iter().map(line).collect()
+    };
+    let expected = |of: &[(&str, u32)]| -> Vec<(String, u32)> {
+        of.iter().map(|(id, n)| ((*id).to_owned(), *n)).collect()
+    };
+    assert_eq!(
+        open(true).await,
+        expected(&[("PO-3", 4), ("PO-1", 4), ("PO-2", 4)])
+    );
+    let receipt = |key: &str, id: &str, quantity| StockCommand {
+        order: Some(OrderId::new(id).unwrap()),
+        ..movement(key, StockMove::Receipt, quantity, 2)
+    };
+    for _ in 0..2 {
+        moved_stock(&store, receipt("r1", "PO-1", 3)).await;
+    }
+    moved_stock(&store, receipt("r2", "PO-3", 5)).await;
+    assert_eq!(open(true).await, expected(&[("PO-1", 1), ("PO-2", 4)]));
+    let unknown = store.move_stock(receipt("r3", "PO-9", 1)).await;
+    assert!(matches!(unknown, Err(StoreError::NotFound(text)) if text.contains("PO-9")));
+    let mut elsewhere = receipt("r4", "PO-2", 1);
+    elsewhere.depot = depot("north");
+    assert!(
+        refused(&store, elsewhere)
+            .await
+            .contains("PO-2 is of BRG-1 to main")
+    );
+    let mut scrapped = receipt("r5", "PO-2", 1);
+    scrapped.kind = StockMove::Scrap;
+    refused(&store, scrapped).await;
+
+    // Changed, it keeps what has arrived; of what it is stays.
+    let later = store
+        .put_purchase_order(order("PO-1", 6, 90))
+        .await
+        .unwrap();
+    assert_eq!((later.received, later.outstanding()), (3, 3));
+    let mut other = order("PO-1", 6, 90);
+    other.part = part("SEAL-1");
+    assert!(matches!(
+        store.put_purchase_order(other).await,
+        Err(StoreError::Conflict(_))
+    ));
+    let cancelled = PurchaseOrder {
+        is_cancelled: true,
+        ..order("PO-2", 4, 60)
+    };
+    store.put_purchase_order(cancelled).await.unwrap();
+    assert_eq!(open(true).await, expected(&[("PO-1", 3)]));
+    assert_eq!(open(false).await.len(), 3);
+    let mut nowhere = order("PO-4", 1, 60);
+    nowhere.depot = depot("nowhere");
+    assert!(matches!(
+        store.put_purchase_order(nowhere).await,
+        Err(StoreError::NotFound(_))
+    ));
+    let nothing = store.put_purchase_order(order("PO-4", 0, 60)).await;
+    assert!(matches!(nothing, Err(StoreError::Conflict(_))));
+    let whole = store.purchase_orders(false).await.unwrap();
+    assert_eq!(whole[0].by, forecare());
+    assert_eq!((whole[0].id.as_str(), whole[0].at), ("PO-3", hour(1)));
+    assert_balanced(&store).await;
 }
 
 pub async fn unknown_parts_and_depots_are_named(store: Arc<dyn Store>) {

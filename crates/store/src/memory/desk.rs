@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use forecare_care::{Balance, Need, NewTicket, allocate, notices_of, parts_short, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, AssetId, CareTask, Decision, DepotName, Label, PartNumber, Reservation, ReservationId,
-    ReservationState, Supply, TaskId, Ticket, TicketId, Timestamp,
+    Actor, AssetId, CareTask, Decision, DepotName, Label, OrderId, PartNumber, PurchaseOrder,
+    Reservation, ReservationId, ReservationState, StockAsked, Supply, TaskId, Ticket, TicketId,
+    Timestamp,
 };
 
 use super::outbox::Outbox;
-use crate::agreed::{forecare, initial_stock, need_of_victim};
+use crate::agreed::{forecare, need_of_victim};
 use crate::{
     CareCommit, CareOutcome, LedgerEntry, NewEntry, NewTask, ReservationFilter, ReservationWrite,
-    StockCommand, StockItem, StockMove, StoreError, TicketFilter, TicketWrite,
+    StoreError, TicketFilter, TicketWrite,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -28,41 +29,46 @@ pub(super) struct Desk {
     reservations: Vec<Reservation>,
     of_ticket: BTreeMap<TicketId, Vec<ReservationId>>,
     live: BTreeSet<ReservationId>,
-    on_hand: BTreeMap<(PartNumber, DepotName), u32>,
+    pub(super) shelves: BTreeMap<(PartNumber, DepotName), Shelf>,
     pub(super) ledger: Vec<LedgerEntry>,
-    commands_seen: BTreeSet<String>,
+    pub(super) orders: BTreeMap<OrderId, PurchaseOrder>,
+    pub(super) commands_seen: BTreeMap<String, StockAsked>,
     pub(super) labels: Vec<Label>,
     pub(super) decisions: Vec<Decision>,
     pub(super) outbox: Outbox,
     pub(super) entries: Vec<NewEntry>,
 }
 
+/// What lies where, beside what is held of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shelf {
+    pub(super) on_hand: u32,
+    pub(super) in_repair: u32,
+    pub(super) bin: Option<String>,
+}
+
 /// Who a movement of stock is for, and by whom.
-struct Cause {
-    ticket: Option<TicketId>,
-    by: Actor,
-    at: Timestamp,
+pub(super) struct Cause {
+    pub(super) ticket: Option<TicketId>,
+    pub(super) cost_centre: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) by: Actor,
+    pub(super) at: Timestamp,
+}
+
+impl Cause {
+    pub(super) fn of_ticket(ticket: TicketId, by: Actor, at: Timestamp) -> Self {
+        Self {
+            ticket: Some(ticket),
+            cost_centre: None,
+            reason: None,
+            by,
+            at,
+        }
+    }
 }
 
 impl Desk {
-    pub(super) fn book_initial_stock(&mut self, catalogue: &Catalogue, now: Timestamp) {
-        for command in initial_stock(catalogue, now) {
-            let cause = Cause {
-                ticket: None,
-                by: command.by,
-                at: now,
-            };
-            self.book(
-                "receipt",
-                &command.part,
-                &command.depot,
-                i64::from(command.quantity),
-                &cause,
-            );
-            self.commands_seen.insert(command.idempotency_key);
-        }
-    }
-
     pub(super) fn queue(&mut self, tasks: Vec<NewTask>) {
         for NewTask(task) in tasks {
             self.n_tasks += 1;
@@ -135,7 +141,31 @@ impl Desk {
         }
     }
 
-    fn live(&self) -> impl Iterator<Item = &Reservation> {
+    /// A new hold, numbered here.
+    pub(super) fn hold(&mut self, new: Reservation) {
+        let id = ReservationId(next_number(self.reservations.len()));
+        self.of_ticket.entry(new.ticket).or_default().push(id);
+        if new.state.is_live() {
+            self.live.insert(id);
+        }
+        self.reservations.push(Reservation { id, ..new });
+    }
+
+    /// A hold in another state, of another size.
+    pub(super) fn held_as(
+        &mut self,
+        id: ReservationId,
+        state: ReservationState,
+        quantity: u32,
+        used: u32,
+    ) {
+        self.set_state(id, state);
+        if let Some(r) = place(id.0).and_then(|place| self.reservations.get_mut(place)) {
+            (r.quantity, r.used) = (quantity, used);
+        }
+    }
+
+    pub(super) fn live(&self) -> impl Iterator<Item = &Reservation> {
         self.live.iter().filter_map(|id| self.reservation(*id))
     }
 
@@ -313,16 +343,8 @@ impl Desk {
             .last()
             .map_or_else(forecare, |change| change.by.clone());
         for (id, state, used) in settle(&its, &ticket, parts_used) {
-            self.turn(
-                id,
-                state,
-                used,
-                &Cause {
-                    ticket: Some(ticket.id),
-                    by: by.clone(),
-                    at,
-                },
-            );
+            let cause = Cause::of_ticket(ticket.id, by.clone(), at);
+            self.turn(id, state, used, &cause);
         }
         CareOutcome::Updated(Box::new(ticket))
     }
@@ -338,11 +360,7 @@ impl Desk {
         } else {
             r.used
         };
-        let cause = Cause {
-            ticket: Some(r.ticket),
-            by: forecare(),
-            at,
-        };
+        let cause = Cause::of_ticket(r.ticket, forecare(), at);
         self.turn(write.id, write.to, used, &cause);
     }
 
@@ -378,7 +396,7 @@ impl Desk {
     }
 
     /// Reserves for `ticket`. Holds that are pre-empted are released, and their tickets served anew.
-    fn reserve(
+    pub(super) fn reserve(
         &mut self,
         catalogue: &Catalogue,
         ticket: TicketId,
@@ -386,15 +404,7 @@ impl Desk {
         may_preempt: bool,
         at: Timestamp,
     ) {
-        let balance = |depot: &DepotName| {
-            let item = self.item(&need.part, depot);
-            Balance {
-                depot: item.depot,
-                on_hand: item.on_hand,
-                soft: item.soft,
-                hard: item.hard,
-            }
-        };
+        let balance = |depot: &DepotName| self.item(&need.part, depot).balance();
         let balances: Vec<Balance> = catalogue.depots.iter().map(|d| balance(&d.name)).collect();
         let preemptible = if may_preempt {
             self.live()
@@ -412,11 +422,8 @@ impl Desk {
             victims.extend(self.reservation(*id).cloned());
         }
         for a in plan.allocations {
-            let id = ReservationId(next_number(self.reservations.len()));
-            self.live.insert(id);
-            self.of_ticket.entry(ticket).or_default().push(id);
-            self.reservations.push(Reservation {
-                id,
+            self.hold(Reservation {
+                id: ReservationId(0),
                 ticket,
                 priority: need.priority,
                 part: need.part.clone(),
@@ -441,7 +448,12 @@ impl Desk {
 
     /// Gives free stock to those who wait for it at that depot, by priority, then age. One that the stock
     /// does not suffice for is passed over.
-    fn serve_back_orders(&mut self, part: &PartNumber, depot: &DepotName, at: Timestamp) {
+    pub(super) fn serve_back_orders(
+        &mut self,
+        part: &PartNumber,
+        depot: &DepotName,
+        at: Timestamp,
+    ) {
         let mut free = self.item(part, depot).free();
         let here = Supply::BackOrder { to: depot.clone() };
         let mut waiting: Vec<_> = self
@@ -465,73 +477,7 @@ impl Desk {
         }
     }
 
-    /// Stock of `part` at `depot`, counted from the reservations.
-    pub(super) fn item(&self, part: &PartNumber, depot: &DepotName) -> StockItem {
-        let mut item = StockItem {
-            part: part.clone(),
-            depot: depot.clone(),
-            on_hand: self
-                .on_hand
-                .get(&(part.clone(), depot.clone()))
-                .copied()
-                .unwrap_or(0),
-            soft: 0,
-            hard: 0,
-            back_ordered: 0,
-        };
-        for r in self.live().filter(|r| r.part == *part) {
-            let held = r.quantity - r.used;
-            match &r.supply {
-                Supply::Stock { depot: at } | Supply::Transfer { from: at, .. } if at == depot => {
-                    if r.state == ReservationState::Soft {
-                        item.soft += held;
-                    } else {
-                        item.hard += held;
-                    }
-                }
-                Supply::BackOrder { to } if to == depot => item.back_ordered += held,
-                Supply::Stock { .. } | Supply::Transfer { .. } | Supply::BackOrder { .. } => {}
-            }
-        }
-        item
-    }
-
-    pub(super) fn move_stock(
-        &mut self,
-        catalogue: &Catalogue,
-        command: StockCommand,
-    ) -> Result<StockItem, StoreError> {
-        let StockCommand {
-            idempotency_key,
-            kind,
-            part,
-            depot,
-            quantity,
-            by,
-            at,
-        } = command;
-        if self.commands_seen.contains(&idempotency_key) {
-            return Ok(self.item(&part, &depot));
-        }
-        let item = self.item(&part, &depot);
-        let delta = item.checked_move(catalogue, kind, quantity)?;
-        let cause = Cause {
-            ticket: None,
-            by,
-            at,
-        };
-        self.commands_seen.insert(idempotency_key);
-        match kind {
-            StockMove::Receipt => {
-                self.book("receipt", &part, &depot, delta, &cause);
-                self.serve_back_orders(&part, &depot, at);
-            }
-            StockMove::Scrap => self.book("scrap", &part, &depot, delta, &cause),
-        }
-        Ok(self.item(&part, &depot))
-    }
-
-    fn book(
+    pub(super) fn book(
         &mut self,
         kind: &str,
         part: &PartNumber,
@@ -539,16 +485,17 @@ impl Desk {
         delta: i64,
         cause: &Cause,
     ) {
-        let on_hand = self
-            .on_hand
+        let shelf = self
+            .shelves
             .entry((part.clone(), depot.clone()))
-            .or_insert(0);
-        let after = u32::try_from(i64::from(*on_hand) + delta);
+            .or_default();
+        let on_hand = shelf.on_hand;
+        let after = u32::try_from(i64::from(on_hand) + delta);
         assert!(
             after.is_ok(),
             "{part} at {depot}: {on_hand} on hand cannot change by {delta}"
         );
-        *on_hand = after.unwrap_or(*on_hand);
+        shelf.on_hand = after.unwrap_or(on_hand);
         self.ledger.push(LedgerEntry {
             at: cause.at,
             kind: kind.to_owned(),
@@ -556,6 +503,8 @@ impl Desk {
             depot: depot.clone(),
             delta,
             ticket: cause.ticket,
+            cost_centre: cause.cost_centre.clone(),
+            reason: cause.reason.clone(),
             by: cause.by.clone(),
         });
     }
@@ -572,6 +521,6 @@ fn bytes_of(entry: &NewEntry) -> i64 {
 }
 
 /// Tickets and reservations are numbered 1, 2, ...
-fn next_number(taken: usize) -> i64 {
+pub(super) fn next_number(taken: usize) -> i64 {
     i64::try_from(taken).unwrap_or(i64::MAX - 1) + 1
 }

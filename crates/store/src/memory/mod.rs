@@ -5,6 +5,7 @@
 mod desk;
 mod outbox;
 mod records;
+mod stock;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -13,18 +14,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
-    DeviceStatus, Label, Notice, NoticeId, RejectReason, Reservation, Row, SurveyAnswer, TaskId,
-    Ticket, TicketEntry, TicketId, Timestamp,
+    Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DepotName,
+    DeviceId, DeviceStatus, Label, Notice, NoticeId, PurchaseOrder, RejectReason, Reservation, Row,
+    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
 };
 
+use crate::agreed::place_on_record;
 use crate::{
     AlarmFilter, Attempt, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt,
     Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, Fingerprint,
     LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PAGE_ENTRIES_MAX,
     PageRequest, Paged, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
-    ReservationFilter, Series, StockCommand, StockItem, Store, StoreError, StoredRecord,
-    TelemetryQuery, TicketFilter,
+    ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
+    StoredRecord, TelemetryQuery, TicketFilter,
 };
 use desk::Desk;
 use forecare_registry::{RecordKind, RecordRef};
@@ -72,6 +74,14 @@ impl MemoryStore {
         let state = self.state();
         let asked = state.desk.reservations_for(filter);
         asked.filter(|r| is_held_for(r, filter)).for_each(see);
+    }
+
+    /// Whether stock may be brought to a place of that name.
+    fn is_place<'a>(&'a self, records: &'a Records) -> impl Fn(&DepotName) -> bool + 'a {
+        |name| {
+            self.catalogue.depots.iter().any(|d| d.name == *name)
+                || place_on_record(name).is_some_and(|record| records.is_there(&record))
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -273,19 +283,24 @@ impl Store for MemoryStore {
         state.desk.commit(&self.catalogue, commit)
     }
 
-    async fn move_stock(&self, command: StockCommand) -> Result<StockItem, StoreError> {
-        self.state().desk.move_stock(&self.catalogue, command)
+    async fn move_stock(&self, command: StockCommand) -> Result<StockOutcome, StoreError> {
+        let state = &mut *self.state();
+        let is_place = self.is_place(&state.records);
+        state.desk.move_stock(&self.catalogue, is_place, &command)
+    }
+
+    async fn put_purchase_order(&self, order: PurchaseOrder) -> Result<PurchaseOrder, StoreError> {
+        let state = &mut *self.state();
+        let is_place = self.is_place(&state.records);
+        state.desk.put_order(&self.catalogue, is_place, order)
+    }
+
+    async fn purchase_orders(&self, open_only: bool) -> Result<Vec<PurchaseOrder>, StoreError> {
+        Ok(self.state().desk.orders(open_only))
     }
 
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {
-        let state = self.state();
-        let depots = || self.catalogue.depots.iter();
-        let items = self
-            .catalogue
-            .parts
-            .iter()
-            .flat_map(|part| depots().map(|depot| state.desk.item(&part.number, &depot.name)));
-        Ok(items.collect())
+        Ok(self.state().desk.stock(&self.catalogue))
     }
 
     async fn ledger(&self, request: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError> {

@@ -58,6 +58,11 @@ impl Records {
         Ok(RecordsOutcome::Stored(plan.outcomes))
     }
 
+    /// Whether the record is there, and not deleted.
+    pub(super) fn is_there(&self, record: &RecordRef) -> bool {
+        self.records.get(record).is_some_and(|r| r.body.is_some())
+    }
+
     fn write(&mut self, record: StoredRecord) {
         let action = match record.body {
             Some(_) => Action::Put,
