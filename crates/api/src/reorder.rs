@@ -70,8 +70,10 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
     let assets = store.assets().await?;
     let by_device: HashMap<&DeviceId, _> = assets.iter().map(|a| (&a.device, a)).collect();
     let open = app.open_tickets(None).await?;
-    let is_open: HashSet<(&AssetId, &ModeName)> =
-        open.iter().map(|t| (&t.asset, &t.mode)).collect();
+    let is_open: HashSet<(&AssetId, &ModeName)> = open
+        .iter()
+        .filter_map(|t| Some((&t.asset, t.mode.as_ref()?)))
+        .collect();
     let first_depot = catalogue.depots.first().map(|d| &d.name);
 
     // Which machine needs what, with which probability; and which of them a model speaks for.
@@ -231,8 +233,8 @@ async fn tickets_of(
         let is_last = page.len() < CHUNK || page.last().is_some_and(|p| p.position <= oldest.0);
         before = page.last().map(|p| p.position);
         for ticket in page.into_iter().map(|p| p.item) {
-            if wanted.contains(&ticket.id) {
-                found.insert(ticket.id, (ticket.asset, ticket.mode));
+            if let Some(mode) = ticket.mode.filter(|_| wanted.contains(&ticket.id)) {
+                found.insert(ticket.id, (ticket.asset, mode));
             }
         }
         if is_last {
