@@ -295,7 +295,7 @@ fn what_is_given_up_is_listed_and_goes_out_once_it_is_retried() {
         .arg("--home")
         .arg(&home));
     assert!(
-        ok && out.contains("1 dead") && out.contains("ticket.opened  T-1  team"),
+        ok && out.contains("1 dead") && out.contains("ticket.opened  T-1 by team"),
         "{out}{err}"
     );
     let (_, out, err) = run(with(&["doctor"]).arg("--home").arg(&home));

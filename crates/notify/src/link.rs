@@ -70,9 +70,9 @@ impl SurveyLinks {
         let (ticket, until) = said.split_once('-').ok_or(LinkRefused::Forged)?;
         let ticket = ticket
             .parse()
-            .map_err(|_: std::num::ParseIntError| LinkRefused::Forged)?;
+            .map_err(|_no_number: std::num::ParseIntError| LinkRefused::Forged)?;
         let until_s = i64::from_str_radix(until, 16)
-            .map_err(|_: std::num::ParseIntError| LinkRefused::Forged)?;
+            .map_err(|_no_number: std::num::ParseIntError| LinkRefused::Forged)?;
         if now.as_millis().div_euclid(1_000) > until_s {
             return Err(LinkRefused::Expired);
         }

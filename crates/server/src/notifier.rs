@@ -276,7 +276,9 @@ impl Notifier {
         for parcel in parcels(due) {
             let mut kept = Vec::new();
             for delivery in parcel {
-                if let NoticeKind::VisitPlanned { .. } = delivery.notice.what
+                // Programs want what happened; people what holds.
+                if delivery.to_customer
+                    && let NoticeKind::VisitPlanned { .. } = delivery.notice.what
                     && !still_holds(
                         &delivery.notice,
                         &self.store.ticket(delivery.notice.ticket).await?,

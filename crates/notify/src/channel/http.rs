@@ -12,7 +12,7 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Message, SendError, secret};
+use super::{Message, SendError, chain, secret};
 use crate::settings::ChannelSettings;
 
 /// Most bytes of an answer that are read.
@@ -65,10 +65,8 @@ impl Web {
         }
         let mut request = request_of(&outgoing)?;
         *request.body_mut() = Full::new(Bytes::from(outgoing.body));
-        let answer = client.request(request).await.map_err(|error| {
-            let cause = std::error::Error::source(&error).map(|c| format!(": {c}"));
-            SendError::Later(format!("{error}{}", cause.unwrap_or_default()))
-        })?;
+        let answer = client.request(request).await;
+        let answer = answer.map_err(|error| SendError::Later(chain(&error)))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
             .collect()

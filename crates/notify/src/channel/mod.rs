@@ -63,9 +63,9 @@ pub struct ChannelError {
 }
 
 enum Way {
-    Webhook(Webhook),
-    Smtp(SmtpChannel),
-    Http(HttpChannel),
+    Webhook(Box<Webhook>),
+    Smtp(Box<SmtpChannel>),
+    Http(Box<HttpChannel>),
 }
 
 /// All channels, by name.
@@ -94,10 +94,15 @@ impl Channels {
         for (name, channel) in &settings.channel {
             let opened = match channel {
                 ChannelSettings::Webhook { url, secret_file } => {
-                    Webhook::open(url, secret_file, &settings.source, &web).map(Way::Webhook)
+                    Webhook::open(url, secret_file, &settings.source, &web)
+                        .map(|way| Way::Webhook(Box::new(way)))
                 }
-                ChannelSettings::Smtp { .. } => SmtpChannel::open(channel, timeout).map(Way::Smtp),
-                ChannelSettings::Http { .. } => HttpChannel::open(channel, &web).map(Way::Http),
+                ChannelSettings::Smtp { .. } => {
+                    SmtpChannel::open(channel, timeout).map(|way| Way::Smtp(Box::new(way)))
+                }
+                ChannelSettings::Http { .. } => {
+                    HttpChannel::open(channel, &web).map(|way| Way::Http(Box::new(way)))
+                }
             };
             let way = opened.map_err(|why| ChannelError {
                 name: name.clone(),
@@ -154,4 +159,19 @@ fn secret(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("{} is empty", path.display()));
     }
     Ok(secret.as_bytes().to_vec())
+}
+
+/// An error with everything behind it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
 }

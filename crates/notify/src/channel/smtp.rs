@@ -9,7 +9,7 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls as Secured, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
-use super::{Message, SendError, secret};
+use super::{Message, SendError, chain, secret};
 use crate::settings::{ChannelSettings, Tls};
 
 pub(super) struct SmtpChannel {
@@ -58,8 +58,8 @@ impl SmtpChannel {
         match self.transport.send(mail).await {
             Ok(_) => Ok(()),
             // The server will not take it however often it is asked: an address that there is not.
-            Err(error) if error.is_permanent() => Err(SendError::Never(said(&error))),
-            Err(error) => Err(SendError::Later(said(&error))),
+            Err(error) if error.is_permanent() => Err(SendError::Never(chain(&error))),
+            Err(error) => Err(SendError::Later(chain(&error))),
         }
     }
 
@@ -90,11 +90,6 @@ impl SmtpChannel {
             .body(message.text.clone())
             .map_err(|error| error.to_string())
     }
-}
-
-fn said(error: &lettre::transport::smtp::Error) -> String {
-    let cause = std::error::Error::source(error).map(|c| format!(": {c}"));
-    format!("{error}{}", cause.unwrap_or_default())
 }
 
 fn parameters(host: &str, ca_file: &Path) -> Result<TlsParameters, String> {
