@@ -13,8 +13,8 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, customers, devices, models, ops, parts, records, registry, ticket_export,
-    tickets, work,
+    alarms, assets, customers, devices, inbound, models, ops, parts, records, registry,
+    ticket_export, tickets, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -66,6 +66,7 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(work::work))
         .routes(routes!(work::attach))
         .routes(routes!(work::attachment))
+        .routes(routes!(inbound::email))
         .routes(routes!(parts::parts))
         .routes(routes!(parts::receipt))
         .routes(routes!(parts::reservations))
