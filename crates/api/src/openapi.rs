@@ -13,8 +13,8 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, customers, devices, kpis, models, notices, ops, parts, records, registry,
-    supply, ticket_export, tickets, trace, work,
+    alarms, assets, customers, devices, inbound, kpis, models, notices, ops, parts, records,
+    registry, supply, ticket_export, tickets, trace, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -69,6 +69,7 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(work::attach))
         .routes(routes!(work::attachment))
         .routes(routes!(trace::trace_of))
+        .routes(routes!(inbound::email))
         .routes(routes!(parts::parts))
         .routes(routes!(parts::receipt))
         .routes(routes!(parts::movement))

@@ -8,9 +8,10 @@
 
 mod fixture;
 
-use axum::http::StatusCode;
-use fixture::ask::{ask, get, post};
-use fixture::{World, health, now, raised, status};
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use fixture::ask::{ask, get, post, send};
+use fixture::{TOKEN, World, health, now, raised, status};
 use forecare_api::router;
 use forecare_domain::{
     AlarmChange, AssetHealth, DeviceId, ModeName, Prognosis, RejectReason, Rejection, Row, Rul,
@@ -1107,7 +1108,10 @@ async fn work_on_a_ticket_is_kept_with_it() {
         let router = router.clone();
         async move {
             let path = format!("/api/v1/tickets/1/attachments?name={name}&signed_by=Ada");
-            ask(&router, "POST", &path, &[("content-type", media)], body).await
+            let request = Request::post(&path)
+                .header("authorization", format!("Bearer {TOKEN}"))
+                .header("content-type", media);
+            send(&router, request.body(Body::from(body)).unwrap()).await
         }
     };
     let taken = upload("gr%C3%BC%C3%9Fe.txt", "text/plain; charset=utf-8", "hello").await;
@@ -1201,4 +1205,47 @@ async fn a_follow_up_knows_its_parent_and_exports_have_own_fields() {
     get(&router, "/api/v1/tickets/export?format=xml")
         .await
         .problem(400);
+}
+
+#[tokio::test]
+async fn a_message_opens_a_ticket_once_and_a_reply_becomes_its_note() {
+    let world = World::new();
+    world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let router = router(world.state);
+    let mail = |id: &str, subject: &str| json!({"message_id": id, "from": "Bo <bo@example.com>", "subject": subject, "text": "It leaks.", "asset_id": "pump-1"});
+    let path = "/api/v1/inbound/email";
+    for _ in 0..2 {
+        let taken = post(&router, path, &mail("<1@example.com>", "Leak at the pump"))
+            .await
+            .json();
+        assert_eq!(taken, json!({"outcome": "opened", "ticket_id": 1}));
+    }
+    let ticket = get(&router, "/api/v1/tickets/1").await.json();
+    assert_eq!(ticket["title"], "Leak at the pump");
+    assert_eq!(
+        ticket["origin"],
+        json!({"from": "person", "by": "Bo", "channel": "email"})
+    );
+    for _ in 0..2 {
+        let taken = post(&router, path, &mail("<2@example.com>", "Re: [#1] Leak"))
+            .await
+            .json();
+        assert_eq!(taken, json!({"outcome": "noted", "ticket_id": 1}));
+    }
+    let entries = get(&router, "/api/v1/tickets/1/entries").await.json();
+    assert_eq!(entries["items"].as_array().unwrap().len(), 1);
+    assert_eq!(entries["items"][0]["channel"], "email");
+    let mut machine = mail("<3@example.com>", "Out of office");
+    machine["auto_submitted"] = json!(true);
+    let left_out = post(&router, path, &machine).await.json();
+    assert_eq!(left_out["outcome"], "left_out");
+    post(&router, path, &mail("<4@example.com>", "Re: [#77]"))
+        .await
+        .problem(404);
+    post(&router, path, &mail(" ", "x")).await.problem(422);
+    let nowhere = json!({"message_id": "<5@x>", "from": "x"});
+    assert_eq!(
+        post(&router, path, &nowhere).await.problem(422)["field"],
+        "asset_id"
+    );
 }
