@@ -139,8 +139,9 @@ async fn open_tickets(store: &Arc<dyn Store>) -> Vec<i64> {
         let mut new = fixtures::new_ticket(n, 0, PARTS.map(need).to_vec());
         let ticket = &mut new.ticket;
         (ticket.asset, ticket.device) = (asset.id, asset.device.clone());
-        (ticket.decision.device, ticket.decision.at) = (asset.device, now);
-        ticket.mode = ModeName::new("bearing-wear").unwrap();
+        let decision = ticket.decision.as_mut().unwrap();
+        (decision.device, decision.at) = (asset.device, now);
+        ticket.mode = ModeName::new("bearing-wear").ok();
         (ticket.opened_at, ticket.detected_at, ticket.evidence_at) = (now, now, now);
         ticket.due_at = now.plus_hours(400.0);
         let commit = CareCommit {

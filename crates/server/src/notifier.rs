@@ -244,7 +244,8 @@ impl Notifier {
             return Ok(Vec::new());
         };
         let ticket = self.store.ticket(notice.ticket).await?;
-        let levels = self.terms.of(&ticket).escalations().iter();
+        let terms = self.terms.of(&ticket);
+        let levels = terms.escalations().iter();
         let reached = levels.filter(|e| e.clock == clock && e.level == level);
         Ok(reached.flat_map(|e| e.to.clone()).collect())
     }

@@ -74,7 +74,7 @@ impl CareDesk {
         let Some(kind) = self.tickets.kind(rule.kind.as_str()) else {
             return self.done(task, at).await;
         };
-        let load = self.rules().load().await?;
+        let load = self.rules().book.load().await?;
         let about = About {
             asset: &asset,
             class,
@@ -141,7 +141,7 @@ impl CareDesk {
             .map_err(|(field, what)| DeskError::Invalid(format!("fields.{field}: {what}")))?;
         self.terms.refresh(&*self.store).await.map_err(failed)?;
         let now = self.clock.now();
-        let load = self.rules().load().await.map_err(failed)?;
+        let load = self.rules().book.load().await.map_err(failed)?;
         let about = About {
             asset,
             class,

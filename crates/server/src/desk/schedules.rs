@@ -132,7 +132,7 @@ impl CareDesk {
             // Before a crash.
             return Ok(false);
         }
-        let load = self.rules().load().await?;
+        let load = self.rules().book.load().await?;
         let about = About {
             asset,
             class,

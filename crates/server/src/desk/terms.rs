@@ -198,7 +198,11 @@ impl View {
                 Some(Body::Location(location)) => drop(self.parents.insert(id, location.parent)),
                 Some(_) | None => drop(self.parents.remove(&id)),
             },
-            RecordKind::Depot | RecordKind::Van | RecordKind::Technician | RecordKind::Lead => {}
+            RecordKind::Depot
+            | RecordKind::Van
+            | RecordKind::Technician
+            | RecordKind::Lead
+            | RecordKind::Article => {}
         }
     }
 
