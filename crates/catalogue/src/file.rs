@@ -94,6 +94,8 @@ struct ModeFile {
     procedure: String,
     #[serde(default)]
     skills: Vec<String>,
+    #[serde(default)]
+    certificates: Vec<String>,
     work_hours: f64,
     #[serde(default)]
     parts: Vec<NeedFile>,
@@ -475,6 +477,7 @@ fn mode(
         event_codes: file.event_codes,
         procedure: file.procedure,
         skills: file.skills,
+        certificates: file.certificates,
         work_hours: file.work_hours,
         parts: file
             .parts
@@ -511,6 +514,7 @@ fn unknown_mode(file: UnknownFile, at: &str, f: &mut Findings) -> FailureMode {
         event_codes: Vec::new(),
         procedure: file.procedure,
         skills: file.skills,
+        certificates: Vec::new(),
         work_hours: file.work_hours,
         parts: Vec::new(),
         cost_of_failure: file.cost_of_failure,

@@ -118,6 +118,8 @@ pub struct FailureMode {
     pub procedure: String,
     /// Skills the work needs.
     pub skills: Vec<String>,
+    /// Certificates that must be valid on the day of the work.
+    pub certificates: Vec<String>,
     /// Working time, hours. Above 0.
     pub work_hours: f64,
     /// Parts the work needs.

@@ -26,6 +26,13 @@ impl Date {
         let at = OffsetDateTime::from_unix_timestamp_nanos(nanos);
         Self(at.map_or(time::Date::MIN, OffsetDateTime::date))
     }
+
+    /// The last millisecond of the day, in UTC.
+    #[must_use]
+    pub fn end(self) -> Timestamp {
+        let begin = self.0.midnight().assume_utc().unix_timestamp();
+        Timestamp::from_millis((begin + 86_400) * 1_000 - 1)
+    }
 }
 
 impl fmt::Display for Date {

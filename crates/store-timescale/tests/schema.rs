@@ -391,7 +391,9 @@ async fn readings_lie_in_hypertables_with_columnstore_and_policies() {
 #[tokio::test]
 async fn background_jobs_are_told_by_what_is_amiss() {
     let settings = fresh_timescale();
-    let store = shared(&settings).await;
+    let store = TimescaleStore::open(settings.clone(), &catalogue_with(&["a"]), hour(0))
+        .await
+        .unwrap();
     let schema = &settings.schema;
     let jobs = async || store.jobs().await.unwrap().unwrap();
     let first = jobs().await;

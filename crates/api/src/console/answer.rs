@@ -19,6 +19,8 @@ use crate::state::{DeskError, TransitionRequest};
 const COMMENT_CHARS_MAX: usize = 2_000;
 /// Of a comment, what stands in the ticket's history.
 const WHY_CHARS: usize = 300;
+/// Times a step is tried that somebody else's comes before.
+const TRIES: usize = 3;
 
 /// Which language, where the browser's is not to count.
 #[derive(Debug, Default, Deserialize)]
@@ -289,7 +291,7 @@ pub(crate) async fn answer(
         }
         Err(failure) => return Err(failure.into()),
     }
-    match moved(&app, &ticket, &answer).await {
+    match moved(&app, id, &answer).await {
         Ok(()) => show(&app, words, id, None, true).await,
         Err(failure) => {
             tracing::warn!(ticket.id = %id, error = %failure, "a customer's word did not move the ticket");
@@ -299,15 +301,12 @@ pub(crate) async fn answer(
 }
 
 /// Takes the step that the customer's word means: confirmed, or open again.
-async fn moved(app: &App, ticket: &Ticket, answer: &SurveyAnswer) -> Result<(), DeskError> {
+async fn moved(app: &App, id: TicketId, answer: &SurveyAnswer) -> Result<(), DeskError> {
     let (to, said) = match answer.solved {
         Some(true) => (TicketState::Confirmed, "the customer says it is solved"),
         Some(false) => (TicketState::Reopened, "the customer says it is not solved"),
         None => return Ok(()),
     };
-    if !forecare_care::allowed(ticket.state).contains(&to) {
-        return Ok(());
-    }
     let comment: String = answer
         .comment
         .iter()
@@ -333,11 +332,21 @@ async fn moved(app: &App, ticket: &Ticket, answer: &SurveyAnswer) -> Result<(), 
         name: "customer".to_owned(),
         channel: Channel::Customer,
     };
-    match app.state.desk.transition(ticket.id, request, by).await {
-        // Somebody was faster, or another ticket is open for the same fault: the answer is kept all the same.
-        Ok(_) | Err(DeskError::Conflict(_)) => Ok(()),
-        Err(failure) => Err(failure),
+    // Its clocks may write to the ticket in between: then once more, on what it has become.
+    for _ in 0..TRIES {
+        let ticket = app.state.store.ticket(id).await;
+        let ticket = ticket.map_err(|failure| DeskError::Unavailable(failure.to_string()))?;
+        if !forecare_care::allowed(ticket.state).contains(&to) {
+            return Ok(());
+        }
+        let desk = &app.state.desk;
+        match desk.transition(id, request.clone(), by.clone()).await {
+            Err(DeskError::Conflict(_)) => {}
+            done => return done.map(|_ticket| ()),
+        }
     }
+    // Another ticket is open for the same fault: the answer is kept all the same.
+    Ok(())
 }
 
 fn score(fields: &Fields, name: &str, least: u8, most: u8) -> Option<u8> {

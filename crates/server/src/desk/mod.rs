@@ -1,5 +1,6 @@
 //! The care desk at work: takes tasks off the queue, takes the steps of [`rules`], tells who listens.
 
+mod crew;
 mod opening;
 mod planner;
 mod rules;
@@ -359,11 +360,11 @@ impl CareDesk {
     /// Is there such a technician?
     fn known(&self, technician: &str) -> Result<(), DeskError> {
         let mut names = self.catalogue.technicians.iter().map(|t| &t.name);
-        if names.any(|name| name == technician) {
+        if self.terms.is_technician(technician) || names.any(|name| name == technician) {
             return Ok(());
         }
         Err(DeskError::Invalid(format!(
-            "there is no technician \"{technician}\" in the catalogue"
+            "there is no technician \"{technician}\", neither in the registry (active) nor in the catalogue"
         )))
     }
 

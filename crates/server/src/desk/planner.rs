@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::CareDesk;
+use super::crew::Shifts;
 use super::rules::PAGE;
 use crate::pipeline::chain;
 
@@ -58,6 +59,7 @@ impl CareDesk {
     /// Plans once, and stores what it says that is new; returns how many tickets that changes.
     pub(crate) async fn plan_now(&self) -> Result<usize, StoreError> {
         let now = self.clock.now();
+        self.terms.refresh(&*self.store).await?;
         let tickets = self.open_tickets().await?;
         if !tickets.iter().any(|t| is_proposable(t.state)) {
             return Ok(0);
@@ -130,17 +132,27 @@ impl CareDesk {
             now,
             rounds: default_rounds(jobs.len()),
             jobs,
-            technicians: self.technicians(now),
-            depots: Vec::new(),
+            technicians: self.technicians(now).await?,
+            depots: self.terms.depots(),
             weights: self.dispatch.weights,
         })
     }
 
-    fn technicians(&self, now: Timestamp) -> Vec<Worker> {
-        let until = now.plus_hours(self.dispatch.horizon_hours);
-        let shifts: Vec<(Timestamp, Timestamp)> =
-            self.dispatch.calendar.openings(now, until).collect();
-        self.catalogue
+    /// Those of the registry; of the catalogue where that knows nobody.
+    async fn technicians(&self, now: Timestamp) -> Result<Vec<Worker>, StoreError> {
+        let shifts = Shifts {
+            standard: &self.dispatch.calendar,
+            from: now,
+            to: now.plus_hours(self.dispatch.horizon_hours),
+        };
+        let stock = self.store.stock().await?;
+        let registered = self.terms.workers(&shifts, &stock);
+        if !registered.is_empty() {
+            return Ok(registered);
+        }
+        let shifts: Vec<_> = shifts.standard.openings(now, shifts.to).collect();
+        let of_catalogue = self
+            .catalogue
             .technicians
             .iter()
             .map(|t| Worker {
@@ -155,7 +167,8 @@ impl CareDesk {
                 planned_hours: 0.0,
                 van: Vec::new(),
             })
-            .collect()
+            .collect();
+        Ok(of_catalogue)
     }
 
     /// The work on a ticket; `None`: the catalogue no longer has its class or mode.
@@ -182,16 +195,17 @@ impl CareDesk {
             .depot
             .clone()
             .filter(|own| self.catalogue.depots.iter().any(|d| d.name == *own));
+        let spot = self.terms.spot(asset, now);
         Some(Job {
             ticket: ticket.id,
-            place: None,
+            place: spot.place,
             site: asset.site.clone(),
             depot: depot.or_else(|| self.catalogue.depots.first().map(|d| d.name.clone())),
-            region: None,
-            customer: None,
+            region: spot.region,
+            customer: spot.customer,
             work_hours,
             skills: ticket.skills.clone(),
-            certificates: Vec::new(),
+            certificates: mode.map_or_else(Vec::new, |m| m.certificates.clone()),
             parts: held
                 .iter()
                 .map(|r| JobPart {
@@ -205,8 +219,8 @@ impl CareDesk {
             waiting_cost_per_hour: waiting,
             // A day late costs as much as another visit, beside the risk.
             lateness_cost_per_hour: visit / 24.0,
-            preferred: Vec::new(),
-            excluded: Vec::new(),
+            preferred: spot.preferred,
+            excluded: spot.excluded,
             only: only(ticket),
             fixed: fixed(ticket, work_hours, now),
         })

@@ -8,7 +8,8 @@ use forecare_care::reporting::Standing;
 use forecare_care::sla::{SlaTargets, SlaTerms, SlaTermsFile};
 use forecare_domain::{Asset, AssetId, ClassName, Priority, Ticket, Timestamp};
 use forecare_registry::{
-    Body, Contract, Customer, Date, Placement, RecordId, RecordKind, TierRules, covering,
+    Body, Contract, Customer, Date, Depot, Location, Placement, RecordId, RecordKind, Technician,
+    TierRules, Van, covering,
 };
 use forecare_store::{RecordVersion, Store, StoreError};
 use tracing::warn;
@@ -31,14 +32,17 @@ pub(crate) struct Terms {
 
 /// What the registry says, as far as tickets ask.
 #[derive(Debug, Default)]
-struct View {
+pub(super) struct View {
     /// All changes up to here are in it.
     position: i64,
-    customers: BTreeMap<RecordId, Customer>,
+    pub(super) customers: BTreeMap<RecordId, Customer>,
     contracts: BTreeMap<RecordId, Contract>,
-    calendars: BTreeMap<RecordId, Calendar>,
-    assets: BTreeMap<RecordId, Owned>,
-    parents: BTreeMap<RecordId, Option<RecordId>>,
+    pub(super) calendars: BTreeMap<RecordId, Calendar>,
+    pub(super) assets: BTreeMap<RecordId, Owned>,
+    pub(super) locations: BTreeMap<RecordId, Location>,
+    pub(super) technicians: BTreeMap<RecordId, Technician>,
+    pub(super) depots: BTreeMap<RecordId, Depot>,
+    pub(super) vans: BTreeMap<RecordId, Van>,
     /// Made of the above: contracts by customer, terms by contract.
     by_customer: BTreeMap<RecordId, Vec<(RecordId, Contract)>>,
     terms: BTreeMap<RecordId, Arc<SlaTerms>>,
@@ -48,8 +52,8 @@ struct View {
 
 /// Whose an asset is, and where it stood and stands.
 #[derive(Debug)]
-struct Owned {
-    customer: Option<RecordId>,
+pub(super) struct Owned {
+    pub(super) customer: Option<RecordId>,
     positions: Vec<Placement>,
 }
 
@@ -65,7 +69,7 @@ impl Terms {
         }
     }
 
-    fn view(&self) -> RwLockReadGuard<'_, View> {
+    pub(super) fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -195,14 +199,24 @@ impl View {
                 Some(_) | None => drop(self.assets.remove(&id)),
             },
             RecordKind::Location => match change.body {
-                Some(Body::Location(location)) => drop(self.parents.insert(id, location.parent)),
-                Some(_) | None => drop(self.parents.remove(&id)),
+                Some(Body::Location(location)) => drop(self.locations.insert(id, location)),
+                Some(_) | None => drop(self.locations.remove(&id)),
             },
-            RecordKind::Depot
-            | RecordKind::Van
-            | RecordKind::Technician
-            | RecordKind::Lead
-            | RecordKind::Article => {}
+            RecordKind::Technician => match change.body {
+                Some(Body::Technician(technician)) => {
+                    self.technicians.insert(id, technician);
+                }
+                Some(_) | None => drop(self.technicians.remove(&id)),
+            },
+            RecordKind::Depot => match change.body {
+                Some(Body::Depot(depot)) => drop(self.depots.insert(id, depot)),
+                Some(_) | None => drop(self.depots.remove(&id)),
+            },
+            RecordKind::Van => match change.body {
+                Some(Body::Van(van)) => drop(self.vans.insert(id, van)),
+                Some(_) | None => drop(self.vans.remove(&id)),
+            },
+            RecordKind::Lead | RecordKind::Article => {}
         }
     }
 
@@ -231,6 +245,19 @@ impl View {
         Some(contracts.as_slice())
     }
 
+    /// Where an asset stands at `at`: the place, and all above it.
+    pub(super) fn places(&self, asset: &RecordId, at: Timestamp) -> Vec<RecordId> {
+        let mut within = Vec::new();
+        let positions = self.assets.get(asset).map(|owned| &owned.positions);
+        let placement = positions.and_then(|all| all.iter().find(|p| p.holds_at(at)));
+        let mut next = placement.map(|placement| placement.location.clone());
+        while let Some(id) = next.filter(|_| within.len() < DEPTH_MAX) {
+            next = self.locations.get(&id).and_then(|l| l.parent.clone());
+            within.push(id);
+        }
+        within
+    }
+
     fn covering<'a>(
         &self,
         contracts: &'a [(RecordId, Contract)],
@@ -239,14 +266,7 @@ impl View {
         at: Timestamp,
     ) -> Option<(&'a RecordId, &'a Contract)> {
         let asset = RecordId::from(asset);
-        let mut within = Vec::new();
-        let positions = self.assets.get(&asset).map(|owned| &owned.positions);
-        let placement = positions.and_then(|all| all.iter().find(|p| p.holds_at(at)));
-        let mut next = placement.map(|placement| placement.location.clone());
-        while let Some(id) = next.filter(|_| within.len() < DEPTH_MAX) {
-            next = self.parents.get(&id).cloned().flatten();
-            within.push(id);
-        }
+        let within = self.places(&asset, at);
         let found = covering(contracts, &asset, class, &within, Date::of(at));
         found.map(|(id, contract, _)| (id, contract))
     }
