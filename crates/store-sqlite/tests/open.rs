@@ -195,23 +195,43 @@ fn a_newer_or_edited_schema_is_refused() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_schema_gains_master_data() {
+async fn a_file_of_the_first_schema_gains_master_data_and_keeps_its_tickets() {
     use forecare_registry::RecordKind;
     use forecare_store::conformance::registry::{put, record};
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("forecare.sqlite");
     let store = open(directory.path()).unwrap();
     store.register_assets(vec![asset(0)]).await.unwrap();
+    let opening = || forecare_store::CareCommit {
+        ticket: forecare_store::TicketWrite::Open(Box::new(
+            forecare_store::conformance::fixtures::new_ticket(0, 1, Vec::new()),
+        )),
+        at: hour(1),
+        ..forecare_store::CareCommit::default()
+    };
+    store.commit_care(opening()).await.unwrap();
+    let before = store.ticket(forecare_domain::TicketId(1)).await.unwrap();
     store.close().unwrap();
     Connection::open(&file)
         .unwrap()
         .execute_batch(
-            "DROP TABLE records; DROP TABLE record_refs; DROP TABLE record_versions;
+            "DROP TABLE attachments; DROP TABLE ticket_entries;
+             DROP INDEX tickets_of_parent; DROP INDEX tickets_of_key; DROP INDEX tickets_one_open;
+             ALTER TABLE tickets DROP COLUMN parent; ALTER TABLE tickets DROP COLUMN opening_key;
+             ALTER TABLE tickets ADD COLUMN mode TEXT NOT NULL DEFAULT '';
+             UPDATE tickets SET mode = json_extract(body, '$.mode'), body = json_remove(body, '$.kind', '$.origin');
+             CREATE UNIQUE INDEX tickets_one_open ON tickets (asset, mode) WHERE open = 1;
+             DROP TABLE records; DROP TABLE record_refs; DROP TABLE record_versions;
              DELETE FROM schema_steps WHERE step > 1",
         )
         .unwrap();
     let store = open(directory.path()).unwrap();
     assert_eq!(store.assets().await.unwrap().len(), 1, "nothing is lost");
+    assert_eq!(store.ticket(before.id).await.unwrap(), before);
+    assert_eq!(
+        store.commit_care(opening()).await.unwrap(),
+        forecare_store::CareOutcome::AlreadyOpen(before.id)
+    );
     let write = put(RecordKind::Van, "v1", serde_json::json!({"name": "Van"}));
     let commit = RecordCommit {
         writes: vec![write],
