@@ -60,7 +60,10 @@ impl Receiver {
                     }
                 }
                 let mut body = vec![0; length];
-                reader.read_exact(&mut body).unwrap();
+                // A sender that was killed may not have said it all.
+                if length == 0 || reader.read_exact(&mut body).is_err() {
+                    continue;
+                }
                 kept.lock()
                     .unwrap()
                     .push((signature, String::from_utf8(body).unwrap()));
