@@ -215,7 +215,12 @@ async fn a_file_of_the_first_schema_gains_master_data_and_keeps_its_tickets() {
     Connection::open(&file)
         .unwrap()
         .execute_batch(
-            "DROP TABLE attachments; DROP TABLE ticket_entries;
+            "DROP TABLE survey_answers; DROP TABLE deliveries; DROP TABLE notices;
+             DROP TABLE purchase_orders; DROP INDEX ledger_of_cost_centre;
+             ALTER TABLE stock DROP COLUMN in_repair; ALTER TABLE stock DROP COLUMN bin;
+             ALTER TABLE ledger DROP COLUMN cost_centre; ALTER TABLE ledger DROP COLUMN reason;
+             ALTER TABLE ledger DROP COLUMN command;
+             DROP TABLE attachments; DROP TABLE ticket_entries;
              DROP INDEX tickets_of_parent; DROP INDEX tickets_of_key; DROP INDEX tickets_one_open;
              ALTER TABLE tickets DROP COLUMN parent; ALTER TABLE tickets DROP COLUMN opening_key;
              ALTER TABLE tickets ADD COLUMN mode TEXT NOT NULL DEFAULT '';
