@@ -303,6 +303,11 @@ fn fill(database: &Timescale, home: &std::path::Path) -> String {
         "--home",
     ])
     .arg(home)
+    // A channel, so that what is counted by channel is there.
+    .env(
+        "FORECARE_NOTIFY__CHANNEL",
+        r#"{team={kind="http",url="http://127.0.0.1:9/",body="{}"}}"#,
+    )
     .env("FORECARE_STORE__URL", database.url());
     let service = Service::start(&mut demo, home);
     wait_for("tickets, and the survey of them", || {

@@ -276,6 +276,38 @@ impl Fleet {
         })
     }
 
+    /// The fault that grows in `device` at `ts`, or for which it stands.
+    #[must_use]
+    pub fn present_fault(&self, device: &DeviceId, ts: Timestamp) -> Option<&InjectedFault> {
+        let fault = self.plan.get(self.fault_of(device, ts)?)?;
+        self.faults
+            .iter()
+            .find(|injected| injected.device == *device && injected.onset_at == fault.onset)
+    }
+
+    /// Mends `device` at `ts`: the fault that grows in it ends as if it had never been, and the next one comes as
+    /// planned. Returns whether there was one. What it stands for already is mended by its own people.
+    pub fn mend(&mut self, device: &DeviceId, ts: Timestamp) -> bool {
+        let Some(place) = self.fault_of(device, ts) else {
+            return false;
+        };
+        let fault = &self.plan[place];
+        if fault.failure <= ts {
+            return false;
+        }
+        let unit = &mut self.units[fault.device];
+        unit.machine.renew(fault.mode);
+        unit.fault += 1;
+        true
+    }
+
+    fn fault_of(&self, device: &DeviceId, ts: Timestamp) -> Option<usize> {
+        let index = self.devices.iter().position(|d| d == device)?;
+        let place = self.units[index].fault;
+        let fault = self.plan.get(place)?;
+        (fault.device == index && fault.onset <= ts).then_some(place)
+    }
+
     /// One device's turn: a sample, or what it has to say instead.
     fn sample(&mut self, emissions: &mut Vec<Emission>) {
         let ts = self.next_at();

@@ -477,7 +477,7 @@ async function scenario(page, watch) {
   });
 
   await claim("every page fits a small screen", async () => {
-    for (const path of ["/", asset, "/alarms", "/tickets", ticket, "/parts", "/customers", customer, "/deliveries"]) await fits(page, path);
+    for (const path of ["/", asset, "/alarms", "/tickets", ticket, "/parts", "/customers", customer, "/deliveries", "/kpis", "/kpis?by=mode", "/knowledge"]) await fits(page, path);
   });
 
   await claim("resolving without a verdict is refused, by the page and by the service", async () => {
@@ -487,8 +487,11 @@ async function scenario(page, watch) {
     const invalid = await form.locator("input[name=finding]").first().evaluate((input) => input.validationMessage);
     must(invalid !== "", "the page lets it through");
     watch.announce("/transitions", 422);
-    await form.evaluate((f) => { f.noValidate = true; });
-    const answer = await posted(page, "/transitions", () => form.getByRole("button", { name: "Resolve", exact: true }).click());
+    // In one go: news of the ticket renew the form at any time.
+    const answer = await posted(page, "/transitions", () => form.evaluate((f) => {
+      f.noValidate = true;
+      [...f.querySelectorAll("button")].find((b) => b.textContent.trim() === "Resolve").click();
+    }));
     must(answer.status() === 422, `answer ${answer.status()}`);
     const told = await page.getByRole("alert").innerText();
     must(/verdict|finding|found/i.test(told), `the message is: ${told}`);

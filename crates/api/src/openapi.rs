@@ -13,8 +13,8 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, customers, devices, inbound, kpis, models, notices, ops, parts, records,
-    registry, supply, ticket_export, tickets, trace, work,
+    alarms, assets, customers, devices, inbound, knowledge, kpis, models, notices, ops, parts,
+    records, registry, supply, ticket_export, tickets, trace, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -37,6 +37,7 @@ use crate::stream::{self, LaggedDto};
         (name = "parts", description = "stock, reservations, ledger"),
         (name = "registry", description = "master data: locations, customers, contracts, people, calendars, leads"),
         (name = "notices", description = "who was told what, and what customers answered"),
+        (name = "knowledge", description = "articles: found, proposed, written from resolutions"),
         (name = "kpis", description = "what the service achieves, counted from what happened"),
         (name = "models", description = "versions of models and their roles"),
         (name = "records", description = "verdicts and refused messages"),
@@ -95,6 +96,9 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(notices::delivery))
         .routes(routes!(notices::retry))
         .routes(routes!(notices::surveys))
+        .routes(routes!(knowledge::search))
+        .routes(routes!(knowledge::for_ticket))
+        .routes(routes!(knowledge::propose))
         .routes(routes!(kpis::kpis))
         .routes(routes!(kpis::figure_tickets))
         .routes(routes!(kpis::fault_pareto))

@@ -8,8 +8,10 @@ mod dispatch;
 mod fleet;
 mod form;
 mod format;
+mod knowledge;
 mod kpis;
 mod login;
+mod markdown;
 mod new_ticket;
 mod notices;
 mod parts;
@@ -56,6 +58,9 @@ pub(crate) fn routes() -> Router<App> {
         .route("/answer/{token}", get(answer::page).post(answer::answer))
         .route("/kpis", get(kpis::page))
         .route("/kpis/{key}", get(kpis::behind))
+        .route("/knowledge", get(knowledge::list))
+        .route("/knowledge/{id}", get(knowledge::page))
+        .route("/tickets/{id}/article", post(knowledge::propose))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .route("/static/{*path}", get(static_files::file))

@@ -11,7 +11,8 @@ use forecare_domain::{
     Asset, Decision, Hold, Origin, ProductionImpact, Report, Ticket, TicketState, Timestamp,
     Urgency,
 };
-use forecare_store::TicketFilter;
+use forecare_registry::{Body, RecordKind};
+use forecare_store::{RecordFilter, TicketFilter};
 use serde::Deserialize;
 
 use super::dispatch::{ClockView, DispatchView};
@@ -26,9 +27,14 @@ use super::work::WorkView;
 use crate::app::{App, Caller, ticket_id};
 use crate::dto::{TransitionDto, VerdictDto};
 use crate::extract::{ApiPath, ApiQuery};
+use crate::overview::whole;
 use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
+use crate::routes::knowledge::{HitDto, proposed, teaches};
 use crate::routes::tickets::{checked, reservations_of};
+
+/// Technicians to choose from.
+const TECHNICIANS_MAX: usize = 1_000;
 
 /// Which tickets.
 #[derive(Debug, Default, Deserialize)]
@@ -154,6 +160,10 @@ struct TicketPage {
     reservations: Vec<ReservationView>,
     clocks: Vec<ClockView>,
     dispatch: DispatchView,
+    /// What may help.
+    articles: Vec<HitDto>,
+    /// Its resolution may become an article.
+    teaches: bool,
     told: Vec<DeliveryView>,
     answers: Vec<AnswerView>,
     history: Vec<ChangeView>,
@@ -251,6 +261,26 @@ struct ChangeView {
     why: String,
 }
 
+/// Names of those who get work: of the registry, else of the catalogue.
+async fn technicians(app: &App) -> Result<Vec<String>, Problem> {
+    let all = RecordFilter::default();
+    let found = whole(app, RecordKind::Technician, &all, TECHNICIANS_MAX).await?;
+    let mut names: Vec<String> = found
+        .into_iter()
+        .filter_map(|record| match record.body {
+            Some(Body::Technician(technician)) if technician.active => Some(technician.name),
+            Some(_) | None => None,
+        })
+        .collect();
+    if names.is_empty() {
+        let of_catalogue = app.state.catalogue.technicians.iter();
+        names.extend(of_catalogue.map(|t| t.name.clone()));
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 pub(crate) fn channel_words(channel: forecare_domain::Channel) -> &'static str {
     use forecare_domain::Channel;
     match channel {
@@ -332,6 +362,8 @@ pub(super) async fn show(
             .map(|reading| ClockView::new(now, reading))
             .collect(),
         dispatch: DispatchView::new(now, &ticket, &catalogue.currency),
+        articles: proposed(app, &ticket).await?,
+        teaches: ticket.verdict.as_ref().is_some_and(teaches),
         told,
         answers,
         history: ticket
@@ -352,11 +384,7 @@ pub(super) async fn show(
             .map(|s| (s.label(), step_words(*s)))
             .collect(),
         can_resolve: allowed.contains(&TicketState::Resolved),
-        technicians: catalogue
-            .technicians
-            .iter()
-            .map(|t| t.name.clone())
-            .collect(),
+        technicians: technicians(app).await?,
         modes: class.map_or_else(Vec::new, |class| {
             class
                 .modes

@@ -5,6 +5,7 @@ pub(crate) mod assets;
 pub(crate) mod customers;
 pub(crate) mod devices;
 pub(crate) mod inbound;
+pub(crate) mod knowledge;
 pub(crate) mod kpis;
 pub(crate) mod models;
 pub(crate) mod notices;

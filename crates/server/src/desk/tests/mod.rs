@@ -2,6 +2,7 @@
 
 mod opening;
 mod schedules;
+mod year;
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ fn eve() -> Actor {
 struct Office {
     desk: CareDesk,
     clock: Arc<ManualClock>,
-    _control: mpsc::Receiver<Control>,
+    _control: Option<mpsc::Receiver<Control>>,
 }
 
 /// A desk on `store`, as after a start of the service.
@@ -49,12 +50,24 @@ fn office(store: Arc<dyn Store>) -> Office {
 }
 
 fn office_with(store: Arc<dyn Store>, config: Config) -> Office {
-    let clock = Arc::new(ManualClock::new(hour(0)));
+    let (mut office, requests) = office_on(store, config, catalogue(), hour(0));
+    office._control = Some(requests);
+    office
+}
+
+/// A desk that goes by `catalogue`, at `now`; what it asks of the pipeline is the caller's to answer.
+fn office_on(
+    store: Arc<dyn Store>,
+    config: Config,
+    catalogue: Catalogue,
+    now: Timestamp,
+) -> (Office, mpsc::Receiver<Control>) {
+    let clock = Arc::new(ManualClock::new(now));
     let (control, requests) = mpsc::channel(8);
     let (stream, _) = broadcast::channel(64);
     let desk = CareDesk {
         store,
-        catalogue: Arc::new(catalogue()),
+        catalogue: Arc::new(catalogue),
         clock: clock.clone(),
         policy: config.care_policy(),
         control,
@@ -71,11 +84,12 @@ fn office_with(store: Arc<dyn Store>, config: Config) -> Office {
         replan: Arc::default(),
         assets: Arc::default(),
     };
-    Office {
+    let office = Office {
         desk,
         clock,
-        _control: requests,
-    }
+        _control: None,
+    };
+    (office, requests)
 }
 
 impl Office {

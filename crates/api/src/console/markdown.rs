@@ -1,0 +1,85 @@
+//! Markdown as HTML that is safe to show: HTML in it is shown as text, and links lead to the web or to this console.
+
+use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
+
+/// `text` as HTML.
+pub(super) fn to_html(text: &str) -> String {
+    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+    let events = Parser::new_ext(text, options).map(|event| match event {
+        Event::Html(raw) | Event::InlineHtml(raw) => Event::Text(raw),
+        Event::Start(Tag::Link {
+            link_type,
+            dest_url,
+            title,
+            id,
+        }) => Event::Start(Tag::Link {
+            link_type,
+            dest_url: harmless(dest_url),
+            title,
+            id,
+        }),
+        Event::Start(Tag::Image {
+            link_type,
+            dest_url,
+            title,
+            id,
+        }) => Event::Start(Tag::Image {
+            link_type,
+            dest_url: harmless(dest_url),
+            title,
+            id,
+        }),
+        other => other,
+    });
+    let mut out = String::new();
+    html::push_html(&mut out, events);
+    out
+}
+
+/// An address that runs nothing.
+fn harmless(url: CowStr<'_>) -> CowStr<'_> {
+    let leads_somewhere = url.starts_with("https://")
+        || url.starts_with("http://")
+        || (url.starts_with('/') && !url.starts_with("//"))
+        || url.starts_with('#');
+    if leads_somewhere {
+        url
+    } else {
+        CowStr::Borrowed("#")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_html;
+
+    #[test]
+    fn markdown_becomes_html() {
+        let html = to_html("## Grease\n\n*Not* too much, see [manual](https://example.com).\n");
+        assert_eq!(
+            html,
+            "<h2>Grease</h2>\n<p><em>Not</em> too much, see <a href=\"https://example.com\">manual</a>.</p>\n"
+        );
+    }
+
+    #[test]
+    fn nothing_in_it_runs() {
+        for hostile in [
+            "<script>alert(1)</script>",
+            "a <img src=x onerror=alert(1)> b",
+            "[x](javascript:alert(1))",
+            "![x](data:text/html;base64,PHNjcmlwdD4=)",
+            "[x](//evil.example)",
+            "<javascript:alert(1)>",
+        ] {
+            let html = to_html(hostile);
+            assert!(!html.contains("<script"), "{html}");
+            assert!(!html.contains("<img src=x"), "{html}");
+            assert!(
+                !html.contains("\"javascript:") && !html.contains("\"data:"),
+                "{html}"
+            );
+            assert!(!html.contains("\"//"), "{html}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Figures and traces, over HTTP and in the console.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here is a failed test"
+)]
+
+mod fixture;
+
+use axum::Router;
+use axum::http::StatusCode;
+use fixture::ask::{get, post, visit};
+use fixture::{World, now, raised};
+use forecare_api::router;
+use forecare_domain::Severity;
+use serde_json::{Value, json};
+
+/// Two machines of which one was repaired, the other waits.
+async fn worked() -> (World, Router) {
+    let world = World::new();
+    for (n, site) in [(1, "north"), (2, "south")] {
+        let pump = world
+            .add_asset(&format!("pump-{n}"), "pump", &format!("Pump {n}"), site)
+            .await;
+        let alarm = raised(&pump, "bearing-wear", Severity::Critical, now());
+        world.commit(alarm).await;
+        world.open_ticket(&pump, "bearing-wear", 0.8, now()).await;
+    }
+    let router = router(world.state.clone());
+    for step in [
+        json!({"to": "triaged"}),
+        json!({"to": "dispatched", "technician": "Ada"}),
+        json!({"to": "accepted"}),
+        json!({"to": "in_progress"}),
+        json!({"to": "resolved", "finding": {"verdict": "confirmed", "failure_code": "BRD"}}),
+    ] {
+        let done = post(&router, "/api/v1/tickets/1/transitions", &step).await;
+        assert_eq!(done.status, StatusCode::OK, "{step}: {}", done.text);
+    }
+    (world, router)
+}
+
+fn figure<'a>(figures: &'a Value, key: &str) -> &'a Value {
+    let all = figures["figures"].as_array().unwrap();
+    all.iter().find(|f| f["key"] == key).unwrap()
+}
+
+#[tokio::test]
+async fn figures_are_told_apart_and_lead_to_their_tickets() {
+    let (_world, router) = worked().await;
+    assert_eq!(
+        get(
+            &router,
+            "/api/v1/kpis?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z"
+        )
+        .await
+        .problem(400)["field"],
+        "from"
+    );
+    get(&router, "/api/v1/kpis?by=colour").await.problem(400);
+    get(&router, "/api/v1/kpis?format=xml").await.problem(400);
+    let answer = get(&router, "/api/v1/kpis?by=site").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let all = answer.json();
+    assert_eq!(all["currency"], "EUR");
+    let groups = all["dimensions"][0]["groups"].as_array().unwrap();
+    let names: Vec<&str> = groups.iter().map(|g| g["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["north", "south"]);
+    assert_eq!(figure(&all, "warnings")["unit"], "count");
+    let csv = get(&router, "/api/v1/kpis?by=site&format=csv").await;
+    assert!(csv.header("content-type").starts_with("text/csv"));
+    let lines = csv.text.lines().filter(|l| l.starts_with("site,north,"));
+    assert_eq!(lines.count(), all["figures"].as_array().unwrap().len());
+    get(&router, "/api/v1/kpis/no-such-figure/tickets")
+        .await
+        .problem(404);
+    let behind = get(&router, "/api/v1/kpis/warnings/tickets").await;
+    assert_eq!(behind.status, StatusCode::OK, "{}", behind.text);
+    let faults = get(&router, "/api/v1/faults/pareto?format=csv").await;
+    assert!(faults.text.starts_with("mode,model,n,"), "{}", faults.text);
+    for page in [
+        "/kpis",
+        "/kpis?days=30&by=site",
+        "/kpis/warnings?days=7&site=north",
+    ] {
+        let page = visit(&router, page).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn a_trace_leads_from_the_reading_to_the_verdict() {
+    let (_world, router) = worked().await;
+    let answer = get(&router, "/api/v1/trace/T-1").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let trace = answer.json();
+    let kinds: Vec<&str> = trace["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["kind"].as_str().unwrap())
+        .collect();
+    for kind in ["reading", "alarm", "ticket", "part", "verdict"] {
+        assert!(kinds.contains(&kind), "{kind} in {kinds:?}");
+    }
+    // The alarm's id leads to the same.
+    let id = trace["id"].as_str().unwrap().replace('~', "%7E");
+    let by_alarm = get(&router, &format!("/api/v1/trace/{id}")).await.json();
+    assert_eq!(by_alarm["tickets"], json!([1]));
+    assert_eq!(by_alarm["steps"], trace["steps"]);
+    get(&router, "/api/v1/trace/T-99").await.problem(404);
+    get(&router, "/api/v1/trace/nonsense").await.problem(404);
+}
+
+#[tokio::test]
+async fn a_good_resolution_becomes_a_draft_once() {
+    let (_world, router) = worked().await;
+    let made = post(&router, "/api/v1/tickets/1/article", &json!({})).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let again = post(&router, "/api/v1/tickets/1/article", &json!({})).await;
+    assert_eq!((again.status, again.json()), (StatusCode::OK, made.json()));
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let draft = get(&router, &format!("/api/v1/registry/articles/{id}")).await;
+    let body = draft.json()["body"].clone();
+    assert_eq!(body["state"], "draft");
+    assert_eq!(body["from_ticket"], 1);
+    assert_eq!(body["modes"], json!(["bearing-wear"]));
+    let text = body["text"].as_str().unwrap();
+    assert!(text.contains("vibration") && text.contains("BRD"), "{text}");
+    let page = visit(&router, &format!("/knowledge/{id}")).await;
+    assert!(
+        page.text.contains("<h2>What was found</h2>"),
+        "{}",
+        page.text
+    );
+}
