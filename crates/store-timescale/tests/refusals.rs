@@ -146,7 +146,7 @@ async fn who_may_not_enter_learns_why() {
         ..none.clone()
     };
     let text = refusal(&with("wrong-one")).await;
-    assert_names(&text, &["wrong password"]);
+    assert_names(&text, &["correct the password file"]);
     assert!(!text.contains("wrong-one"), "{text}");
     open(&with("right")).await.unwrap();
     cluster.sql("postgres", "CREATE ROLE guest LOGIN PASSWORD 'right'");
