@@ -5,35 +5,44 @@ use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
 /// `text` as HTML.
 pub(super) fn to_html(text: &str) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
-    let events = Parser::new_ext(text, options).map(|event| match event {
-        Event::Html(raw) | Event::InlineHtml(raw) => Event::Text(raw),
-        Event::Start(Tag::Link {
-            link_type,
-            dest_url,
-            title,
-            id,
-        }) => Event::Start(Tag::Link {
-            link_type,
-            dest_url: harmless(dest_url),
-            title,
-            id,
-        }),
-        Event::Start(Tag::Image {
-            link_type,
-            dest_url,
-            title,
-            id,
-        }) => Event::Start(Tag::Image {
-            link_type,
-            dest_url: harmless(dest_url),
-            title,
-            id,
-        }),
-        other => other,
-    });
+    let events = Parser::new_ext(text, options).map(safe);
     let mut out = String::new();
     html::push_html(&mut out, events);
     out
+}
+
+fn safe(event: Event<'_>) -> Event<'_> {
+    if let Event::Html(raw) | Event::InlineHtml(raw) = event {
+        Event::Text(raw)
+    } else if let Event::Start(Tag::Link {
+        link_type,
+        dest_url,
+        title,
+        id,
+    }) = event
+    {
+        Event::Start(Tag::Link {
+            link_type,
+            dest_url: harmless(dest_url),
+            title,
+            id,
+        })
+    } else if let Event::Start(Tag::Image {
+        link_type,
+        dest_url,
+        title,
+        id,
+    }) = event
+    {
+        Event::Start(Tag::Image {
+            link_type,
+            dest_url: harmless(dest_url),
+            title,
+            id,
+        })
+    } else {
+        event
+    }
 }
 
 /// An address that runs nothing.

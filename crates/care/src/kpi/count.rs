@@ -253,7 +253,7 @@ fn reliability(
         },
         of(
             &figure::AVAILABILITY,
-            has_machines.then(|| (1.0 - down / hours).max(0.0)),
+            (has_machines && !failures.is_empty()).then(|| (1.0 - down / hours).max(0.0)),
         ),
     ]
 }

@@ -93,7 +93,7 @@ kinds! {
     FAILURES: "failures", "Failures", Count, "machines failed in the period, as tickets tell";
     MTBF: "mtbf", "Mean time between failures", Hours, "hours of all machines in the period, by the failures in it";
     MTTR: "mttr", "Mean time to repair", Hours, "mean time from a failure to its last resolution, of failures of the period that are mended";
-    AVAILABILITY: "availability", "Availability", Share, "hours of all machines in the period that are not between a failure and its repair";
+    AVAILABILITY: "availability", "Availability", Share, "hours of all machines in the period that are not between a failure and its repair; not known where nobody has told of a failure";
     WARNINGS: "warnings", "Warnings", Count, "tickets that alarms opened in the period";
     PRECISION: "warning_precision", "Warnings that were right", Share, "verdicts 'confirmed', of warnings opened in the period that have a verdict";
     RECALL: "warning_recall", "Failures foreseen", Share, "warnings opened in the period that were confirmed and failures of the period with an open warning, by these and the failures without";

@@ -141,7 +141,7 @@ fn a_fault_is_fixed_the_first_time_if_it_stays_away_for_a_month() {
     assert_eq!(figure(&cases, "first_time_fix"), (Some(0.5), 2, 0));
     let reopened = month_old.to(TicketState::Reopened, 9.0);
     assert_eq!(
-        figure(&[reopened.clone()], "first_time_fix"),
+        figure(std::slice::from_ref(&reopened), "first_time_fix"),
         (Some(0.0), 1, 0)
     );
     assert_eq!(figure(&[reopened], "reopened"), (Some(1.0), 1, 0));

@@ -73,13 +73,16 @@ struct Entry {
     verdict: Option<&'static str>,
 }
 
+/// A machine, what it was cured of, and when.
+type Cured = (DeviceId, Vec<ModeName>, Timestamp);
+
 struct Year {
     office: Office,
     store: Arc<MemoryStore>,
     fleet: Fleet,
     contexts: Vec<Arc<ClassContext>>,
     monitors: BTreeMap<DeviceId, Monitor>,
-    repaired: Arc<Mutex<Vec<(DeviceId, Vec<ModeName>, Timestamp)>>>,
+    repaired: Arc<Mutex<Vec<Cured>>>,
     catalogue: Catalogue,
     diary: Diary,
     /// Parts under way: when, what, where, how many.
@@ -106,7 +109,7 @@ impl Year {
         let store = Arc::new(MemoryStore::new(&catalogue, start));
         let contexts = class_contexts(&catalogue, Vec::new(), &config.class_settings()).unwrap();
         let (office, mut requests) = office_on(store.clone(), config, catalogue.clone(), start);
-        let repaired: Arc<Mutex<Vec<_>>> = Arc::default();
+        let repaired: Arc<Mutex<Vec<Cured>>> = Arc::default();
         let kept = Arc::clone(&repaired);
         tokio::spawn(async move {
             while let Some(request) = requests.recv().await {
