@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use forecare_domain::{Actor, Asset, AssetId, Channel, TicketId};
-use forecare_store::{AlarmFilter, PageRequest, Paged, StoreError, TicketFilter};
+use forecare_store::{AlarmFilter, StoreError, TicketFilter, newest};
 use tokio::sync::{Semaphore, watch};
 
 use crate::idempotency::Replays;
@@ -14,10 +14,8 @@ use crate::rate::Rate;
 use crate::state::{ApiState, Role};
 use crate::stream::READERS_MAX;
 
-/// Entries read from the store in one call when a whole list is needed.
-const CHUNK: usize = 1_000;
 /// Entries of a list that is needed whole, at most: beyond, the newest count.
-const WHOLE_MAX: usize = 10_000;
+pub(crate) const WHOLE_MAX: usize = 10_000;
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -77,7 +75,7 @@ impl App {
             open: Some(true),
             ..TicketFilter::default()
         };
-        whole(|page| self.state.store.tickets(&filter, page)).await
+        newest(WHOLE_MAX, |page| self.state.store.tickets(&filter, page)).await
     }
 
     /// Every active alarm.
@@ -86,32 +84,8 @@ impl App {
             device: None,
             active: Some(true),
         };
-        whole(|page| self.state.store.alarms(&filter, page)).await
+        newest(WHOLE_MAX, |page| self.state.store.alarms(&filter, page)).await
     }
-}
-
-/// Reads a list to its end, or to [`WHOLE_MAX`].
-pub(crate) async fn whole<T, F, R>(read: F) -> Result<Vec<T>, StoreError>
-where
-    F: Fn(PageRequest) -> R,
-    R: Future<Output = Result<Vec<Paged<T>>, StoreError>>,
-{
-    let mut all = Vec::new();
-    let mut before = None;
-    while all.len() < WHOLE_MAX {
-        let page = read(PageRequest {
-            before,
-            limit: CHUNK,
-        })
-        .await?;
-        let full = page.len() == CHUNK;
-        before = page.last().map(|p| p.position);
-        all.extend(page.into_iter().map(|p| p.item));
-        if !full {
-            break;
-        }
-    }
-    Ok(all)
 }
 
 /// A ticket's number from `7` or `T-7`.

@@ -7,7 +7,7 @@ use forecare_domain::{Asset, AssetId, Priority, Ticket, TicketId, TicketState, T
 use forecare_registry::{
     AssetDetails, Body, Contract, Customer, Date, Level, Location, RecordId, RecordKind,
 };
-use forecare_store::{PageRequest, RecordFilter, StoreError, TicketFilter};
+use forecare_store::{RecordFilter, StoreError, TicketFilter, newest};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -17,8 +17,6 @@ use crate::problem::Problem;
 
 /// Tickets that are counted: the newest.
 const CASES_MAX: usize = 100_000;
-/// Tickets read at once.
-const CHUNK: usize = 1_000;
 /// Records of a kind that are looked at.
 const RECORDS_MAX: usize = 200_000;
 /// Levels above a location: more than there are.
@@ -151,25 +149,10 @@ impl Outcomes {
     /// Reads them.
     pub(crate) async fn read(app: &App) -> Result<Self, Problem> {
         let registry = Registry::read(app).await?;
-        let mut tickets: Vec<Ticket> = Vec::new();
-        let mut before = None;
-        let is_cut = loop {
-            let page = PageRequest {
-                before,
-                limit: CHUNK,
-            };
-            let found = app
-                .state
-                .store
-                .tickets(&TicketFilter::default(), page)
-                .await?;
-            before = found.last().map(|p| p.position);
-            let is_last = found.len() < CHUNK;
-            tickets.extend(found.into_iter().map(|p| p.item));
-            if is_last || tickets.len() >= CASES_MAX {
-                break !is_last;
-            }
-        };
+        let (store, filter) = (&app.state.store, TicketFilter::default());
+        let mut tickets = newest(CASES_MAX + 1, |page| store.tickets(&filter, page)).await?;
+        let is_cut = tickets.len() > CASES_MAX;
+        tickets.truncate(CASES_MAX);
         let mut answers = answers(app).await?;
         let cases = tickets.iter().map(|ticket| Case {
             answers: answers.remove(&ticket.id).unwrap_or_default(),
@@ -203,27 +186,17 @@ impl Outcomes {
 
 /// What customers answered, the newest answer of each ticket.
 async fn answers(app: &App) -> Result<BTreeMap<TicketId, Answers>, StoreError> {
+    let store = &app.state.store;
     let mut all = BTreeMap::new();
-    let mut page = PageRequest {
-        before: None,
-        limit: CHUNK,
-    };
-    loop {
-        let found = app.state.store.survey_answers(None, page).await?;
-        page.before = found.last().map(|p| p.position);
-        let is_last = found.len() < CHUNK;
-        for answer in found.into_iter().map(|p| p.item) {
-            let answers = Answers {
-                csat: answer.csat,
-                nps: answer.nps,
-                ces: answer.ces,
-            };
-            all.entry(answer.ticket).or_insert(answers);
-        }
-        if is_last || all.len() >= CASES_MAX {
-            return Ok(all);
-        }
+    for answer in newest(CASES_MAX, |page| store.survey_answers(None, page)).await? {
+        let answers = Answers {
+            csat: answer.csat,
+            nps: answer.nps,
+            ces: answer.ces,
+        };
+        all.entry(answer.ticket).or_insert(answers);
     }
+    Ok(all)
 }
 
 /// Master data that tickets are told apart by.

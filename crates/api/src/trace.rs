@@ -4,16 +4,12 @@ use forecare_domain::{
     Alarm, AlarmId, AssetId, Contribution, DeviceId, EntryBody, Reservation, Supply, Ticket,
     TicketId, TicketState, Timestamp,
 };
-use forecare_store::{
-    DeliveryFilter, PageRequest, Paged, ReservationFilter, Store, StoreError, TicketFilter,
-};
+use forecare_store::{DeliveryFilter, ReservationFilter, Store, StoreError, TicketFilter, newest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Decisions and tickets of one machine that are looked through.
 const LOOKED_THROUGH: usize = 10_000;
-/// Entries read at once.
-const CHUNK: usize = 1_000;
 /// Reasons told of a reading.
 const REASONS_MAX: usize = 3;
 
@@ -103,9 +99,9 @@ pub async fn trace(store: &dyn Store, id: &str) -> Result<Trace, StoreError> {
             ticket: Some(ticket.id),
             live: false,
         };
-        let held = store.reservations(&filter, first_page()).await?;
+        let held = newest(LOOKED_THROUGH, |page| store.reservations(&filter, page)).await?;
         for reservation in held.into_iter().rev() {
-            told_of_part(&reservation.item, &mut steps);
+            told_of_part(&reservation, &mut steps);
         }
     }
     for ticket in &tickets {
@@ -143,7 +139,7 @@ async fn of_alarm(
         asset: Some(asset.clone()),
         ..TicketFilter::default()
     };
-    let mut found = through(|page| store.tickets(&filter, page)).await?;
+    let mut found = newest(LOOKED_THROUGH, |page| store.tickets(&filter, page)).await?;
     found.retain(|ticket| alarm_of(ticket).as_ref() == Some(alarm));
     found.reverse();
     Ok(found)
@@ -201,7 +197,7 @@ async fn told_of_decisions(
     alarm: &AlarmId,
     steps: &mut Vec<TraceStep>,
 ) -> Result<(), StoreError> {
-    let mut found = through(|page| store.decisions(Some(device), page)).await?;
+    let mut found = newest(LOOKED_THROUGH, |page| store.decisions(Some(device), page)).await?;
     found.retain(|decision| decision.alarm == *alarm);
     found.reverse();
     // Of decisions that repeat each other the first says it.
@@ -290,7 +286,7 @@ async fn told_of_work(
     ticket: TicketId,
     steps: &mut Vec<TraceStep>,
 ) -> Result<(), StoreError> {
-    for entry in through(|page| store.ticket_entries(ticket, page)).await? {
+    for entry in newest(LOOKED_THROUGH, |page| store.ticket_entries(ticket, page)).await? {
         let what = match &entry.body {
             // What customers and technicians write to each other is on the ticket.
             EntryBody::Note { .. } => "a note".to_owned(),
@@ -320,7 +316,7 @@ async fn told_of_customer(
         ticket: Some(ticket),
         ..DeliveryFilter::default()
     };
-    for delivery in through(|page| store.deliveries(&filter, page)).await? {
+    for delivery in newest(LOOKED_THROUGH, |page| store.deliveries(&filter, page)).await? {
         steps.push(TraceStep {
             at: delivery.updated_at,
             kind: "told",
@@ -333,7 +329,11 @@ async fn told_of_customer(
             ),
         });
     }
-    for answer in through(|page| store.survey_answers(Some(ticket), page)).await? {
+    for answer in newest(LOOKED_THROUGH, |page| {
+        store.survey_answers(Some(ticket), page)
+    })
+    .await?
+    {
         let mut said = Vec::new();
         said.extend(answer.solved.map(|solved| {
             let word = if solved { "solved" } else { "not solved" };
@@ -350,28 +350,4 @@ async fn told_of_customer(
         });
     }
     Ok(())
-}
-
-fn first_page() -> PageRequest {
-    PageRequest {
-        before: None,
-        limit: CHUNK,
-    }
-}
-
-async fn through<T, F>(mut read: impl FnMut(PageRequest) -> F) -> Result<Vec<T>, StoreError>
-where
-    F: Future<Output = Result<Vec<Paged<T>>, StoreError>>,
-{
-    let mut all = Vec::new();
-    let mut page = first_page();
-    loop {
-        let found = read(page).await?;
-        let is_last = found.len() < CHUNK;
-        page.before = found.last().map(|p| p.position);
-        all.extend(found.into_iter().map(|p| p.item));
-        if is_last || all.len() >= LOOKED_THROUGH {
-            return Ok(all);
-        }
-    }
 }

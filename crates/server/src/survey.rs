@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{Alarm, Clock, DeviceId, Priority, Severity, Supply, TicketState};
-use forecare_store::{AlarmFilter, PageRequest, Paged, ReservationFilter, Store, TicketFilter};
+use forecare_store::{AlarmFilter, ReservationFilter, Store, TicketFilter, newest};
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tracing::warn;
 
@@ -17,8 +17,6 @@ use crate::pipeline::chain;
 const SURVEY_EVERY: Duration = Duration::from_secs(10);
 /// Shortest pause, in multiples of the time that the answers took: of a huge fleet they take long.
 const PAUSE_PER_LOOK: u32 = 9;
-/// Entries read at once.
-const PAGE: usize = 500;
 /// Most entries of one kind that are looked at: the newest.
 const ENTRIES_MAX: usize = 100_000;
 /// Verdicts that count as recent: the newest.
@@ -180,18 +178,18 @@ impl Survey {
             open: Some(true),
             ..TicketFilter::default()
         };
-        let tickets = all(ENTRIES_MAX, |page| store.tickets(&filter, page)).await?;
+        let tickets = newest(ENTRIES_MAX, |page| store.tickets(&filter, page)).await?;
         let filter = AlarmFilter {
             active: Some(true),
             ..AlarmFilter::default()
         };
-        let alarms = all(ENTRIES_MAX, |page| store.alarms(&filter, page)).await?;
+        let alarms = newest(ENTRIES_MAX, |page| store.alarms(&filter, page)).await?;
         let filter = ReservationFilter {
             live: true,
             ..ReservationFilter::default()
         };
-        let reservations = all(ENTRIES_MAX, |page| store.reservations(&filter, page)).await?;
-        let labels = all(VERDICTS_RECENT, |page| store.labels(page)).await?;
+        let reservations = newest(ENTRIES_MAX, |page| store.reservations(&filter, page)).await?;
+        let labels = newest(VERDICTS_RECENT, |page| store.labels(page)).await?;
         let statuses = store.statuses().await?;
         let health = store.health().await?;
 
@@ -263,31 +261,6 @@ fn critical_without_ticket<'a>(
         .iter()
         .filter(|a| a.severity == Severity::Critical && !with_ticket.contains(&a.device))
         .count()
-}
-
-/// Reads page after page, newest first, up to `entries_max`.
-async fn all<T, E, F>(
-    entries_max: usize,
-    mut read: impl FnMut(PageRequest) -> F,
-) -> Result<Vec<T>, E>
-where
-    F: Future<Output = Result<Vec<Paged<T>>, E>>,
-{
-    let mut entries = Vec::new();
-    let mut before = None;
-    loop {
-        let page = read(PageRequest {
-            before,
-            limit: PAGE,
-        })
-        .await?;
-        before = page.last().map(|p| p.position);
-        let was_last = page.len() < PAGE;
-        entries.extend(page.into_iter().map(|p| p.item));
-        if was_last || entries.len() >= entries_max {
-            return Ok(entries);
-        }
-    }
 }
 
 /// Resident memory of this process, bytes; `None` where there is no /proc.

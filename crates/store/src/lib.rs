@@ -5,6 +5,7 @@ mod agreed;
 pub mod conformance;
 mod memory;
 mod outbox;
+mod pages;
 mod port;
 mod records;
 
@@ -20,6 +21,7 @@ pub use outbox::{
     Attempt, DELIVERIES_PER_NOTICE_MAX, DELIVERY_ERROR_CHARS_MAX, Delivery, DeliveryFilter,
     DeliveryState, NOTICES_KEPT, NewDelivery, OutboxDepth, SURVEY_ANSWERS_MAX,
 };
+pub use pages::{every, newest};
 pub use port::{
     AlarmFilter, Bucket, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt, Conflict,
     Credential, CredentialRole, DeadLetter, EventRecord, Fill, Fingerprint, HEALTH_METRIC,

@@ -8,12 +8,12 @@ use forecare_care::promise::{Dated, Promise, promise};
 use forecare_domain::{
     DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, Supply, Timestamp,
 };
-use forecare_store::{ReservationFilter, StockItem, StoreError};
+use forecare_store::{ReservationFilter, StockItem, StoreError, newest};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::parts::{QUANTITY_MAX, place};
-use crate::app::{App, Caller, cut, whole};
+use crate::app::{App, Caller, WHOLE_MAX, cut};
 use crate::dto::{
     AvailabilityDto, PromiseDto, PurchaseOrderDto, PurchaseOrderPutDto, PurchaseOrdersDto,
     ReorderDto, ReorderListDto,
@@ -162,7 +162,7 @@ impl Supplies {
         };
         Ok(Self {
             stock: store.stock().await?,
-            held: whole(|page| store.reservations(&live, page)).await?,
+            held: newest(WHOLE_MAX, |page| store.reservations(&live, page)).await?,
             orders: store.purchase_orders(true).await?,
         })
     }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use forecare_domain::{AssetId, Ticket};
-use forecare_store::{PageRequest, TicketFilter};
+use forecare_store::{TicketFilter, newest};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -17,8 +17,6 @@ use crate::problem::Problem;
 
 /// Most tickets of one export.
 const EXPORT_MAX: usize = 50_000;
-/// Tickets read at once.
-const PAGE: usize = 1_000;
 
 /// Which tickets, in which form.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -58,26 +56,13 @@ pub(crate) async fn export(
         open: params.open,
         ..TicketFilter::default()
     };
-    let mut tickets: Vec<Ticket> = Vec::new();
-    let mut before = None;
-    loop {
-        let page = PageRequest {
-            before,
-            limit: PAGE,
-        };
-        let found = app.state.store.tickets(&filter, page).await?;
-        before = found.last().map(|t| t.position);
-        let full = found.len() == PAGE;
-        tickets.extend(found.into_iter().map(|t| t.item));
-        if tickets.len() > EXPORT_MAX {
-            return Err(Problem::new(
-                StatusCode::CONFLICT,
-                format!("there are more than {EXPORT_MAX} tickets: ask for less by open or asset"),
-            ));
-        }
-        if !full {
-            break;
-        }
+    let store = &app.state.store;
+    let tickets = newest(EXPORT_MAX + 1, |page| store.tickets(&filter, page)).await?;
+    if tickets.len() > EXPORT_MAX {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("there are more than {EXPORT_MAX} tickets: ask for less by open or asset"),
+        ));
     }
     let (media, ending, text) = if as_csv {
         ("text/csv; charset=utf-8", "csv", csv(&tickets))

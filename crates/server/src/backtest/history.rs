@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{Asset, DeviceEvent, DeviceId, Label, Row, Timestamp};
-use forecare_store::{MaintenanceWindow, PAGE_ENTRIES_MAX, PageRequest, Store, StoreError};
+use forecare_store::{MaintenanceWindow, Store, StoreError, every};
 use tokio::runtime::Handle;
 
 /// Rows of all devices together that are held in memory, about; at the least and at the most of one device.
@@ -48,20 +48,11 @@ impl Records {
             .map(|(place, asset)| (asset.device.clone(), place))
             .collect();
         let mut events = vec![Vec::new(); assets.len()];
-        let mut before = None;
-        loop {
-            let page = store.events(None, page(before)).await?;
-            before = page.last().map(|p| p.position);
-            let full = page.len() == PAGE_ENTRIES_MAX;
-            for record in page {
-                if let Some(place) = places.get(&record.item.device)
-                    && record.item.ts < to
-                {
-                    events[*place].push(record.item);
-                }
-            }
-            if !full {
-                break;
+        for event in every(|page| store.events(None, page)).await? {
+            if let Some(place) = places.get(&event.device)
+                && event.ts < to
+            {
+                events[*place].push(event);
             }
         }
         for of_device in &mut events {
@@ -69,17 +60,7 @@ impl Records {
             of_device.reverse();
             of_device.sort_by_key(|e| e.ts);
         }
-        let mut labels = Vec::new();
-        let mut before = None;
-        loop {
-            let page = store.labels(page(before)).await?;
-            before = page.last().map(|p| p.position);
-            let full = page.len() == PAGE_ENTRIES_MAX;
-            labels.extend(page.into_iter().map(|p| p.item));
-            if !full {
-                break;
-            }
-        }
+        let labels = every(|page| store.labels(page)).await?;
         let mut windows = vec![Vec::new(); assets.len()];
         for window in store.maintenance_windows(Timestamp::MIN).await? {
             if let Some(place) = places.get(&window.device) {
@@ -92,13 +73,6 @@ impl Records {
             windows,
             labels,
         })
-    }
-}
-
-fn page(before: Option<i64>) -> PageRequest {
-    PageRequest {
-        before,
-        limit: PAGE_ENTRIES_MAX,
     }
 }
 

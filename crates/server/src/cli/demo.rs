@@ -20,6 +20,7 @@ use forecare_simulator::{
 };
 use forecare_store::{
     AlarmFilter, Credential, CredentialRole, PageRequest, ReservationFilter, Store, TicketFilter,
+    every,
 };
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
@@ -411,29 +412,9 @@ async fn summarise(
         before: None,
         limit: PAGE,
     };
-    let mut tickets: Vec<Ticket> = Vec::new();
-    let mut before = None;
-    loop {
-        let page = store
-            .tickets(
-                &TicketFilter::default(),
-                PageRequest {
-                    before,
-                    limit: PAGE,
-                },
-            )
-            .await?;
-        before = page.last().map(|p| p.position);
-        let full = page.len() == PAGE;
-        tickets.extend(
-            page.into_iter()
-                .map(|p| p.item)
-                .filter(|t| t.opened_at >= start),
-        );
-        if !full {
-            break;
-        }
-    }
+    let filter = TicketFilter::default();
+    let mut tickets: Vec<Ticket> = every(|page| store.tickets(&filter, page)).await?;
+    tickets.retain(|t| t.opened_at >= start);
     let mut summaries = Vec::with_capacity(faults.len());
     for fault in faults {
         let filter = AlarmFilter {

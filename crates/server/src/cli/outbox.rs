@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use forecare_domain::{Clock, DeliveryId, TicketId};
-use forecare_store::{DeliveryFilter, DeliveryState, PageRequest};
+use forecare_store::{DeliveryFilter, DeliveryState, PageRequest, every};
 
 use super::SERVE_HOME;
 use super::instance::InstanceArgs;
@@ -137,18 +137,8 @@ async fn retry(args: RetryArgs) -> Result<()> {
             channel: args.channel,
             ..DeliveryFilter::default()
         };
-        let mut before = None;
-        loop {
-            let limit = 1_000;
-            let page = store
-                .deliveries(&dead, PageRequest { before, limit })
-                .await?;
-            before = page.last().map(|d| d.position);
-            ids.extend(page.iter().map(|d| d.item.id));
-            if page.len() < limit {
-                break;
-            }
-        }
+        let dead = every(|page| store.deliveries(&dead, page)).await?;
+        ids.extend(dead.iter().map(|d| d.id));
     }
     for id in &ids {
         store.retry_delivery(*id, now).await?;

@@ -8,14 +8,13 @@ use forecare_datasets::azure_pdm::{
     AlarmRecord, AzurePdm, ComponentReport, MachineRange, Report, Telemetry, TicketRecord, report,
 };
 use forecare_domain::{ComponentName, ReservationState, Supply, Ticket, TicketState, Timestamp};
-use forecare_store::{AlarmFilter, PageRequest, ReservationFilter, Store, TicketFilter};
+use forecare_store::{AlarmFilter, ReservationFilter, Store, TicketFilter, every};
 use serde::Serialize;
 
 use super::AZURE_HOME;
 use super::instance::InstanceArgs;
 use super::replay::{RUN_SETTING, Run, fingerprint_of, fingerprint_stored};
 
-const PAGE: usize = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReportCommand {
@@ -128,57 +127,34 @@ fn machine_of(device: &str, machines: &[u32]) -> Option<u32> {
 
 pub(crate) async fn tickets(store: &dyn Store, machines: &[u32]) -> Result<Vec<TicketRecord>> {
     let mut records = Vec::new();
-    let mut before = None;
-    loop {
-        let page = store
-            .tickets(
-                &TicketFilter::default(),
-                PageRequest {
-                    before,
-                    limit: PAGE,
-                },
-            )
-            .await?;
-        before = page.last().map(|p| p.position);
-        for ticket in page.iter().map(|p| &p.item) {
-            let Some(machine) = machine_of(ticket.device.as_str(), machines) else {
-                continue;
-            };
-            let Some(mode) = ticket.mode.as_ref().filter(|_| ticket.is_predicted()) else {
-                continue;
-            };
-            let filter = ReservationFilter {
-                ticket: Some(ticket.id),
-                live: false,
-            };
-            let reservations = store
-                .reservations(
-                    &filter,
-                    PageRequest {
-                        before: None,
-                        limit: PAGE,
-                    },
-                )
-                .await?;
-            records.push(TicketRecord {
-                machine,
-                // Modes of this class are named after their component.
-                component: ComponentName::new(mode.as_str())?,
-                opened_at: ticket.opened_at,
-                closed_at: closed_at(ticket),
-                // Neither a back-order nor a hold that was given back is a part in hand.
-                part_reserved: !reservations.is_empty()
-                    && reservations.iter().all(|r| {
-                        let in_hand =
-                            r.item.state.is_live() || r.item.state == ReservationState::Consumed;
-                        in_hand && !matches!(r.item.supply, Supply::BackOrder { .. })
-                    }),
-            });
-        }
-        if page.len() < PAGE {
-            return Ok(records);
-        }
+    let filter = TicketFilter::default();
+    for ticket in every(|page| store.tickets(&filter, page)).await? {
+        let Some(machine) = machine_of(ticket.device.as_str(), machines) else {
+            continue;
+        };
+        let Some(mode) = ticket.mode.as_ref().filter(|_| ticket.is_predicted()) else {
+            continue;
+        };
+        let filter = ReservationFilter {
+            ticket: Some(ticket.id),
+            live: false,
+        };
+        let reservations = every(|page| store.reservations(&filter, page)).await?;
+        records.push(TicketRecord {
+            machine,
+            // Modes of this class are named after their component.
+            component: ComponentName::new(mode.as_str())?,
+            opened_at: ticket.opened_at,
+            closed_at: closed_at(&ticket),
+            // Neither a back-order nor a hold that was given back is a part in hand.
+            part_reserved: !reservations.is_empty()
+                && reservations.iter().all(|r| {
+                    let in_hand = r.state.is_live() || r.state == ReservationState::Consumed;
+                    in_hand && !matches!(r.supply, Supply::BackOrder { .. })
+                }),
+        });
     }
+    Ok(records)
 }
 
 fn closed_at(ticket: &Ticket) -> Option<Timestamp> {
@@ -192,30 +168,16 @@ fn closed_at(ticket: &Ticket) -> Option<Timestamp> {
 }
 
 pub(crate) async fn alarms(store: &dyn Store, machines: &[u32]) -> Result<Vec<AlarmRecord>> {
-    let mut records = Vec::new();
-    let mut before = None;
-    loop {
-        let page = store
-            .alarms(
-                &AlarmFilter::default(),
-                PageRequest {
-                    before,
-                    limit: PAGE,
-                },
-            )
-            .await?;
-        before = page.last().map(|p| p.position);
-        records.extend(page.iter().filter_map(|p| {
-            let machine = machine_of(p.item.device.as_str(), machines)?;
-            Some(AlarmRecord {
-                machine,
-                raised_at: p.item.raised_at,
-            })
-        }));
-        if page.len() < PAGE {
-            return Ok(records);
-        }
-    }
+    let filter = AlarmFilter::default();
+    let all = every(|page| store.alarms(&filter, page)).await?;
+    let records = all.into_iter().filter_map(|alarm| {
+        let machine = machine_of(alarm.device.as_str(), machines)?;
+        Some(AlarmRecord {
+            machine,
+            raised_at: alarm.raised_at,
+        })
+    });
+    Ok(records.collect())
 }
 
 fn print(report: &Report) {

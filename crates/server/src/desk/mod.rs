@@ -26,7 +26,7 @@ use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, DispatchOverride, ModeName,
     TaskId, Ticket, TicketId, TicketState, Timestamp,
 };
-use forecare_store::{CareCommit, CareOutcome, MaintenanceWindow, PageRequest, Store, StoreError};
+use forecare_store::{CareCommit, CareOutcome, MaintenanceWindow, Store, StoreError, every};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
@@ -35,7 +35,6 @@ use crate::metrics::Metrics;
 use crate::pipeline::{Control, chain};
 
 pub(crate) use planner::DispatchSettings;
-use rules::PAGE;
 pub(crate) use rules::{Book, Clocks, Rules, Subject, step};
 pub(crate) use terms::Terms;
 
@@ -297,30 +296,17 @@ impl CareDesk {
 
     async fn precisions(&self) -> Result<Precisions, StoreError> {
         let mut precisions = Precisions::new();
-        let mut before = None;
-        loop {
-            let page = self
-                .store
-                .labels(PageRequest {
-                    before,
-                    limit: PAGE,
-                })
-                .await?;
-            before = page.last().map(|p| p.position);
-            for label in &page {
-                if let Some((_, class)) = self.asset(&label.item.device).await?
-                    && let Some(mode) = class.mode(&label.item.mode)
-                {
-                    precisions
-                        .entry((class.name.clone(), mode.name.clone()))
-                        .or_insert_with(|| Precision::prior(mode))
-                        .observe(&label.item.verdict);
-                }
-            }
-            if page.len() < PAGE {
-                return Ok(precisions);
+        for label in every(|page| self.store.labels(page)).await? {
+            if let Some((_, class)) = self.asset(&label.device).await?
+                && let Some(mode) = class.mode(&label.mode)
+            {
+                precisions
+                    .entry((class.name.clone(), mode.name.clone()))
+                    .or_insert_with(|| Precision::prior(mode))
+                    .observe(&label.verdict);
             }
         }
+        Ok(precisions)
     }
 
     async fn asset(&self, device: &DeviceId) -> Result<Option<(Asset, &AssetClass)>, StoreError> {

@@ -13,13 +13,12 @@ use forecare_catalogue::AssetClass;
 use forecare_domain::{
     Asset, AssetId, Priority, Reservation, Ticket, TicketId, TicketState, Timestamp,
 };
-use forecare_store::{PageRequest, Paged, ReservationFilter, StoreError, TicketFilter};
+use forecare_store::{ReservationFilter, StoreError, TicketFilter, every};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::CareDesk;
 use super::crew::Shifts;
-use super::rules::PAGE;
 use crate::pipeline::chain;
 
 /// Shortest time between two plans.
@@ -241,28 +240,6 @@ impl CareDesk {
             live: true,
         };
         every(|page| self.store.reservations(&filter, page)).await
-    }
-}
-
-/// Everything that `read` has, page by page.
-async fn every<T, F>(mut read: impl FnMut(PageRequest) -> F) -> Result<Vec<T>, StoreError>
-where
-    F: Future<Output = Result<Vec<Paged<T>>, StoreError>>,
-{
-    let mut all = Vec::new();
-    let mut before = None;
-    loop {
-        let page = read(PageRequest {
-            before,
-            limit: PAGE,
-        })
-        .await?;
-        before = page.last().map(|p| p.position);
-        let full = page.len() == PAGE;
-        all.extend(page.into_iter().map(|p| p.item));
-        if !full {
-            return Ok(all);
-        }
     }
 }
 

@@ -18,14 +18,14 @@ use forecare_domain::{
 };
 use forecare_store::{
     CareCommit, CareOutcome, PageRequest, Paged, ReservationFilter, ReservationWrite, Store,
-    StoreError, TicketFilter, TicketWrite, forecare,
+    StoreError, TicketFilter, TicketWrite, every, forecare,
 };
 
 use super::terms::Terms;
 use crate::metrics::Metrics;
 
 /// Entries read at once.
-pub(crate) const PAGE: usize = 500;
+const PAGE: usize = 500;
 
 /// The part of the store that the steps read and write.
 #[async_trait]
@@ -56,21 +56,11 @@ pub(crate) trait Book: Send + Sync {
             open: Some(true),
             ..TicketFilter::default()
         };
-        let mut before = None;
-        loop {
-            let request = PageRequest {
-                before,
-                limit: PAGE,
-            };
-            let page = self.tickets(&filter, request).await?;
-            before = page.last().map(|p| p.position);
-            for technician in page.iter().filter_map(|t| t.item.technician.clone()) {
-                *load.entry(technician).or_default() += 1;
-            }
-            if page.len() < PAGE {
-                return Ok(load.into_iter().collect());
-            }
+        let open = every(|page| self.tickets(&filter, page)).await?;
+        for technician in open.into_iter().filter_map(|t| t.technician) {
+            *load.entry(technician).or_default() += 1;
         }
+        Ok(load.into_iter().collect())
     }
 }
 

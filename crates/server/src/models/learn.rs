@@ -18,9 +18,9 @@ use forecare_domain::{
     DeviceEvent, DeviceId, Label, ModeName, REPLACED_CODE, Ticket, Timestamp, Verdict,
 };
 use forecare_prognosis::{Finding, History, HistoryItem};
-use forecare_store::{PageRequest, Paged, Store, StoreError, TicketFilter};
+use forecare_store::{Store, StoreError, TicketFilter, every};
 
-/// Rows and entries read at once.
+/// Rows read at once.
 const PAGE: usize = 1_000;
 /// Most readings (rows of all metrics) that are held in memory to learn from: about a gigabyte.
 const READINGS_MAX: usize = 5_000_000;
@@ -82,7 +82,7 @@ pub(crate) async fn stored(
         open: Some(true),
         ..TicketFilter::default()
     };
-    let open: Vec<Ticket> = all(|page| store.tickets(&open, page)).await?;
+    let open: Vec<Ticket> = every(|page| store.tickets(&open, page)).await?;
     let mut devices: Vec<DeviceId> = store
         .assets()
         .await?
@@ -184,7 +184,7 @@ pub(crate) async fn stored(
 /// # Errors
 /// The store cannot be read.
 pub(crate) async fn verdicts(store: &dyn Store) -> Result<Vec<Label>, StoreError> {
-    all(|page| store.labels(page)).await
+    every(|page| store.labels(page)).await
 }
 
 /// All events of a device, newest first.
@@ -195,7 +195,7 @@ pub(crate) async fn events_of(
     store: &dyn Store,
     device: &DeviceId,
 ) -> Result<Vec<DeviceEvent>, StoreError> {
-    all(|page| store.events(Some(device), page)).await
+    every(|page| store.events(Some(device), page)).await
 }
 
 /// Hands over a device's rows in order.
@@ -222,27 +222,6 @@ pub(crate) async fn for_rows(
         }
         if !full {
             return Ok(());
-        }
-    }
-}
-
-async fn all<T, F>(mut read: impl FnMut(PageRequest) -> F) -> Result<Vec<T>, StoreError>
-where
-    F: Future<Output = Result<Vec<Paged<T>>, StoreError>>,
-{
-    let mut entries = Vec::new();
-    let mut before = None;
-    loop {
-        let page = read(PageRequest {
-            before,
-            limit: PAGE,
-        })
-        .await?;
-        before = page.last().map(|p| p.position);
-        let full = page.len() == PAGE;
-        entries.extend(page.into_iter().map(|p| p.item));
-        if !full {
-            return Ok(entries);
         }
     }
 }

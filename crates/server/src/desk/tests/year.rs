@@ -15,7 +15,7 @@ use forecare_domain::{
 };
 use forecare_simulator::{Emission, Fleet, FleetConfig, run_to_failure};
 use forecare_store::{
-    CommitBatch, MemoryStore, NewTask, PageRequest, ReservationFilter, Store, TicketFilter,
+    CommitBatch, MemoryStore, NewTask, ReservationFilter, Store, TicketFilter, every,
 };
 
 use super::{Office, office_on};
@@ -254,7 +254,7 @@ impl Year {
 
     async fn all_tickets(&self) -> Vec<Ticket> {
         let all = TicketFilter::default();
-        through(|page| self.store.tickets(&all, page)).await
+        every(|page| self.store.tickets(&all, page)).await.unwrap()
     }
 
     async fn open_tickets(&self) -> Vec<Ticket> {
@@ -262,7 +262,9 @@ impl Year {
             open: Some(true),
             ..TicketFilter::default()
         };
-        let mut open = through(|page| self.store.tickets(&filter, page)).await;
+        let mut open = every(|page| self.store.tickets(&filter, page))
+            .await
+            .unwrap();
         open.reverse();
         open
     }
@@ -412,7 +414,9 @@ impl Year {
             unfinished: true,
             ..TicketFilter::default()
         };
-        let mut found = through(|page| self.store.tickets(&filter, page)).await;
+        let mut found = every(|page| self.store.tickets(&filter, page))
+            .await
+            .unwrap();
         found.retain(|t| t.state == TicketState::Resolved);
         found
     }
@@ -494,7 +498,9 @@ impl Year {
             ticket: None,
             live: true,
         };
-        let held: Vec<Reservation> = through(|page| self.store.reservations(&live, page)).await;
+        let held: Vec<Reservation> = every(|page| self.store.reservations(&live, page))
+            .await
+            .unwrap();
         one_open_ticket_per_key(&tickets, day);
         for ticket in &tickets {
             a_life_is_legal(ticket);
@@ -523,7 +529,7 @@ impl Year {
     }
 
     async fn stock_is_balanced(&self, held: &[Reservation], day: i64) {
-        let ledger = through(|page| self.store.ledger(page)).await;
+        let ledger = every(|page| self.store.ledger(page)).await.unwrap();
         let mut booked: BTreeMap<_, i64> = BTreeMap::new();
         for line in &ledger {
             *booked
@@ -612,27 +618,6 @@ fn what_fell_due_was_said_once(ticket: &Ticket) {
         .iter()
         .filter(|c| c.why.contains("escalated to level"));
     assert_eq!(levels.count(), escalated.count(), "{}", ticket.id);
-}
-
-async fn through<T, E, F>(mut read: impl FnMut(PageRequest) -> F) -> Vec<T>
-where
-    F: Future<Output = Result<Vec<forecare_store::Paged<T>>, E>>,
-    E: std::fmt::Debug,
-{
-    let mut all = Vec::new();
-    let mut page = PageRequest {
-        before: None,
-        limit: 1_000,
-    };
-    loop {
-        let found = read(page).await.unwrap();
-        page.before = found.last().map(|p| p.position);
-        let is_last = found.len() < page.limit;
-        all.extend(found.into_iter().map(|p| p.item));
-        if is_last {
-            return all;
-        }
-    }
 }
 
 /// The middle one of values in order: of an even number the lower.
