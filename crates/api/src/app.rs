@@ -9,6 +9,7 @@ use forecare_store::{AlarmFilter, StoreError, TicketFilter, newest};
 use tokio::sync::{Semaphore, watch};
 
 use crate::idempotency::Replays;
+use crate::outcomes::LastOutcomes;
 use crate::problem::Problem;
 use crate::rate::Rate;
 use crate::state::{ApiState, Role};
@@ -25,6 +26,8 @@ pub(crate) struct App {
     pub(crate) stream_places: Arc<Semaphore>,
     /// True once the process shuts down: streams end, so that connections can.
     pub(crate) closing: watch::Receiver<bool>,
+    /// What figures were last counted from.
+    pub(crate) outcomes: Arc<LastOutcomes>,
     /// The customer's page is open to everyone.
     pub(crate) public: Arc<Rate>,
     forms: Arc<Forms>,
@@ -44,6 +47,7 @@ impl App {
             replays: Arc::default(),
             stream_places: Arc::new(Semaphore::new(READERS_MAX)),
             closing,
+            outcomes: Arc::default(),
             public: Arc::new(Rate::new()),
             forms: Arc::new(Forms {
                 process: RandomState::new().hash_one(()),

@@ -1,20 +1,26 @@
 //! Everything that figures are counted from: tickets with what their machines are, whose, and where they stood.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
-use forecare_care::kpi::{Answers, Case, Cut, Dimension, Machine, Period, Scope};
+use axum::http::StatusCode;
+use forecare_care::kpi::{Answers, Case, Cut, Dimension, Links, Machine, Period, Scope};
 use forecare_domain::{Asset, AssetId, Priority, Ticket, TicketId, TicketState, Timestamp};
 use forecare_registry::{
     AssetDetails, Body, Contract, Customer, Date, Level, Location, RecordId, RecordKind,
 };
 use forecare_store::{RecordFilter, StoreError, TicketFilter, newest};
 use serde::Deserialize;
+use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::overview::whole;
 use crate::problem::Problem;
 
+/// Everything is read anew no more often.
+const READ_EVERY: Duration = Duration::from_secs(5);
 /// Tickets that are counted: the newest.
 const CASES_MAX: usize = 100_000;
 /// Records of a kind that are looked at.
@@ -92,7 +98,7 @@ impl OutcomeParams {
     /// The dimensions to tell apart.
     pub(crate) fn dimensions(&self) -> Result<Vec<Dimension>, Problem> {
         let names = self.by.as_deref().unwrap_or_default().split(',');
-        names
+        let named: Result<Vec<Dimension>, Problem> = names
             .filter(|name| !name.is_empty())
             .map(|name| {
                 Dimension::named(name.trim()).ok_or_else(|| {
@@ -100,7 +106,10 @@ impl OutcomeParams {
                     Problem::bad_parameter("by", format!("use {all}"))
                 })
             })
-            .collect()
+            .collect();
+        // Each once, however often it is named.
+        let mut seen = BTreeSet::new();
+        Ok(named?.into_iter().filter(|d| seen.insert(*d)).collect())
     }
 
     /// Whether a file is wanted.
@@ -139,15 +148,46 @@ impl OutcomeParams {
 
 /// What is known of all tickets and machines.
 pub(crate) struct Outcomes {
-    pub(crate) cases: Vec<Case>,
-    pub(crate) machines: Vec<Machine>,
+    cases: Vec<Case>,
+    machines: Vec<Machine>,
+    pub(crate) links: Links,
     /// There are more tickets than are counted.
     pub(crate) is_cut: bool,
 }
 
+/// The outcomes that were read last, and when. One reader at a time: whoever comes meanwhile gets the same.
+pub(crate) type LastOutcomes = tokio::sync::Mutex<Option<(Instant, Arc<Outcomes>)>>;
+
+/// What `count` makes of the outcomes, which are at most [`READ_EVERY`] old; off the threads that answer others.
+pub(crate) async fn counted<R: Send + 'static>(
+    app: &App,
+    count: impl FnOnce(&Outcomes) -> R + Send + 'static,
+) -> Result<R, Problem> {
+    let outcomes = Outcomes::recent(app).await?;
+    let counting = tokio::task::spawn_blocking(move || count(&outcomes));
+    counting.await.map_err(|broken| {
+        tracing::error!(%broken, "figures cannot be counted");
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the figures cannot be counted; the service's log says more",
+        )
+    })
+}
+
 impl Outcomes {
-    /// Reads them.
-    pub(crate) async fn read(app: &App) -> Result<Self, Problem> {
+    async fn recent(app: &App) -> Result<Arc<Self>, Problem> {
+        let mut last = app.outcomes.lock().await;
+        if let Some((at, outcomes)) = &*last
+            && at.elapsed() < READ_EVERY
+        {
+            return Ok(Arc::clone(outcomes));
+        }
+        let read = Arc::new(Self::read(app).await?);
+        *last = Some((Instant::now(), Arc::clone(&read)));
+        Ok(read)
+    }
+
+    async fn read(app: &App) -> Result<Self, Problem> {
         let registry = Registry::read(app).await?;
         let (store, filter) = (&app.state.store, TicketFilter::default());
         let mut tickets = newest(CASES_MAX + 1, |page| store.tickets(&filter, page)).await?;
@@ -158,13 +198,15 @@ impl Outcomes {
             answers: answers.remove(&ticket.id).unwrap_or_default(),
             ..registry.case(app, ticket)
         });
+        let cases: Vec<Case> = cases.collect();
         let machines = registry.assets.values().map(|asset| Machine {
             asset: asset.id.clone(),
             cut: registry.cut(app, asset, app.state.clock.now()),
             since: asset.registered_at,
         });
         Ok(Self {
-            cases: cases.collect(),
+            links: Links::of(&cases),
+            cases,
             machines: machines.collect(),
             is_cut,
         })
@@ -204,6 +246,8 @@ struct Registry {
     assets: BTreeMap<AssetId, Asset>,
     details: BTreeMap<AssetId, AssetDetails>,
     locations: BTreeMap<RecordId, Location>,
+    /// Names that several sites have.
+    shared_names: BTreeSet<String>,
     customers: BTreeMap<RecordId, Customer>,
     contracts: BTreeMap<RecordId, Vec<(RecordId, Contract)>>,
 }
@@ -214,6 +258,7 @@ impl Registry {
             assets: BTreeMap::new(),
             details: BTreeMap::new(),
             locations: BTreeMap::new(),
+            shared_names: BTreeSet::new(),
             customers: BTreeMap::new(),
             contracts: BTreeMap::new(),
         };
@@ -246,6 +291,12 @@ impl Registry {
                     }
                     Some(_) | None => {}
                 }
+            }
+        }
+        let mut names = BTreeSet::new();
+        for site in found.locations.values().filter(|l| l.level == Level::Site) {
+            if !names.insert(&site.name) {
+                found.shared_names.insert(site.name.clone());
             }
         }
         Ok(found)
@@ -284,6 +335,17 @@ impl Registry {
         case
     }
 
+    /// What a site is called, with its parent where another is called the same.
+    fn site_name(&self, site: &Location) -> String {
+        let parent = site.parent.as_ref().and_then(|id| self.locations.get(id));
+        match parent {
+            Some(parent) if self.shared_names.contains(&site.name) => {
+                format!("{} ({})", site.name, parent.name)
+            }
+            Some(_) | None => site.name.clone(),
+        }
+    }
+
     /// What `asset` counts to at `at`.
     fn cut(&self, app: &App, asset: &Asset, at: Timestamp) -> Cut {
         let mut cut = Cut::new();
@@ -299,7 +361,7 @@ impl Registry {
             && depth < DEPTH_MAX
         {
             if location.level == Level::Site {
-                cut.insert(Dimension::Site, location.name.clone());
+                cut.insert(Dimension::Site, self.site_name(location));
             }
             if let Some(region) = &location.region {
                 cut.entry(Dimension::Region).or_insert(region.clone());

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use forecare_care::kpi::{Dimension, Figure, Unit, by, figures};
+use forecare_care::kpi::{Dimension, Figure, Scope, Unit, by, figures};
 use forecare_domain::{Asset, Ticket};
 
 use super::form::percent_encoded;
@@ -14,8 +14,9 @@ use super::format::{Bar, hours, money, number, percent};
 use super::shell::{Shell, render};
 use super::view::TicketView;
 use crate::app::{App, Caller};
+use crate::dto::ParetoLineDto;
 use crate::extract::{ApiPath, ApiQuery};
-use crate::outcomes::{OutcomeParams, Outcomes};
+use crate::outcomes::{OutcomeParams, counted};
 use crate::problem::Problem;
 use crate::routes::kpis::{faults, figure};
 
@@ -140,6 +141,14 @@ fn query(days: u32, by: Option<&str>, wanted: &[(Dimension, &str)]) -> String {
     query
 }
 
+/// What the page shows, counted.
+struct Counted {
+    figures: Vec<Figure>,
+    groups: Vec<(String, Vec<Figure>)>,
+    faults: Vec<ParetoLineDto>,
+    is_cut: bool,
+}
+
 pub(crate) async fn page(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -151,9 +160,24 @@ pub(crate) async fn page(
     let label = dimension.map(Dimension::label);
     let wanted = params.wanted();
     let currency = &app.state.catalogue.currency;
-    let outcomes = Outcomes::read(&app).await?;
-    let scope = outcomes.scope(&wanted);
-    let found = figures(&scope, &outcomes.cases, period);
+    let asked = (params.clone(), currency.clone());
+    let counted = counted(&app, move |outcomes| {
+        let (params, currency) = asked;
+        let scope = outcomes.scope(&params.wanted());
+        let of = |scope: &Scope<'_>| figures(scope, &outcomes.links, period);
+        let groups = dimension.map(|dimension| by(&scope, dimension));
+        let groups = groups.into_iter().flatten();
+        let groups = groups.map(|(name, group)| (name, of(&group)));
+        let by_mode = [Dimension::Mode, Dimension::Model];
+        Counted {
+            figures: of(&scope),
+            groups: groups.collect(),
+            faults: faults(outcomes, &params, &by_mode, period, currency).lines,
+            is_cut: outcomes.is_cut,
+        }
+    });
+    let counted = counted.await?;
+    let found = counted.figures;
     let mut sections: Vec<(&'static str, Vec<FigureView>)> = Vec::new();
     for figure in &found {
         if let Some((title, _)) = SECTIONS.iter().find(|(_, first)| *first == figure.kind.key) {
@@ -165,12 +189,11 @@ pub(crate) async fn page(
     }
     let mut groups = Vec::new();
     if let Some(dimension) = dimension {
-        for (name, group) in by(&scope, dimension) {
-            let found = figures(&group, &outcomes.cases, period);
+        for (name, found) in &counted.groups {
             let of = |key: &&str| found.iter().find(|f| f.kind.key == *key);
             let mut narrower = wanted.clone();
             narrower.retain(|(d, _)| *d != dimension);
-            narrower.push((dimension, &name));
+            narrower.push((dimension, name));
             groups.push(GroupView {
                 href: query(days, None, &narrower),
                 values: COLUMNS
@@ -184,8 +207,6 @@ pub(crate) async fn page(
     }
     let n_groups_left_out = groups.len().saturating_sub(GROUPS_MAX);
     groups.truncate(GROUPS_MAX);
-    let by_mode = [Dimension::Mode, Dimension::Model];
-    let lines = faults(&app, &outcomes, &params, &by_mode, period).lines;
     let filters = wanted.iter().map(|(dimension, value)| {
         let mut rest = wanted.clone();
         rest.retain(|(d, _)| d != dimension);
@@ -217,7 +238,8 @@ pub(crate) async fn page(
             .collect(),
         groups,
         n_groups_left_out,
-        faults: lines
+        faults: counted
+            .faults
             .into_iter()
             .take(GROUPS_MAX)
             .map(|line| FaultView {
@@ -235,7 +257,7 @@ pub(crate) async fn page(
                 cumulative: Bar::share(line.cumulative),
             })
             .collect(),
-        is_cut: outcomes.is_cut,
+        is_cut: counted.is_cut,
     }))
 }
 

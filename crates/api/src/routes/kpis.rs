@@ -4,14 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use forecare_care::kpi::{Dimension, Figure, Period, by, figures, pareto};
+use forecare_care::kpi::{Dimension, Figure, Period, Scope, by, figures, pareto};
 
 use crate::app::{App, cut};
 use crate::dto::{
     DimensionDto, FigureDto, FigureTicketsDto, GroupDto, KpisDto, ParetoDto, ParetoLineDto,
 };
 use crate::extract::{ApiPath, ApiQuery};
-use crate::outcomes::{OutcomeParams, Outcomes};
+use crate::outcomes::{OutcomeParams, Outcomes, counted};
 use crate::problem::Problem;
 
 /// What the service achieves, counted from what happened to its tickets
@@ -27,29 +27,33 @@ pub(crate) async fn kpis(
 ) -> Result<Response, Problem> {
     let period = params.period(app.state.clock.now())?;
     let (dimensions, as_csv) = (params.dimensions()?, params.wants_csv()?);
-    let outcomes = Outcomes::read(&app).await?;
-    let scope = outcomes.scope(&params.wanted());
-    let shown = |found: &[Figure]| found.iter().map(FigureDto::from).collect::<Vec<_>>();
-    let all = KpisDto {
-        from: period.from,
-        to: period.to,
-        currency: app.state.catalogue.currency.clone(),
-        is_cut: outcomes.is_cut,
-        figures: shown(&figures(&scope, &outcomes.cases, period)),
-        dimensions: dimensions
-            .into_iter()
-            .map(|dimension| DimensionDto {
-                dimension: dimension.label(),
-                groups: by(&scope, dimension)
-                    .into_iter()
-                    .map(|(name, group)| GroupDto {
-                        name,
-                        figures: shown(&figures(&group, &outcomes.cases, period)),
-                    })
-                    .collect(),
-            })
-            .collect(),
-    };
+    let currency = app.state.catalogue.currency.clone();
+    let all = counted(&app, move |outcomes| {
+        let scope = outcomes.scope(&params.wanted());
+        let shown = |scope: &Scope<'_>| -> Vec<FigureDto> {
+            let found = figures(scope, &outcomes.links, period);
+            found.iter().map(FigureDto::from).collect()
+        };
+        let dimensions = dimensions.into_iter().map(|dimension| DimensionDto {
+            dimension: dimension.label(),
+            groups: by(&scope, dimension)
+                .into_iter()
+                .map(|(name, group)| GroupDto {
+                    name,
+                    figures: shown(&group),
+                })
+                .collect(),
+        });
+        KpisDto {
+            from: period.from,
+            to: period.to,
+            currency,
+            is_cut: outcomes.is_cut,
+            figures: shown(&scope),
+            dimensions: dimensions.collect(),
+        }
+    });
+    let all = all.await?;
     if as_csv {
         Ok(file("kpis", &kpis_csv(&all)))
     } else {
@@ -105,9 +109,13 @@ pub(crate) async fn figure(
     params: &OutcomeParams,
 ) -> Result<Figure, Problem> {
     let period = params.period(app.state.clock.now())?;
-    let outcomes = Outcomes::read(app).await?;
-    let scope = outcomes.scope(&params.wanted());
-    figures(&scope, &outcomes.cases, period)
+    let params = params.clone();
+    let found = counted(app, move |outcomes| {
+        let scope = outcomes.scope(&params.wanted());
+        figures(&scope, &outcomes.links, period)
+    });
+    found
+        .await?
         .into_iter()
         .find(|f| f.kind.key == key)
         .ok_or_else(|| Problem::not_found(format_args!("figure \"{}\"", cut(key, 64))))
@@ -130,8 +138,11 @@ pub(crate) async fn fault_pareto(
     if dimensions.is_empty() {
         dimensions = vec![Dimension::Mode, Dimension::Model];
     }
-    let outcomes = Outcomes::read(&app).await?;
-    let all = faults(&app, &outcomes, &params, &dimensions, period);
+    let currency = app.state.catalogue.currency.clone();
+    let all = counted(&app, move |outcomes| {
+        faults(outcomes, &params, &dimensions, period, currency)
+    });
+    let all = all.await?;
     if as_csv {
         Ok(file("faults", &pareto_csv(&all)))
     } else {
@@ -141,18 +152,18 @@ pub(crate) async fn fault_pareto(
 
 /// The faults of a period, the most frequent first.
 pub(crate) fn faults(
-    app: &App,
     outcomes: &Outcomes,
     params: &OutcomeParams,
     dimensions: &[Dimension],
     period: Period,
+    currency: String,
 ) -> ParetoDto {
     let scope = outcomes.scope(&params.wanted());
     let lines = pareto(scope.cases, dimensions, period);
     ParetoDto {
         from: period.from,
         to: period.to,
-        currency: app.state.catalogue.currency.clone(),
+        currency,
         by: dimensions.iter().map(|d| d.label()).collect(),
         lines: lines.into_iter().map(ParetoLineDto::from).collect(),
     }

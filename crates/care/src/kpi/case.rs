@@ -194,6 +194,22 @@ impl Case {
         }
     }
 
+    /// The failure mode that was found where it was another than expected, else the one expected or reported.
+    #[must_use]
+    pub fn found_mode(&self) -> Option<&ModeName> {
+        match &self.verdict {
+            Some(Verdict::WrongMode { actual }) => Some(actual),
+            Some(
+                Verdict::Confirmed { .. }
+                | Verdict::NoFaultFound
+                | Verdict::DataFault
+                | Verdict::TooEarly
+                | Verdict::Done,
+            )
+            | None => self.mode.as_ref(),
+        }
+    }
+
     /// Its state at `at`; `None`: it was not open yet.
     #[must_use]
     pub fn state_at(&self, at: Timestamp) -> Option<TicketState> {
@@ -253,7 +269,11 @@ pub fn failures_of<'a>(cases: impl IntoIterator<Item = &'a Case>) -> Vec<Failure
         .map(|case| Failure {
             case,
             at: case.opened_at,
-            mended_at: case.last(TicketState::Resolved),
+            // One that was reopened is not mended before it is resolved again.
+            mended_at: case.last(TicketState::Resolved).filter(|at| {
+                case.last(TicketState::Reopened)
+                    .is_none_or(|again| again < *at)
+            }),
         })
         .collect()
 }

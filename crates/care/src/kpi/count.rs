@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use forecare_domain::{TicketId, TicketState, Timestamp, Verdict};
+use forecare_domain::{AssetId, TicketId, TicketState, Timestamp, Verdict};
 
 use super::case::{Case, Dimension, Failure, Machine, Promise, failures_of};
 use super::figure::{self, Figure, FigureKind};
-
-/// A fault that comes back within so many days was not fixed.
-const COMES_BACK_DAYS: f64 = 30.0;
+use super::links::Links;
 
 /// From, inclusive, to, exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,19 +52,18 @@ pub fn by<'a>(scope: &Scope<'a>, dimension: Dimension) -> BTreeMap<String, Scope
     groups
 }
 
-/// Every figure of `scope` in `period`. `all`: every ticket there is, to see whether a fault came back.
+/// Every figure of `scope` in `period`. `links` are those of all tickets there are, not of the scope's alone.
 #[must_use]
-pub fn figures(scope: &Scope<'_>, all: &[Case], period: Period) -> Vec<Figure> {
+pub fn figures(scope: &Scope<'_>, links: &Links, period: Period) -> Vec<Figure> {
+    let all = failures_of(scope.cases.iter().copied());
+    let begun: Vec<Failure<'_>> = all.iter().filter(|f| period.has(f.at)).cloned().collect();
+    let mttr = mean_time_to_repair(&begun, period);
+    let down_hours = down_hours(&all, period);
     let mut found = service(scope, period);
-    found.extend(quality(scope, all, period));
+    found.extend(quality(scope, links, period));
     found.extend(answers(scope, period));
-    let failures: Vec<Failure<'_>> = failures_of(scope.cases.iter().copied())
-        .into_iter()
-        .filter(|f| period.has(f.at))
-        .collect();
-    let mttr = mean_time_to_repair(&failures, period);
-    found.extend(reliability(scope, &failures, mttr, period));
-    found.extend(warnings(scope, &failures, mttr, period));
+    found.extend(reliability(scope, &begun, mttr, down_hours, period));
+    found.extend(warnings(scope, links, &begun, mttr, period));
     found
 }
 
@@ -126,7 +123,7 @@ fn service(scope: &Scope<'_>, period: Period) -> Vec<Figure> {
     ]
 }
 
-fn quality(scope: &Scope<'_>, all: &[Case], period: Period) -> Vec<Figure> {
+fn quality(scope: &Scope<'_>, links: &Links, period: Period) -> Vec<Figure> {
     let (mut contact, mut fixed, mut reopened) =
         (Share::default(), Share::default(), Share::default());
     let mut costs = Vec::new();
@@ -142,7 +139,7 @@ fn quality(scope: &Scope<'_>, all: &[Case], period: Period) -> Vec<Figure> {
         );
         reopened.add(case.ticket, Some(again));
         if is_mended(case) {
-            fixed.add(case.ticket, is_fixed(case, all, period.to));
+            fixed.add(case.ticket, links.is_fixed(case, period.to));
         }
         costs.extend(case.cost.map(|cost| (cost, case.ticket)));
     }
@@ -163,26 +160,6 @@ fn is_mended(case: &Case) -> bool {
         | Verdict::Done => true,
         Verdict::NoFaultFound | Verdict::DataFault => false,
     })
-}
-
-/// Whether the fault stayed away; `None`: that cannot be told at `now`.
-fn is_fixed(case: &Case, all: &[Case], now: Timestamp) -> Option<bool> {
-    let mended_at = case.first(TicketState::Resolved)?;
-    let until = mended_at.plus_hours(24.0 * COMES_BACK_DAYS);
-    let in_time = |at: Timestamp| mended_at < at && at <= until && at < now;
-    let reopened = case.first(TicketState::Reopened).is_some_and(in_time);
-    let again = case.mode.is_some()
-        && all.iter().any(|other| {
-            other.ticket != case.ticket
-                && other.asset == case.asset
-                && other.mode == case.mode
-                && in_time(other.opened_at)
-        });
-    if reopened || again {
-        Some(false)
-    } else {
-        (until < now).then_some(true)
-    }
 }
 
 fn answers(scope: &Scope<'_>, period: Period) -> Vec<Figure> {
@@ -213,6 +190,7 @@ fn reliability(
     scope: &Scope<'_>,
     failures: &[Failure<'_>],
     mttr: Option<f64>,
+    down_hours: f64,
     period: Period,
 ) -> Vec<Figure> {
     let hours = scope.machines.iter().map(|machine| {
@@ -222,11 +200,6 @@ fn reliability(
             .max(0.0)
     });
     let hours: f64 = hours.sum();
-    let down = failures.iter().map(|f| {
-        let until = f.mended_at.map_or(period.to, |at| at.min(period.to));
-        until.hours_since(f.at).max(0.0)
-    });
-    let down: f64 = down.sum();
     let tickets: Vec<TicketId> = failures.iter().map(|f| f.case.ticket).collect();
     let of = |kind, value| Figure {
         kind,
@@ -244,7 +217,8 @@ fn reliability(
         of(&figure::FAILURES, Some(failures.len() as f64)),
         of(
             &figure::MTBF,
-            (has_machines && !failures.is_empty()).then(|| hours / failures.len() as f64),
+            (has_machines && (down_hours > 0.0 || !failures.is_empty()))
+                .then(|| hours / failures.len() as f64),
         ),
         Figure {
             n: mended,
@@ -253,9 +227,34 @@ fn reliability(
         },
         of(
             &figure::AVAILABILITY,
-            (has_machines && !failures.is_empty()).then(|| (1.0 - down / hours).max(0.0)),
+            (has_machines && (down_hours > 0.0 || !failures.is_empty()))
+                .then(|| (1.0 - down_hours / hours).max(0.0)),
         ),
     ]
+}
+
+/// Hours of the period in which machines stood: two tickets for one standstill count once.
+fn down_hours(failures: &[Failure<'_>], period: Period) -> f64 {
+    let mut spans: BTreeMap<&AssetId, Vec<(Timestamp, Timestamp)>> = BTreeMap::new();
+    for failure in failures {
+        let from = failure.at.max(period.from);
+        let to = failure.mended_at.map_or(period.to, |at| at.min(period.to));
+        if from < to {
+            let of_machine = spans.entry(&failure.case.asset).or_default();
+            of_machine.push((from, to));
+        }
+    }
+    let mut hours = 0.0;
+    for of_machine in spans.values_mut() {
+        of_machine.sort();
+        let mut counted_to = period.from;
+        for (from, to) in of_machine {
+            let from = counted_to.max(*from);
+            hours += to.hours_since(from).max(0.0);
+            counted_to = counted_to.max(*to);
+        }
+    }
+    hours
 }
 
 fn mean_time_to_repair(failures: &[Failure<'_>], period: Period) -> Option<f64> {
@@ -268,6 +267,7 @@ fn mean_time_to_repair(failures: &[Failure<'_>], period: Period) -> Option<f64> 
 
 fn warnings(
     scope: &Scope<'_>,
+    links: &Links,
     failures: &[Failure<'_>],
     mttr: Option<f64>,
     period: Period,
@@ -282,18 +282,17 @@ fn warnings(
         (Share::default(), Share::default(), Share::default());
     let (mut leads, mut avoided) = (Vec::new(), Vec::new());
     let mut n_prevented = 0_usize;
-    let mut lead = |case: &Case, hours: f64| {
-        leads.push((hours, case.ticket));
-        if let Some(part) = case.part_lead_hours {
-            enough.add(case.ticket, Some(hours >= part));
+    let mut lead = |ticket: TicketId, part_lead_hours: Option<f64>, hours: f64| {
+        leads.push((hours, ticket));
+        if let Some(part) = part_lead_hours {
+            enough.add(ticket, Some(hours >= part));
         }
     };
     for case in &warned {
         let verdict = case.verdict.as_ref();
         let is_right = verdict.map(|v| matches!(v, Verdict::Confirmed { .. }));
         right.add(case.ticket, is_right);
-        let struck = failures.iter().any(|f| was_warned(f, case));
-        if is_right == Some(true) && !struck {
+        if is_right == Some(true) && !links.has_struck(case.ticket) {
             n_prevented += 1;
             foreseen.add(case.ticket, Some(true));
             if let (Some(failure), Some(acting)) = (case.cost_of_failure, case.cost_of_acting) {
@@ -301,7 +300,8 @@ fn warnings(
             }
             let begun = case.first(TicketState::InProgress);
             if let Some(begun) = begun.or(case.first(TicketState::Resolved)) {
-                lead(case, begun.hours_since(case.opened_at));
+                let hours = begun.hours_since(case.opened_at);
+                lead(case.ticket, case.part_lead_hours, hours);
             }
         } else if is_right == Some(false)
             && let Some(acting) = case.cost_of_acting
@@ -309,21 +309,16 @@ fn warnings(
             avoided.push((-acting, case.ticket));
         }
     }
-    let every_warning: Vec<&Case> = scope
-        .cases
-        .iter()
-        .copied()
-        .filter(|c| c.is_warning)
-        .collect();
     for failure in failures {
-        let warning = every_warning.iter().find(|w| was_warned(failure, w));
+        let warning = links.warning_of(failure.case.ticket);
         foreseen.add(
             failure.case.ticket,
             // A failure whose mode nobody has named may have been foreseen or not.
-            failure.case.mode.as_ref().map(|_| warning.is_some()),
+            failure.case.found_mode().map(|_| warning.is_some()),
         );
         if let Some(warning) = warning {
-            lead(warning, failure.at.hours_since(warning.opened_at));
+            let hours = failure.at.hours_since(warning.opened_at);
+            lead(warning.ticket, warning.part_lead_hours, hours);
         }
     }
     let leads = Spread::of(leads);
@@ -351,19 +346,6 @@ fn warnings(
             tickets: Vec::new(),
         },
     ]
-}
-
-/// The warning was open when the machine failed of what it warned of.
-fn was_warned(failure: &Failure<'_>, warning: &Case) -> bool {
-    warning.is_warning
-        && warning.ticket != failure.case.ticket
-        && warning.asset == failure.case.asset
-        && warning.mode.is_some()
-        && warning.mode == failure.case.mode
-        && warning.opened_at < failure.at
-        && warning
-            .state_at(failure.at)
-            .is_some_and(TicketState::is_open)
 }
 
 fn resolved<'a>(scope: &'a Scope<'_>, period: Period) -> impl Iterator<Item = &'a Case> {

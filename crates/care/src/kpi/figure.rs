@@ -84,7 +84,7 @@ kinds! {
     RESPONSE_KEPT: "response_kept", "First response in time", Share, "promises of a first response that were kept, of tickets opened in the period whose clock is over";
     RESOLUTION_KEPT: "resolution_kept", "Resolved in time", Share, "promises of a resolution that were kept, of tickets opened in the period whose clock is over";
     FIRST_CONTACT: "first_contact", "Resolved without a visit", Share, "tickets resolved in the period that were never sent to a technician";
-    FIRST_TIME_FIX: "first_time_fix", "Fixed the first time", Share, "faults mended in the period that did not come back, by reopening or as another ticket for the same machine and failure mode, within 30 days; younger ones count once they come back or the 30 days are over";
+    FIRST_TIME_FIX: "first_time_fix", "Fixed the first time", Share, "faults mended in the period that did not come back, by reopening or as another ticket for the same machine and failure mode, within 30 days (what was cancelled or found to be nothing left out); younger ones, and those of which a ticket is not judged yet, count later";
     REOPENED: "reopened", "Reopened", Share, "tickets resolved in the period that were reopened";
     CSAT: "csat", "Satisfaction (CSAT)", Share, "answers of 4 or 5 of 5, of tickets resolved in the period";
     NPS: "nps", "Net promoter score", Points, "share of 9 and 10 less share of 0 to 6, times 100, of tickets resolved in the period";

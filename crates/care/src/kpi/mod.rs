@@ -6,6 +6,7 @@
 mod case;
 mod count;
 mod figure;
+mod links;
 mod pareto;
 #[cfg(test)]
 mod tests;
@@ -13,4 +14,5 @@ mod tests;
 pub use case::{Answers, Case, Cut, Dimension, Failure, Machine, Promise, failures_of};
 pub use count::{Period, Scope, by, figures};
 pub use figure::{Figure, FigureKind, Unit};
+pub use links::Links;
 pub use pareto::{ParetoLine, pareto};

@@ -87,8 +87,8 @@ pub fn pareto<'a>(
 
 /// The mode that was found counts, not the one that was expected.
 fn found_in(case: &Case, dimension: Dimension) -> String {
-    if let (Dimension::Mode, Some(Verdict::WrongMode { actual })) = (dimension, &case.verdict) {
-        return actual.to_string();
+    if let (Dimension::Mode, Some(mode)) = (dimension, case.found_mode()) {
+        return mode.to_string();
     }
     case.cut.get(&dimension).cloned().unwrap_or_default()
 }

@@ -85,14 +85,14 @@ fn on(cases: &[Case], machines: &[Machine], key: &str) -> (Option<f64>, usize, u
         cases: cases.iter().collect(),
         machines: machines.iter().collect(),
     };
-    let found = figures(&scope, cases, MONTH);
+    let found = figures(&scope, &Links::of(cases), MONTH);
     let figure = found.iter().find(|f| f.kind.key == key).unwrap();
     (figure.value, figure.n, figure.n_unknown)
 }
 
 #[test]
 fn nothing_known_is_no_success() {
-    for figure in figures(&Scope::default(), &[], MONTH) {
+    for figure in figures(&Scope::default(), &Links::default(), MONTH) {
         let zero = matches!(figure.kind.unit, Unit::Count).then_some(0.0);
         assert_eq!(figure.value, zero, "{}", figure.kind.key);
     }
@@ -136,9 +136,14 @@ fn a_fault_is_fixed_the_first_time_if_it_stays_away_for_a_month() {
     let nothing = case(3, "c", 10.0).done(Verdict::NoFaultFound, 11.0);
     let cases = [month_old.clone(), young.clone(), nothing];
     assert_eq!(figure(&cases, "first_time_fix"), (Some(1.0), 1, 1));
-    // Another ticket for the same, on the same machine.
-    let cases = [month_old.clone(), young, case(4, "b", 20.0)];
-    assert_eq!(figure(&cases, "first_time_fix"), (Some(0.5), 2, 0));
+    // Another ticket for the same, on the same machine: it counts once it is judged, if there was something.
+    let mut again = case(4, "b", 20.0);
+    let with = |again: &Case| [month_old.clone(), young.clone(), again.clone()];
+    assert_eq!(figure(&with(&again), "first_time_fix"), (Some(1.0), 1, 1));
+    again = again.done(Verdict::NoFaultFound, 21.0);
+    assert_eq!(figure(&with(&again), "first_time_fix"), (Some(1.0), 1, 1));
+    again.verdict = Some(confirmed());
+    assert_eq!(figure(&with(&again), "first_time_fix"), (Some(0.5), 2, 1));
     let reopened = month_old.to(TicketState::Reopened, 9.0);
     assert_eq!(
         figure(std::slice::from_ref(&reopened), "first_time_fix"),
@@ -202,6 +207,70 @@ fn a_machine_is_available_when_it_is_not_waiting_for_its_repair() {
     assert_eq!(on(&cases, &machines, "mttr"), (Some(48.0), 1, 1));
     let availability = on(&cases, &machines, "availability").0.unwrap();
     assert!((availability - (1.0 - 3.0 / 41.0)).abs() < 1e-12);
+}
+
+#[test]
+fn a_machine_stands_once_whoever_tells_of_it_and_until_it_is_mended_for_good() {
+    let machines = [Machine {
+        asset: AssetId::new("a").unwrap(),
+        cut: BTreeMap::new(),
+        since: at(-100.0),
+    }];
+    let availability = |cases: &[Case]| on(cases, &machines, "availability").0;
+    let up = |down_days: f64| Some(1.0 - down_days / 31.0);
+    let near = |found: Option<f64>, expected: Option<f64>| {
+        (found.unwrap() - expected.unwrap()).abs() < 1e-12
+    };
+    // Since before the period, told of twice.
+    let before = failure(1, "a", -5.0).done(confirmed(), 2.0);
+    let twice = failure(2, "a", 1.0).done(confirmed(), 3.0);
+    assert!(near(availability(&[before, twice]), up(3.0)));
+    // Resolved, reopened, resolved again; then reopened and not mended.
+    let again = failure(1, "a", 10.0)
+        .done(confirmed(), 11.0)
+        .to(TicketState::Reopened, 12.0)
+        .to(TicketState::Resolved, 14.0);
+    assert!(near(availability(std::slice::from_ref(&again)), up(4.0)));
+    assert_eq!(
+        on(std::slice::from_ref(&again), &machines, "mttr").0,
+        Some(96.0)
+    );
+    let still = again.to(TicketState::Reopened, 20.0);
+    assert!(near(availability(std::slice::from_ref(&still)), up(21.0)));
+    assert_eq!(on(&[still], &machines, "mttr"), (None, 0, 1));
+}
+
+#[test]
+fn a_warning_and_its_failure_belong_together_in_whatever_group_they_are() {
+    let done_by = |mut case: Case, technician: &str| {
+        case.cut
+            .insert(Dimension::Technician, technician.to_owned());
+        case
+    };
+    let cases = [
+        done_by(warning(1, "a", 1.0).done(confirmed(), 4.0), "Ada"),
+        done_by(failure(2, "a", 3.0).done(confirmed(), 5.0), "Bo"),
+        // Struck after the period: not prevented either.
+        done_by(warning(3, "b", 30.0).done(confirmed(), 40.0), "Ada"),
+        done_by(failure(4, "b", 35.0), "Bo"),
+        // Nobody warned.
+        done_by(failure(5, "c", 9.0), "Bo"),
+    ];
+    let scope = Scope {
+        cases: cases.iter().collect(),
+        machines: Vec::new(),
+    };
+    let links = Links::of(&cases);
+    let groups = by(&scope, Dimension::Technician);
+    let of = |name: &str, key: &str| {
+        let found = figures(&groups[name], &links, MONTH);
+        let figure = found.into_iter().find(|f| f.kind.key == key).unwrap();
+        (figure.value, figure.n)
+    };
+    assert_eq!(of("Ada", "warning_recall"), (None, 0));
+    assert_eq!(of("Ada", "avoided_cost"), (None, 0));
+    assert_eq!(of("Bo", "warning_recall"), (Some(0.5), 2));
+    assert_eq!(of("Bo", "warning_lead_p50"), (Some(48.0), 1));
 }
 
 #[test]

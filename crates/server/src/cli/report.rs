@@ -15,7 +15,6 @@ use super::AZURE_HOME;
 use super::instance::InstanceArgs;
 use super::replay::{RUN_SETTING, Run, fingerprint_of, fingerprint_stored};
 
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReportCommand {
     /// On the Azure predictive-maintenance data set, after a replay.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use forecare_api::{Desk, OpenRequest, TransitionRequest};
-use forecare_care::kpi::{Answers, Case, Cut, Machine, Period, Scope, figures};
+use forecare_care::kpi::{Answers, Case, Cut, Links, Machine, Period, Scope, figures};
 use forecare_care::{HISTORY_MAX, allowed};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
@@ -670,7 +670,7 @@ async fn a_year_keeps_every_promise() {
         from: start,
         to: end,
     };
-    let found = figures(&scope, &cases, period);
+    let found = figures(&scope, &Links::of(&cases), period);
     let figure = |key: &str| found.iter().find(|f| f.kind.key == key).unwrap();
     // The same from the diary.
     let entries: Vec<&Entry> = year.diary.opened.values().collect();
