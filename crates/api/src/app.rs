@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::http::StatusCode;
 use forecare_domain::{Actor, Asset, AssetId, Channel, TicketId};
 use forecare_store::{AlarmFilter, StoreError, TicketFilter, newest};
 use tokio::sync::{Semaphore, watch};
@@ -122,9 +123,21 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Whether addresses of people are theirs to know: those who only read get on without.
-    pub(crate) fn knows_addresses(&self) -> bool {
+    /// Whether what concerns people is theirs to know: addresses, what customers and technicians write, files, drafts.
+    /// Those who only read get on without.
+    pub(crate) fn needs_to_know(&self) -> bool {
         self.role == Role::Operator
+    }
+
+    /// Refuses who does not need to know; `what`: as in "notes and files".
+    pub(crate) fn must_need_to_know(&self, what: &str) -> Result<(), Problem> {
+        if self.needs_to_know() {
+            return Ok(());
+        }
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            format!("{what} are for those who work on tickets; ask for a token of an operator"),
+        ))
     }
 
     pub(crate) fn actor(&self) -> Actor {

@@ -17,8 +17,12 @@ use crate::state::Role;
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// What a token for metrics alone opens.
 const METRICS: &str = "/metrics";
+/// The customer's page.
+const ANSWERS: &str = "/answer/";
 /// Where everybody may sign out.
 const LOGOUT: &str = "/logout";
+/// Longest body of a customer's answer, bytes.
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Longest body of an import of records, bytes.
 pub(crate) const IMPORT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Name of the console's cookie.
@@ -29,7 +33,7 @@ pub(crate) const COOKIE: &str = "forecare_session";
 fn is_open(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/login")
         || path.starts_with("/static/")
-        || path.starts_with("/answer/")
+        || path.starts_with(ANSWERS)
 }
 
 /// Longest body for an address, bytes.
@@ -40,6 +44,8 @@ pub(crate) fn body_bytes_max(path: &str) -> usize {
         IMPORT_BYTES_MAX
     } else if is_file {
         ATTACHMENT_BYTES_MAX
+    } else if path.starts_with(ANSWERS) {
+        ANSWER_BYTES_MAX
     } else {
         BODY_BYTES_MAX
     }

@@ -5,6 +5,7 @@ mod auth;
 mod console;
 mod dto;
 mod extract;
+mod heard;
 mod idempotency;
 mod openapi;
 mod outcomes;
@@ -29,7 +30,8 @@ pub use openapi::openapi_json;
 pub use reorder::PartsPolicy;
 pub use state::{
     AnswerLinks, ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, OpenRequest,
-    ReadSla, Role, StreamEvent, TransitionRequest, Visitor, Work, WorkRequest,
+    ReadSla, Role, StreamEvent, TransitionRequest, Visitor, Work, WorkRequest, opening_key,
+    request_key,
 };
 pub use trace::{Trace, TraceStep, trace};
 pub use waiting::serve_waiting;

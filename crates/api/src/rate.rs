@@ -1,4 +1,4 @@
-//! How much of the public page is served: guessing links, or filling the store through them, is no use.
+//! How much of the public page is served to those with a good link: filling the store through it is no use.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -158,6 +158,18 @@ pub struct WorkRequest {
     pub idempotency_key: Option<String>,
 }
 
+/// The key under which a step that a caller asks for on ticket `id` is stored: theirs counts for that ticket only.
+#[must_use]
+pub fn request_key(id: TicketId, key: &str) -> String {
+    format!("{id}:{key}")
+}
+
+/// The key under which the opening of a ticket that a caller asks for is stored.
+#[must_use]
+pub fn opening_key(key: &str) -> String {
+    format!("open:{key}")
+}
+
 /// What is done on a ticket.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Work {

@@ -244,7 +244,7 @@ fn told_of_ticket(ticket: &Ticket, is_one_of_many: bool, steps: &mut Vec<TraceSt
             .history
             .iter()
             .rev()
-            .find(|c| c.to == TicketState::Resolved),
+            .find(|c| c.enters(TicketState::Resolved)),
     ) {
         steps.push(TraceStep {
             at: resolved.at,

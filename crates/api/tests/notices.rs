@@ -10,11 +10,12 @@ mod fixture;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use fixture::ask::{ask, get, send};
+use fixture::ask::{ask, get, post, send};
 use fixture::{VIEWER_TOKEN, World, now};
 use forecare_api::router;
 use forecare_domain::{Ticket, TicketState};
 use forecare_store::{Attempt, DeliveryState, NewDelivery, Store};
+use serde_json::json;
 
 /// A ticket whose opening was to go to two addresses: one mail that arrived, one that was given up.
 async fn told(world: &World) -> Ticket {
@@ -304,14 +305,122 @@ async fn the_customers_word_is_kept_and_moves_the_ticket() {
     );
 }
 
+/// The only ticket that follows up ticket 1.
+async fn follow_up(router: &Router) -> serde_json::Value {
+    let all = get(router, "/api/v1/tickets").await.json();
+    assert_eq!(all["items"].as_array().unwrap().len(), 2, "{all}");
+    let after = get(router, "/api/v1/tickets/2").await.json();
+    assert_eq!(after["kind"], "complaint");
+    after
+}
+
+#[tokio::test]
+async fn who_is_not_content_after_the_end_is_heard() {
+    let world = World::new();
+    let ticket = told(&world).await;
+    let closed = Ticket {
+        state: TicketState::Closed,
+        ..ticket
+    };
+    world.replace(closed).await;
+    let store = world.store.clone();
+    let router = router(world.state);
+    let no = "solved=no&comment=it+squeals";
+    for _ in 0..2 {
+        let answer = say(&router, "/answer/1", no).await;
+        assert!(answer.text.contains("Thank you"), "{}", answer.text);
+    }
+    let after = follow_up(&router).await;
+    assert_eq!(after["parent_id"], 1);
+    let told = after["report"]["description"].as_str().unwrap();
+    assert!(
+        told.contains("not solved") && told.contains("it squeals"),
+        "{told}"
+    );
+    let mail = |id: &str| json!({"message_id": id, "from": "Bo <bo@example.com>", "subject": "Re: [#1]", "text": "It squeals."});
+    for id in ["<1@x>", "<1@x>", "<2@x>"] {
+        let taken = post(&router, "/api/v1/inbound/email", &mail(id)).await;
+        assert_eq!(taken.json(), json!({"outcome": "noted", "ticket_id": 2}));
+    }
+    let notes = get(&router, "/api/v1/tickets/2/entries").await.json();
+    assert_eq!(notes["items"].as_array().unwrap().len(), 2);
+    let notices = store.unrouted_notices(10).await.unwrap();
+    let of_it = notices.iter().filter(|n| n.ticket.0 == 2);
+    let kinds: Vec<&str> = of_it.map(|n| n.what.label()).collect();
+    assert_eq!(kinds, ["ticket.opened", "ticket.message", "ticket.message"]);
+}
+
+#[tokio::test]
+async fn a_reply_to_a_merged_ticket_goes_to_the_one_that_goes_on() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump", "").await;
+    for mode in ["bearing-wear", "seal-leak"] {
+        world.open_ticket(&asset, mode, 0.8, now()).await;
+    }
+    let router = router(world.state);
+    let merge = json!({"work": "merge", "into": 2, "why": "same"});
+    post(&router, "/api/v1/tickets/1/work", &merge).await.json();
+    let mail =
+        json!({"message_id": "<1@x>", "from": "Bo", "subject": "Re: [#1]", "text": "Any news?"});
+    let taken = post(&router, "/api/v1/inbound/email", &mail).await.json();
+    assert_eq!(taken, json!({"outcome": "noted", "ticket_id": 2}));
+}
+
+#[tokio::test]
+async fn what_people_write_is_for_those_who_work_on_it() {
+    let world = World::new();
+    let ticket = told(&world).await;
+    let resolved = Ticket {
+        state: TicketState::Resolved,
+        ..ticket
+    };
+    world.replace(resolved).await;
+    let router = router(world.state);
+    let note = json!({"work": "note", "text": "secret-note", "visibility": "internal"});
+    post(&router, "/api/v1/tickets/1/work", &note).await.json();
+    let new = json!({"asset_id": "pump-1", "kind": "corrective", "description": "secret-report"});
+    post(&router, "/api/v1/tickets", &new).await.json();
+    say(&router, "/answer/1", "csat=4&comment=secret-word").await;
+    let seen = [
+        ("/tickets/1", 200),
+        ("/tickets/2", 200),
+        ("/api/v1/tickets/1", 200),
+        ("/api/v1/tickets/2", 200),
+        ("/api/v1/surveys", 200),
+        ("/api/v1/tickets/1/entries", 403),
+        ("/api/v1/tickets/1/attachments/1", 403),
+        ("/api/v1/knowledge?state=draft", 403),
+    ];
+    for (path, status) in seen {
+        let answer = as_viewer(&router, path).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.text);
+        assert!(!answer.text.contains("secret-"), "{path}: {}", answer.text);
+    }
+    let all: String = {
+        let mut all = String::new();
+        for path in ["/tickets/1", "/tickets/2"] {
+            all += &get(&router, path).await.text;
+        }
+        all
+    };
+    for word in ["secret-note", "secret-report", "secret-word"] {
+        assert!(all.contains(word), "{word}: {all}");
+    }
+}
+
 #[tokio::test]
 async fn a_flood_on_the_open_page_is_cut() {
     let world = World::new();
     told(&world).await;
     let router = router(world.state);
     let mut cut = None;
-    for _ in 0..200 {
+    // Bad links keep nobody out.
+    for _ in 0..100 {
         let answer = visit(&router, "/answer/forged", "en").await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    }
+    for _ in 0..200 {
+        let answer = visit(&router, "/answer/1", "en").await;
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
             cut = Some(answer);
             break;

@@ -234,14 +234,9 @@ pub fn close_reason(ticket: &Ticket) -> Option<CloseReason> {
     }
 }
 
-/// True where `change` is the step into `state`, not something said while in it.
-pub(crate) fn entered(change: &TicketChange, state: TicketState) -> bool {
-    change.to == state && change.from != Some(state)
-}
-
 /// When the present verdict was given: the latest step to resolved.
 pub(crate) fn resolved_at(ticket: &Ticket) -> Option<Timestamp> {
-    let resolved = |c: &&TicketChange| entered(c, TicketState::Resolved);
+    let resolved = |c: &&TicketChange| c.enters(TicketState::Resolved);
     ticket.history.iter().rev().find(resolved).map(|c| c.at)
 }
 

@@ -36,6 +36,7 @@ pub fn notices_of(before: Option<&Ticket>, after: &Ticket, at: Timestamp) -> Vec
         Some(before) if before.priority != after.priority => {
             tell(NoticeKind::TicketChanged { from: before.state }, "");
         }
+        Some(before) if is_message(before, after) => tell(NoticeKind::TicketMessage, ""),
         Some(_) => {}
     }
     if let Some(technician) = &after.technician
@@ -99,6 +100,13 @@ fn moved(from: TicketState, to: TicketState) -> NoticeKind {
         | TicketState::Confirmed
         | TicketState::Reopened => NoticeKind::TicketChanged { from },
     }
+}
+
+/// A customer said something, and nothing else changed.
+fn is_message(before: &Ticket, after: &Ticket) -> bool {
+    let last = after.history.last();
+    let is_new = last != before.history.last() || after.history.len() != before.history.len();
+    is_new && last.is_some_and(|c| c.by.is_customer() && c.from == Some(c.to))
 }
 
 /// Sent out, or laid down by a planner: what the dispatcher merely proposes changes from hour to hour.

@@ -7,7 +7,7 @@ use forecare_domain::{
 };
 
 use crate::dispatch::{Candidate, candidates};
-use crate::lifecycle::{cut, entered, forecare, record};
+use crate::lifecycle::{cut, forecare, record};
 use crate::urgency::{due_at, priority};
 use crate::{Assessment, CarePolicy};
 
@@ -177,7 +177,7 @@ pub fn outstanding(ticket: &Ticket, needs: &[Need], reservations: &[Reservation]
         .history
         .iter()
         .rev()
-        .find(|change| entered(change, TicketState::Reopened))
+        .find(|change| change.enters(TicketState::Reopened))
         .map(|change| change.at);
     let covers = |r: &Reservation| {
         if r.state.is_live() {

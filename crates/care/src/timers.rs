@@ -10,7 +10,10 @@ use crate::lifecycle::{REPLACED_ELSEWHERE, RISK_PASSED, forecare, record, resolv
 /// has reopened or sent out is ended by a person.)
 fn unstarted(ticket: &Ticket) -> bool {
     matches!(ticket.state, TicketState::New | TicketState::Triaged)
-        && !ticket.history.iter().any(|c| c.to == TicketState::Reopened)
+        && !ticket
+            .history
+            .iter()
+            .any(|c| c.enters(TicketState::Reopened))
 }
 
 /// `ticket` cancelled because the risk has passed: nobody started on it, its episode is not active, and

@@ -25,6 +25,8 @@ pub const MEDIA_TYPES: [&str; 6] = [
     "text/plain",
     "text/csv",
 ];
+/// What the history says of a customer's note; the note itself is for those who need to know it.
+pub(crate) const WROTE: &str = "wrote a message";
 /// Most characters of a file's name or a signatory's.
 const NAME_CHARS_MAX: usize = 128;
 
@@ -144,10 +146,17 @@ pub fn work(
                     format!("write 1 to {NOTE_CHARS_MAX} characters"),
                 ));
             }
-            Ok(entry(EntryBody::Note {
+            let mut done = entry(EntryBody::Note {
                 text: text.to_owned(),
                 visibility,
-            }))
+            });
+            // Ours read each other's notes when they come by; a customer's word is told to somebody.
+            if by.is_customer() && !crate::allowed(ticket.state).is_empty() {
+                let mut after = ticket.clone();
+                record(&mut after, ticket.state, by.clone(), WROTE, now);
+                done.ticket = Some(after);
+            }
+            Ok(done)
         }
         WorkStep::Time { minutes, what } => {
             if minutes == 0 || minutes > MINUTES_MAX {
@@ -375,7 +384,7 @@ fn check_file(
 
 #[cfg(test)]
 mod tests {
-    use forecare_domain::{ChecklistItem, TicketId};
+    use forecare_domain::{Channel, ChecklistItem, TicketId};
     use proptest::prelude::*;
 
     use super::*;
@@ -413,6 +422,35 @@ mod tests {
             panic!("a note");
         };
         assert_eq!(text, "T-1 was merged into this ticket: same leak");
+    }
+
+    #[test]
+    fn what_a_customer_writes_is_told_while_the_ticket_lasts() {
+        let note = |t: &Ticket, by: Actor| {
+            let step = WorkStep::Note {
+                text: "It leaks again".to_owned(),
+                visibility: Visibility::Public,
+            };
+            work(t, None, step, by, at(9.0)).unwrap().ticket
+        };
+        let customer = || Actor {
+            name: "Bo".to_owned(),
+            channel: Channel::Email,
+        };
+        let told = |before: &Ticket, after: &Ticket| {
+            let notices = crate::notices_of(Some(before), after, at(9.0));
+            notices.iter().map(|n| n.what.label()).collect::<Vec<_>>()
+        };
+        for before in [ticket(), resolved(&confirmed())] {
+            let after = note(&before, customer()).unwrap();
+            assert_eq!(after.state, before.state);
+            assert_eq!(after.history.last().unwrap().why, WROTE);
+            assert_eq!(told(&before, &after), ["ticket.message"]);
+            assert_eq!(note(&before, person()), None);
+        }
+        let mut closed = resolved(&confirmed());
+        closed.state = TicketState::Closed;
+        assert_eq!(note(&closed, customer()), None);
     }
 
     #[test]

@@ -280,6 +280,14 @@ pub struct Actor {
     pub channel: Channel,
 }
 
+impl Actor {
+    /// A customer, by the link they got or by e-mail.
+    #[must_use]
+    pub fn is_customer(&self) -> bool {
+        matches!(self.channel, Channel::Customer | Channel::Email)
+    }
+}
+
 /// One entry of a ticket's history: who, when, why, from which channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketChange {
@@ -293,6 +301,14 @@ pub struct TicketChange {
     pub to: TicketState,
     /// Why, in words.
     pub why: String,
+}
+
+impl TicketChange {
+    /// True where this is the step into `state`, not something said while in it.
+    #[must_use]
+    pub fn enters(&self, state: TicketState) -> bool {
+        self.to == state && self.from != Some(state)
+    }
 }
 
 /// A transition that the state machine does not have.

@@ -41,6 +41,8 @@ pub enum NoticeKind {
         /// When the work is to begin.
         start_at: Timestamp,
     },
+    /// A customer wrote something on it.
+    TicketMessage,
     /// The work is done.
     TicketResolved,
     /// It is closed or cancelled.
@@ -81,11 +83,12 @@ pub struct ShortPart {
 
 impl NoticeKind {
     /// Names of all kinds, as in the configuration, the API and metrics.
-    pub const LABELS: [&'static str; 9] = [
+    pub const LABELS: [&'static str; 10] = [
         "ticket.opened",
         "ticket.changed",
         "ticket.assigned",
         "visit.planned",
+        "ticket.message",
         "ticket.resolved",
         "ticket.closed",
         "sla.mark",
@@ -101,6 +104,7 @@ impl NoticeKind {
             Self::TicketChanged { .. } => "ticket.changed",
             Self::TicketAssigned { .. } => "ticket.assigned",
             Self::VisitPlanned { .. } => "visit.planned",
+            Self::TicketMessage => "ticket.message",
             Self::TicketResolved => "ticket.resolved",
             Self::TicketClosed => "ticket.closed",
             Self::SlaMark { .. } => "sla.mark",

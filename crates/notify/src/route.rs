@@ -192,6 +192,7 @@ fn customer<'a>(
         | NoticeKind::TicketChanged { .. }
         | NoticeKind::TicketAssigned { .. }
         | NoticeKind::VisitPlanned { .. }
+        | NoticeKind::TicketMessage
         | NoticeKind::TicketResolved
         | NoticeKind::SlaMark { .. }
         | NoticeKind::SlaEscalated { .. }
@@ -297,6 +298,7 @@ pub fn still_holds(notice: &Notice, ticket: &Ticket) -> bool {
         NoticeKind::TicketOpened
         | NoticeKind::TicketChanged { .. }
         | NoticeKind::TicketAssigned { .. }
+        | NoticeKind::TicketMessage
         | NoticeKind::TicketResolved
         | NoticeKind::TicketClosed
         | NoticeKind::SlaMark { .. }

@@ -34,6 +34,7 @@ built_in!(
     "ticket.changed",
     "ticket.assigned",
     "visit.planned",
+    "ticket.message",
     "ticket.resolved",
     "ticket.closed",
     "sla.mark",
@@ -366,6 +367,7 @@ fn examples() -> Vec<NoticeKind> {
             technician: "Ada".to_owned(),
         },
         NoticeKind::VisitPlanned { start_at: at },
+        NoticeKind::TicketMessage,
         NoticeKind::TicketResolved,
         NoticeKind::TicketClosed,
         NoticeKind::SlaMark {

@@ -262,6 +262,7 @@ impl App {
             tickets: Arc::clone(&tickets),
             dispatch: Arc::new(config.dispatch_settings()),
             wake: care_wake,
+            merging: Arc::default(),
             replan: Arc::default(),
             assets: Arc::default(),
         };

@@ -457,7 +457,7 @@ fn parcels(due: Vec<Delivery>) -> Vec<Vec<Delivery>> {
     single
 }
 
-/// Technicians of the registry, by id.
+/// Technicians of the registry who work for us now, by id.
 ///
 /// # Errors
 /// The store does not answer.
@@ -475,7 +475,9 @@ pub(crate) async fn technicians(
         let full = found.len() == page.limit;
         page.after = found.last().map(|r| r.record.id.clone());
         all.extend(found.into_iter().filter_map(|r| match r.body {
-            Some(Body::Technician(technician)) => Some((r.record.id, technician)),
+            Some(Body::Technician(technician)) if technician.active => {
+                Some((r.record.id, technician))
+            }
             Some(_) | None => None,
         }));
         if !full {

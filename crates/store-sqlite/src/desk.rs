@@ -1,6 +1,6 @@
 //! One step of the care desk.
 
-use forecare_care::{NewTicket, notices_of, parts_short, settle};
+use forecare_care::{NewTicket, notices_of, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
 use forecare_store::{
@@ -46,13 +46,9 @@ pub(crate) fn commit_care(
     for (id, need) in &commit.needs {
         let ticket = query::ticket(conn, *id)?;
         if ticket.state.is_open() {
-            let mine = "ticket = ?1";
-            let before: Vec<Reservation> = query::reservations_where(conn, mine, [id.0])?;
+            let last = stock::last_reservation(conn)?;
             stock::reserve(conn, catalogue, *id, need, commit.at)?;
-            let mut new = query::reservations_where(conn, mine, [id.0])?;
-            new.retain(|r| before.iter().all(|b| b.id != r.id));
-            let short = parts_short(&ticket, &new, commit.at);
-            outbox::write(conn, short.as_slice())?;
+            stock::tell_short(conn, last, commit.at)?;
         }
     }
     for new in &commit.entries {
@@ -151,16 +147,15 @@ fn open(
             text::sound_json(&ticket, "ticket")?,
             ticket.work.parent.map(|parent| parent.0)
         ])?;
+    outbox::write(conn, &notices_of(None, &ticket, at))?;
+    let last = stock::last_reservation(conn)?;
     for need in &new.needs {
         stock::reserve(conn, catalogue, id, need, at)?;
     }
-    let reservations = query::reservations_where(conn, "ticket = ?1", [id.0])?;
-    let mut notices = notices_of(None, &ticket, at);
-    notices.extend(parts_short(&ticket, &reservations, at));
-    outbox::write(conn, &notices)?;
+    stock::tell_short(conn, last, at)?;
     Ok(CareOutcome::Opened {
         ticket: Box::new(ticket),
-        reservations,
+        reservations: query::reservations_where(conn, "ticket = ?1", [id.0])?,
     })
 }
 

@@ -1,7 +1,9 @@
 //! Stock, its ledger, and what is reserved of it.
 
+use std::collections::BTreeMap;
+
 use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
-use forecare_care::{AllocationPlan, Balance, Need, allocate};
+use forecare_care::{AllocationPlan, Balance, Need, allocate, parts_short};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, ReservationId,
@@ -15,7 +17,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::fault::Outcome;
 use crate::query::{self, collect, reservations_where};
-use crate::text;
+use crate::{outbox, text};
 
 /// What a movement of stock is for, and by whom.
 pub(crate) struct Cause {
@@ -162,6 +164,7 @@ pub(crate) fn move_stock(
         write(conn, &drawn(ticket, command, plan.drawn))?;
     }
     let lead = catalogue.part(part).map_or(0.0, |p| p.lead_time_hours);
+    let last = last_reservation(conn)?;
     for short in &plan.short {
         if let Some(need) = need_of_short(short, lead) {
             let plan = self::plan(conn, catalogue, &need, &[], *at)?;
@@ -170,6 +173,9 @@ pub(crate) fn move_stock(
     }
     for depot in &plan.serve {
         serve_back_orders(conn, part, depot, *at)?;
+    }
+    if !plan.short.is_empty() {
+        tell_short(conn, last, *at)?;
     }
     if let Some(id) = &command.order {
         conn.prepare_cached("UPDATE purchase_orders SET received = received + ?2 WHERE id = ?1")?
@@ -427,6 +433,26 @@ fn book(
         .execute([part.as_str(), depot.as_str()])?;
     conn.prepare_cached("UPDATE stock SET on_hand = on_hand + ?3 WHERE part = ?1 AND depot = ?2")?
         .execute(params![part.as_str(), depot.as_str(), delta])?;
+    Ok(())
+}
+
+/// Number of the newest reservation; 0: there is none.
+pub(crate) fn last_reservation(conn: &Connection) -> Outcome<ReservationId> {
+    let sql = "SELECT coalesce(max(id), 0) FROM reservations";
+    let last = conn.prepare_cached(sql)?.query_row([], |r| r.get(0))?;
+    Ok(ReservationId(last))
+}
+
+/// Tells of parts that come late, of all reservations after `last`.
+pub(crate) fn tell_short(conn: &Connection, last: ReservationId, at: Timestamp) -> Outcome<()> {
+    let mut by_ticket: BTreeMap<TicketId, Vec<Reservation>> = BTreeMap::new();
+    for new in reservations_where(conn, "id > ?1", [last.0])? {
+        by_ticket.entry(new.ticket).or_default().push(new);
+    }
+    for (id, new) in by_ticket {
+        let short = parts_short(&query::ticket(conn, id)?, &new, at);
+        outbox::write(conn, short.as_slice())?;
+    }
     Ok(())
 }
 

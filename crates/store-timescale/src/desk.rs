@@ -1,7 +1,7 @@
 //! One step of the care desk. Every step is taken under [`lock_care`](crate::connection::lock_care).
 
 use deadpool_postgres::Transaction;
-use forecare_care::{NewTicket, notices_of, parts_short, settle};
+use forecare_care::{NewTicket, notices_of, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     ModeName, PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp,
@@ -48,13 +48,9 @@ pub(crate) async fn commit_care(
     for (id, need) in &commit.needs {
         let ticket = query::ticket(tx, *id).await?;
         if ticket.state.is_open() {
-            let mine = "ticket = $1";
-            let before: Vec<Reservation> = query::reservations_where(tx, mine, &[&id.0]).await?;
+            let last = stock::last_reservation(tx).await?;
             stock::reserve(tx, catalogue, *id, need, commit.at).await?;
-            let mut new = query::reservations_where(tx, mine, &[&id.0]).await?;
-            new.retain(|r| before.iter().all(|b| b.id != r.id));
-            let short = parts_short(&ticket, &new, commit.at);
-            outbox::write(tx, short.as_slice()).await?;
+            stock::tell_short(tx, last, commit.at).await?;
         }
     }
     for new in &commit.entries {
@@ -172,16 +168,15 @@ async fn open(
         &ticket,
     )
     .await?;
+    outbox::write(tx, &notices_of(None, &ticket, at)).await?;
+    let last = stock::last_reservation(tx).await?;
     for need in &new.needs {
         stock::reserve(tx, catalogue, id, need, at).await?;
     }
-    let reservations = query::reservations_where(tx, "ticket = $1", &[&id.0]).await?;
-    let mut notices = notices_of(None, &ticket, at);
-    notices.extend(parts_short(&ticket, &reservations, at));
-    outbox::write(tx, &notices).await?;
+    stock::tell_short(tx, last, at).await?;
     Ok(CareOutcome::Opened {
         ticket: Box::new(ticket),
-        reservations,
+        reservations: query::reservations_where(tx, "ticket = $1", &[&id.0]).await?,
     })
 }
 

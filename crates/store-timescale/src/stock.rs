@@ -1,9 +1,11 @@
 //! Stock, its ledger, and what is reserved of it. Every function that writes is called under
 //! [`lock_care`](crate::connection::lock_care).
 
+use std::collections::BTreeMap;
+
 use deadpool_postgres::Transaction;
 use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
-use forecare_care::{AllocationPlan, Balance, Need, allocate};
+use forecare_care::{AllocationPlan, Balance, Need, allocate, parts_short};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, ReservationId,
@@ -17,7 +19,7 @@ use forecare_store::{
 use crate::fault::{Outcome, unreadable};
 use crate::instant::Instant;
 use crate::query::{self, Params, collect, execute, reservations_where};
-use crate::text;
+use crate::{outbox, text};
 use tokio_postgres::Row;
 
 /// What a movement of stock is for, and by whom.
@@ -168,6 +170,7 @@ pub(crate) async fn move_stock(
         write(tx, &drawn(ticket, command, plan.drawn)).await?;
     }
     let lead = catalogue.part(part).map_or(0.0, |p| p.lead_time_hours);
+    let last = last_reservation(tx).await?;
     for short in &plan.short {
         if let Some(need) = need_of_short(short, lead) {
             let plan = self::plan(tx, catalogue, &need, &[], *at).await?;
@@ -176,6 +179,9 @@ pub(crate) async fn move_stock(
     }
     for depot in &plan.serve {
         serve_back_orders(tx, part, depot, *at).await?;
+    }
+    if !plan.short.is_empty() {
+        tell_short(tx, last, *at).await?;
     }
     if let Some(id) = &command.order {
         execute(
@@ -418,6 +424,30 @@ async fn book(
         return Err(unreadable(format!(
             "{part} at {depot} is held but has no line of stock"
         )));
+    }
+    Ok(())
+}
+
+/// Number of the newest reservation; 0: there is none.
+pub(crate) async fn last_reservation(tx: &Transaction<'_>) -> Outcome<ReservationId> {
+    let sql = "SELECT coalesce(max(id), 0) FROM reservations";
+    let last = collect(tx, sql, &[], |r| Ok(ReservationId(r.try_get(0)?))).await?;
+    Ok(last.into_iter().next().unwrap_or(ReservationId(0)))
+}
+
+/// Tells of parts that come late, of all reservations after `last`.
+pub(crate) async fn tell_short(
+    tx: &Transaction<'_>,
+    last: ReservationId,
+    at: Timestamp,
+) -> Outcome<()> {
+    let mut by_ticket: BTreeMap<TicketId, Vec<Reservation>> = BTreeMap::new();
+    for new in reservations_where(tx, "id > $1", &[&last.0]).await? {
+        by_ticket.entry(new.ticket).or_default().push(new);
+    }
+    for (id, new) in by_ticket {
+        let short = parts_short(&query::ticket(tx, id).await?, &new, at);
+        outbox::write(tx, short.as_slice()).await?;
     }
     Ok(())
 }

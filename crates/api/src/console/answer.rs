@@ -12,13 +12,12 @@ use super::form::Fields;
 use super::shell::render;
 use crate::app::App;
 use crate::extract::ApiPath;
+use crate::heard::{Said, complaint, hear};
 use crate::problem::Problem;
 use crate::state::{DeskError, TransitionRequest};
 
 /// Longest comment, characters.
 const COMMENT_CHARS_MAX: usize = 2_000;
-/// Of a comment, what stands in the ticket's history.
-const WHY_CHARS: usize = 300;
 /// Times a step is tried that somebody else's comes before.
 const TRIES: usize = 3;
 
@@ -235,10 +234,8 @@ pub(crate) async fn page(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let words = Words::of(&language, &headers);
-    if !app.public.admits() {
-        return Ok(busy());
-    }
     match (app.state.answer_links)(&token, app.state.clock.now()) {
+        Ok(_) if !app.public.admits() => Ok(busy()),
         Ok(id) => show(&app, words, id, None, false).await,
         Err(expired) => Ok(closed(words, expired)),
     }
@@ -252,11 +249,10 @@ pub(crate) async fn answer(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let words = Words::of(&language, &headers);
-    if !app.public.admits() {
-        return Ok(busy());
-    }
     let now = app.state.clock.now();
     let id = match (app.state.answer_links)(&token, now) {
+        // Only good links count, so that nobody keeps customers out with bad ones.
+        Ok(_) if !app.public.admits() => return Ok(busy()),
         Ok(id) => id,
         Err(expired) => return Ok(closed(words, expired)),
     };
@@ -300,28 +296,17 @@ pub(crate) async fn answer(
     }
 }
 
-/// Takes the step that the customer's word means: confirmed, or open again.
+/// Takes the step that the customer's word means: confirmed, or open again. Where that is not possible any more, somebody
+/// hears it all the same.
 async fn moved(app: &App, id: TicketId, answer: &SurveyAnswer) -> Result<(), DeskError> {
     let (to, said) = match answer.solved {
         Some(true) => (TicketState::Confirmed, "the customer says it is solved"),
         Some(false) => (TicketState::Reopened, "the customer says it is not solved"),
         None => return Ok(()),
     };
-    let comment: String = answer
-        .comment
-        .iter()
-        .flat_map(|c| c.chars())
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(WHY_CHARS)
-        .collect();
-    let why = if comment.is_empty() {
-        said.to_owned()
-    } else {
-        format!("{said}: {comment}")
-    };
     let request = TransitionRequest {
         to,
-        why,
+        why: said.to_owned(),
         verdict: None,
         technician: None,
         parts_used: Vec::new(),
@@ -337,7 +322,7 @@ async fn moved(app: &App, id: TicketId, answer: &SurveyAnswer) -> Result<(), Des
         let ticket = app.state.store.ticket(id).await;
         let ticket = ticket.map_err(|failure| DeskError::Unavailable(failure.to_string()))?;
         if !forecare_care::allowed(ticket.state).contains(&to) {
-            return Ok(());
+            break;
         }
         let desk = &app.state.desk;
         match desk.transition(id, request.clone(), by.clone()).await {
@@ -345,8 +330,17 @@ async fn moved(app: &App, id: TicketId, answer: &SurveyAnswer) -> Result<(), Des
             done => return done.map(|_ticket| ()),
         }
     }
-    // Another ticket is open for the same fault: the answer is kept all the same.
-    Ok(())
+    if to == TicketState::Confirmed {
+        return Ok(());
+    }
+    // Closed meanwhile, or another ticket is open for the same fault.
+    let comment = answer.comment.as_deref().unwrap_or_default();
+    let said = Said {
+        text: format!("{said}\n{comment}").trim_end().to_owned(),
+        kind: complaint(),
+        key: Some(format!("answer:{id}:{}", answer.at)),
+    };
+    hear(app, id, said, &by).await.map(|_heard| ())
 }
 
 fn score(fields: &Fields, name: &str, least: u8, most: u8) -> Option<u8> {

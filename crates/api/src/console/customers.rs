@@ -426,7 +426,7 @@ pub(crate) async fn page(
     ApiPath(id): ApiPath<String>,
 ) -> Result<Response, Problem> {
     let mut found = overview::of_customer(&app, &id).await?;
-    if !caller.knows_addresses() {
+    if !caller.needs_to_know() {
         withhold(&mut found.customer);
     }
     let (catalogue, now) = (&app.state.catalogue, app.state.clock.now());
@@ -462,7 +462,7 @@ pub(crate) async fn page(
         value: money(customer.value.yearly, currency),
         lifetime: customer.value.lifetime.map(|v| money(v, currency)),
         contacts: contacts(customer, now),
-        withheld: !caller.knows_addresses(),
+        withheld: !caller.needs_to_know(),
         consents: customer
             .data_consents
             .iter()

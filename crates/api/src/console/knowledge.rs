@@ -26,7 +26,7 @@ struct KnowledgePage {
     shell: Shell,
     q: String,
     state: &'static str,
-    states: [(&'static str, &'static str); 3],
+    states: &'static [(&'static str, &'static str)],
     hits: Vec<HitDto>,
 }
 
@@ -35,14 +35,18 @@ pub(crate) async fn list(
     Extension(caller): Extension<Caller>,
     ApiQuery(params): ApiQuery<KnowledgeParams>,
 ) -> Result<Response, Problem> {
-    let hits = found(&app, &params).await?;
+    let hits = found(&app, &caller, &params).await?;
     let wanted = params.state.as_deref().unwrap_or_default();
     let chosen = STATES.iter().find(|(name, _)| *name == wanted);
     Ok(render(&KnowledgePage {
         shell: Shell::new(&app, &caller, "knowledge"),
         q: params.q,
         state: chosen.map_or(STATES[0].0, |(name, _)| name),
-        states: STATES,
+        states: if caller.needs_to_know() {
+            &STATES
+        } else {
+            &STATES[..1]
+        },
         hits,
     }))
 }
@@ -73,6 +77,9 @@ pub(crate) async fn page(
     let Some(Body::Article(article)) = record.body else {
         return Err(missing());
     };
+    if article.state != ArticleState::Published && !caller.needs_to_know() {
+        return Err(missing());
+    }
     let now = app.state.clock.now();
     Ok(render(&ArticlePage {
         shell: Shell::new(&app, &caller, "knowledge"),

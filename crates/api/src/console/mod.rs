@@ -23,9 +23,11 @@ mod view;
 mod work;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::app::App;
+use crate::auth::ANSWER_BYTES_MAX;
 
 pub(crate) use shell::error_page;
 
@@ -55,7 +57,12 @@ pub(crate) fn routes() -> Router<App> {
         .route("/customers/{id}", get(customers::page))
         .route("/deliveries", get(notices::page))
         .route("/deliveries/retry", post(notices::retry))
-        .route("/answer/{token}", get(answer::page).post(answer::answer))
+        .route(
+            "/answer/{token}",
+            get(answer::page)
+                .post(answer::answer)
+                .layer(DefaultBodyLimit::max(ANSWER_BYTES_MAX)),
+        )
         .route("/kpis", get(kpis::page))
         .route("/kpis/{key}", get(kpis::behind))
         .route("/knowledge", get(knowledge::list))

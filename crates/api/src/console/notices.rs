@@ -62,7 +62,7 @@ pub(super) struct DeliveryView {
 }
 
 impl DeliveryView {
-    pub(super) fn new(d: &Delivery, knows_addresses: bool, now: Timestamp) -> Self {
+    pub(super) fn new(d: &Delivery, needs_to_know: bool, now: Timestamp) -> Self {
         let (state, tone) = match d.state {
             DeliveryState::Waiting if d.attempts > 0 => ("trying again", "warning"),
             DeliveryState::Waiting => ("waiting", "plain"),
@@ -71,7 +71,7 @@ impl DeliveryView {
             DeliveryState::Obsolete => ("obsolete", "plain"),
         };
         let shown = |text: &str| {
-            if knows_addresses {
+            if needs_to_know {
                 text.to_owned()
             } else {
                 String::new()
@@ -103,6 +103,7 @@ fn event_words(label: &'static str) -> &'static str {
         "ticket.changed" => "changed",
         "ticket.assigned" => "assigned",
         "visit.planned" => "visit planned",
+        "ticket.message" => "message",
         "ticket.resolved" => "resolved",
         "ticket.closed" => "closed",
         "sla.mark" => "service level",
@@ -120,7 +121,7 @@ pub(super) struct AnswerView {
 }
 
 impl AnswerView {
-    fn new(a: &SurveyAnswer, now: Timestamp) -> Self {
+    fn new(a: &SurveyAnswer, needs_to_know: bool, now: Timestamp) -> Self {
         let score = |name: &str, value: Option<u8>, of: u8| {
             value.map(|value| format!("{name} {value} of {of}"))
         };
@@ -133,7 +134,11 @@ impl AnswerView {
             at: When::new(now, a.at),
             solved: a.solved,
             scores: scores.into_iter().flatten().collect::<Vec<_>>().join(", "),
-            comment: a.comment.clone().unwrap_or_default(),
+            comment: a
+                .comment
+                .clone()
+                .filter(|_| needs_to_know)
+                .unwrap_or_default(),
         }
     }
 }
@@ -156,14 +161,14 @@ pub(super) async fn of_ticket(
     let store = &app.state.store;
     let told = store.deliveries(&filter, page).await?;
     let answers = store.survey_answers(Some(ticket), page).await?;
-    let knows = caller.knows_addresses();
+    let knows = caller.needs_to_know();
     Ok((
         told.iter()
             .map(|d| DeliveryView::new(&d.item, knows, now))
             .collect(),
         answers
             .iter()
-            .map(|a| AnswerView::new(&a.item, now))
+            .map(|a| AnswerView::new(&a.item, knows, now))
             .collect(),
     ))
 }
@@ -190,7 +195,7 @@ async fn show(
         ..DeliveryFilter::default()
     };
     let now = app.state.clock.now();
-    let knows = caller.knows_addresses();
+    let knows = caller.needs_to_know();
     let request = PageParams::new(params.cursor.clone(), None).request(List::Deliveries)?;
     let found = app.state.store.deliveries(&filter, request).await?;
     let depth = app.state.store.outbox_depth().await?;

@@ -31,6 +31,7 @@ use crate::overview::whole;
 use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
 use crate::routes::knowledge::{HitDto, proposed, teaches};
+use crate::routes::tickets::for_eyes;
 use crate::routes::tickets::{checked, reservations_of};
 
 /// Technicians to choose from.
@@ -310,7 +311,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let catalogue: &Catalogue = &app.state.catalogue;
     let now = app.state.clock.now();
-    let ticket = app.state.store.ticket(ticket_id(id)?).await?;
+    let ticket = for_eyes(caller, app.state.store.ticket(ticket_id(id)?).await?);
     let assets = app.state.store.assets().await?;
     let asset = assets.iter().find(|a| a.id == ticket.asset);
     let class = asset.and_then(|a| catalogue.class(&a.class));
@@ -345,7 +346,7 @@ pub(super) async fn show(
                 (title, value.to_string())
             })
             .collect(),
-        work: WorkView::read(app, &ticket, now).await?,
+        work: WorkView::read(app, caller, &ticket, now).await?,
         terms: ticket.sla.as_ref().map(|sla| sla.terms.clone()),
         decision: ticket
             .decision

@@ -22,7 +22,8 @@ const SHOWN_MAX: usize = 200;
 /// What people put to a ticket, and what it has to do with others.
 pub(super) struct WorkView {
     pub(super) checklist: Vec<LineView>,
-    pub(super) entries: Vec<EntryView>,
+    /// `None`: not for the eyes of who only reads.
+    pub(super) entries: Option<Vec<EntryView>>,
     /// Hours spent, where any are.
     pub(super) spent: Option<String>,
     pub(super) parent: Option<i64>,
@@ -91,7 +92,12 @@ impl EntryView {
 }
 
 impl WorkView {
-    pub(super) async fn read(app: &App, ticket: &Ticket, now: Timestamp) -> Result<Self, Problem> {
+    pub(super) async fn read(
+        app: &App,
+        caller: &Caller,
+        ticket: &Ticket,
+        now: Timestamp,
+    ) -> Result<Self, Problem> {
         let store = &app.state.store;
         let page = PageRequest {
             before: None,
@@ -137,10 +143,12 @@ impl WorkView {
                 })
                 .collect(),
             spent: (minutes > 0).then(|| format!("{:.1} h", minutes as f64 / 60.0)),
-            entries: entries
-                .into_iter()
-                .map(|paged| EntryView::new(now, ticket.id, paged))
-                .collect(),
+            entries: caller.needs_to_know().then(|| {
+                let entries = entries.into_iter();
+                entries
+                    .map(|paged| EntryView::new(now, ticket.id, paged))
+                    .collect()
+            }),
             parent: ticket.work.parent.map(|id| id.0),
             merged_into: ticket.work.merged_into.map(|id| id.0),
             children: children

@@ -72,7 +72,7 @@ pub(crate) struct DeliveryDto {
 }
 
 impl DeliveryDto {
-    pub(crate) fn new(d: Delivery, knows_addresses: bool) -> Self {
+    pub(crate) fn new(d: Delivery, needs_to_know: bool) -> Self {
         Self {
             id: d.id.0,
             event: d.notice.what.label(),
@@ -81,7 +81,7 @@ impl DeliveryDto {
             at: d.notice.at,
             channel: d.channel,
             recipient: d.recipient,
-            address: Some(d.address).filter(|a| knows_addresses && !a.is_empty()),
+            address: Some(d.address).filter(|a| needs_to_know && !a.is_empty()),
             language: d.language,
             to_customer: d.to_customer,
             digest: d.digest,
@@ -89,7 +89,7 @@ impl DeliveryDto {
             attempts: d.attempts,
             next_at: d.next_at,
             // What a mail server says names the address.
-            error: d.error.filter(|_| knows_addresses),
+            error: d.error.filter(|_| needs_to_know),
             updated_at: d.updated_at,
         }
     }
@@ -111,12 +111,12 @@ pub(crate) struct SurveyAnswerDto {
     pub(crate) nps: Option<u8>,
     /// Ease, 1 to 7.
     pub(crate) ces: Option<u8>,
-    /// In their own words.
+    /// In their own words; for operators only.
     pub(crate) comment: Option<String>,
 }
 
-impl From<SurveyAnswer> for SurveyAnswerDto {
-    fn from(a: SurveyAnswer) -> Self {
+impl SurveyAnswerDto {
+    pub(crate) fn new(a: SurveyAnswer, needs_to_know: bool) -> Self {
         Self {
             ticket_id: a.ticket.0,
             at: a.at,
@@ -124,7 +124,7 @@ impl From<SurveyAnswer> for SurveyAnswerDto {
             csat: a.csat,
             nps: a.nps,
             ces: a.ces,
-            comment: a.comment,
+            comment: a.comment.filter(|_| needs_to_know),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use forecare_domain::Timestamp;
 use forecare_registry::{
-    Body, Contract, Customer, GeoPosition, Lead, OutcomeKind, RecordKind, Tier,
+    ArticleState, Body, Contract, Customer, GeoPosition, Lead, OutcomeKind, RecordKind, Tier,
 };
 use forecare_store::{RecordVersion, StoredRecord};
 use serde::{Deserialize, Serialize};
@@ -15,10 +15,10 @@ use super::{AlarmDto, HealthDto, ReservationDto, TicketDto};
 /// What stands where an address is withheld.
 const WITHHELD: &str = "(withheld)";
 
-/// `body` for the eyes of the caller: addresses of people, and where technicians live, only for those who work with
-/// them.
-pub(crate) fn shown(mut body: Body, knows_addresses: bool) -> Body {
-    if knows_addresses {
+/// `body` for the eyes of the caller: addresses of people, where technicians live, and articles that nobody has published
+/// only for those who work with them.
+pub(crate) fn shown(mut body: Body, needs_to_know: bool) -> Body {
+    if needs_to_know {
         return body;
     }
     match &mut body {
@@ -38,8 +38,11 @@ pub(crate) fn shown(mut body: Body, knows_addresses: bool) -> Body {
         | Body::Depot(_)
         | Body::Van(_)
         | Body::Calendar(_)
-        | Body::Lead(_)
-        | Body::Article(_) => {}
+        | Body::Lead(_) => {}
+        Body::Article(article) if article.state != ArticleState::Published => {
+            article.text = WITHHELD.to_owned();
+        }
+        Body::Article(_) => {}
     }
     body
 }
@@ -76,8 +79,8 @@ pub(crate) struct RecordDto {
 
 impl RecordDto {
     /// The record for the eyes of the caller; `None`: it is deleted.
-    pub(crate) fn new(record: StoredRecord, knows_addresses: bool) -> Option<Self> {
-        let body = shown(record.body?, knows_addresses);
+    pub(crate) fn new(record: StoredRecord, needs_to_know: bool) -> Option<Self> {
+        let body = shown(record.body?, needs_to_know);
         Some(Self {
             kind: record.record.kind,
             id: record.record.id.into(),
@@ -117,8 +120,8 @@ pub(crate) struct RecordVersionDto {
 }
 
 impl RecordVersionDto {
-    pub(crate) fn new(position: i64, version: RecordVersion, knows_addresses: bool) -> Self {
-        let body = version.body.map(|b| shown(b, knows_addresses).to_value());
+    pub(crate) fn new(position: i64, version: RecordVersion, needs_to_know: bool) -> Self {
+        let body = version.body.map(|b| shown(b, needs_to_know).to_value());
         Self {
             position,
             kind: version.record.kind,

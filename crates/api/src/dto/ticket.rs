@@ -142,7 +142,7 @@ pub(crate) enum UrgencyDto {
 /// What a person told when opening a ticket.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct ReportDto {
-    /// In their words.
+    /// In their words; empty for those who only read.
     pub(crate) description: String,
     /// True: somebody may get hurt.
     pub(crate) safety: bool,

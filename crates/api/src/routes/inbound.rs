@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use forecare_care::work::{NOTE_CHARS_MAX, WorkStep};
-use forecare_domain::{Actor, Channel, TicketId, Visibility};
+use forecare_care::work::NOTE_CHARS_MAX;
+use forecare_domain::{Actor, Channel, TicketId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -11,8 +11,8 @@ use super::tickets::checked_opening;
 use crate::app::{App, cut};
 use crate::dto::{NewTicketDto, ProductionImpactDto, UrgencyDto};
 use crate::extract::ApiJson;
+use crate::heard::{Heard, Said, complaint, hear};
 use crate::problem::Problem;
-use crate::state::{Work, WorkRequest};
 
 /// Most characters of a message id or a sender.
 const LINE_CHARS_MAX: usize = 256;
@@ -37,7 +37,7 @@ pub(crate) struct EmailDto {
     /// The machine it is about, for a new ticket.
     #[serde(default)]
     pub(crate) asset_id: Option<String>,
-    /// Kind of a new ticket; `corrective` where not given.
+    /// Kind of a new ticket; `corrective` where not given, `complaint` after a closed one.
     #[serde(default)]
     pub(crate) kind: Option<String>,
     /// True: a machine wrote it (`Auto-Submitted`); it is left out.
@@ -56,8 +56,9 @@ pub(crate) struct EmailTakenDto {
 
 /// Takes a message from a mail gateway
 ///
-/// A reply with the number of a ticket in its subject becomes a note of it, which the customer may read; any other
-/// opens a ticket for `asset_id`. The same `message_id` again changes nothing.
+/// A reply with the number of a ticket in its subject becomes a note of it, which the customer may read, and its
+/// technician is told; where that ticket is closed, it opens one that follows it up. Any other opens a ticket for
+/// `asset_id`. The same `message_id` again changes nothing.
 #[utoipa::path(post, path = "/api/v1/inbound/email", tag = "tickets", request_body = EmailDto,
     responses((status = 200, description = "what became of it", body = EmailTakenDto)))]
 pub(crate) async fn email(
@@ -91,18 +92,18 @@ pub(crate) async fn email(
         } else {
             text
         };
-        let request = WorkRequest {
-            step: Work::Step(WorkStep::Note {
-                text,
-                visibility: Visibility::Public,
-            }),
-            if_version: None,
-            idempotency_key: key,
+        let said = Said {
+            text,
+            kind: mail.kind.unwrap_or_else(complaint),
+            key,
         };
-        let ticket = app.state.desk.work(id, request, by).await?;
+        let (outcome, ticket) = match hear(&app, id, said, &by).await? {
+            Heard::Noted(ticket) => ("noted", ticket),
+            Heard::FollowedUp(ticket) => ("opened", ticket),
+        };
         return Ok(Json(EmailTakenDto {
-            outcome: "noted",
-            ticket_id: Some(ticket.id.0),
+            outcome,
+            ticket_id: Some(ticket.0),
         }));
     }
     let Some(asset_id) = mail.asset_id else {

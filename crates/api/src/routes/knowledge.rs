@@ -3,10 +3,10 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use forecare_domain::{Asset, EntryBody, Ticket, TicketState, Verdict};
+use forecare_domain::{Asset, EntryBody, Ticket, TicketState, Verdict, Visibility};
 use forecare_registry::{
-    Article, ArticleIndex, ArticleState, Body, Change, RecordId, RecordKind, RecordRef,
-    RecordWrite, excerpt,
+    Article, ArticleIndex, ArticleState, Body, Change, RecordFaultKind, RecordId, RecordKind,
+    RecordRef, RecordWrite, excerpt,
 };
 use forecare_store::{PageRequest, RecordFilter, RecordsOutcome};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub(crate) struct KnowledgeParams {
     pub(crate) mode: Option<String>,
     /// Only in this language: `en`, `zh-CN`.
     pub(crate) language: Option<String>,
-    /// `published` where not given; `draft`, `withdrawn`.
+    /// `published` where not given; `draft`, `withdrawn` (for operators only).
     pub(crate) state: Option<String>,
     /// How many at most, 1 to 100; 20 where not given.
     #[param(minimum = 1, maximum = 100, default = 20)]
@@ -100,14 +100,19 @@ impl HitDto {
     responses((status = 200, description = "the articles", body = HitsDto)))]
 pub(crate) async fn search(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     ApiQuery(params): ApiQuery<KnowledgeParams>,
 ) -> Result<Json<HitsDto>, Problem> {
-    let items = found(&app, &params).await?;
+    let items = found(&app, &caller, &params).await?;
     Ok(Json(HitsDto { items }))
 }
 
 /// The articles that fit, the best first.
-pub(crate) async fn found(app: &App, params: &KnowledgeParams) -> Result<Vec<HitDto>, Problem> {
+pub(crate) async fn found(
+    app: &App,
+    caller: &Caller,
+    params: &KnowledgeParams,
+) -> Result<Vec<HitDto>, Problem> {
     let limit = params.limit.unwrap_or(HITS_DEFAULT);
     if !(1..=HITS_MAX).contains(&limit) {
         return Err(Problem::bad_parameter(
@@ -126,6 +131,9 @@ pub(crate) async fn found(app: &App, params: &KnowledgeParams) -> Result<Vec<Hit
             ));
         }
     };
+    if state != ArticleState::Published {
+        caller.must_need_to_know("articles that are not published")?;
+    }
     let question = cut(params.q.trim(), QUESTION_CHARS_MAX);
     let is_about = |names: &[String], wanted: Option<&String>| {
         let wanted = wanted.filter(|w| !w.is_empty());
@@ -282,11 +290,19 @@ pub(crate) async fn draft(app: &App, caller: &Caller, id: &str) -> Result<(Strin
     let write = RecordWrite {
         kind: RecordKind::Article,
         id: record,
-        if_version: None,
+        // Two who ask at once: one draft, and no edit is lost.
+        if_version: Some(0),
         change: Change::Put(Box::new(Body::Article(article))),
     };
     match change(app, caller, vec![write]).await? {
         RecordsOutcome::Stored(_) => Ok((name, true)),
+        RecordsOutcome::Refused(faults)
+            if faults
+                .iter()
+                .all(|f| matches!(f.kind, RecordFaultKind::Version { .. })) =>
+        {
+            Ok((name, false))
+        }
         RecordsOutcome::Refused(faults) => Err(faults
             .into_iter()
             .next()
@@ -351,7 +367,7 @@ async fn text(app: &App, ticket: &Ticket, verdict: &Verdict) -> Result<String, P
     text += "\n## What was done\n\n";
     let resolved = ticket.history.iter().rev();
     let resolved = resolved
-        .filter(|c| c.to == TicketState::Resolved && !c.why.trim().is_empty())
+        .filter(|c| c.enters(TicketState::Resolved) && !c.why.trim().is_empty())
         .map(|c| plain(&c.why))
         .next();
     if let Some(why) = resolved {
@@ -365,11 +381,15 @@ async fn text(app: &App, ticket: &Ticket, verdict: &Verdict) -> Result<String, P
     entries.reverse();
     for entry in entries.into_iter().map(|p| p.item) {
         match entry.body {
-            EntryBody::Note { text: note, .. } => text += &format!("- {}\n", plain(&note)),
+            // What was meant for colleagues alone does not belong into an article.
+            EntryBody::Note {
+                text: note,
+                visibility: Visibility::Public,
+            } => text += &format!("- {}\n", plain(&note)),
             EntryBody::Time { minutes, what } if !what.trim().is_empty() => {
                 text += &format!("- {} ({minutes} min)\n", plain(&what));
             }
-            EntryBody::Time { .. } | EntryBody::Attachment(_) => {}
+            EntryBody::Note { .. } | EntryBody::Time { .. } | EntryBody::Attachment(_) => {}
         }
     }
     for item in ticket.work.checklist.iter().filter(|i| i.done.is_some()) {

@@ -74,7 +74,7 @@ pub(crate) async fn deliveries(
     };
     let request = PageParams::new(params.cursor, params.limit).request(List::Deliveries)?;
     let found = app.state.store.deliveries(&filter, request).await?;
-    let knows = caller.knows_addresses();
+    let knows = caller.needs_to_know();
     Ok(Json(Page::of(List::Deliveries, request, found, |d| {
         DeliveryDto::new(d, knows)
     })))
@@ -90,7 +90,7 @@ pub(crate) async fn delivery(
     ApiPath(id): ApiPath<String>,
 ) -> Result<Json<DeliveryDto>, Problem> {
     let found = app.state.store.delivery(delivery_id(&id)?).await?;
-    Ok(Json(DeliveryDto::new(found, caller.knows_addresses())))
+    Ok(Json(DeliveryDto::new(found, caller.needs_to_know())))
 }
 
 /// Tries a dead delivery again, as if it had never been tried
@@ -109,7 +109,7 @@ pub(crate) async fn retry(
     let now = app.state.clock.now();
     let found = app.state.store.retry_delivery(id, now).await?;
     tracing::info!(delivery.id = %id, by = caller.name, "delivery to be tried again");
-    Ok(Json(DeliveryDto::new(found, caller.knows_addresses())))
+    Ok(Json(DeliveryDto::new(found, caller.needs_to_know())))
 }
 
 /// Which answers.
@@ -131,15 +131,14 @@ pub(crate) struct SurveyParams {
     responses((status = 200, description = "a page of answers", body = Page<SurveyAnswerDto>)))]
 pub(crate) async fn surveys(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     ApiQuery(params): ApiQuery<SurveyParams>,
 ) -> Result<Json<Page<SurveyAnswerDto>>, Problem> {
     let ticket = of_ticket(params.ticket.as_deref())?;
     let request = PageParams::new(params.cursor, params.limit).request(List::Surveys)?;
     let found = app.state.store.survey_answers(ticket, request).await?;
-    Ok(Json(Page::of(
-        List::Surveys,
-        request,
-        found,
-        SurveyAnswerDto::from,
-    )))
+    let knows = caller.needs_to_know();
+    Ok(Json(Page::of(List::Surveys, request, found, |a| {
+        SurveyAnswerDto::new(a, knows)
+    })))
 }

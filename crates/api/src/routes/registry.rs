@@ -115,7 +115,7 @@ pub(crate) async fn records(
         next_cursor: id_cursor(List::Records, &request, &ids),
         items: found
             .into_iter()
-            .filter_map(|r| RecordDto::new(r, caller.knows_addresses()))
+            .filter_map(|r| RecordDto::new(r, caller.needs_to_know()))
             .collect(),
     }))
 }
@@ -127,7 +127,7 @@ async fn answer(
     status: StatusCode,
 ) -> Result<Response, Problem> {
     let found = app.state.store.record(key).await?;
-    let found = found.and_then(|r| RecordDto::new(r, caller.knows_addresses()));
+    let found = found.and_then(|r| RecordDto::new(r, caller.needs_to_know()));
     let record = found.ok_or_else(|| missing(key.kind, key.id.as_str()))?;
     let etag = format!("\"{}\"", record.version);
     let mut response = (status, Json(record)).into_response();
@@ -287,7 +287,7 @@ pub(crate) async fn record_history(
     if found.is_empty() && request.before.is_none() {
         return Err(missing(key.kind, key.id.as_str()));
     }
-    let knows = caller.knows_addresses();
+    let knows = caller.needs_to_know();
     Ok(Json(Page::of(List::RecordHistory, request, found, |v| {
         RecordVersionDto::new(v.version, v, knows)
     })))
@@ -327,7 +327,7 @@ pub(crate) async fn record_changes(
     let store = &app.state.store;
     let found = store.record_changes(params.after, limit.into()).await?;
     let after = found.last().map_or(params.after, |last| last.position);
-    let knows = caller.knows_addresses();
+    let knows = caller.needs_to_know();
     let items = found
         .into_iter()
         .map(|v| RecordVersionDto::new(v.position, v.item, knows))
@@ -437,7 +437,7 @@ pub(crate) async fn export_records(
     }
     let bodies: Vec<(RecordId, Body)> = found
         .into_iter()
-        .filter_map(|r: StoredRecord| Some((r.record.id, shown(r.body?, caller.knows_addresses()))))
+        .filter_map(|r: StoredRecord| Some((r.record.id, shown(r.body?, caller.needs_to_know()))))
         .collect();
     let pairs = bodies.iter().map(|(id, body)| (id, body));
     let (media, ending, text) = match format {

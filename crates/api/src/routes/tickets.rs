@@ -14,7 +14,9 @@ use utoipa::IntoParams;
 
 use super::assets::WHY_CHARS_MAX;
 use crate::app::{App, Caller, ticket_id};
-use crate::dto::{AssignmentDto, NewTicketDto, TicketDetailDto, TicketDto, TransitionDto};
+use crate::dto::{
+    AssignmentDto, NewTicketDto, SurveyAnswerDto, TicketDetailDto, TicketDto, TransitionDto,
+};
 use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key, if_match};
 use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
@@ -84,7 +86,22 @@ pub(crate) async fn reservations_of(
     Ok(found.into_iter().map(|paged| paged.item).collect())
 }
 
-pub(crate) async fn detail(app: &App, ticket: Ticket) -> Result<Response, Problem> {
+/// `ticket` for the eyes of the caller: what its reporter wrote is for those who work on it.
+pub(crate) fn for_eyes(caller: &Caller, mut ticket: Ticket) -> Ticket {
+    if !caller.needs_to_know()
+        && let Some(report) = &mut ticket.work.report
+    {
+        report.description.clear();
+    }
+    ticket
+}
+
+pub(crate) async fn detail(
+    app: &App,
+    caller: &Caller,
+    ticket: Ticket,
+) -> Result<Response, Problem> {
+    let ticket = for_eyes(caller, ticket);
     let reservations = reservations_of(app, ticket.id).await?;
     let etag = format!("\"{}\"", ticket.version);
     let clocks = (app.state.sla)(&ticket, app.state.clock.now());
@@ -102,7 +119,9 @@ pub(crate) async fn detail(app: &App, ticket: Ticket) -> Result<Response, Proble
         &app.state.catalogue.currency,
         reservations.into_iter().map(Into::into).collect(),
         clocks,
-        said.into_iter().next().map(|p| p.item.into()),
+        said.into_iter()
+            .next()
+            .map(|p| SurveyAnswerDto::new(p.item, caller.needs_to_know())),
     );
     let mut response = Json(body).into_response();
     if let Ok(etag) = HeaderValue::from_str(&etag) {
@@ -132,7 +151,7 @@ pub(crate) async fn open(
     request.idempotency_key = idempotency_key(&headers)?;
     let ticket = app.state.desk.open_ticket(request, caller.actor()).await?;
     let address = format!("/api/v1/tickets/{}", ticket.id.0);
-    let mut response = detail(&app, ticket).await?;
+    let mut response = detail(&app, &caller, ticket).await?;
     *response.status_mut() = StatusCode::CREATED;
     if let Ok(address) = HeaderValue::from_str(&address) {
         response.headers_mut().insert(header::LOCATION, address);
@@ -181,10 +200,11 @@ pub(crate) fn checked_opening(body: NewTicketDto) -> Result<OpenRequest, Problem
         headers(("ETag" = String, description = "the version, for If-Match")))))]
 pub(crate) async fn ticket(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     ApiPath(id): ApiPath<String>,
 ) -> Result<Response, Problem> {
     let ticket = app.state.store.ticket(ticket_id(&id)?).await?;
-    detail(&app, ticket).await
+    detail(&app, &caller, ticket).await
 }
 
 /// Moves a ticket to another state
@@ -214,7 +234,7 @@ pub(crate) async fn transition(
         .desk
         .transition(id, request, caller.actor())
         .await?;
-    detail(&app, ticket).await
+    detail(&app, &caller, ticket).await
 }
 
 /// Lays down who does a ticket, and when
@@ -242,7 +262,7 @@ pub(crate) async fn assign(
     request.if_version = if_match(&headers)?;
     request.idempotency_key = idempotency_key(&headers)?;
     let ticket = app.state.desk.assign(id, request, caller.actor()).await?;
-    detail(&app, ticket).await
+    detail(&app, &caller, ticket).await
 }
 
 /// An assignment from the outside, checked.

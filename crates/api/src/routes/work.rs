@@ -20,6 +20,9 @@ use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
 use crate::state::{Work, WorkRequest};
 
+/// What only those read who work on tickets.
+const NOTES: &str = "notes, time and files";
+
 /// What a file is called.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -32,14 +35,18 @@ pub(crate) struct FileParams {
 }
 
 /// What people put to a ticket, newest first
+///
+/// For operators only.
 #[utoipa::path(get, path = "/api/v1/tickets/{id}/entries", tag = "tickets",
     params(("id" = String, Path, description = "the ticket's number: 7 or T-7"), PageParams),
     responses((status = 200, description = "a page of notes, time spent and files", body = Page<TicketEntryDto>)))]
 pub(crate) async fn entries(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     ApiPath(id): ApiPath<String>,
     ApiQuery(params): ApiQuery<PageParams>,
 ) -> Result<Json<Page<TicketEntryDto>>, Problem> {
+    caller.must_need_to_know(NOTES)?;
     let id = ticket_id(&id)?;
     app.state.store.ticket(id).await?;
     let request = params.request(List::TicketEntries)?;
@@ -85,7 +92,7 @@ pub(crate) async fn work(
         idempotency_key: idempotency_key(&headers)?,
     };
     let ticket = app.state.desk.work(id, request, caller.actor()).await?;
-    detail(&app, ticket).await
+    detail(&app, &caller, ticket).await
 }
 
 /// A step from the outside, with its names checked.
@@ -165,10 +172,12 @@ pub(crate) async fn attach(
         idempotency_key: idempotency_key(&headers)?,
     };
     let ticket = app.state.desk.work(id, request, caller.actor()).await?;
-    detail(&app, ticket).await
+    detail(&app, &caller, ticket).await
 }
 
 /// The file of an entry
+///
+/// For operators only.
 #[utoipa::path(get, path = "/api/v1/tickets/{id}/attachments/{entry}", tag = "tickets",
     params(
         ("id" = String, Path, description = "the ticket's number: 7 or T-7"),
@@ -178,8 +187,10 @@ pub(crate) async fn attach(
         headers(("Content-Disposition" = String, description = "its name")))))]
 pub(crate) async fn attachment(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     ApiPath((id, entry)): ApiPath<(String, i64)>,
 ) -> Result<Response, Problem> {
+    caller.must_need_to_know(NOTES)?;
     let (kept, content) = app.state.store.attachment(ticket_id(&id)?, entry).await?;
     let EntryBody::Attachment(file) = kept.body else {
         return Err(Problem::not_found("the file"));

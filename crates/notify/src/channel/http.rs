@@ -110,7 +110,8 @@ fn request_of(outgoing: &Outgoing) -> Result<http::Request<Full<Bytes>>, SendErr
     }
     builder
         .body(Full::default())
-        .map_err(|error| SendError::Never(format!("{}: {error}", outgoing.url)))
+        // Not the address itself: it may hold the secret.
+        .map_err(|error| SendError::Never(format!("url, method or headers: {error}")))
 }
 
 /// What templates of a channel may use.

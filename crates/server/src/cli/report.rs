@@ -161,7 +161,7 @@ fn closed_at(ticket: &Ticket) -> Option<Timestamp> {
         .history
         .iter()
         .rev()
-        .find(|change| matches!(change.to, TicketState::Resolved | TicketState::Cancelled))
+        .find(|c| c.enters(TicketState::Resolved) || c.enters(TicketState::Cancelled))
         .filter(|_| !ticket.state.is_open())
         .map(|change| change.at)
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forecare_api::{
     AssignmentRequest, Desk, DeskError, OpenRequest, StreamEvent, TransitionRequest, WorkRequest,
+    request_key,
 };
 use forecare_care::dispatch::{AssignError, assign};
 use forecare_care::sla::sla_due;
@@ -63,6 +64,8 @@ pub(crate) struct CareDesk {
     pub(crate) dispatch: Arc<DispatchSettings>,
     /// Tasks may be waiting.
     pub(crate) wake: Arc<Notify>,
+    /// One merge at a time: two at once could end each ticket in favour of the other.
+    pub(crate) merging: Arc<tokio::sync::Mutex<()>>,
     /// Tickets have changed: the plan is old.
     pub(crate) replan: Arc<Notify>,
     /// Assets by device, read from the store when one is not known.
@@ -404,8 +407,7 @@ impl CareDesk {
         if_version: Option<i64>,
     ) -> Result<Requested, DeskError> {
         let failed = |failure: StoreError| desk_error(&failure);
-        // A key counts for this ticket only.
-        let key = key.map(|key| format!("{id}:{key}"));
+        let key = key.map(|key| request_key(id, &key));
         if let Some(key) = &key
             && let Some(CareOutcome::Updated(ticket)) =
                 self.store.outcome(key).await.map_err(failed)?

@@ -1,6 +1,6 @@
 //! Tickets that no alarm opens: people's reports and devices' events.
 
-use forecare_api::{DeskError, OpenRequest, StreamEvent};
+use forecare_api::{DeskError, OpenRequest, StreamEvent, opening_key};
 use forecare_care::NewTicket;
 use forecare_care::reporting::{About, Desk as OpeningDesk, NewReport, open_event, open_reported};
 use forecare_domain::{Actor, Asset, DeviceEvent, TaskId, Ticket, Timestamp};
@@ -93,7 +93,7 @@ impl CareDesk {
         by: Actor,
     ) -> Result<Ticket, DeskError> {
         let failed = |failure: StoreError| desk_error(&failure);
-        let key = request.idempotency_key.map(|key| format!("open:{key}"));
+        let key = request.idempotency_key.as_deref().map(opening_key);
         if let Some(key) = &key
             && let Some(CareOutcome::Opened { ticket, .. }) =
                 self.store.outcome(key).await.map_err(failed)?
@@ -136,9 +136,13 @@ impl CareDesk {
             },
             None => None,
         };
-        let fields = kind
-            .checked_fields(request.fields)
-            .map_err(|(field, what)| DeskError::Invalid(format!("fields.{field}: {what}")))?;
+        // Customers do not know our fields: who takes the ticket up fills them in.
+        let fields = if by.is_customer() && request.fields.is_empty() {
+            request.fields
+        } else {
+            kind.checked_fields(request.fields)
+                .map_err(|(field, what)| DeskError::Invalid(format!("fields.{field}: {what}")))?
+        };
         self.terms.refresh(&*self.store).await.map_err(failed)?;
         let now = self.clock.now();
         let load = self.rules().book.load().await.map_err(failed)?;

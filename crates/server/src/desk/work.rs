@@ -28,6 +28,10 @@ impl CareDesk {
         {
             return Ok(ticket);
         }
+        let _merging = match &request.step {
+            Work::MergeInto { .. } => Some(self.merging.lock().await),
+            Work::Step(_) => None,
+        };
         let step = match request.step {
             Work::Step(step) => step,
             Work::MergeInto { into, why } => {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use forecare_domain::{
-    Consumer, Fate, OrderId, Priority, PurchaseOrder, ReservationState as State, StockCommand,
-    Supply, TicketId, TicketState,
+    Consumer, Fate, NoticeKind, OrderId, Priority, PurchaseOrder, ReservationState as State,
+    StockCommand, Supply, TicketId, TicketState,
 };
 use forecare_registry::{Body, Change, RecordId, RecordKind, RecordWrite};
 
@@ -593,6 +593,15 @@ pub async fn a_count_below_what_is_held_says_what_became_short(store: Arc<dyn St
         let held: u32 = its.map(|r| r.quantity).sum();
         assert_eq!(held, n, "still asked for in full");
     }
+    let told = store.unrouted_notices(10).await.unwrap();
+    let told: Vec<_> = told
+        .iter()
+        .filter(|n| matches!(n.what, NoticeKind::PartsShort { .. }))
+        .collect();
+    assert!(
+        told.iter().any(|n| n.ticket == hard[0].ticket),
+        "whose parts come late now is told: {told:?}"
+    );
     let again = moved_stock(&store, count("k2", 2, 4)).await;
     assert!(again.repeated && again.short.is_empty());
     assert_balanced(&store).await;

@@ -245,7 +245,7 @@ impl Desk {
         }
         let outcome = match commit.ticket {
             TicketWrite::None => CareOutcome::Stored,
-            TicketWrite::Open(new) => self.open(catalogue, *new, commit.at),
+            TicketWrite::Open(new) => self.open(catalogue, *new, commit.at)?,
             TicketWrite::Update { ticket, parts_used } => {
                 self.update(*ticket, &parts_used, commit.at)
             }
@@ -257,10 +257,7 @@ impl Desk {
             if self.ticket(id)?.state.is_open() {
                 let n_before = self.reservations.len();
                 self.reserve(catalogue, id, &need, true, commit.at);
-                let new = self.reservations.iter().skip(n_before);
-                let own: Vec<Reservation> = new.filter(|r| r.ticket == id).cloned().collect();
-                let short = parts_short(self.ticket(id)?, &own, commit.at);
-                self.outbox.write(short.into_iter().collect());
+                self.tell_short(n_before, commit.at)?;
             }
         }
         self.decisions.extend(commit.decision);
@@ -283,9 +280,14 @@ impl Desk {
         self.tickets_for(&filter).find(same).map(|t| t.id)
     }
 
-    fn open(&mut self, catalogue: &Catalogue, new: NewTicket, at: Timestamp) -> CareOutcome {
+    fn open(
+        &mut self,
+        catalogue: &Catalogue,
+        new: NewTicket,
+        at: Timestamp,
+    ) -> Result<CareOutcome, StoreError> {
         if let Some(id) = self.open_for(&new.ticket) {
-            return CareOutcome::AlreadyOpen(id);
+            return Ok(CareOutcome::AlreadyOpen(id));
         }
         let id = TicketId(next_number(self.tickets.len()));
         let ticket = Ticket {
@@ -298,17 +300,33 @@ impl Desk {
             .or_default()
             .push(id);
         self.keep(ticket.clone());
+        self.outbox.write(notices_of(None, &ticket, at));
+        let n_before = self.reservations.len();
         for need in &new.needs {
             self.reserve(catalogue, id, need, true, at);
         }
-        let reservations = self.held_for(id);
-        let mut notices = notices_of(None, &ticket, at);
-        notices.extend(parts_short(&ticket, &reservations, at));
-        self.outbox.write(notices);
-        CareOutcome::Opened {
+        self.tell_short(n_before, at)?;
+        Ok(CareOutcome::Opened {
             ticket: Box::new(ticket),
-            reservations,
+            reservations: self.held_for(id),
+        })
+    }
+
+    pub(super) fn reservations_made(&self) -> usize {
+        self.reservations.len()
+    }
+
+    /// Tells of parts that come late, of all reservations made since there were `n_before`.
+    pub(super) fn tell_short(&mut self, n_before: usize, at: Timestamp) -> Result<(), StoreError> {
+        let mut by_ticket: BTreeMap<TicketId, Vec<Reservation>> = BTreeMap::new();
+        for new in self.reservations.iter().skip(n_before) {
+            by_ticket.entry(new.ticket).or_default().push(new.clone());
         }
+        for (id, new) in by_ticket {
+            let short = parts_short(self.ticket(id)?, &new, at);
+            self.outbox.write(short.into_iter().collect());
+        }
+        Ok(())
     }
 
     /// The ticket as it is now, in its place or as the newest.

@@ -86,6 +86,7 @@ impl Desk {
         let lead = catalogue
             .part(&command.part)
             .map_or(0.0, |p| p.lead_time_hours);
+        let n_before = self.reservations_made();
         for short in &plan.short {
             if let Some(need) = need_of_short(short, lead) {
                 self.reserve(catalogue, short.ticket, &need, false, command.at);
@@ -94,6 +95,7 @@ impl Desk {
         for depot in &plan.serve {
             self.serve_back_orders(&command.part, depot, command.at);
         }
+        self.tell_short(n_before, command.at)?;
         if let Some(order) = command
             .order
             .as_ref()

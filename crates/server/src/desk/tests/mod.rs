@@ -81,6 +81,7 @@ fn office_on(
         tickets: Arc::new(config.care.tickets.clone()),
         dispatch: Arc::new(config.dispatch_settings()),
         wake: Arc::default(),
+        merging: Arc::default(),
         replan: Arc::default(),
         assets: Arc::default(),
     };

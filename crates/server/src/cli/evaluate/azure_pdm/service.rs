@@ -61,6 +61,7 @@ pub(super) async fn run(
         tickets: Arc::new(config.care.tickets.clone()),
         dispatch: Arc::new(config.dispatch_settings()),
         wake: Arc::new(Notify::new()),
+        merging: Arc::default(),
         replan: Arc::new(Notify::new()),
         assets: Arc::new(Mutex::default()),
     };
