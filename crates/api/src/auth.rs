@@ -11,12 +11,15 @@ use sha2::{Digest, Sha256};
 
 use crate::app::{App, Caller};
 use crate::problem::Problem;
+use crate::routes::inbound::MAIL_BYTES_MAX;
 use crate::state::Role;
 
 /// Longest request body, bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// What a token for metrics alone opens.
 const METRICS: &str = "/metrics";
+/// Where mail servers hand messages on.
+const RAW_MAIL: &str = "/api/v1/inbound/email/raw";
 /// The customer's page.
 const ANSWERS: &str = "/answer/";
 /// Where everybody may sign out.
@@ -44,6 +47,8 @@ pub(crate) fn body_bytes_max(path: &str) -> usize {
         IMPORT_BYTES_MAX
     } else if is_file {
         ATTACHMENT_BYTES_MAX
+    } else if path == RAW_MAIL {
+        MAIL_BYTES_MAX
     } else if path.starts_with(ANSWERS) {
         ANSWER_BYTES_MAX
     } else {

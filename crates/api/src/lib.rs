@@ -7,6 +7,7 @@ mod dto;
 mod extract;
 mod heard;
 mod idempotency;
+mod mail;
 mod openapi;
 mod outcomes;
 mod overview;

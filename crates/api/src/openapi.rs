@@ -14,7 +14,7 @@ use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
     alarms, assets, customers, devices, inbound, knowledge, kpis, models, notices, ops, parts,
-    records, registry, supply, ticket_export, tickets, trace, work,
+    records, registry, slots, supply, ticket_export, tickets, trace, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -65,12 +65,14 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(tickets::ticket))
         .routes(routes!(tickets::transition))
         .routes(routes!(tickets::assign))
+        .routes(routes!(slots::slots))
         .routes(routes!(work::entries))
         .routes(routes!(work::work))
         .routes(routes!(work::attach))
         .routes(routes!(work::attachment))
         .routes(routes!(trace::trace_of))
         .routes(routes!(inbound::email))
+        .routes(routes!(inbound::raw_email))
         .routes(routes!(parts::parts))
         .routes(routes!(parts::receipt))
         .routes(routes!(parts::movement))

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forecare_care::TicketRules;
+use forecare_care::appointments::Appointments;
+use forecare_care::dispatch::Slot;
 use forecare_care::sla::SlaReading;
 use forecare_care::work::WorkStep;
 use forecare_catalogue::Catalogue;
@@ -48,6 +50,8 @@ pub struct ApiState {
     pub answer_links: Arc<AnswerLinks>,
     /// Kinds of tickets with their fields.
     pub tickets: Arc<TicketRules>,
+    /// When customers may have somebody come.
+    pub appointments: Arc<Appointments>,
     /// By which customers get their tier.
     pub tiers: Arc<TierRules>,
     /// By which rules orders of parts are proposed.
@@ -116,6 +120,15 @@ pub trait Desk: Send + Sync {
         &self,
         id: TicketId,
         request: AssignmentRequest,
+        by: Actor,
+    ) -> Result<Ticket, DeskError>;
+    /// Windows in which the visit for a ticket can begin, as the plan has room; a conflict where nothing is to be chosen.
+    async fn slots(&self, id: TicketId) -> Result<Vec<Slot>, DeskError>;
+    /// Lays down the visit in the window that begins at `from`; a conflict where that is no longer free.
+    async fn take_slot(
+        &self,
+        id: TicketId,
+        from: Timestamp,
         by: Actor,
     ) -> Result<Ticket, DeskError>;
     /// Marks an alarm episode as seen; again is no error.

@@ -192,13 +192,13 @@ async fn a_link_opens_its_page_in_the_customers_language_and_no_other_page() {
         page.text
     );
     assert!(
-        !page.text.contains("问题是否已解决"),
-        "the work is not done yet: {}",
+        !page.text.contains("问题是否已解决") && page.text.contains("请选择上门时间"),
+        "the work has not begun yet: {}",
         page.text
     );
     let english = visit(&router, "/answer/1?lang=en", "zh").await;
     assert!(
-        english.text.contains("How satisfied are you"),
+        english.text.contains("When may we come?"),
         "{}",
         english.text
     );
@@ -303,6 +303,60 @@ async fn the_customers_word_is_kept_and_moves_the_ticket() {
         "{}",
         too_often.text
     );
+}
+
+#[tokio::test]
+async fn a_customer_chooses_when_to_come_and_moves_it() {
+    let world = World::new();
+    told(&world).await;
+    let store = world.store.clone();
+    let router = router(world.state);
+    // Monday, 08:00 UTC; nothing before a day has passed.
+    let page = visit(&router, "/answer/1", "en").await;
+    let first = "2026-03-03T11:00:00Z";
+    assert!(
+        page.text.contains("Tue 2026-03-03, 12:00\u{2013}16:00") && page.text.contains(first),
+        "{}",
+        page.text
+    );
+    assert!(!page.text.contains("2026-03-03, 08:00"), "{}", page.text);
+    let nothing = say(&router, "/answer/1", "slot=&message=").await;
+    assert_eq!(nothing.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let chosen = say(&router, "/answer/1", &format!("slot={first}")).await;
+    assert_eq!(chosen.status, StatusCode::OK, "{}", chosen.text);
+    assert!(
+        chosen.text.contains("The time is yours") && chosen.text.contains("We come between"),
+        "{}",
+        chosen.text
+    );
+    let ticket = store.ticket(forecare_domain::TicketId(1)).await.unwrap();
+    let laid_down = ticket.assignment.unwrap();
+    assert!(laid_down.by.is_customer());
+    assert_eq!(laid_down.start_at.unwrap().to_string(), first);
+    let again = say(&router, "/answer/1", &format!("slot={first}")).await;
+    assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(again.text.contains("just been taken"), "{}", again.text);
+    let other = say(&router, "/answer/1", "slot=2026-03-04T07:00:00Z").await;
+    assert!(
+        other.text.contains("Wed 2026-03-04, 08:00"),
+        "{}",
+        other.text
+    );
+    let slots = get(&router, "/api/v1/tickets/1/slots").await.json();
+    assert_eq!(slots["time_zone"], "Europe/Zurich");
+    assert_eq!(slots["items"][0]["from"], first);
+    world.clock.set(now().plus_hours(36.0));
+    let near = visit(&router, "/answer/1", "en").await;
+    assert!(
+        near.text.contains("too near") && !near.text.contains("name=\"slot\""),
+        "{}",
+        near.text
+    );
+    get(&router, "/api/v1/tickets/1/slots").await.problem(409);
+    let written = say(&router, "/answer/1", "message=Please+ring+at+gate+2").await;
+    assert!(written.text.contains("passed on"), "{}", written.text);
+    let notes = get(&router, "/api/v1/tickets/1/entries").await.json();
+    assert_eq!(notes["items"][0]["text"], "Please ring at gate 2");
 }
 
 /// The only ticket that follows up ticket 1.

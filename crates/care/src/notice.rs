@@ -1,6 +1,7 @@
 //! What people are told of when a ticket is stored. Adapters call this inside the transaction that stores it, so that
 //! whatever path a change takes, nothing is forgotten and nothing is told that did not happen.
 
+use crate::appointments::agreed_start;
 use forecare_domain::{
     Notice, NoticeKind, Reservation, ShortPart, SlaPoint, Ticket, TicketState, Timestamp,
 };
@@ -44,6 +45,9 @@ pub fn notices_of(before: Option<&Ticket>, after: &Ticket, at: Timestamp) -> Vec
     {
         let technician = technician.clone();
         tell(NoticeKind::TicketAssigned { technician }, "");
+    }
+    if is_taken_up(before, after) {
+        tell(NoticeKind::VisitOffered, "");
     }
     if let Some(start_at) = visit_start(after)
         && before.and_then(visit_start) != Some(start_at)
@@ -100,6 +104,14 @@ fn moved(from: TicketState, to: TicketState) -> NoticeKind {
         | TicketState::Confirmed
         | TicketState::Reopened => NoticeKind::TicketChanged { from },
     }
+}
+
+/// Somebody says that there is work to be done, and no time for it is laid down.
+fn is_taken_up(before: Option<&Ticket>, after: &Ticket) -> bool {
+    let was = before.map(|b| b.state);
+    after.state == TicketState::Triaged
+        && matches!(was, None | Some(TicketState::New | TicketState::Reopened))
+        && agreed_start(after).is_none()
 }
 
 /// A customer said something, and nothing else changed.

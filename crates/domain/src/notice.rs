@@ -36,6 +36,8 @@ pub enum NoticeKind {
         /// The technician.
         technician: String,
     },
+    /// A visit is to be agreed on: the ticket was taken up.
+    VisitOffered,
     /// A technician was sent out, and when the work is to begin is known, or has moved.
     VisitPlanned {
         /// When the work is to begin.
@@ -83,10 +85,11 @@ pub struct ShortPart {
 
 impl NoticeKind {
     /// Names of all kinds, as in the configuration, the API and metrics.
-    pub const LABELS: [&'static str; 10] = [
+    pub const LABELS: [&'static str; 11] = [
         "ticket.opened",
         "ticket.changed",
         "ticket.assigned",
+        "visit.offered",
         "visit.planned",
         "ticket.message",
         "ticket.resolved",
@@ -103,6 +106,7 @@ impl NoticeKind {
             Self::TicketOpened => "ticket.opened",
             Self::TicketChanged { .. } => "ticket.changed",
             Self::TicketAssigned { .. } => "ticket.assigned",
+            Self::VisitOffered => "visit.offered",
             Self::VisitPlanned { .. } => "visit.planned",
             Self::TicketMessage => "ticket.message",
             Self::TicketResolved => "ticket.resolved",

@@ -1,5 +1,7 @@
 //! Who is told: names to people, people to addresses, addresses to deliveries. No I/O, no clock.
 
+use forecare_care::appointments::agreed_start;
+use forecare_care::dispatch::is_assignable;
 use forecare_care::visit_start;
 use forecare_domain::{Notice, NoticeKind, Priority, Ticket, TicketState, Timestamp};
 use forecare_registry::{ContactAddress, Customer, DataConsent, Purpose, RecordId, Technician};
@@ -191,6 +193,7 @@ fn customer<'a>(
         NoticeKind::TicketOpened
         | NoticeKind::TicketChanged { .. }
         | NoticeKind::TicketAssigned { .. }
+        | NoticeKind::VisitOffered
         | NoticeKind::VisitPlanned { .. }
         | NoticeKind::TicketMessage
         | NoticeKind::TicketResolved
@@ -295,6 +298,7 @@ fn due_at(
 pub fn still_holds(notice: &Notice, ticket: &Ticket) -> bool {
     match notice.what {
         NoticeKind::VisitPlanned { start_at } => visit_start(ticket) == Some(start_at),
+        NoticeKind::VisitOffered => is_assignable(ticket.state) && agreed_start(ticket).is_none(),
         NoticeKind::TicketOpened
         | NoticeKind::TicketChanged { .. }
         | NoticeKind::TicketAssigned { .. }

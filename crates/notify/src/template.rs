@@ -33,6 +33,7 @@ built_in!(
     "ticket.opened",
     "ticket.changed",
     "ticket.assigned",
+    "visit.offered",
     "visit.planned",
     "ticket.message",
     "ticket.resolved",
@@ -40,6 +41,7 @@ built_in!(
     "sla.mark",
     "sla.escalated",
     "parts.short",
+    "customer.visit.offered",
     "customer.visit.planned",
     "customer.ticket.resolved",
     "customer.ticket.closed",
@@ -366,6 +368,7 @@ fn examples() -> Vec<NoticeKind> {
         NoticeKind::TicketAssigned {
             technician: "Ada".to_owned(),
         },
+        NoticeKind::VisitOffered,
         NoticeKind::VisitPlanned { start_at: at },
         NoticeKind::TicketMessage,
         NoticeKind::TicketResolved,

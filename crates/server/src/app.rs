@@ -250,6 +250,7 @@ impl App {
         ));
         terms.refresh(&*store).await?;
         let tickets = Arc::new(config.care.tickets.clone());
+        let appointments = Arc::new(config.care.appointments.clone());
         let desk = CareDesk {
             store: Arc::clone(&store),
             catalogue: Arc::clone(&catalogue),
@@ -262,7 +263,8 @@ impl App {
             tickets: Arc::clone(&tickets),
             dispatch: Arc::new(config.dispatch_settings()),
             wake: care_wake,
-            merging: Arc::default(),
+            one_by_one: Arc::default(),
+            appointments: Arc::clone(&appointments),
             replan: Arc::default(),
             assets: Arc::default(),
         };
@@ -304,6 +306,7 @@ impl App {
                 Arc::new(move || guard.models())
             },
             tiers: Arc::new(config.tiers()?),
+            appointments,
             answer_links: Arc::new(move |token, now| {
                 let read = links.read(token, now);
                 read.map_err(|refused| refused == LinkRefused::Expired)

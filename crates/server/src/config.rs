@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use forecare_api::PartsPolicy;
+use forecare_care::appointments::Appointments;
 use forecare_care::dispatch::DispatchWeights;
 use forecare_care::reorder::ReorderPolicy;
 use forecare_care::sla::SlaTerms;
@@ -234,9 +235,14 @@ pub(crate) struct CareConfig {
     pub(crate) tickets: TicketRules,
     /// The plan of who does what when.
     pub(crate) dispatch: DispatchConfig,
+    /// When customers may have somebody come.
+    pub(crate) appointments: Appointments,
     /// What to order of spare parts.
     pub(crate) parts: PartsConfig,
 }
+
+/// Most windows that a customer is offered.
+const OFFERED_MAX: usize = 50;
 
 /// What to order of spare parts.
 #[derive(Debug, Clone, Deserialize)]
@@ -505,6 +511,10 @@ impl Config {
                 "care.dispatch.speed_km_per_hour",
                 self.care.dispatch.speed_km_per_hour,
             ),
+            (
+                "care.appointments.window_hours",
+                self.care.appointments.window_hours,
+            ),
             ("care.parts.service_level", self.care.parts.service_level),
             ("care.parts.cycle_days", self.care.parts.cycle_days),
             ("care.parts.history_days", self.care.parts.history_days),
@@ -526,6 +536,10 @@ impl Config {
                 "care.dispatch.travel_cost_per_hour",
                 self.care.dispatch.travel_cost_per_hour,
             ),
+            (
+                "care.appointments.ahead_hours",
+                self.care.appointments.ahead_hours,
+            ),
             ("models.precision_min", self.models.precision_min),
             ("models.psi_max", self.models.psi_max),
             (
@@ -536,6 +550,9 @@ impl Config {
             if !(value.is_finite() && value >= 0.0) {
                 bail!("{key} must be at least 0");
             }
+        }
+        if !(1..=OFFERED_MAX).contains(&self.care.appointments.offered_max) {
+            bail!("care.appointments.offered_max must be 1 to {OFFERED_MAX}");
         }
         if self.care.parts.service_level >= 1.0 {
             bail!("care.parts.service_level must be below 1");

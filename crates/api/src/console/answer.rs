@@ -1,15 +1,19 @@
-//! The customer's page: is it solved, and how did we do? Opened by a signed link, without a login.
+//! The customer's page, opened by a signed link, without a login: before the work begins when to come ([`visit`]), then
+//! whether it is solved, and how we did.
 
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use forecare_care::dispatch::is_assignable;
 use forecare_domain::{Actor, Channel, SurveyAnswer, Ticket, TicketId, TicketState};
 use forecare_store::{PageRequest, StoreError};
 use serde::Deserialize;
 
 use super::form::Fields;
+use super::format::WEEKDAYS;
 use super::shell::render;
+use super::visit;
 use crate::app::App;
 use crate::extract::ApiPath;
 use crate::heard::{Said, complaint, hear};
@@ -17,7 +21,7 @@ use crate::problem::Problem;
 use crate::state::{DeskError, TransitionRequest};
 
 /// Longest comment, characters.
-const COMMENT_CHARS_MAX: usize = 2_000;
+pub(super) const COMMENT_CHARS_MAX: usize = 2_000;
 /// Times a step is tried that somebody else's comes before.
 const TRIES: usize = 3;
 
@@ -51,33 +55,49 @@ struct ClosedPage {
 }
 
 /// The page's texts.
-struct Words {
-    lang: &'static str,
-    title: &'static str,
-    about: &'static str,
-    solved: &'static str,
-    yes: &'static str,
-    no: &'static str,
-    csat: &'static str,
-    csat_low: &'static str,
-    csat_high: &'static str,
-    nps: &'static str,
-    nps_low: &'static str,
-    nps_high: &'static str,
-    ces: &'static str,
-    ces_low: &'static str,
-    ces_high: &'static str,
-    comment: &'static str,
-    send: &'static str,
-    thanks: &'static str,
-    again: &'static str,
-    nothing: &'static str,
-    too_long: &'static str,
-    too_often: &'static str,
-    later: &'static str,
-    closed: &'static str,
-    expired: &'static str,
-    forged: &'static str,
+pub(super) struct Words {
+    pub(super) lang: &'static str,
+    pub(super) title: &'static str,
+    pub(super) about: &'static str,
+    pub(super) solved: &'static str,
+    pub(super) yes: &'static str,
+    pub(super) no: &'static str,
+    pub(super) csat: &'static str,
+    pub(super) csat_low: &'static str,
+    pub(super) csat_high: &'static str,
+    pub(super) nps: &'static str,
+    pub(super) nps_low: &'static str,
+    pub(super) nps_high: &'static str,
+    pub(super) ces: &'static str,
+    pub(super) ces_low: &'static str,
+    pub(super) ces_high: &'static str,
+    pub(super) comment: &'static str,
+    pub(super) send: &'static str,
+    pub(super) thanks: &'static str,
+    pub(super) again: &'static str,
+    pub(super) nothing: &'static str,
+    pub(super) too_long: &'static str,
+    pub(super) too_often: &'static str,
+    pub(super) later: &'static str,
+    pub(super) closed: &'static str,
+    pub(super) expired: &'static str,
+    pub(super) forged: &'static str,
+    /// Monday first.
+    pub(super) weekdays: [&'static str; 7],
+    pub(super) visit_title: &'static str,
+    pub(super) visit_about: &'static str,
+    pub(super) agreed: &'static str,
+    pub(super) times: &'static str,
+    pub(super) other_times: &'static str,
+    pub(super) choose: &'static str,
+    pub(super) agreed_thanks: &'static str,
+    pub(super) taken: &'static str,
+    pub(super) nothing_chosen: &'static str,
+    pub(super) no_slots: &'static str,
+    pub(super) too_near: &'static str,
+    pub(super) begun: &'static str,
+    pub(super) message: &'static str,
+    pub(super) message_thanks: &'static str,
 }
 
 const ENGLISH: Words = Words {
@@ -107,6 +127,21 @@ const ENGLISH: Words = Words {
     closed: "This page cannot be shown",
     expired: "This link has expired. If something is still wrong, please call us.",
     forged: "This link is not complete. Please open it as it stands in the message.",
+    weekdays: WEEKDAYS,
+    visit_title: "When may we come?",
+    visit_about: "Our visit to",
+    agreed: "We come between",
+    times: "Times that suit us",
+    other_times: "Other times that suit us",
+    choose: "Choose this time",
+    agreed_thanks: "Thank you. The time is yours.",
+    taken: "That time has just been taken. Please choose another one.",
+    nothing_chosen: "Please choose a time, or write to us.",
+    no_slots: "There is no time to choose at the moment. We will get in touch, or write to us here.",
+    too_near: "The visit is too near to be moved here. Please call us if it does not suit you.",
+    begun: "The work has begun.",
+    message: "Nothing that suits you, or anything we should know?",
+    message_thanks: "Thank you. Your message was passed on.",
 };
 
 const CHINESE: Words = Words {
@@ -136,6 +171,21 @@ const CHINESE: Words = Words {
     closed: "无法显示此页面",
     expired: "链接已过期。如仍有问题，请致电我们。",
     forged: "链接不完整，请打开消息中的完整链接。",
+    weekdays: ["周一", "周二", "周三", "周四", "周五", "周六", "周日"],
+    visit_title: "请选择上门时间",
+    visit_about: "上门服务设备：",
+    agreed: "我们将在以下时间上门：",
+    times: "可选时间",
+    other_times: "其他可选时间",
+    choose: "选择此时间",
+    agreed_thanks: "谢谢！时间已为您预留。",
+    taken: "该时间刚被预约，请另选时间。",
+    nothing_chosen: "请选择时间，或给我们留言。",
+    no_slots: "暂无可选时间。我们会与您联系，您也可以在此留言。",
+    too_near: "上门时间临近，无法在此更改。如时间不便，请致电我们。",
+    begun: "服务已开始。",
+    message: "没有合适的时间，或有其他需要说明的事项？",
+    message_thanks: "谢谢！您的留言已转达。",
 };
 
 impl Words {
@@ -204,6 +254,9 @@ async fn show(
 ) -> Result<Response, Problem> {
     let store = &app.state.store;
     let ticket = store.ticket(id).await?;
+    if is_assignable(ticket.state) {
+        return visit::show(app, words, &ticket, None, problem).await;
+    }
     let asset = store.asset(&ticket.asset).await?;
     let newest = PageRequest {
         before: None,
@@ -257,6 +310,9 @@ pub(crate) async fn answer(
         Err(expired) => return Ok(closed(words, expired)),
     };
     let ticket = app.state.store.ticket(id).await?;
+    if is_assignable(ticket.state) {
+        return visit::answer(&app, words, &ticket, &fields).await;
+    }
     let answer = SurveyAnswer {
         ticket: id,
         at: now,

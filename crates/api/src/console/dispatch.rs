@@ -1,5 +1,6 @@
 //! Service level clocks and the dispatcher's proposal on a ticket's page, and the planner's word.
 
+use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -8,13 +9,15 @@ use forecare_care::sla::{SlaReading, SlaState};
 use forecare_domain::{DispatchCandidate, SlaKind, Ticket, Timestamp};
 
 use super::form::Fields;
-use super::format::{When, hours, money, percent};
+use super::format::{WEEKDAYS, When, hours, money, percent, span};
+use super::shell::{Shell, render};
 use super::tickets::show;
 use crate::app::{App, Caller, ticket_id};
 use crate::dto::AssignmentDto;
 use crate::extract::ApiPath;
 use crate::problem::Problem;
 use crate::routes::tickets::checked_assignment;
+use crate::state::DeskError;
 
 /// A service level clock.
 pub(super) struct ClockView {
@@ -125,6 +128,54 @@ impl DispatchView {
             }),
         }
     }
+}
+
+#[derive(Template)]
+#[template(path = "slots.html")]
+struct SlotsPage {
+    shell: Shell,
+    number: i64,
+    time_zone: String,
+    slots: Vec<SlotView>,
+    why_none: Option<String>,
+}
+
+struct SlotView {
+    window: String,
+    technician: String,
+    cost: String,
+    /// As the form's field of a time has it.
+    start: String,
+}
+
+/// Times that can be agreed with the customer.
+pub(super) async fn slots(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Response, Problem> {
+    let id = ticket_id(&id)?;
+    let calendar = &app.state.appointments.calendar;
+    let (slots, why_none) = match app.state.desk.slots(id).await {
+        Ok(slots) => (slots, None),
+        Err(DeskError::Conflict(why)) => (Vec::new(), Some(why)),
+        Err(failure) => return Err(failure.into()),
+    };
+    Ok(render(&SlotsPage {
+        shell: Shell::new(&app, &caller, "tickets"),
+        number: id.0,
+        time_zone: calendar.time_zone().to_owned(),
+        slots: slots
+            .iter()
+            .map(|s| SlotView {
+                window: span(calendar, &WEEKDAYS, s.from, s.to),
+                technician: s.visit.technician.clone(),
+                cost: money(s.visit.cost.total(), &app.state.catalogue.currency),
+                start: s.visit.start_at.to_string().chars().take(16).collect(),
+            })
+            .collect(),
+        why_none,
+    }))
 }
 
 /// Lays down who does a ticket, and shows it again.

@@ -1,5 +1,6 @@
 //! Numbers, times and bars as people read them.
 
+use forecare_care::Calendar;
 use forecare_domain::{Rul, Severity, Timestamp};
 
 /// An instant: exact, and as an age by the service's clock.
@@ -26,6 +27,24 @@ impl When {
             iso,
         }
     }
+}
+
+/// Monday first.
+pub(crate) const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+/// `Mon 2026-03-02, 08:00\u{2013}12:00` by the clock of `calendar`; one time where both are the same.
+pub(crate) fn span(
+    calendar: &Calendar,
+    weekdays: &[&str; 7],
+    from: Timestamp,
+    to: Timestamp,
+) -> String {
+    let (begin, end) = (calendar.wall_clock(from), calendar.wall_clock(to));
+    let day = weekdays[begin.weekday];
+    if from == to {
+        return format!("{day} {}, {}", begin.date, begin.time);
+    }
+    format!("{day} {}, {}\u{2013}{}", begin.date, begin.time, end.time)
 }
 
 fn age(now: Timestamp, at: Timestamp) -> String {

@@ -20,6 +20,7 @@ mod static_files;
 mod supply;
 mod tickets;
 mod view;
+mod visit;
 mod work;
 
 use axum::Router;
@@ -48,6 +49,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/tickets/{id}/transitions", post(tickets::transition))
         .route("/tickets/{id}/work", post(work::work))
         .route("/tickets/{id}/assignment", post(dispatch::assign))
+        .route("/tickets/{id}/slots", get(dispatch::slots))
         .route("/parts", get(parts::page))
         .route("/parts/movements", post(parts::movement))
         .route("/parts/supply", get(supply::page))

@@ -102,6 +102,7 @@ fn event_words(label: &'static str) -> &'static str {
         "ticket.opened" => "opened",
         "ticket.changed" => "changed",
         "ticket.assigned" => "assigned",
+        "visit.offered" => "visit offered",
         "visit.planned" => "visit planned",
         "ticket.message" => "message",
         "ticket.resolved" => "resolved",

@@ -18,7 +18,9 @@ pub(crate) use asset::{
     AssetDto, DeviceDto, HealthDto, MaintenanceWindowDto, NewAssetDto, NewAssetsDto,
     NewMaintenanceWindowDto, RegisteredDto, RulDto,
 };
-pub(crate) use dispatch::{AssignmentDto, DispatchOverrideDto, DispatchProposalDto, SlaClockDto};
+pub(crate) use dispatch::{
+    AssignmentDto, DispatchCandidateDto, DispatchOverrideDto, DispatchProposalDto, SlaClockDto,
+};
 pub(crate) use kpi::{
     DimensionDto, FigureDto, FigureTicketsDto, GroupDto, KpisDto, ParetoDto, ParetoLineDto,
 };

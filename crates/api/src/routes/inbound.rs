@@ -1,19 +1,31 @@
 //! E-mail in: what a mail gateway hands on.
 
 use axum::Json;
-use axum::extract::State;
-use forecare_care::work::NOTE_CHARS_MAX;
-use forecare_domain::{Actor, Channel, TicketId};
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use forecare_care::work::{ATTACHMENT_BYTES_MAX, MEDIA_TYPES, NOTE_CHARS_MAX};
+use forecare_domain::{Actor, AssetId, Channel, TicketId};
+use forecare_registry::{Body, RecordKind};
+use forecare_store::RecordFilter;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::tickets::checked_opening;
+use super::work::attached;
 use crate::app::{App, cut};
 use crate::dto::{NewTicketDto, ProductionImpactDto, UrgencyDto};
 use crate::extract::ApiJson;
 use crate::heard::{Heard, Said, complaint, hear};
+use crate::mail::{self, FILES_MAX, Mail, MailFile};
+use crate::overview::{referring, whole};
 use crate::problem::Problem;
+use crate::state::{DeskError, Work, WorkRequest};
 
+/// Longest message, bytes: 25 MiB, as most mail servers take.
+pub(crate) const MAIL_BYTES_MAX: usize = 25 * 1024 * 1024;
+/// Customers that are looked through for a sender.
+const CUSTOMERS_MAX: usize = 20_000;
 /// Most characters of a message id or a sender.
 const LINE_CHARS_MAX: usize = 256;
 /// Most characters of a subject that are looked at.
@@ -54,6 +66,21 @@ pub(crate) struct EmailTakenDto {
     pub(crate) ticket_id: Option<i64>,
 }
 
+const LEFT_OUT: EmailTakenDto = EmailTakenDto {
+    outcome: "left_out",
+    ticket_id: None,
+};
+
+/// A message, wherever it came from.
+struct Incoming {
+    message_id: String,
+    from: String,
+    subject: String,
+    text: String,
+    asset_id: Option<String>,
+    kind: Option<String>,
+}
+
 /// Takes a message from a mail gateway
 ///
 /// A reply with the number of a ticket in its subject becomes a note of it, which the customer may read, and its
@@ -65,6 +92,148 @@ pub(crate) async fn email(
     State(app): State<App>,
     ApiJson(mail): ApiJson<EmailDto>,
 ) -> Result<Json<EmailTakenDto>, Problem> {
+    if mail.auto_submitted {
+        return Ok(Json(LEFT_OUT));
+    }
+    let incoming = Incoming {
+        message_id: mail.message_id,
+        from: mail.from,
+        subject: mail.subject,
+        text: mail.text,
+        asset_id: mail.asset_id,
+        kind: mail.kind,
+    };
+    take(&app, incoming).await.map(|(taken, _)| Json(taken))
+}
+
+/// Takes a message as it came
+///
+/// For a mail server that pipes messages: RFC 5322 with MIME, at most 25 MiB. As above; its own words without what it
+/// answers to become the text, pictures, PDFs and texts become files of the ticket, and what machines and mailing lists
+/// send is left out. A new ticket is about the machine that is named behind a plus in the address it was sent to
+/// (`care+pump-1@example.com`), else about the only machine of the customer whose contact sent it. Whether the sender is
+/// who they say is the mail server's to check.
+#[utoipa::path(post, path = "/api/v1/inbound/email/raw", tag = "tickets",
+    request_body(content = String, content_type = "message/rfc822", description = "the message"),
+    responses((status = 200, description = "what became of it", body = EmailTakenDto)))]
+pub(crate) async fn raw_email(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<EmailTakenDto>, Problem> {
+    let raw = to_bytes(request.into_body(), MAIL_BYTES_MAX).await;
+    let raw = raw.map_err(|_cause| {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the message has more than {MAIL_BYTES_MAX} bytes"),
+        )
+    })?;
+    let mail = mail::parse(&raw).map_err(|what| Problem::invalid("body", what))?;
+    if mail.is_automatic {
+        return Ok(Json(LEFT_OUT));
+    }
+    let asset_id = match numbered(&mail.subject) {
+        Some(_) => None,
+        None => Some(machine_of(&app, &mail).await?),
+    };
+    let (files, left_out) = kept(mail.files);
+    let mut text = mail.text;
+    for name in left_out {
+        text.push_str(&format!("\n(file left out: {name})"));
+    }
+    let incoming = Incoming {
+        message_id: mail.message_id.clone(),
+        from: mail.from,
+        subject: mail.subject,
+        text,
+        asset_id,
+        kind: None,
+    };
+    let (taken, by) = take(&app, incoming).await?;
+    if let Some(ticket) = taken.ticket_id {
+        for (n, file) in files.into_iter().enumerate() {
+            let request = WorkRequest {
+                step: Work::Step(attached(file.name, file.media_type, None, file.content)),
+                if_version: None,
+                idempotency_key: Some(format!("email:{}:{n}", mail.message_id.trim())),
+            };
+            let put = app.state.desk.work(TicketId(ticket), request, by.clone());
+            match put.await {
+                // What it claims to be it is not: the message itself is kept.
+                Ok(_) | Err(DeskError::Invalid(_)) => {}
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+    Ok(Json(taken))
+}
+
+/// The files that tickets take, and names of the others.
+fn kept(files: Vec<MailFile>) -> (Vec<MailFile>, Vec<String>) {
+    let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+    for mut file in files {
+        let fits = MEDIA_TYPES.contains(&file.media_type.as_str())
+            && file.content.len() <= ATTACHMENT_BYTES_MAX
+            && kept.len() < FILES_MAX;
+        file.name = file
+            .name
+            .chars()
+            .filter(|c| !c.is_control() && !"/\\\"".contains(*c))
+            .take(100)
+            .collect();
+        if fits {
+            kept.push(file);
+        } else if left_out.len() < FILES_MAX {
+            left_out.push(file.name);
+        }
+    }
+    (kept, left_out)
+}
+
+/// The machine that a message without a ticket's number is about.
+async fn machine_of(app: &App, mail: &Mail) -> Result<String, Problem> {
+    for tag in &mail.tags {
+        if let Ok(id) = AssetId::new(tag)
+            && app.state.store.asset(&id).await?.is_some()
+        {
+            return Ok(tag.clone());
+        }
+    }
+    let mut machines = Vec::new();
+    for record in whole(
+        app,
+        RecordKind::Customer,
+        &RecordFilter::default(),
+        CUSTOMERS_MAX,
+    )
+    .await?
+    {
+        let Some(Body::Customer(customer)) = &record.body else {
+            continue;
+        };
+        let mut addresses = customer.contacts.iter().flat_map(|c| &c.channels);
+        if addresses.any(|a| a.address.eq_ignore_ascii_case(&mail.address)) {
+            machines.extend(referring(app, RecordKind::Asset, &record.record).await?);
+        }
+    }
+    match machines.as_slice() {
+        [one] => Ok(one.record.id.to_string()),
+        [] => Err(Problem::invalid(
+            "asset_id",
+            "which machine this is about is not known: reply with a ticket's number ([#7]) in the subject, or write to an address with the machine behind a plus (care+pump-1@...)",
+        )),
+        many => Err(Problem::invalid(
+            "asset_id",
+            format!(
+                "the sender has {} machines: write to an address with one of them behind a plus, as in care+{}@...",
+                many.len(),
+                many[0].record.id
+            ),
+        )),
+    }
+}
+
+/// Puts a message where it belongs; who wrote it, too.
+async fn take(app: &App, mail: Incoming) -> Result<(EmailTakenDto, Actor), Problem> {
     for (field, text) in [("message_id", &mail.message_id), ("from", &mail.from)] {
         let length = text.trim().chars().count();
         if length == 0 || length > LINE_CHARS_MAX || text.chars().any(char::is_control) {
@@ -73,12 +242,6 @@ pub(crate) async fn email(
                 format!("give 1 to {LINE_CHARS_MAX} characters in one line"),
             ));
         }
-    }
-    if mail.auto_submitted {
-        return Ok(Json(EmailTakenDto {
-            outcome: "left_out",
-            ticket_id: None,
-        }));
     }
     let by = Actor {
         name: sender(&mail.from),
@@ -97,14 +260,12 @@ pub(crate) async fn email(
             kind: mail.kind.unwrap_or_else(complaint),
             key,
         };
-        let (outcome, ticket) = match hear(&app, id, said, &by).await? {
+        let (outcome, ticket) = match hear(app, id, said, &by).await? {
             Heard::Noted(ticket) => ("noted", ticket),
             Heard::FollowedUp(ticket) => ("opened", ticket),
         };
-        return Ok(Json(EmailTakenDto {
-            outcome,
-            ticket_id: Some(ticket.0),
-        }));
+        let ticket_id = Some(ticket.0);
+        return Ok((EmailTakenDto { outcome, ticket_id }, by));
     }
     let Some(asset_id) = mail.asset_id else {
         return Err(Problem::invalid(
@@ -127,11 +288,12 @@ pub(crate) async fn email(
         parent_id: None,
     })?;
     request.idempotency_key = key;
-    let ticket = app.state.desk.open_ticket(request, by).await?;
-    Ok(Json(EmailTakenDto {
+    let ticket = app.state.desk.open_ticket(request, by.clone()).await?;
+    let taken = EmailTakenDto {
         outcome: "opened",
         ticket_id: Some(ticket.id.0),
-    }))
+    };
+    Ok((taken, by))
 }
 
 /// The name before the address, else what stands before its `@`.

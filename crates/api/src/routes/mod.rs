@@ -13,6 +13,7 @@ pub(crate) mod ops;
 pub(crate) mod parts;
 pub(crate) mod records;
 pub(crate) mod registry;
+pub(crate) mod slots;
 pub(crate) mod supply;
 pub(crate) mod ticket_export;
 pub(crate) mod tickets;

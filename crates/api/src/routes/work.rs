@@ -158,14 +158,8 @@ pub(crate) async fn attach(
     let declared = headers.get(header::CONTENT_TYPE);
     let declared = declared.and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media_type = declared.split(';').next().unwrap_or_default();
-    let digest = Sha256::digest(&content);
-    let step = WorkStep::Attach {
-        name: params.name,
-        media_type: media_type.trim().to_ascii_lowercase(),
-        signed_by: params.signed_by,
-        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        content: content.to_vec(),
-    };
+    let media_type = media_type.trim().to_ascii_lowercase();
+    let step = attached(params.name, media_type, params.signed_by, content.to_vec());
     let request = WorkRequest {
         step: Work::Step(step),
         if_version: None,
@@ -173,6 +167,23 @@ pub(crate) async fn attach(
     };
     let ticket = app.state.desk.work(id, request, caller.actor()).await?;
     detail(&app, &caller, ticket).await
+}
+
+/// The step that puts a file to a ticket.
+pub(crate) fn attached(
+    name: String,
+    media_type: String,
+    signed_by: Option<String>,
+    content: Vec<u8>,
+) -> WorkStep {
+    let digest = Sha256::digest(&content);
+    WorkStep::Attach {
+        name,
+        media_type,
+        signed_by,
+        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        content,
+    }
 }
 
 /// The file of an entry

@@ -28,6 +28,17 @@ const MINUTE_MS: i64 = 60_000;
 /// Minutes after midnight, from (inclusive) to (exclusive).
 type Span = (i64, i64);
 
+/// What a clock on the wall shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WallClock {
+    /// `2026-03-02`.
+    pub date: String,
+    /// `08:00`.
+    pub time: String,
+    /// 0: Monday, 6: Sunday.
+    pub weekday: usize,
+}
+
 /// A checked working calendar. In TOML and JSON a [`CalendarFile`]:
 ///
 /// ```toml
@@ -88,6 +99,18 @@ impl Calendar {
     #[must_use]
     pub fn time_zone(&self) -> &str {
         &self.file.time_zone
+    }
+
+    /// What the clock on its wall shows at `at`.
+    #[must_use]
+    pub fn wall_clock(&self, at: Timestamp) -> WallClock {
+        let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
+        let local = self.zone.to_datetime(at);
+        WallClock {
+            date: local.date().to_string(),
+            time: local.strftime("%H:%M").to_string(),
+            weekday: usize::try_from(local.weekday().to_monday_zero_offset()).unwrap_or(0),
+        }
     }
 
     /// The open intervals from `from` to `to`, in order, disjoint and not touching, cut to that range.

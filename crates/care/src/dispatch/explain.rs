@@ -104,7 +104,7 @@ fn candidate(
 }
 
 /// What `job` would cost in `route` as it is.
-fn offer(model: &Model<'_>, route: &Route, job: usize) -> Option<DispatchCandidate> {
+pub(super) fn offer(model: &Model<'_>, route: &Route, job: usize) -> Option<DispatchCandidate> {
     if model.jobs[job].fixed.is_some() {
         return None;
     }

@@ -14,6 +14,7 @@ mod problem;
 mod random;
 mod route;
 mod search;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod ways;
@@ -26,6 +27,7 @@ pub use problem::{
     Certificate, DispatchProblem, DispatchWeights, FixedStart, JOBS_MAX, Job, JobPart,
     TECHNICIANS_MAX, Worker,
 };
+pub use slots::{Slot, slots};
 
 use model::Model;
 

@@ -722,3 +722,59 @@ proptest! {
         prop_assert_eq!(plan(&p), planned, "the same problem gives the same plan");
     }
 }
+
+#[test]
+fn slots_leave_the_plan_as_it_is() {
+    // Ada is at another place from 08:00 to 12:00 on Monday; Ben has no shift before Tuesday.
+    let mut other = job(1, 0.1);
+    other.work_hours = 4.0;
+    other.fixed = Some(FixedStart {
+        technician: "Ada".to_owned(),
+        start_at: at(1.0),
+    });
+    let mut unplanned = job(3, 0.1);
+    unplanned.work_hours = 9.0;
+    let ben = Worker {
+        shifts: vec![(at(25.0), at(34.0))],
+        ..worker("Ben", 0.5)
+    };
+    let p = problem(
+        vec![other, job(2, 0.1), unplanned],
+        vec![worker("Ada", 0.1), ben],
+    );
+    let windows = [
+        (at(1.0), at(4.0)),
+        (at(5.0), at(9.0)),
+        (at(14.0), at(18.0)),
+        (at(25.0), at(29.0)),
+    ];
+    let found = slots(&p, TicketId(2), &windows);
+    let seen: Vec<(Timestamp, &str, Timestamp)> = found
+        .iter()
+        .map(|s| (s.from, s.visit.technician.as_str(), s.visit.start_at))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (at(5.0), "Ada", at(5.0)),
+            // At night nobody works, and the nearer of both is the cheaper.
+            (at(25.0), "Ada", at(25.0)),
+        ]
+    );
+    assert!(slots(&p, TicketId(9), &windows).is_empty());
+}
+
+#[test]
+fn a_slot_waits_for_the_parts() {
+    let mut own = job(1, 0.1);
+    own.parts = vec![JobPart {
+        part: part("BRG-1"),
+        quantity: 1,
+        available_at: at(20.0),
+    }];
+    let p = problem(vec![own], vec![worker("Ada", 0.1)]);
+    let windows = [(at(2.0), at(5.0)), (at(25.0), at(29.0))];
+    let found = slots(&p, TicketId(1), &windows);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].from == at(25.0) && found[0].visit.start_at >= at(25.0));
+}

@@ -1,5 +1,6 @@
 //! The care desk at work: takes tasks off the queue, takes the steps of [`rules`], tells who listens.
 
+mod appointments;
 mod crew;
 mod opening;
 mod planner;
@@ -19,7 +20,8 @@ use forecare_api::{
     AssignmentRequest, Desk, DeskError, OpenRequest, StreamEvent, TransitionRequest, WorkRequest,
     request_key,
 };
-use forecare_care::dispatch::{AssignError, assign};
+use forecare_care::appointments::Appointments;
+use forecare_care::dispatch::{AssignError, Slot, assign};
 use forecare_care::sla::sla_due;
 use forecare_care::{Assessment, CarePolicy, Precision, TicketRules, TransitionError, transition};
 use forecare_catalogue::{AssetClass, Catalogue};
@@ -64,8 +66,10 @@ pub(crate) struct CareDesk {
     pub(crate) dispatch: Arc<DispatchSettings>,
     /// Tasks may be waiting.
     pub(crate) wake: Arc<Notify>,
-    /// One merge at a time: two at once could end each ticket in favour of the other.
-    pub(crate) merging: Arc<tokio::sync::Mutex<()>>,
+    /// Merges, and visits that customers choose: one at a time, each by what the one before has left.
+    pub(crate) one_by_one: Arc<tokio::sync::Mutex<()>>,
+    /// When customers may have somebody come.
+    pub(crate) appointments: Arc<Appointments>,
     /// Tickets have changed: the plan is old.
     pub(crate) replan: Arc<Notify>,
     /// Assets by device, read from the store when one is not known.
@@ -423,6 +427,50 @@ impl CareDesk {
         let ticket = Box::new(ticket);
         Ok(Requested::Open { key, ticket })
     }
+
+    /// Lays down who does a ticket and when, or leaves it to the dispatcher again.
+    async fn lay_down(
+        &self,
+        id: TicketId,
+        mut request: AssignmentRequest,
+        by: Actor,
+    ) -> Result<Ticket, DeskError> {
+        let failed = |failure: StoreError| desk_error(&failure);
+        let (key, ticket) = match self
+            .for_request(id, request.idempotency_key.take(), request.if_version)
+            .await?
+        {
+            Requested::Done(ticket) => return Ok(*ticket),
+            Requested::Open { key, ticket } => (key, *ticket),
+        };
+        if let Some(technician) = &request.technician {
+            self.known(technician)?;
+        }
+        let now = self.clock.now();
+        if request.start_at.is_some_and(|at| at < now) {
+            return Err(DeskError::Invalid(format!(
+                "start_at must not lie in the past: it is {now}"
+            )));
+        }
+        let (technician, start_at) = (request.technician, request.start_at);
+        let after = match assign(&ticket, technician, start_at, by, &request.why, now) {
+            Ok(after) => after,
+            Err(refused @ (AssignError::TooLate(_) | AssignError::NothingLaidDown)) => {
+                return Err(DeskError::Conflict(refused.to_string()));
+            }
+            Err(refused @ AssignError::NoReason) => {
+                return Err(DeskError::Invalid(refused.to_string()));
+            }
+        };
+        let commit = step(after, ticket.state, Vec::new(), Vec::new(), key, now);
+        let stored = match self.store.commit_care(commit).await {
+            Ok(CareOutcome::Updated(ticket)) => *ticket,
+            Ok(_) => self.store.ticket(id).await.map_err(failed)?,
+            Err(failure) => return Err(desk_error(&failure)),
+        };
+        self.tell(StreamEvent::Ticket(Box::new(stored.clone())));
+        Ok(stored)
+    }
 }
 
 #[async_trait]
@@ -529,44 +577,23 @@ impl Desk for CareDesk {
     async fn assign(
         &self,
         id: TicketId,
-        mut request: AssignmentRequest,
+        request: AssignmentRequest,
         by: Actor,
     ) -> Result<Ticket, DeskError> {
-        let failed = |failure: StoreError| desk_error(&failure);
-        let (key, ticket) = match self
-            .for_request(id, request.idempotency_key.take(), request.if_version)
-            .await?
-        {
-            Requested::Done(ticket) => return Ok(*ticket),
-            Requested::Open { key, ticket } => (key, *ticket),
-        };
-        if let Some(technician) = &request.technician {
-            self.known(technician)?;
-        }
-        let now = self.clock.now();
-        if request.start_at.is_some_and(|at| at < now) {
-            return Err(DeskError::Invalid(format!(
-                "start_at must not lie in the past: it is {now}"
-            )));
-        }
-        let (technician, start_at) = (request.technician, request.start_at);
-        let after = match assign(&ticket, technician, start_at, by, &request.why, now) {
-            Ok(after) => after,
-            Err(refused @ (AssignError::TooLate(_) | AssignError::NothingLaidDown)) => {
-                return Err(DeskError::Conflict(refused.to_string()));
-            }
-            Err(refused @ AssignError::NoReason) => {
-                return Err(DeskError::Invalid(refused.to_string()));
-            }
-        };
-        let commit = step(after, ticket.state, Vec::new(), Vec::new(), key, now);
-        let stored = match self.store.commit_care(commit).await {
-            Ok(CareOutcome::Updated(ticket)) => *ticket,
-            Ok(_) => self.store.ticket(id).await.map_err(failed)?,
-            Err(failure) => return Err(desk_error(&failure)),
-        };
-        self.tell(StreamEvent::Ticket(Box::new(stored.clone())));
-        Ok(stored)
+        self.lay_down(id, request, by).await
+    }
+
+    async fn slots(&self, id: TicketId) -> Result<Vec<Slot>, DeskError> {
+        self.slots_for(id).await
+    }
+
+    async fn take_slot(
+        &self,
+        id: TicketId,
+        from: Timestamp,
+        by: Actor,
+    ) -> Result<Ticket, DeskError> {
+        self.take_slot_of(id, from, by).await
     }
 
     async fn acknowledge_alarm(&self, id: &AlarmId, by: Actor) -> Result<Alarm, DeskError> {

@@ -105,7 +105,7 @@ impl CareDesk {
         Ok(n_changed)
     }
 
-    async fn problem(
+    pub(super) async fn problem(
         &self,
         tickets: &[Ticket],
         now: Timestamp,
@@ -225,7 +225,7 @@ impl CareDesk {
         })
     }
 
-    async fn open_tickets(&self) -> Result<Vec<Ticket>, StoreError> {
+    pub(super) async fn open_tickets(&self) -> Result<Vec<Ticket>, StoreError> {
         let filter = TicketFilter {
             asset: None,
             open: Some(true),

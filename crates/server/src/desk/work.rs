@@ -28,8 +28,8 @@ impl CareDesk {
         {
             return Ok(ticket);
         }
-        let _merging = match &request.step {
-            Work::MergeInto { .. } => Some(self.merging.lock().await),
+        let _one = match &request.step {
+            Work::MergeInto { .. } => Some(self.one_by_one.lock().await),
             Work::Step(_) => None,
         };
         let step = match request.step {

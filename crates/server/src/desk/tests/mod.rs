@@ -1,5 +1,6 @@
 //! Service level clocks and the dispatcher on stores in memory, on disk and in PostgreSQL.
 
+mod appointments;
 mod opening;
 mod schedules;
 mod year;
@@ -81,7 +82,8 @@ fn office_on(
         tickets: Arc::new(config.care.tickets.clone()),
         dispatch: Arc::new(config.dispatch_settings()),
         wake: Arc::default(),
-        merging: Arc::default(),
+        one_by_one: Arc::default(),
+        appointments: Arc::new(config.care.appointments.clone()),
         replan: Arc::default(),
         assets: Arc::default(),
     };

@@ -61,7 +61,8 @@ pub(super) async fn run(
         tickets: Arc::new(config.care.tickets.clone()),
         dispatch: Arc::new(config.dispatch_settings()),
         wake: Arc::new(Notify::new()),
-        merging: Arc::default(),
+        one_by_one: Arc::default(),
+        appointments: Arc::new(config.care.appointments.clone()),
         replan: Arc::new(Notify::new()),
         assets: Arc::new(Mutex::default()),
     };

@@ -1,0 +1,149 @@
+//! The customer's page before the work begins: choose when somebody comes.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+use forecare_care::appointments::{NotChoosable, agreed_start};
+use forecare_care::visit_start;
+use forecare_domain::{Actor, Channel, Ticket, TicketId, Timestamp};
+
+use super::answer::{COMMENT_CHARS_MAX, Words};
+use super::form::Fields;
+use super::format::span;
+use super::shell::render;
+use crate::app::App;
+use crate::heard::{Said, complaint, hear};
+use crate::problem::Problem;
+use crate::state::DeskError;
+
+#[derive(Template)]
+#[template(path = "visit.html")]
+struct VisitPage {
+    words: &'static Words,
+    ticket: String,
+    title: String,
+    asset: String,
+    /// When somebody comes, where that is known.
+    agreed: Option<String>,
+    /// Values and words of the times there are.
+    slots: Vec<(String, String)>,
+    /// Why no time is offered.
+    why_none: Option<&'static str>,
+    time_zone: String,
+    said: Option<&'static str>,
+    problem: Option<&'static str>,
+    message_max: usize,
+}
+
+pub(super) async fn show(
+    app: &App,
+    words: &'static Words,
+    ticket: &Ticket,
+    said: Option<&'static str>,
+    problem: Option<&'static str>,
+) -> Result<Response, Problem> {
+    let asset = app.state.store.asset(&ticket.asset).await?;
+    let appointments = &app.state.appointments;
+    let calendar = &appointments.calendar;
+    let now = app.state.clock.now();
+    let agreed = agreed_start(ticket).or_else(|| visit_start(ticket));
+    let agreed = agreed.filter(|at| *at >= now).map(|at| {
+        let (from, to) = appointments.window_of(at).unwrap_or((at, at));
+        span(calendar, &words.weekdays, from, to)
+    });
+    let (slots, why_none) = match appointments.check(ticket, now) {
+        Err(NotChoosable::TooNear) => (Vec::new(), Some(words.too_near)),
+        Err(NotChoosable::Begun) => (Vec::new(), Some(words.begun)),
+        Ok(()) => match app.state.desk.slots(ticket.id).await {
+            Ok(slots) if slots.is_empty() => (slots, Some(words.no_slots)),
+            Ok(slots) => (slots, None),
+            Err(failure) => {
+                tracing::warn!(ticket.id = %ticket.id, error = %failure, "no times to choose among");
+                (Vec::new(), Some(words.no_slots))
+            }
+        },
+    };
+    let mut response = render(&VisitPage {
+        words,
+        ticket: ticket.id.to_string(),
+        title: ticket.title.clone(),
+        asset: asset.map_or_else(|| ticket.asset.to_string(), |a| a.name),
+        agreed,
+        slots: slots
+            .iter()
+            .map(|s| {
+                (
+                    s.from.to_string(),
+                    span(calendar, &words.weekdays, s.from, s.to),
+                )
+            })
+            .collect(),
+        why_none,
+        time_zone: calendar.time_zone().to_owned(),
+        said,
+        problem,
+        message_max: COMMENT_CHARS_MAX,
+    });
+    if problem.is_some() {
+        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    Ok(response)
+}
+
+/// Takes the time that was chosen, or passes on what was written.
+pub(super) async fn answer(
+    app: &App,
+    words: &'static Words,
+    ticket: &Ticket,
+    fields: &Fields,
+) -> Result<Response, Problem> {
+    let by = Actor {
+        name: "customer".to_owned(),
+        channel: Channel::Customer,
+    };
+    let id = ticket.id;
+    let (said, problem) = if let Some(slot) = fields.get("slot") {
+        match slot.parse::<Timestamp>() {
+            Err(_no_time) => (None, Some(words.nothing_chosen)),
+            Ok(from) => match app.state.desk.take_slot(id, from, by).await {
+                Ok(_) => (Some(words.agreed_thanks), None),
+                Err(DeskError::Conflict(_) | DeskError::PreconditionFailed { .. }) => {
+                    (None, Some(words.taken))
+                }
+                Err(failure) => {
+                    tracing::warn!(ticket.id = %id, error = %failure, "a customer's time was not laid down");
+                    (None, Some(words.later))
+                }
+            },
+        }
+    } else {
+        match fields.get("message") {
+            None => (None, Some(words.nothing_chosen)),
+            Some(text) if text.chars().count() > COMMENT_CHARS_MAX => (None, Some(words.too_long)),
+            Some(text) => written(app, words, id, text, &by).await,
+        }
+    };
+    let ticket = app.state.store.ticket(id).await?;
+    show(app, words, &ticket, said, problem).await
+}
+
+async fn written(
+    app: &App,
+    words: &'static Words,
+    id: TicketId,
+    text: &str,
+    by: &Actor,
+) -> (Option<&'static str>, Option<&'static str>) {
+    let said = Said {
+        text: text.to_owned(),
+        kind: complaint(),
+        key: None,
+    };
+    match hear(app, id, said, by).await {
+        Ok(_) => (Some(words.message_thanks), None),
+        Err(failure) => {
+            tracing::warn!(ticket.id = %id, error = %failure, "a customer's message was not kept");
+            (None, Some(words.later))
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! E-mail as it came: RFC 5322 with MIME. Of it: who, about what, in which words of their own, with which files.
+
+use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders};
+
+/// Most files of a message that are kept.
+pub(crate) const FILES_MAX: usize = 10;
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mail {
+    /// Its `Message-ID`.
+    pub(crate) message_id: String,
+    /// `Bo Lund <bo@example.com>`.
+    pub(crate) from: String,
+    /// `bo@example.com`, in small letters.
+    pub(crate) address: String,
+    /// What stands behind a plus in the addresses it was sent to: `care+pump-1@example.com`.
+    pub(crate) tags: Vec<String>,
+    /// Its subject.
+    pub(crate) subject: String,
+    /// Its text without what it answers to and without the signature.
+    pub(crate) text: String,
+    /// True: a machine or a list sent it; answering would go round in circles.
+    pub(crate) is_automatic: bool,
+    /// Its files.
+    pub(crate) files: Vec<MailFile>,
+}
+
+/// A file of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MailFile {
+    pub(crate) name: String,
+    pub(crate) media_type: String,
+    pub(crate) content: Vec<u8>,
+}
+
+/// The message in `raw`; the error says what it lacks.
+pub(crate) fn parse(raw: &[u8]) -> Result<Mail, &'static str> {
+    let message = MessageParser::default()
+        .parse(raw)
+        .filter(|message| !message.headers().is_empty())
+        .ok_or("this is no message (RFC 5322)")?;
+    let sender = message.from().and_then(Address::first);
+    let sender = sender.ok_or("the message has no sender (From)")?;
+    let address = sender.address().ok_or("the sender has no address")?;
+    let files = message.attachments().map(|part| {
+        let media_type = part.content_type().map_or_else(
+            || "application/octet-stream".to_owned(),
+            |kind| {
+                let subtype = kind.subtype().unwrap_or_default();
+                format!("{}/{subtype}", kind.ctype()).to_ascii_lowercase()
+            },
+        );
+        MailFile {
+            name: part.attachment_name().unwrap_or("attachment").to_owned(),
+            media_type,
+            content: part.contents().to_vec(),
+        }
+    });
+    let files = files.collect();
+    let text = message.body_text(0).unwrap_or_default();
+    Ok(Mail {
+        message_id: message
+            .message_id()
+            .ok_or("the message has no Message-ID")?
+            .to_owned(),
+        from: sender
+            .name()
+            .map_or_else(|| address.to_owned(), |name| format!("{name} <{address}>")),
+        address: address.to_lowercase(),
+        tags: tags(&message),
+        subject: message.subject().unwrap_or_default().to_owned(),
+        text: own_words(&text),
+        is_automatic: is_automatic(&message, address),
+        files,
+    })
+}
+
+fn tags(message: &Message<'_>) -> Vec<String> {
+    let lists = message.all_to().chain(message.all_cc());
+    let sent_to = lists
+        .flat_map(Address::iter)
+        .filter_map(|a| a.address())
+        .map(ToOwned::to_owned);
+    // Where lists and forwarding hide the address.
+    let delivered = ["Delivered-To", "X-Original-To"]
+        .into_iter()
+        .filter_map(|name| message.header_raw(name))
+        .map(|raw| raw.trim().trim_matches(['<', '>']).to_owned());
+    let tags = sent_to.chain(delivered).filter_map(|address| {
+        let (local, _) = address.rsplit_once('@')?;
+        let (_, tag) = local.split_once('+')?;
+        (!tag.is_empty()).then(|| tag.to_owned())
+    });
+    tags.collect()
+}
+
+/// RFC 3834, and what mailing lists and older robots say.
+fn is_automatic(message: &Message<'_>, address: &str) -> bool {
+    let said = |name: &'static str| {
+        let value = message.header_raw(name);
+        value.map(|v| v.trim().to_ascii_lowercase())
+    };
+    said("Auto-Submitted").is_some_and(|v| v != "no")
+        || said("Precedence").is_some_and(|v| matches!(&*v, "bulk" | "junk" | "list"))
+        || said("X-Auto-Response-Suppress").is_some()
+        || said("Return-Path").is_some_and(|v| v == "<>")
+        || !matches!(message.list_id(), HeaderValue::Empty)
+        || address.to_ascii_lowercase().starts_with("mailer-daemon@")
+}
+
+/// `text` up to what it answers to, or the signature; all of it where nothing stands before that.
+fn own_words(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let end = lines.iter().enumerate().find_map(|(i, line)| {
+        let is_end = *line == "-- " || begins_answered(line) || rest_is_quoted(&lines[i..]);
+        is_end.then_some(i)
+    });
+    let own = lines[..end.unwrap_or(lines.len())].join("\n");
+    let own = own.trim();
+    if own.is_empty() { text.trim() } else { own }.to_owned()
+}
+
+fn begins_answered(line: &str) -> bool {
+    let line = line.trim();
+    let between_dashes = line.starts_with("-----") && line.ends_with("-----");
+    between_dashes && (line.contains("riginal") || line.contains("原始邮件"))
+        || (line.starts_with("On ") && line.ends_with("wrote:"))
+        || (line.starts_with("Am ") && line.ends_with(':') && line.contains("schrieb"))
+        || (line.starts_with('在') && (line.ends_with("写道:") || line.ends_with("写道：")))
+        || (line.len() >= 32 && line.bytes().all(|b| b == b'_'))
+}
+
+fn rest_is_quoted(lines: &[&str]) -> bool {
+    let mut full = lines.iter().filter(|line| !line.trim().is_empty());
+    lines.first().is_some_and(|line| line.starts_with('>')) && full.all(|l| l.starts_with('>'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(headers: &str, body: &str) -> Vec<u8> {
+        format!("{headers}\r\n\r\n{body}")
+            .replace('\n', "\r\n")
+            .replace("\r\r", "\r")
+            .into_bytes()
+    }
+
+    const HEAD: &str = "From: Bo Lund <Bo@Example.com>\nTo: Care <care+pump-1@example.com>\nMessage-ID: <1@x>\nSubject: =?UTF-8?B?5ryP5rK5?=";
+
+    #[test]
+    fn a_plain_message_is_read() {
+        let mail = parse(&raw(HEAD, "It leaks.\n\n-- \nBo, +49 170 1")).unwrap();
+        assert_eq!(mail.from, "Bo Lund <Bo@Example.com>");
+        assert_eq!(mail.address, "bo@example.com");
+        assert_eq!(mail.message_id, "1@x");
+        assert_eq!(mail.subject, "漏油");
+        assert_eq!(mail.tags, ["pump-1"]);
+        assert_eq!(mail.text, "It leaks.");
+        assert!(!mail.is_automatic && mail.files.is_empty());
+    }
+
+    #[test]
+    fn of_an_answer_the_own_words_are_kept() {
+        for (text, own) in [
+            ("Yes.\n\nOn Mon, Eve wrote:\n> Is it?\n", "Yes."),
+            ("Ja.\nAm Montag schrieb Eve:\n> Ist es?", "Ja."),
+            ("好的\n在 2026年3月2日 写道：\n> 行吗", "好的"),
+            ("Yes.\n-----Original Message-----\nFrom: Eve", "Yes."),
+            ("Yes.\n> Is it?\n> Really?\n", "Yes."),
+            ("> Is it?\nYes, it is.", "> Is it?\nYes, it is."),
+            ("> only quoted", "> only quoted"),
+            ("On time, as you wrote: good", "On time, as you wrote: good"),
+        ] {
+            assert_eq!(own_words(text), own, "{text}");
+        }
+    }
+
+    #[test]
+    fn machines_and_lists_are_known() {
+        for line in [
+            "Auto-Submitted: auto-replied",
+            "Precedence: bulk",
+            "Return-Path: <>",
+            "List-Id: <news.example.com>",
+        ] {
+            let mail = parse(&raw(&format!("{line}\n{HEAD}"), "Away.")).unwrap();
+            assert!(mail.is_automatic, "{line}");
+        }
+        let by_hand = parse(&raw(&format!("Auto-Submitted: no\n{HEAD}"), "x")).unwrap();
+        assert!(!by_hand.is_automatic);
+    }
+
+    #[test]
+    fn files_come_with_name_and_type() {
+        let head = format!("{HEAD}\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b");
+        let body = "--b\nContent-Type: text/html\n\n<p>See <b>photo</b></p>\n--b\nContent-Type: image/png; name=leak.png\nContent-Disposition: attachment; filename=leak.png\nContent-Transfer-Encoding: base64\n\niVBORw0KGgo=\n--b--\n";
+        let mail = parse(&raw(&head, body)).unwrap();
+        assert_eq!(mail.text, "See photo");
+        assert_eq!(mail.files.len(), 1);
+        let file = &mail.files[0];
+        assert_eq!(
+            (file.name.as_str(), file.media_type.as_str()),
+            ("leak.png", "image/png")
+        );
+        assert_eq!(file.content, b"\x89PNG\r\n\x1a\n");
+    }
+
+    #[test]
+    fn what_is_no_message_is_said() {
+        assert!(parse(b"").is_err());
+        assert!(parse(&raw("Subject: x\nMessage-ID: <1@x>", "x")).is_err());
+        assert!(parse(&raw("From: a@b", "x")).is_err());
+        assert!(parse(&[0xff; 100]).is_err());
+    }
+}
