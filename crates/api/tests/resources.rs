@@ -1249,3 +1249,63 @@ async fn a_message_opens_a_ticket_once_and_a_reply_becomes_its_note() {
         "asset_id"
     );
 }
+
+#[tokio::test]
+async fn a_message_as_it_came_becomes_a_ticket_with_its_files() {
+    let world = World::new();
+    world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let router = router(world.state);
+    let send_raw = async |headers: &str, body: &str| {
+        let request = Request::post("/api/v1/inbound/email/raw")
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("content-type", "message/rfc822");
+        let text = format!("{headers}\r\n\r\n{body}");
+        send(&router, request.body(Body::from(text)).unwrap()).await
+    };
+    let head = "From: Bo <bo@example.com>\r\nTo: care+pump-1@example.com\r\nSubject: Leak\r\nMessage-ID: <1@x>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b";
+    let body = "--b\r\nContent-Type: text/plain\r\n\r\nIt leaks.\r\n--b\r\nContent-Type: image/png; name=leak.png\r\nContent-Disposition: attachment; filename=leak.png\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw0KGgo=\r\n--b\r\nContent-Type: application/zip; name=a.zip\r\nContent-Disposition: attachment; filename=a.zip\r\n\r\nx\r\n--b--\r\n";
+    for _ in 0..2 {
+        let taken = send_raw(head, body).await.json();
+        assert_eq!(taken, json!({"outcome": "opened", "ticket_id": 1}));
+    }
+    let ticket = get(&router, "/api/v1/tickets/1").await.json();
+    assert_eq!(ticket["asset_id"], "pump-1");
+    let told = ticket["report"]["description"].as_str().unwrap();
+    assert_eq!(told, "It leaks.\n(file left out: a.zip)");
+    let entries = get(&router, "/api/v1/tickets/1/entries").await.json();
+    assert_eq!(entries["items"].as_array().unwrap().len(), 1);
+    assert_eq!(entries["items"][0]["name"], "leak.png");
+    let away = format!("Auto-Submitted: auto-replied\r\n{head}");
+    assert_eq!(send_raw(&away, body).await.json()["outcome"], "left_out");
+    let lost = "From: Bo <bo@example.com>\r\nTo: care@example.com\r\nMessage-ID: <2@x>";
+    let refused = send_raw(lost, "It leaks.").await.problem(422);
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains("behind a plus"),
+        "{refused}"
+    );
+    send_raw("Subject: x", "x").await.problem(422);
+}
+
+#[tokio::test]
+async fn a_message_without_a_machine_goes_by_its_sender() {
+    let world = World::new();
+    for id in ["pump-1", "pump-2"] {
+        world.add_asset(id, "pump", id, "").await;
+    }
+    fixture::master::fill(&world.store, ["pump-1", "pump-2"]).await;
+    let router = router(world.state);
+    let request = Request::post("/api/v1/inbound/email/raw")
+        .header("authorization", format!("Bearer {TOKEN}"));
+    let text =
+        "From: Ada <ADA@example.com>\r\nTo: care@example.com\r\nMessage-ID: <1@x>\r\n\r\nIt leaks.";
+    let refused = send(&router, request.body(Body::from(text)).unwrap()).await;
+    let refused = refused.problem(422);
+    assert_eq!(refused["field"], "asset_id");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("2 machines"),
+        "{refused}"
+    );
+}

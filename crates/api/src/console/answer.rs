@@ -255,7 +255,7 @@ async fn show(
     let store = &app.state.store;
     let ticket = store.ticket(id).await?;
     if is_assignable(ticket.state) {
-        return visit::show(app, words, &ticket, None, problem).await;
+        return visit::show(app, words, &ticket, thanks.then_some(words.thanks), problem).await;
     }
     let asset = store.asset(&ticket.asset).await?;
     let newest = PageRequest {

@@ -18,7 +18,7 @@ async fn a_chosen_time_is_laid_down_and_no_longer_offered_to_others() {
     let office = office(memory());
     let names: Vec<String> = (0..12).map(|n| format!("c{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    office.alarmed(&names, "bearing_wear").await;
+    office.alarmed(&names, "bearing-wear").await;
     let tickets = office.tickets().await;
     assert_eq!(tickets.len(), names.len());
     office.desk.plan_now().await.unwrap();
@@ -82,7 +82,7 @@ async fn a_chosen_time_is_laid_down_and_no_longer_offered_to_others() {
 #[tokio::test]
 async fn nothing_is_offered_once_the_work_has_begun() {
     let office = office(memory());
-    office.alarmed(&["c1"], "bearing_wear").await;
+    office.alarmed(&["c1"], "bearing-wear").await;
     let id = office.tickets().await[0].id;
     for to in [
         TicketState::Triaged,
