@@ -215,3 +215,49 @@ async fn hostile_messages_are_counted_and_good_ones_are_stored() {
         "raw control characters reach the terminal"
     );
 }
+
+#[test]
+fn no_request_makes_the_api_answer_that_it_is_broken() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/openapi");
+    let program = here.join(".venv/bin/schemathesis");
+    assert!(
+        program.is_file(),
+        "schemathesis is missing: (cd tests/openapi && python3 -m venv .venv && .venv/bin/pip install -r requirements.txt)"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    let mut demo = forecare();
+    demo.args(["demo", "--speed", "7200", "--mqtt-listen", "127.0.0.1:0"])
+        .args(["--http", "127.0.0.1:0", "--home"])
+        .arg(&home);
+    let service = Service::start(&mut demo, &home);
+    wait_for("a ticket", || {
+        service.get("api/v1/tickets")["items"]
+            .as_array()
+            .is_some_and(|tickets| !tickets.is_empty())
+    });
+    let mut tried = std::process::Command::new(program);
+    tried
+        .current_dir(dir.path())
+        .arg("run")
+        .arg(format!("{}api/v1/openapi.json", service.http))
+        .arg("-H")
+        .arg(format!("Authorization: Bearer {}", service.token))
+        .args(["--checks", "not_a_server_error"])
+        .args(["--phases", "examples,coverage,fuzzing"])
+        .args(["--max-examples", "5", "--seed", "7", "--no-shrink"])
+        // The stream of events has no end.
+        .args(["--exclude-path", "/api/v1/stream"]);
+    let (ok, out, err) = run(&mut tried);
+    assert!(ok, "{out}\n{err}");
+    assert!(service.stop());
+    let n_tried = out
+        .lines()
+        .find_map(|line| {
+            line.trim()
+                .strip_suffix(" passed")?
+                .split_once(" generated")
+        })
+        .and_then(|(n, _)| n.trim().parse::<u32>().ok());
+    assert!(n_tried.is_some_and(|n| n > 1_000), "{out}");
+}
