@@ -31,6 +31,8 @@ pub(crate) struct App {
     pub(crate) outcomes: Arc<LastOutcomes>,
     /// The customer's page is open to everyone.
     pub(crate) public: Arc<Rate>,
+    /// How much of the open articles is served.
+    pub(crate) help: Arc<Rate>,
     forms: Arc<Forms>,
 }
 
@@ -50,6 +52,7 @@ impl App {
             closing,
             outcomes: Arc::default(),
             public: Arc::new(Rate::new()),
+            help: Arc::new(Rate::new()),
             forms: Arc::new(Forms {
                 process: RandomState::new().hash_one(()),
                 given: AtomicU64::new(0),

@@ -31,12 +31,13 @@ pub(crate) const IMPORT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Name of the console's cookie.
 pub(crate) const COOKIE: &str = "forecare_session";
 
-/// Open to everyone: health for orchestrators, what the login page is made of, and the customer's page, which a signed
-/// link opens.
+/// Open to everyone: health for orchestrators, what the login page is made of, the customer's page, which a signed link
+/// opens, and articles that customers may read.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/login")
+    matches!(path, "/healthz" | "/readyz" | "/login" | "/help")
         || path.starts_with("/static/")
         || path.starts_with(ANSWERS)
+        || path.starts_with("/help/")
 }
 
 /// Longest body for an address, bytes.

@@ -151,6 +151,8 @@ pub(crate) struct Outcomes {
     cases: Vec<Case>,
     machines: Vec<Machine>,
     pub(crate) links: Links,
+    /// How often articles helped, and how often not, by id.
+    pub(crate) helped: BTreeMap<String, (u32, u32)>,
     /// There are more tickets than are counted.
     pub(crate) is_cut: bool,
 }
@@ -193,6 +195,11 @@ impl Outcomes {
         let mut tickets = newest(CASES_MAX + 1, |page| store.tickets(&filter, page)).await?;
         let is_cut = tickets.len() > CASES_MAX;
         tickets.truncate(CASES_MAX);
+        let mut helped: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+        for (article, yes) in tickets.iter().flat_map(|t| &t.work.helped) {
+            let (n_yes, n_no) = helped.entry(article.clone()).or_default();
+            *(if *yes { n_yes } else { n_no }) += 1;
+        }
         let mut answers = answers(app).await?;
         let cases = tickets.iter().map(|ticket| Case {
             answers: answers.remove(&ticket.id).unwrap_or_default(),
@@ -208,6 +215,7 @@ impl Outcomes {
             links: Links::of(&cases),
             cases,
             machines: machines.collect(),
+            helped,
             is_cut,
         })
     }

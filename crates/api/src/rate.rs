@@ -1,4 +1,4 @@
-//! How much of the public page is served to those with a good link: filling the store through it is no use.
+//! How much of what is open to everyone is served: a flood of it keeps nobody else waiting.
 
 use std::sync::{Mutex, PoisonError};
 

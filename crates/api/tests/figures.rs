@@ -9,8 +9,9 @@
 mod fixture;
 
 use axum::Router;
-use axum::http::StatusCode;
-use fixture::ask::{get, post, visit};
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use fixture::ask::{ask, get, post, send, visit};
 use fixture::{World, now, raised};
 use forecare_api::router;
 use forecare_domain::Severity;
@@ -104,6 +105,12 @@ async fn a_trace_leads_from_the_reading_to_the_verdict() {
     for kind in ["reading", "alarm", "ticket", "part", "verdict"] {
         assert!(kinds.contains(&kind), "{kind} in {kinds:?}");
     }
+    let page = visit(&router, "/trace/T-1").await;
+    assert!(
+        page.text.contains("verdict") && page.text.contains("/tickets/1"),
+        "{}",
+        page.text
+    );
     // The alarm's id leads to the same.
     let id = trace["id"].as_str().unwrap().replace('~', "%7E");
     let by_alarm = get(&router, &format!("/api/v1/trace/{id}")).await.json();
@@ -133,5 +140,50 @@ async fn a_good_resolution_becomes_a_draft_once() {
         page.text.contains("<h2>What was found</h2>"),
         "{}",
         page.text
+    );
+}
+
+/// Without a login.
+async fn open_page(router: &Router, path: &str) -> fixture::ask::Answer {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    send(router, request).await
+}
+
+#[tokio::test]
+async fn an_article_that_is_for_customers_is_open_and_what_helped_is_counted() {
+    let (_world, router) = worked().await;
+    let made = post(&router, "/api/v1/tickets/1/article", &json!({})).await;
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/registry/articles/{id}");
+    let page = format!("/help/{id}");
+    for (state, public, status) in [
+        ("draft", true, 404),
+        ("published", false, 404),
+        ("published", true, 200),
+    ] {
+        let mut body = get(&router, &path).await.json()["body"].clone();
+        body["state"] = state.into();
+        body["public"] = public.into();
+        let stored = ask(&router, "PUT", &path, &[], &body.to_string()).await;
+        assert!(stored.status.is_success(), "{}", stored.text);
+        let opened = open_page(&router, &page).await;
+        assert_eq!(opened.status.as_u16(), status, "{state} {public}");
+        let list = open_page(&router, "/help?q=vibration").await;
+        assert_eq!(list.text.contains(&page), status == 200, "{}", list.text);
+    }
+    let chinese = open_page(&router, "/help?lang=zh-CN").await;
+    assert!(chinese.text.contains("帮助"), "{}", chinese.text);
+    let helped = json!({"work": "helped", "article_id": id, "helped": true});
+    for _ in 0..2 {
+        let done = post(&router, "/api/v1/tickets/1/work", &helped).await;
+        assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    }
+    let found = get(&router, "/api/v1/knowledge?q=vibration").await.json();
+    assert_eq!(found["items"][0]["n_helped"], 1);
+    let ticket = visit(&router, "/tickets/1").await;
+    assert!(
+        ticket.text.contains("It helped here") && ticket.text.contains("helped 1 of 1"),
+        "{}",
+        ticket.text
     );
 }

@@ -339,8 +339,7 @@ fn opened(desk: Desk<'_>, about: About<'_>, new: Opening<'_>, now: Timestamp) ->
             work_hours: Some(work_hours),
             checklist,
             fields: new.fields,
-            parent: None,
-            merged_into: None,
+            ..TicketWork::default()
         },
     };
     let needs = mode.map_or_else(Vec::new, |mode| {

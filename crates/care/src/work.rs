@@ -25,6 +25,8 @@ pub const MEDIA_TYPES: [&str; 6] = [
     "text/plain",
     "text/csv",
 ];
+/// Articles that one ticket has a word on, at most.
+const ARTICLES_MAX: usize = 50;
 /// What the history says of a customer's note; the note itself is for those who need to know it.
 pub(crate) const WROTE: &str = "wrote a message";
 /// Most characters of a file's name or a signatory's.
@@ -71,6 +73,13 @@ pub enum WorkStep {
     PartsUsed(Vec<(PartNumber, u32)>),
     /// The fields of its kind, all of them.
     Fields(BTreeMap<String, FieldValue>),
+    /// An article of the knowledge base was tried.
+    Helped {
+        /// Its id.
+        article: String,
+        /// Whether it helped.
+        helped: bool,
+    },
     /// It is the same as another ticket, which goes on.
     Merge {
         /// That ticket.
@@ -205,6 +214,7 @@ pub fn work(
                 ..WorkDone::default()
             })
         }
+        WorkStep::Helped { article, helped } => tried(ticket, article, helped),
         WorkStep::Merge { into, why } => merge(ticket, &into, &why, by, now),
     }
 }
@@ -246,6 +256,26 @@ fn check(
         let why = format!("not done after all: {}", line.text);
         record(&mut after, ticket.state, by, &why, now);
     }
+    Ok(WorkDone {
+        ticket: Some(after),
+        ..WorkDone::default()
+    })
+}
+
+/// The last word on an article counts, once per ticket.
+fn tried(ticket: &Ticket, article: String, helped: bool) -> Result<WorkDone, WorkError> {
+    let known = &ticket.work.helped;
+    if known.get(&article) == Some(&helped) {
+        return Ok(WorkDone::default());
+    }
+    if known.len() >= ARTICLES_MAX && !known.contains_key(&article) {
+        return Err(WorkError::Conflict(format!(
+            "{} has a word on {ARTICLES_MAX} articles already",
+            ticket.id
+        )));
+    }
+    let mut after = ticket.clone();
+    after.work.helped.insert(article, helped);
     Ok(WorkDone {
         ticket: Some(after),
         ..WorkDone::default()
@@ -498,6 +528,20 @@ mod tests {
             check(&resolved(&confirmed()), 0, true),
             Err(WorkError::Conflict(_))
         ));
+    }
+
+    #[test]
+    fn the_last_word_on_an_article_counts_once() {
+        let says = |t: &Ticket, helped| {
+            let article = "ticket-3".to_owned();
+            take(t, WorkStep::Helped { article, helped }).unwrap()
+        };
+        let yes = says(&ticket(), true).ticket.unwrap();
+        assert_eq!(yes.work.helped["ticket-3"], true);
+        assert_eq!(says(&yes, true), WorkDone::default());
+        let no = says(&yes, false).ticket.unwrap();
+        assert_eq!(no.work.helped.len(), 1);
+        assert_eq!(no.history, ticket().history, "nothing happened to it");
     }
 
     #[test]

@@ -149,6 +149,9 @@ pub struct TicketWork {
     /// The ticket that goes on in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<TicketId>,
+    /// Articles that were tried, by id: whether they helped.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub helped: BTreeMap<String, bool>,
 }
 
 impl TicketWork {

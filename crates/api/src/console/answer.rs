@@ -28,7 +28,7 @@ const TRIES: usize = 3;
 /// Which language, where the browser's is not to count.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Language {
-    lang: Option<String>,
+    pub(super) lang: Option<String>,
 }
 
 #[derive(Template)]
@@ -207,6 +207,11 @@ impl Words {
     }
 }
 
+/// Whether Chinese is the language asked for, or the browser's first that we speak.
+pub(super) fn is_chinese(language: &Language, headers: &HeaderMap) -> bool {
+    Words::of(language, headers).lang == CHINESE.lang
+}
+
 /// The link is no longer, or never was, good.
 fn closed(words: &'static Words, expired: bool) -> Response {
     let (status, why) = if expired {
@@ -219,7 +224,7 @@ fn closed(words: &'static Words, expired: bool) -> Response {
     response
 }
 
-fn busy() -> Response {
+pub(super) fn busy() -> Response {
     let problem = Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         "too many at once; try again in a minute",

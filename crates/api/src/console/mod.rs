@@ -8,6 +8,7 @@ mod dispatch;
 mod fleet;
 mod form;
 mod format;
+mod help;
 mod knowledge;
 mod kpis;
 mod login;
@@ -19,6 +20,7 @@ mod shell;
 mod static_files;
 mod supply;
 mod tickets;
+mod trace;
 mod view;
 mod visit;
 mod work;
@@ -67,9 +69,12 @@ pub(crate) fn routes() -> Router<App> {
         )
         .route("/kpis", get(kpis::page))
         .route("/kpis/{key}", get(kpis::behind))
+        .route("/help", get(help::list))
+        .route("/help/{id}", get(help::page))
         .route("/knowledge", get(knowledge::list))
         .route("/knowledge/{id}", get(knowledge::page))
         .route("/tickets/{id}/article", post(knowledge::propose))
+        .route("/trace/{id}", get(trace::page))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .route("/static/{*path}", get(static_files::file))

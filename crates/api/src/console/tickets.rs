@@ -163,6 +163,8 @@ struct TicketPage {
     dispatch: DispatchView,
     /// What may help.
     articles: Vec<HitDto>,
+    /// Whether articles helped here.
+    helped: BTreeMap<String, bool>,
     /// Its resolution may become an article.
     teaches: bool,
     told: Vec<DeliveryView>,
@@ -364,6 +366,7 @@ pub(super) async fn show(
             .collect(),
         dispatch: DispatchView::new(now, &ticket, &catalogue.currency),
         articles: proposed(app, &ticket).await?,
+        helped: ticket.work.helped.clone(),
         teaches: ticket.verdict.as_ref().is_some_and(teaches),
         told,
         answers,

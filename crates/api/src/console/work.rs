@@ -211,6 +211,10 @@ fn step(fields: &Fields) -> Result<Work, Problem> {
             item: usize::try_from(number("item")?).unwrap_or(usize::MAX),
             done: fields.get("done") == Some("yes"),
         },
+        "helped" => WorkStep::Helped {
+            article: fields.need("article")?.to_owned(),
+            helped: fields.get("helped") == Some("yes"),
+        },
         "merge" => {
             return Ok(Work::MergeInto {
                 into: TicketId(i64::from(number("into")?)),

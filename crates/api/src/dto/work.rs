@@ -146,6 +146,13 @@ pub(crate) enum WorkDto {
         #[schema(value_type = BTreeMap<String, serde_json::Value>)]
         fields: BTreeMap<String, FieldValue>,
     },
+    /// An article of the knowledge base was tried; the last word counts, once per ticket.
+    Helped {
+        /// Its id.
+        article_id: String,
+        /// Whether it helped.
+        helped: bool,
+    },
     /// It is the same as another ticket of the machine, which goes on; this one ends, with a pointer.
     Merge {
         /// Number of the one that goes on.

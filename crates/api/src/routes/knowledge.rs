@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::registry::change;
 use crate::app::{App, Caller, cut, ticket_id};
 use crate::extract::{ApiPath, ApiQuery};
+use crate::outcomes::counted;
 use crate::overview::whole;
 use crate::problem::Problem;
 
@@ -76,13 +77,25 @@ pub(crate) struct HitDto {
     pub(crate) excerpt: String,
     /// True: customers may read it.
     pub(crate) public: bool,
+    /// Tickets on which it helped.
+    pub(crate) n_helped: u32,
+    /// Tickets on which it did not.
+    pub(crate) n_not_helped: u32,
     /// How well it fits; comparable within one answer only. 0 where no words were asked for.
     pub(crate) score: f64,
 }
 
 impl HitDto {
-    fn new(id: &RecordId, article: &Article, question: &str, score: f64) -> Self {
+    fn new(
+        id: &RecordId,
+        article: &Article,
+        question: &str,
+        score: f64,
+        (n_helped, n_not_helped): (u32, u32),
+    ) -> Self {
         Self {
+            n_helped,
+            n_not_helped,
             id: id.to_string(),
             title: article.title.clone(),
             language: article.language.clone(),
@@ -140,6 +153,8 @@ pub(crate) async fn found(
         names.is_empty() || wanted.is_none_or(|w| names.contains(w))
     };
     let mut articles = articles(app, state).await?;
+    let helped = counted(app, |outcomes| outcomes.helped.clone()).await?;
+    let count = |id: &RecordId| helped.get(id.as_str()).copied().unwrap_or_default();
     articles.retain(|(_, article)| {
         let language = params.language.as_ref().filter(|l| !l.is_empty());
         is_about(&article.classes, params.class.as_ref())
@@ -149,16 +164,57 @@ pub(crate) async fn found(
     let limit = usize::from(limit);
     if question.is_empty() {
         let all = articles.iter().take(limit);
-        return Ok(all.map(|(id, a)| HitDto::new(id, a, "", 0.0)).collect());
+        return Ok(all
+            .map(|(id, a)| HitDto::new(id, a, "", 0.0, count(id)))
+            .collect());
     }
     let index = ArticleIndex::new(articles.iter().map(|(id, article)| (id, article)));
     let hits = index.search(&question).into_iter().take(limit);
     Ok(hits
         .filter_map(|hit| {
             let (id, article) = articles.iter().find(|(id, _)| *id == hit.id)?;
-            Some(HitDto::new(id, article, &question, hit.score))
+            Some(HitDto::new(id, article, &question, hit.score, count(id)))
         })
         .collect())
+}
+
+/// Articles that customers may read: those that fit `question`, or all; those in `language` first.
+pub(crate) async fn search_public(
+    app: &App,
+    question: &str,
+    language: &str,
+) -> Result<Vec<HitDto>, Problem> {
+    let mut articles = articles(app, ArticleState::Published).await?;
+    articles.retain(|(_, article)| article.is_for_customers());
+    let question = cut(question.trim(), QUESTION_CHARS_MAX);
+    let hit = |id: &RecordId, article: &Article, score: f64| {
+        HitDto::new(id, article, &question, score, (0, 0))
+    };
+    let mut hits: Vec<HitDto> = if question.is_empty() {
+        articles.iter().map(|(id, a)| hit(id, a, 0.0)).collect()
+    } else {
+        let index = ArticleIndex::new(articles.iter().map(|(id, article)| (id, article)));
+        let found = index.search(&question).into_iter();
+        found
+            .filter_map(|found| {
+                let (id, article) = articles.iter().find(|(id, _)| *id == found.id)?;
+                Some(hit(id, article, found.score))
+            })
+            .collect()
+    };
+    hits.sort_by_key(|hit| hit.language != language);
+    hits.truncate(usize::from(HITS_MAX));
+    Ok(hits)
+}
+
+/// The article `id`, where customers may read it.
+pub(crate) async fn for_customers(app: &App, id: &RecordId) -> Result<Option<Article>, Problem> {
+    let key = RecordRef::new(RecordKind::Article, id.clone());
+    let found = app.state.store.record(&key).await?;
+    Ok(match found.and_then(|record| record.body) {
+        Some(Body::Article(article)) => Some(article).filter(Article::is_for_customers),
+        Some(_) | None => None,
+    })
 }
 
 /// Articles in `state`, by id.
@@ -173,6 +229,8 @@ async fn articles(app: &App, state: ArticleState) -> Result<Vec<(RecordId, Artic
 }
 
 /// Articles that may help with a ticket: about its failure mode, its machine's class, or in the words of its title
+///
+/// Those that helped on other tickets come before those that did not.
 #[utoipa::path(get, path = "/api/v1/tickets/{id}/articles", tag = "knowledge",
     params(("id" = String, Path, description = "the ticket, such as 7 or T-7")),
     responses((status = 200, description = "the articles", body = HitsDto)))]
@@ -191,6 +249,8 @@ pub(crate) async fn proposed(app: &App, ticket: &Ticket) -> Result<Vec<HitDto>, 
     if articles.is_empty() {
         return Ok(Vec::new());
     }
+    let helped = counted(app, |outcomes| outcomes.helped.clone()).await?;
+    let count = |id: &RecordId| helped.get(id.as_str()).copied().unwrap_or_default();
     let asset = app.state.store.asset(&ticket.asset).await?;
     let class = asset.map(|asset: Asset| asset.class.to_string());
     let mode = ticket.mode.as_ref().map(ToString::to_string);
@@ -216,6 +276,7 @@ pub(crate) async fn proposed(app: &App, ticket: &Ticket) -> Result<Vec<HitDto>, 
             let mut score = words.map_or(0.0, |hit| hit.score / best);
             score += f64::from(u8::from(names(modes, mode.as_ref()))) * SAME_MODE;
             score += f64::from(u8::from(names(classes, class.as_ref()))) * SAME_CLASS;
+            score *= usefulness(count(id));
             (score > 0.0 && !is_elsewhere).then_some((score, id, article))
         })
         .collect();
@@ -223,8 +284,15 @@ pub(crate) async fn proposed(app: &App, ticket: &Ticket) -> Result<Vec<HitDto>, 
     Ok(scored
         .into_iter()
         .take(PROPOSED_MAX)
-        .map(|(score, id, article)| HitDto::new(id, article, &question, score))
+        .map(|(score, id, article)| HitDto::new(id, article, &question, score, count(id)))
         .collect())
+}
+
+/// By how much an article that helped so often, and so often not, is preferred: 1 where nobody knows, towards 1.5 where it
+/// always did, towards 0.5 where it never did (the mean of a beta distribution that begins with one of each, plus a half).
+fn usefulness((n_helped, n_not): (u32, u32)) -> f64 {
+    let (yes, no) = (f64::from(n_helped), f64::from(n_not));
+    0.5 + (yes + 1.0) / (yes + no + 2.0)
 }
 
 /// An article that was proposed.

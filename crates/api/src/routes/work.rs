@@ -7,6 +7,7 @@ use axum::response::Response;
 use axum::{Extension, Json};
 use forecare_care::work::{ATTACHMENT_BYTES_MAX, WorkStep};
 use forecare_domain::{EntryBody, PartNumber, TicketId};
+use forecare_registry::RecordId;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
@@ -68,7 +69,7 @@ pub(crate) async fn entries(
 
 /// Does something on a ticket
 ///
-/// A note, time spent, a line of the checklist, parts used, fields, or a merge with a duplicate. With `If-Match`, only
+/// A note, time spent, a line of the checklist, parts used, fields, whether an article helped, or a merge with a duplicate. With `If-Match`, only
 /// where the ticket has not changed since it was read.
 #[utoipa::path(post, path = "/api/v1/tickets/{id}/work", tag = "tickets", request_body = WorkDto,
     params(
@@ -113,6 +114,12 @@ pub(crate) fn checked_work(body: WorkDto) -> Result<Work, Problem> {
             WorkStep::PartsUsed(parts.collect::<Result<_, _>>()?)
         }
         WorkDto::Fields { fields } => WorkStep::Fields(fields),
+        WorkDto::Helped { article_id, helped } => WorkStep::Helped {
+            article: RecordId::new(&article_id)
+                .map_err(|e| Problem::invalid("article_id", e.to_string()))?
+                .into(),
+            helped,
+        },
         WorkDto::Merge { into, why } => {
             if why.chars().count() > WHY_CHARS_MAX {
                 return Err(Problem::invalid(

@@ -1,0 +1,114 @@
+//! What customers may read of the knowledge base, without a login.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use forecare_registry::{Article, RecordId};
+use serde::Deserialize;
+
+use super::answer::{Language, busy, is_chinese};
+use super::markdown;
+use super::shell::render;
+use crate::app::{App, cut};
+use crate::extract::ApiPath;
+use crate::problem::Problem;
+use crate::routes::knowledge::{HitDto, for_customers, search_public};
+
+/// What is looked for.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct HelpParams {
+    #[serde(default)]
+    q: String,
+    lang: Option<String>,
+}
+
+struct Words {
+    lang: &'static str,
+    title: &'static str,
+    search: &'static str,
+    none: &'static str,
+    nothing: &'static str,
+    all: &'static str,
+    documents: &'static str,
+}
+
+const ENGLISH: Words = Words {
+    lang: "en",
+    title: "Help",
+    search: "Search",
+    none: "There are no articles yet.",
+    nothing: "Nothing fits. Try other words.",
+    all: "All articles",
+    documents: "Documents",
+};
+
+const CHINESE: Words = Words {
+    lang: "zh-CN",
+    title: "帮助",
+    search: "搜索",
+    none: "暂无文章。",
+    nothing: "没有匹配的文章，请换个关键词。",
+    all: "全部文章",
+    documents: "文档",
+};
+
+#[derive(Template)]
+#[template(path = "help.html")]
+struct HelpPage {
+    words: &'static Words,
+    q: String,
+    hits: Vec<HitDto>,
+}
+
+#[derive(Template)]
+#[template(path = "help_article.html")]
+struct HelpArticlePage {
+    words: &'static Words,
+    article: Article,
+    html: String,
+}
+
+fn words(lang: Option<String>, headers: &HeaderMap) -> &'static Words {
+    if is_chinese(&Language { lang }, headers) {
+        &CHINESE
+    } else {
+        &ENGLISH
+    }
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    Query(params): Query<HelpParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !app.help.admits() {
+        return Ok(busy());
+    }
+    let words = words(params.lang, &headers);
+    let hits = search_public(&app, &params.q, words.lang).await?;
+    Ok(render(&HelpPage {
+        words,
+        q: params.q,
+        hits,
+    }))
+}
+
+pub(crate) async fn page(
+    State(app): State<App>,
+    ApiPath(id): ApiPath<String>,
+    Query(language): Query<HelpParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !app.help.admits() {
+        return Ok(busy());
+    }
+    let missing = || Problem::not_found(format_args!("article \"{}\"", cut(&id, 128)));
+    let key = RecordId::new(&id).map_err(|_invalid| missing())?;
+    let article = for_customers(&app, &key).await?.ok_or_else(missing)?;
+    Ok(render(&HelpArticlePage {
+        words: words(language.lang, &headers),
+        html: markdown::to_html(&article.text),
+        article,
+    }))
+}
