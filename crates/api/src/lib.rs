@@ -28,8 +28,9 @@ use tokio::sync::watch;
 pub use openapi::openapi_json;
 pub use reorder::PartsPolicy;
 pub use state::{
-    AnswerLinks, ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, OpenRequest,
-    ReadSla, Role, StreamEvent, TransitionRequest, Visitor, Work, WorkRequest,
+    AnswerLinks, ApiState, AssignmentRequest, Auth, AutomationInfo, AutomationResult, Desk,
+    DeskError, ModelInfo, OpenRequest, ReadSla, Role, StreamEvent, TransitionRequest, Visitor,
+    Work, WorkRequest,
 };
 pub use trace::{Trace, TraceStep, trace};
 pub use waiting::serve_waiting;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod allocation;
+pub mod automation;
 mod beta;
 pub mod calendar;
 mod decision;

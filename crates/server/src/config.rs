@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use forecare_api::PartsPolicy;
+use forecare_care::automation::{AutomationRules, Known};
 use forecare_care::dispatch::DispatchWeights;
 use forecare_care::reorder::ReorderPolicy;
 use forecare_care::sla::SlaTerms;
@@ -236,6 +237,8 @@ pub(crate) struct CareConfig {
     pub(crate) dispatch: DispatchConfig,
     /// What to order of spare parts.
     pub(crate) parts: PartsConfig,
+    /// When something happens and conditions hold, then something is done.
+    pub(crate) automation: AutomationRules,
 }
 
 /// What to order of spare parts.
@@ -436,9 +439,26 @@ impl Config {
         Ok(())
     }
 
+    /// What rules of automation name is configured. Classes, modes and counters are compared with the catalogue later.
+    fn check_automation(&self) -> Result<()> {
+        let kinds = self.care.tickets.kinds().iter();
+        let tiers = self.registry.tiers.iter();
+        let channels = self.notify.channel.iter();
+        let known = Known {
+            kinds: kinds.map(|kind| kind.name.to_string()).collect(),
+            tiers: tiers.map(|tier| tier.name.clone()).collect(),
+            channels: channels
+                .map(|(name, channel)| (name.clone(), channel.has_own_address()))
+                .collect(),
+        };
+        let checked = self.care.automation.check(&known);
+        checked.context("care.automation cannot be used")
+    }
+
     fn check(&self) -> Result<()> {
         self.tiers()?;
         Notify::new(self.notify.clone())?;
+        self.check_automation()?;
         let external = !self.mqtt.url.is_empty();
         if self.mqtt.anonymous && !external && !self.mqtt.listen.ip().is_loopback() {
             bail!(

@@ -1,5 +1,6 @@
 //! Service level clocks and the dispatcher on stores in memory, on disk and in PostgreSQL.
 
+mod automation;
 mod opening;
 mod schedules;
 mod year;
@@ -18,7 +19,7 @@ use forecare_store_timescale::{TimescaleSettings, TimescaleStore};
 use forecare_test_databases::Postgres;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{CareDesk, Terms};
+use super::{Automation, CareDesk, Terms};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pipeline::Control;
@@ -65,6 +66,8 @@ fn office_on(
     let clock = Arc::new(ManualClock::new(now));
     let (control, requests) = mpsc::channel(8);
     let (stream, _) = broadcast::channel(64);
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let rules = config.care.automation.clone();
     let desk = CareDesk {
         store,
         catalogue: Arc::new(catalogue),
@@ -72,7 +75,8 @@ fn office_on(
         policy: config.care_policy(),
         control,
         stream,
-        metrics: Arc::new(Metrics::new().unwrap()),
+        automation: Arc::new(Automation::new(rules, &metrics.registry).unwrap()),
+        metrics,
         terms: Arc::new(Terms::new(
             config.care.sla.clone(),
             config.tiers().unwrap(),

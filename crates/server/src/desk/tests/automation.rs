@@ -1,0 +1,1 @@
+//! Rules of automation on a desk.
