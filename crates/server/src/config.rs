@@ -614,6 +614,31 @@ mod tests {
     }
 
     #[test]
+    fn every_rule_of_the_page_on_automation_can_be_used() {
+        let page = include_str!("../../../docs/automation.md");
+        let blocks = page.split("```toml\n").skip(1);
+        let rules: Vec<&str> = blocks.filter_map(|b| b.split("```").next()).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), rules.join("\n")).unwrap();
+        let config = Config::load(Some(file.path()), &[]).unwrap();
+        let (_, catalogue) =
+            crate::app::catalogue(Path::new(""), crate::cli::DEMO_CATALOGUE).unwrap();
+        crate::app::check_automation(&config, &catalogue).unwrap();
+        let all = config.care.automation.all();
+        assert!(all.len() > 12);
+        // The table of events names them all, and each but those of notices has an example.
+        for event in forecare_care::automation::RULE_EVENTS {
+            assert!(page.contains(&format!("| `{event}` |")), "{event}");
+            assert!(all.iter().any(|r| r.on.label() == event), "{event}");
+        }
+        for action in ["assign", "priority", "note", "open", "notify", "lead"] {
+            let uses =
+                |r: &forecare_care::automation::Rule| r.then.iter().any(|a| a.label() == action);
+            assert!(all.iter().any(uses), "{action}");
+        }
+    }
+
+    #[test]
     fn keys_are_named_as_they_are_written() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let refusal = |toml: &str| {

@@ -62,7 +62,7 @@ pub fn occasion(trigger: &Trigger, life: &Life<'_>, now: Timestamp) -> Option<Oc
                 .iter()
                 .any(|version| matches(version, runs))
                 .then(|| Occasion {
-                    key: format!("firmware/{runs}"),
+                    key: format!("firmware-{runs}"),
                     what: format!("runs firmware {runs}"),
                     at: now,
                 })
@@ -71,7 +71,7 @@ pub fn occasion(trigger: &Trigger, life: &Life<'_>, now: Timestamp) -> Option<Oc
             let heard = life.heard_at?;
             let at = heard.plus_hours(*hours);
             within(at, at.plus_hours(MADE_UP_FOR_HOURS), now).then(|| Occasion {
-                key: format!("silent/{}", heard.as_millis()),
+                key: format!("silent-{}", heard.as_millis()),
                 what: format!("no reading since {heard}"),
                 at,
             })
@@ -152,7 +152,7 @@ pub fn counted(
         Look::Open(next) => {
             let upto = if *once { *every } else { next.upto };
             let found = Occasion {
-                key: format!("{counter}/{}/{upto}", next.epoch),
+                key: format!("{counter}-{}-{upto}", next.epoch),
                 what: format!("{counter} has reached {upto}"),
                 at: now,
             };
@@ -192,7 +192,7 @@ pub fn waiting(
     let since = since.map_or(ticket.opened_at, |change| change.at);
     let at = since.plus_hours(hours);
     (at <= now).then(|| Occasion {
-        key: format!("{}/{}", ticket.id, since.as_millis()),
+        key: format!("{}-{}", ticket.id, since.as_millis()),
         what: format!("{} since {since}", state.label()),
         at,
     })

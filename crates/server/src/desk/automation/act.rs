@@ -77,9 +77,11 @@ impl Case<'_> {
 /// What the store says of an action: a store that does not answer ends the round, anything else this action only.
 fn settled(result: Result<Acted, StoreError>) -> Result<Acted, StoreError> {
     match result {
-        Err(refused @ (StoreError::Conflict(_) | StoreError::NotFound(_))) => {
-            Ok(Acted::Failed(refused.to_string()))
-        }
+        Err(
+            refused @ (StoreError::Conflict(_)
+            | StoreError::NotFound(_)
+            | StoreError::Corrupt { .. }),
+        ) => Ok(Acted::Failed(refused.to_string())),
         other => other,
     }
 }

@@ -209,7 +209,7 @@ impl CareDesk {
             let answer = answer.item;
             let ticket = self.store.ticket(answer.ticket).await?;
             let occasion = Occasion {
-                key: format!("{}/{}", ticket.id, answer.at.as_millis()),
+                key: format!("{}-{}", ticket.id, answer.at.as_millis()),
                 what: "the customer has answered".to_owned(),
                 at: answer.at,
             };
