@@ -18,8 +18,8 @@ use forecare_care::automation::{
 use forecare_care::schedule::Covered;
 use forecare_domain::{Asset, DeviceId, MetricName, Notice, SurveyAnswer, Ticket, Timestamp};
 use forecare_store::{LatestRow, PageRequest, Paged, StoreError, TicketFilter, every};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -171,7 +171,8 @@ impl CareDesk {
         if rules.is_empty() {
             return Ok(0);
         }
-        let upto: Option<i64> = self.mark(marks, ANSWERS_KEPT).await?;
+        let seen: Option<Answers> = self.mark(marks, ANSWERS_KEPT).await?;
+        let upto = seen.map(|seen| seen.upto);
         let mut new = Vec::new();
         let mut n_again = 0;
         let mut page = PageRequest {
@@ -203,7 +204,8 @@ impl CareDesk {
         let mut n_acted = 0;
         let is_due = |answer: &Paged<SurveyAnswer>| {
             let is_recent = now.hours_since(answer.item.at) < ANSWERS_AGAIN_HOURS;
-            upto.is_some_and(|upto| answer.position > upto || is_recent)
+            let is_again = |seen: Answers| answer.position > seen.begun && is_recent;
+            seen.is_some_and(|seen| answer.position > seen.upto || is_again(seen))
         };
         for answer in new.into_iter().rev().filter(is_due) {
             let answer = answer.item;
@@ -218,7 +220,12 @@ impl CareDesk {
                 n_acted += usize::from(acted.await?);
             }
         }
-        self.keep_mark(marks, ANSWERS_KEPT, &newest).await?;
+        let begun = seen.map_or(newest, |seen| seen.begun);
+        let seen = Answers {
+            begun,
+            upto: newest,
+        };
+        self.keep_mark(marks, ANSWERS_KEPT, &seen).await?;
         Ok(n_acted)
     }
 
@@ -473,6 +480,13 @@ impl CareDesk {
         marks.insert(place.to_owned(), text);
         Ok(())
     }
+}
+
+/// Up to which answer rules have looked: by its position, and that of the newest when they began.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Answers {
+    begun: i64,
+    upto: i64,
 }
 
 /// Where it is kept that an occasion was taken care of.
