@@ -398,6 +398,14 @@ fn examples() -> Vec<NoticeKind> {
             customer: Some("C-1".to_owned()),
         }),
         NoticeKind::CareLead(CareLead {
+            lead: "upgrade-press-1".to_owned(),
+            offer: "upgrade".to_owned(),
+            customer: "C-1".to_owned(),
+            contract: None,
+            reason: "1000000 strokes".to_owned(),
+            rule: "worn".to_owned(),
+        }),
+        NoticeKind::CareLead(CareLead {
             lead: "renewal-K-1".to_owned(),
             offer: "renewal".to_owned(),
             customer: "C-1".to_owned(),

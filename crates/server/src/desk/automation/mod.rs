@@ -317,24 +317,18 @@ impl CareDesk {
             let life = dates.life(heard_at);
             for rule in &rules {
                 let place = format!("automation/{}/{}", rule.name, asset.id);
-                let acted = match &rule.on {
-                    Trigger::Cycles { counter, .. } => {
-                        let value = row.and_then(|row| reading(row, counter));
-                        self.look_at_counter(marks, rule, &place, asset, value, now)
-                            .await?
-                    }
-                    on => match occasion(on, &life, now) {
-                        Some(occasion) => {
-                            let around = self.terms.surroundings(asset, now);
-                            let once = Once {
-                                marks,
-                                place: &place,
-                            };
-                            self.once(once, rule, &occasion, Some(asset), &around, now)
-                                .await?
-                        }
-                        None => false,
-                    },
+                let place = place.as_str();
+                let acted = if let Trigger::Cycles { counter, .. } = &rule.on {
+                    let value = row.and_then(|row| reading(row, counter));
+                    self.look_at_counter(marks, rule, place, asset, value, now)
+                        .await?
+                } else if let Some(occasion) = occasion(&rule.on, &life, now) {
+                    let around = self.terms.surroundings(asset, now);
+                    let once = Once { marks, place };
+                    self.once(once, rule, &occasion, Some(asset), &around, now)
+                        .await?
+                } else {
+                    false
                 };
                 n_acted += usize::from(acted);
             }

@@ -322,9 +322,11 @@ async fn somebody_is_told_and_a_customer_is_asked() {
     let told = office.notices("automation.message").await;
     let texts: Vec<(&str, &str, bool)> = told
         .iter()
-        .map(|n| match &n.what {
-            NoticeKind::AutomationMessage(m) => (n.title.as_str(), m.text.as_str(), m.survey),
-            _ => panic!("a message"),
+        .map(|n| {
+            let NoticeKind::AutomationMessage(m) = &n.what else {
+                panic!("a message");
+            };
+            (n.title.as_str(), m.text.as_str(), m.survey)
         })
         .collect();
     let title = &office.ticket(id).await.title;
