@@ -145,7 +145,8 @@ impl CareDesk {
                 self.change(case, key, change).await
             }
             Command::Note { text, to_customer } => {
-                self.note(case, key, text.clone(), *to_customer).await
+                self.note(case, (key, place), text.clone(), *to_customer)
+                    .await
             }
             Command::Article { id, to_customer } => {
                 let Some(ticket) = case.ticket else {
@@ -158,7 +159,7 @@ impl CareDesk {
                 };
                 let (title, text) = (&article.title, &article.text);
                 let text = note_of_article(id.as_str(), title, text, *to_customer);
-                self.note(case, key, text, *to_customer).await
+                self.note(case, (key, place), text, *to_customer).await
             }
             Command::Open { .. } => self.open_for_rule(case, key, command).await,
             Command::Tell {
@@ -226,10 +227,11 @@ impl CareDesk {
         }
     }
 
+    /// Writes a note; one to the customer is told with it.
     async fn note(
         &self,
         case: &Case<'_>,
-        key: &str,
+        (key, place): (&str, usize),
         text: String,
         to_customer: bool,
     ) -> Result<Acted, StoreError> {
@@ -242,6 +244,17 @@ impl CareDesk {
         } else {
             Visibility::Internal
         };
+        let told = to_customer.then(|| {
+            let what = NoticeKind::AutomationMessage(AutomationMessage {
+                rule: case.rule.name.clone(),
+                text: text.clone(),
+                to: vec!["@customer".to_owned()],
+                channels: Vec::new(),
+                survey: false,
+                customer: case.around.customer.as_ref().map(|c| c.id.clone()),
+            });
+            notice_of(case, Some(&ticket), place, what, None)
+        });
         let step = WorkStep::Note { text, visibility };
         let done = match work(&ticket, None, step, case.by(), case.now) {
             Ok(done) => done,
@@ -257,6 +270,7 @@ impl CareDesk {
                     content,
                 })
                 .collect(),
+            notices: told.into_iter().collect(),
             at: case.now,
             ..CareCommit::default()
         };
@@ -393,24 +407,9 @@ impl CareDesk {
             Some(id) => Some(self.store.ticket(id).await?),
             None => None,
         };
-        let mut notice = match &ticket {
-            Some(ticket) => Notice::of(ticket, what, "", case.now),
-            None => about_no_ticket(case, what),
-        };
-        // Not of the ticket's version, which may be another one after a crash.
-        let label = notice.what.label();
-        let (rule, occasion) = (&case.rule.name, &case.occasion.key);
-        let subject = match case.subject.as_str() {
-            "" => String::new(),
-            subject => format!("{subject}."),
-        };
-        notice.id = NoticeId(format!("{label}.{rule}.{subject}{occasion}.{place}"));
-        notice.why.clone_from(&case.occasion.what);
-        notice.automation = case.chain();
-        notice.title = title.unwrap_or(notice.title);
         let commit = CareCommit {
             idempotency_key: Some(key.to_owned()),
-            notices: vec![notice],
+            notices: vec![notice_of(case, ticket.as_ref(), place, what, title)],
             at: case.now,
             ..CareCommit::default()
         };
@@ -520,6 +519,32 @@ fn assigned(
         return Err("it is assigned so already".to_owned());
     }
     Ok(after)
+}
+
+/// The notice that an action writes.
+fn notice_of(
+    case: &Case<'_>,
+    ticket: Option<&Ticket>,
+    place: usize,
+    what: NoticeKind,
+    title: Option<String>,
+) -> Notice {
+    let mut notice = match ticket {
+        Some(ticket) => Notice::of(ticket, what, "", case.now),
+        None => about_no_ticket(case, what),
+    };
+    // Not of the ticket's version, which may be another one after a crash.
+    let label = notice.what.label();
+    let (rule, occasion) = (&case.rule.name, &case.occasion.key);
+    let subject = match case.subject.as_str() {
+        "" => String::new(),
+        subject => format!("{subject}."),
+    };
+    notice.id = NoticeId(format!("{label}.{rule}.{subject}{occasion}.{place}"));
+    notice.why.clone_from(&case.occasion.what);
+    notice.automation = case.chain();
+    notice.title = title.unwrap_or(notice.title);
+    notice
 }
 
 /// A notice about a machine or a contract.

@@ -258,6 +258,14 @@ async fn articles_are_given_to_the_customer_only_where_they_are_public() {
         (by(), format!("{id} of Acme"), Visibility::Internal),
     ];
     assert_eq!(notes, expected);
+    // What is for the customer is told, beside being there to read.
+    let told = office.notices("automation.message").await;
+    assert_eq!(told.len(), 1);
+    let NoticeKind::AutomationMessage(message) = &told[0].what else {
+        panic!("a message");
+    };
+    assert_eq!(message.text, "轴承\n\nDo this.");
+    assert_eq!(message.to, ["@customer"]);
 }
 
 #[tokio::test]
