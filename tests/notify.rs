@@ -522,3 +522,143 @@ fn a_section_that_cannot_be_used_is_refused_with_its_key() {
         assert!(!ok && err.contains(says), "{text}: {out}{err}");
     }
 }
+
+#[test]
+fn rules_of_automation_act_once_across_kill_9_and_the_crm_gets_the_lead() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    prepare(&home, &["c1"]);
+    let receiver = Receiver::start();
+    let text = format!(
+        "[notify]\ntimeout_s = 60\nrule = [{{ event = [\"care.lead\"], to = [\"#crm\"] }}]\n\
+         [notify.channel.crm]\nkind = \"webhook\"\nurl = \"{}\"\nsecret_file = \"SECRET\"\n\
+         [[care.automation]]\nname = \"notice-7\"\non = \"firmware.notice\"\nversions = [\"2.1.*\"]\n\
+         then = [{{ lead = {{ offer = \"upgrade\", title = \"New controller for {{asset}}\" }} }},\n\
+         {{ open = {{ kind = \"corrective\", title = \"Update {{asset}}\" }} }}]\n\
+         [[care.automation]]\nname = \"to-jonas\"\non = \"ticket.opened\"\n\
+         then = [{{ assign = {{ technician = \"Jonas Petersen\", send = true }} }}, {{ note = {{ text = \"Hello {{ticket}}\" }} }}]\n",
+        receiver.url
+    );
+    let config = config(dir.path(), &text);
+    let mut service = serve(&home, &config);
+    let put = |service: &Service, path: &str, body: Value| {
+        let url = format!("{}api/v1/registry/{path}", service.http);
+        let put = ureq::put(&url).header("authorization", &format!("Bearer {}", service.token));
+        put.send_json(&body)
+            .unwrap_or_else(|e| panic!("PUT {url}: {e}"));
+    };
+    receiver.silent.store(true, Ordering::SeqCst);
+    put(
+        &service,
+        "customers/C-1",
+        serde_json::json!({"name": "Nordwind",
+            "data_consents": [{"purpose": "marketing", "given": true, "at": "2020-01-01T00:00:00Z"}]}),
+    );
+    put(
+        &service,
+        "assets/c1",
+        serde_json::json!({"customer": "C-1", "firmware": "2.1.4"}),
+    );
+    let id = "care.lead.notice-7.c1.firmware-2.1.4.0";
+    wait_for("the lead's message", || !receiver.of(id).is_empty());
+    service.kill();
+    receiver.silent.store(false, Ordering::SeqCst);
+    let service = serve(&home, &config);
+    let sent_out = || {
+        let tickets = service.get("api/v1/tickets");
+        let tickets = tickets["items"].as_array().unwrap();
+        let sent = tickets
+            .iter()
+            .filter(|t| t["state"] == "dispatched" && t["technician"] == "Jonas Petersen");
+        (tickets.len(), sent.count())
+    };
+    wait_for("both tickets to be sent out", || sent_out() == (2, 2));
+    wait_for("the lead to be told", || {
+        let all = deliveries(&service, "&state=delivered");
+        all.iter()
+            .any(|d| d["event_id"] == id && d["ticket_id"].is_null())
+    });
+    let told: Value = serde_json::from_str(receiver.of(id).last().unwrap()).unwrap();
+    assert_eq!(told["type"], "forecare.care.lead");
+    let what = &told["data"]["what"];
+    assert_eq!(
+        (&what["offer"], &what["customer"]),
+        (&"upgrade".into(), &"C-1".into())
+    );
+    assert_eq!(told["subject"], what["lead"]);
+    let leads = service.get("api/v1/registry/leads");
+    assert_eq!(leads["items"].as_array().unwrap().len(), 1);
+    assert_eq!(leads["items"][0]["id"], what["lead"]);
+    for ticket in [1, 2] {
+        let entries = service.get(&format!("api/v1/tickets/{ticket}/entries"));
+        let entries = entries["items"].as_array().unwrap();
+        assert_eq!(entries.len(), 1, "{entries:?}");
+        let ticket = service.get(&format!("api/v1/tickets/{ticket}"));
+        let rule = "automation:to-jonas";
+        assert!(ticket["history"].to_string().contains(rule), "{ticket}");
+    }
+    let opened = service.get("api/v1/tickets/2");
+    assert_eq!(opened["origin"]["from"], "automation");
+    assert_eq!(opened["origin"]["rule"], "notice-7");
+    let rules = service.get("api/v1/automation");
+    let names: Vec<&Value> = rules["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| &r["name"])
+        .collect();
+    assert_eq!(names, ["notice-7", "to-jonas"]);
+    let with = |args: &[&str]| {
+        let mut command = forecare();
+        command.args(args).arg("--config").arg(&config);
+        command
+    };
+    // The instance may be running.
+    let (ok, out, err) = run(with(&[
+        "automation",
+        "test",
+        "--from",
+        "2020-01-01",
+        "--rule",
+        "to-jonas",
+    ])
+    .arg("--home")
+    .arg(&home));
+    assert!(
+        ok && out.contains("T-1")
+            && out.contains("assign to Jonas Petersen, send out")
+            && out.contains("to-jonas: 2 times"),
+        "{out}{err}"
+    );
+    let (ok, out, err) = run(
+        with(&["automation", "test", "--from", "2020-01-01", "--json"])
+            .arg("--home")
+            .arg(&home),
+    );
+    let all: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
+    assert!(ok && all["items"][0]["rule"] == "notice-7", "{all}");
+    assert!(service.stop());
+    let (ok, out, err) = run(with(&["doctor"]).arg("--home").arg(&home));
+    assert!(
+        out.contains("2 rules; whom they assign to is known"),
+        "{ok}{out}{err}"
+    );
+    let refusal = |broken: &str| {
+        std::fs::write(&config, broken).unwrap();
+        let (ok, _, err) = run(&mut with(&["config", "check"]));
+        assert!(!ok);
+        err
+    };
+    let err = refusal("[[care.automation]]\nname = \"x\"\non = \"ticket.opend\"\nthen = []\n");
+    assert!(
+        err.contains("rule \"x\", on: \"ticket.opend\" is no event; use ticket.opened"),
+        "{err}"
+    );
+    let err = refusal(
+        "[[care.automation]]\nname = \"x\"\non = \"ticket.opened\"\nwhen = { classes = [\"fan\"] }\nthen = [{ priority = \"P1\" }]\n",
+    );
+    assert!(
+        err.contains("when.classes: there is no \"fan\"; there is screw-compressor"),
+        "{err}"
+    );
+}

@@ -30,9 +30,9 @@ use tokio::sync::watch;
 pub use openapi::openapi_json;
 pub use reorder::PartsPolicy;
 pub use state::{
-    AnswerLinks, ApiState, AssignmentRequest, Auth, Desk, DeskError, ModelInfo, OpenRequest,
-    ReadSla, Role, StreamEvent, TransitionRequest, Visitor, Work, WorkRequest, opening_key,
-    request_key,
+    AnswerLinks, ApiState, AssignmentRequest, Auth, AutomationInfo, AutomationResult, Desk,
+    DeskError, ModelInfo, OpenRequest, ReadSla, Role, StreamEvent, TransitionRequest, Visitor,
+    Work, WorkRequest, opening_key, request_key,
 };
 pub use trace::{Trace, TraceStep, trace};
 pub use waiting::serve_waiting;

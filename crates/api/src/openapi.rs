@@ -13,8 +13,8 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, customers, devices, inbound, knowledge, kpis, models, notices, ops, parts,
-    records, registry, slots, supply, ticket_export, tickets, trace, work,
+    alarms, assets, automation, customers, devices, inbound, knowledge, kpis, models, notices, ops,
+    parts, records, registry, slots, supply, ticket_export, tickets, trace, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -39,6 +39,7 @@ use crate::stream::{self, LaggedDto};
         (name = "notices", description = "who was told what, and what customers answered"),
         (name = "knowledge", description = "articles: found, proposed, written from resolutions"),
         (name = "kpis", description = "what the service achieves, counted from what happened"),
+        (name = "automation", description = "rules of automation and what they did"),
         (name = "models", description = "versions of models and their roles"),
         (name = "records", description = "verdicts and refused messages"),
         (name = "stream", description = "live events"),
@@ -104,6 +105,7 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(kpis::kpis))
         .routes(routes!(kpis::figure_tickets))
         .routes(routes!(kpis::fault_pareto))
+        .routes(routes!(automation::rules))
         .routes(routes!(models::models))
         .routes(routes!(records::labels))
         .routes(routes!(records::dead_letters))

@@ -52,6 +52,7 @@ pub(crate) enum List {
     Deliveries,
     Surveys,
     TicketEntries,
+    Automation,
 }
 
 fn refused() -> Problem {

@@ -46,6 +46,8 @@ pub struct ApiState {
     pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Every version of every class's model, sorted by id.
     pub models: Arc<dyn Fn() -> Vec<ModelInfo> + Send + Sync>,
+    /// Rules of automation with what they did, sorted by name.
+    pub automation: Arc<dyn Fn() -> Vec<AutomationInfo> + Send + Sync>,
     /// Reads customers' links.
     pub answer_links: Arc<AnswerLinks>,
     /// Kinds of tickets with their fields.
@@ -94,6 +96,34 @@ pub struct ModelInfo {
     pub precision: Option<f64>,
     /// Shadow: share of rows for which it would act as the live one, 0 to 1.
     pub agreement: Option<f64>,
+}
+
+/// A rule of automation, as `GET /api/v1/automation` shows it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = AutomationRule)]
+pub struct AutomationInfo {
+    /// Its name.
+    pub name: String,
+    /// The event it reacts to.
+    pub on: String,
+    /// What it does, in order: `assign`, `priority`, `note`, `open`, `notify`, `lead`.
+    pub actions: Vec<String>,
+    /// What came of that since the service started.
+    pub results: Vec<AutomationResult>,
+    /// When it last acted, since the service started.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_at: Option<Timestamp>,
+}
+
+/// How often an action came to a result.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
+pub struct AutomationResult {
+    /// The action.
+    pub action: String,
+    /// `done`; `skipped`: there was nothing to do, or it was not the time for it; `failed`.
+    pub result: String,
+    /// How often.
+    pub n: u64,
 }
 
 /// Actions that touch more than the store: detectors, timers, notifications.

@@ -2,6 +2,7 @@
 
 mod allocation;
 pub mod appointments;
+pub mod automation;
 mod beta;
 pub mod calendar;
 mod decision;

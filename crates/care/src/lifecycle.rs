@@ -164,6 +164,7 @@ fn checked(verdict: Verdict, ticket: &Ticket) -> Result<Verdict, TransitionError
                 Origin::Person { .. } => "a person",
                 Origin::Schedule { .. } => "a schedule",
                 Origin::Event { .. } => "a device event",
+                Origin::Automation { .. } => "automation",
             },
             instead: if ticket.is_predicted() {
                 "confirmed, wrong_mode, no_fault_found, data_fault or too_early"

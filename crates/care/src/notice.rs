@@ -6,12 +6,19 @@ use forecare_domain::{
     Notice, NoticeKind, Reservation, ShortPart, SlaPoint, Ticket, TicketState, Timestamp,
 };
 
+use crate::automation::chain_of;
+
 /// What there is to tell once `after` (with the version it is stored under) has taken the place of `before`; `None`: it
 /// was opened. In the order in which it is to be told. A new proposal of the dispatcher alone is nothing to tell.
 #[must_use]
 pub fn notices_of(before: Option<&Ticket>, after: &Ticket, at: Timestamp) -> Vec<Notice> {
+    let automation = by_rules(before, after);
     let mut notices = Vec::new();
-    let mut tell = |what, detail: &str| notices.push(Notice::of(after, what, detail, at));
+    let mut tell = |what, detail: &str| {
+        let mut notice = Notice::of(after, what, detail, at);
+        notice.automation.clone_from(&automation);
+        notices.push(notice);
+    };
     let said = before
         .and_then(|b| b.sla.as_ref())
         .map_or(&[][..], |sla| &sla.said);
@@ -55,6 +62,17 @@ pub fn notices_of(before: Option<&Ticket>, after: &Ticket, at: Timestamp) -> Vec
         tell(NoticeKind::VisitPlanned { start_at }, "");
     }
     notices
+}
+
+/// The rules of automation behind the step from `before`; empty: none. What fell due on a clock by the step stands in
+/// the history after it.
+fn by_rules(before: Option<&Ticket>, after: &Ticket) -> Vec<String> {
+    let known = before.and_then(|b| b.history.last());
+    let lines = after.history.iter().rev();
+    let new = lines.take_while(|line| Some(*line) != known);
+    new.map(|line| chain_of(&line.by))
+        .find(|rules| !rules.is_empty())
+        .unwrap_or_default()
 }
 
 /// That parts of `reservations`, which `ticket` has just got, arrive after they are needed; `None`: all are in time.

@@ -245,6 +245,64 @@ pub fn open_event(
     opened(desk, about, opening, now)
 }
 
+/// A ticket that a rule of automation opens.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenedByRule<'a> {
+    /// The rule.
+    pub rule: &'a str,
+    /// The kind.
+    pub kind: &'a TicketType,
+    /// One line for people.
+    pub title: &'a str,
+    /// The priority.
+    pub priority: Priority,
+    /// The procedure; empty: the kind's.
+    pub procedure: &'a str,
+    /// When it is due; `None`: by the priority.
+    pub due_at: Option<Timestamp>,
+    /// The ticket that it follows up.
+    pub follows: Option<TicketId>,
+    /// Who acts.
+    pub by: &'a Actor,
+    /// Why, in words.
+    pub why: &'a str,
+}
+
+/// The ticket that a rule of automation opens.
+#[must_use]
+pub fn open_by_rule(
+    desk: Desk<'_>,
+    about: About<'_>,
+    new: OpenedByRule<'_>,
+    now: Timestamp,
+) -> NewTicket {
+    let opening = Opening {
+        kind: new.kind,
+        origin: Origin::Automation {
+            rule: new.rule.to_owned(),
+            follows: new.follows,
+        },
+        title: new.title.to_owned(),
+        priority: new.priority,
+        mode: None,
+        report: None,
+        fields: BTreeMap::new(),
+        procedure: new.procedure,
+        skills: &[],
+        work_hours: None,
+        detected_at: now,
+        due_at: new.due_at,
+        by: new.by.clone(),
+        why: format!(
+            "Rule {}: {}. {:?} by the rule",
+            new.rule, new.why, new.priority
+        ),
+    };
+    let mut opened = opened(desk, about, opening, now);
+    opened.ticket.work.parent = new.follows;
+    opened
+}
+
 struct Opening<'a> {
     kind: &'a TicketType,
     origin: Origin,

@@ -33,7 +33,9 @@ pub use id::{
     MetricName, ModeName, OrderId, PartNumber, ReservationId, ScheduleName, TaskId, TicketId,
     TicketKind,
 };
-pub use notice::{Notice, NoticeId, NoticeKind, ShortPart, SurveyAnswer};
+pub use notice::{
+    AutomationMessage, CareLead, Notice, NoticeId, NoticeKind, ShortPart, SurveyAnswer,
+};
 pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejection, Row};
 pub use sla::{Sla, SlaClock, SlaKey, SlaKind, SlaPoint};
 pub use stock::{Consumer, Fate, PurchaseOrder, StockAsked, StockCommand, StockMove, VAN_PREFIX};

@@ -8,7 +8,7 @@ use crate::{
     AssetId, DeviceId, PartNumber, Priority, SlaKind, Ticket, TicketId, TicketState, Timestamp,
 };
 
-/// A notice's id: the ticket, its version and what happened. The same event always has the same id, so that whoever is
+/// A notice's id: the ticket, its version and what happened; beside tickets the rule and its occasion. The same event always has the same id, so that whoever is
 /// told twice can know it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -68,6 +68,48 @@ pub enum NoticeKind {
         /// Which, one entry per reservation.
         parts: Vec<ShortPart>,
     },
+    /// A rule of automation has something to say.
+    AutomationMessage(AutomationMessage),
+    /// There is something to offer to a customer, for the CRM to follow up.
+    CareLead(CareLead),
+}
+
+/// What a rule of automation says, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutomationMessage {
+    /// The rule.
+    pub rule: String,
+    /// What it says.
+    pub text: String,
+    /// Whom, as in rules of notices: names, `@technician`, `@customer`, `#channel`.
+    pub to: Vec<String>,
+    /// By these channels; none: by the first that the recipient prefers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
+    /// True: it asks the customer how it went, and carries the link to answer.
+    #[serde(default)]
+    pub survey: bool,
+    /// Id of the customer, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+}
+
+/// A chance to sell, as the CRM gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CareLead {
+    /// Id of the lead's record in the registry.
+    pub lead: String,
+    /// `renewal`, `extended-warranty` or `upgrade`.
+    pub offer: String,
+    /// Id of the customer.
+    pub customer: String,
+    /// Id of the contract that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<String>,
+    /// Why, in words.
+    pub reason: String,
+    /// The rule that found it.
+    pub rule: String,
 }
 
 /// A part that arrives after it is needed.
@@ -85,7 +127,7 @@ pub struct ShortPart {
 
 impl NoticeKind {
     /// Names of all kinds, as in the configuration, the API and metrics.
-    pub const LABELS: [&'static str; 11] = [
+    pub const LABELS: [&'static str; 13] = [
         "ticket.opened",
         "ticket.changed",
         "ticket.assigned",
@@ -97,6 +139,8 @@ impl NoticeKind {
         "sla.mark",
         "sla.escalated",
         "parts.short",
+        "automation.message",
+        "care.lead",
     ];
 
     /// The name of this kind.
@@ -114,6 +158,8 @@ impl NoticeKind {
             Self::SlaMark { .. } => "sla.mark",
             Self::SlaEscalated { .. } => "sla.escalated",
             Self::PartsShort { .. } => "parts.short",
+            Self::AutomationMessage(_) => "automation.message",
+            Self::CareLead(_) => "care.lead",
         }
     }
 }
@@ -125,24 +171,31 @@ pub struct Notice {
     pub id: NoticeId,
     /// When it happened.
     pub at: Timestamp,
-    /// The ticket.
-    pub ticket: TicketId,
-    /// Its asset.
-    pub asset: AssetId,
+    /// The ticket; `None`: it is about a machine or a contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<TicketId>,
+    /// The asset; `None`: it is about a contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset: Option<AssetId>,
     /// Its device.
-    pub device: DeviceId,
-    /// Its title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
+    /// The ticket's title, or what it is about.
     pub title: String,
-    /// Its priority.
+    /// The ticket's priority; without one the lowest.
     pub priority: Priority,
-    /// Its state.
-    pub state: TicketState,
+    /// The ticket's state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<TicketState>,
     /// Who is to do it.
     pub technician: Option<String>,
-    /// When the work must be done at the latest.
+    /// When the work must be done at the latest, or the day that it is about.
     pub due_at: Timestamp,
     /// Why, in the words of the history's last line.
     pub why: String,
+    /// The rules of automation that led to it, the one that acted first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub automation: Vec<String>,
     /// What happened.
     pub what: NoticeKind,
 }
@@ -155,12 +208,12 @@ impl Notice {
         Self {
             id: NoticeId(format!("{}.{}.{label}{detail}", ticket.id, ticket.version)),
             at,
-            ticket: ticket.id,
-            asset: ticket.asset.clone(),
-            device: ticket.device.clone(),
+            ticket: Some(ticket.id),
+            asset: Some(ticket.asset.clone()),
+            device: Some(ticket.device.clone()),
             title: ticket.title.clone(),
             priority: ticket.priority,
-            state: ticket.state,
+            state: Some(ticket.state),
             technician: ticket.technician.clone(),
             due_at: ticket.due_at,
             why: ticket
@@ -168,7 +221,24 @@ impl Notice {
                 .last()
                 .map(|change| change.why.clone())
                 .unwrap_or_default(),
+            automation: Vec::new(),
             what,
+        }
+    }
+
+    /// What it is about, in a word: the ticket's number, the lead, the asset, the customer.
+    #[must_use]
+    pub fn about(&self) -> String {
+        if let Some(ticket) = self.ticket {
+            return ticket.to_string();
+        }
+        match (&self.what, &self.asset) {
+            (NoticeKind::CareLead(lead), _) => lead.lead.clone(),
+            (_, Some(asset)) => asset.to_string(),
+            (NoticeKind::AutomationMessage(message), None) => {
+                message.customer.clone().unwrap_or_default()
+            }
+            (_, None) => String::new(),
         }
     }
 }

@@ -30,6 +30,14 @@ pub enum Origin {
         /// The device's code, such as `E42`.
         code: String,
     },
+    /// A rule of automation of the configuration.
+    Automation {
+        /// Its name.
+        rule: String,
+        /// The ticket whose work it follows up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        follows: Option<TicketId>,
+    },
 }
 
 impl Origin {
@@ -41,6 +49,7 @@ impl Origin {
             Self::Person { .. } => "person",
             Self::Schedule { .. } => "schedule",
             Self::Event { .. } => "event",
+            Self::Automation { .. } => "automation",
         }
     }
 }
@@ -177,6 +186,10 @@ impl Ticket {
             Origin::Person { .. } => None,
             Origin::Schedule { schedule, .. } => Some(format!("schedule:{schedule}")),
             Origin::Event { code } => Some(format!("event:{code}")),
+            Origin::Automation { rule, follows } => Some(match follows {
+                Some(ticket) => format!("automation:{rule}:{ticket}"),
+                None => format!("automation:{rule}"),
+            }),
         }
     }
 

@@ -45,7 +45,30 @@ struct Recipient<'a> {
 #[must_use]
 pub fn route(notify: &Notify, notice: &Notice, book: &AddressBook, now: Timestamp) -> Routed {
     let mut routed = Routed::default();
-    for rule in notify.settings.rule.iter().filter(|r| applies(r, notice)) {
+    // A message names whom it is for; rules may send it to others as well.
+    let own = match &notice.what {
+        NoticeKind::AutomationMessage(message) => Some(RuleSettings {
+            event: Vec::new(),
+            priority: Vec::new(),
+            to: message.to.clone(),
+            channels: message.channels.clone(),
+            digest: false,
+        }),
+        NoticeKind::TicketOpened
+        | NoticeKind::TicketChanged { .. }
+        | NoticeKind::TicketAssigned { .. }
+        | NoticeKind::VisitOffered
+        | NoticeKind::VisitPlanned { .. }
+        | NoticeKind::TicketMessage
+        | NoticeKind::TicketResolved
+        | NoticeKind::TicketClosed
+        | NoticeKind::SlaMark { .. }
+        | NoticeKind::SlaEscalated { .. }
+        | NoticeKind::PartsShort { .. }
+        | NoticeKind::CareLead(_) => None,
+    };
+    let rules = notify.settings.rule.iter();
+    for rule in own.iter().chain(rules.filter(|r| applies(r, notice))) {
         for to in &rule.to {
             // Who cannot be told keeps nobody else from it.
             for found in recipients(notify, notice, book, to, now) {
@@ -188,8 +211,11 @@ fn customer<'a>(
 ) -> Option<Recipient<'a>> {
     let purpose = match &notice.what {
         // A survey of work that was never done makes no sense.
-        NoticeKind::TicketClosed if notice.state == TicketState::Cancelled => return None,
+        NoticeKind::TicketClosed if notice.state == Some(TicketState::Cancelled) => return None,
         NoticeKind::TicketClosed => Purpose::Survey,
+        NoticeKind::AutomationMessage(message) if message.survey => Purpose::Survey,
+        // Leads are for sales, who ask themselves.
+        NoticeKind::CareLead(_) => return None,
         NoticeKind::TicketOpened
         | NoticeKind::TicketChanged { .. }
         | NoticeKind::TicketAssigned { .. }
@@ -199,7 +225,8 @@ fn customer<'a>(
         | NoticeKind::TicketResolved
         | NoticeKind::SlaMark { .. }
         | NoticeKind::SlaEscalated { .. }
-        | NoticeKind::PartsShort { .. } => Purpose::Service,
+        | NoticeKind::PartsShort { .. }
+        | NoticeKind::AutomationMessage(_) => Purpose::Service,
     };
     let contacts = book.customer.iter().flat_map(|c| &c.contacts);
     contacts
@@ -307,6 +334,8 @@ pub fn still_holds(notice: &Notice, ticket: &Ticket) -> bool {
         | NoticeKind::TicketClosed
         | NoticeKind::SlaMark { .. }
         | NoticeKind::SlaEscalated { .. }
-        | NoticeKind::PartsShort { .. } => true,
+        | NoticeKind::PartsShort { .. }
+        | NoticeKind::AutomationMessage(_)
+        | NoticeKind::CareLead(_) => true,
     }
 }

@@ -42,6 +42,9 @@ built_in!(
     "sla.escalated",
     "parts.short",
     "customer.visit.offered",
+    "automation.message",
+    "care.lead",
+    "customer.automation.message",
     "customer.visit.planned",
     "customer.ticket.resolved",
     "customer.ticket.closed",
@@ -96,7 +99,7 @@ pub struct Shown {
     pub id: String,
     /// Name of the event.
     pub event: String,
-    /// The ticket's number, `T-12`.
+    /// The ticket's number, `T-12`; without a ticket what it is about: a lead, a machine, a customer.
     pub ticket: String,
     /// The asset.
     pub asset: String,
@@ -135,11 +138,16 @@ impl Shown {
         Self {
             id: notice.id.to_string(),
             event: notice.what.label().to_owned(),
-            ticket: notice.ticket.to_string(),
-            asset: notice.asset.to_string(),
+            ticket: notice.about(),
+            asset: notice
+                .asset
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
             title: notice.title.clone(),
             priority: format!("{:?}", notice.priority),
-            state: notice.state.label().to_owned(),
+            state: notice
+                .state
+                .map_or_else(String::new, |s| s.label().to_owned()),
             technician: notice.technician.clone().unwrap_or_default(),
             why: notice.why.clone(),
             at: notice.at,
@@ -351,7 +359,9 @@ fn read_dir(dir: &Path, texts: &mut BTreeMap<String, String>) -> Result<(), Temp
 
 /// One notice of every kind.
 fn examples() -> Vec<NoticeKind> {
-    use forecare_domain::{PartNumber, ShortPart, SlaKind, TicketState};
+    use forecare_domain::{
+        AutomationMessage, CareLead, PartNumber, ShortPart, SlaKind, TicketState,
+    };
     let at = example_time();
     let part = PartNumber::new("BRG-1").ok();
     let parts = part.into_iter().map(|part| ShortPart {
@@ -384,6 +394,30 @@ fn examples() -> Vec<NoticeKind> {
         NoticeKind::PartsShort {
             parts: parts.collect(),
         },
+        NoticeKind::AutomationMessage(AutomationMessage {
+            rule: "first-check".to_owned(),
+            text: "Thirty days in operation".to_owned(),
+            to: vec!["@customer".to_owned()],
+            channels: Vec::new(),
+            survey: true,
+            customer: Some("C-1".to_owned()),
+        }),
+        NoticeKind::CareLead(CareLead {
+            lead: "upgrade-press-1".to_owned(),
+            offer: "upgrade".to_owned(),
+            customer: "C-1".to_owned(),
+            contract: None,
+            reason: "1000000 strokes".to_owned(),
+            rule: "worn".to_owned(),
+        }),
+        NoticeKind::CareLead(CareLead {
+            lead: "renewal-K-1".to_owned(),
+            offer: "renewal".to_owned(),
+            customer: "C-1".to_owned(),
+            contract: Some("K-1".to_owned()),
+            reason: "the contract ends on 2026-01-31".to_owned(),
+            rule: "renew".to_owned(),
+        }),
     ]
 }
 

@@ -60,15 +60,16 @@ fn notice(what: NoticeKind, priority: Priority) -> Notice {
     Notice {
         id: NoticeId("T-1.2.test".to_owned()),
         at: evening(),
-        ticket: TicketId(1),
-        asset: AssetId::new("press-1").unwrap(),
-        device: DeviceId::new("press-1").unwrap(),
+        ticket: Some(TicketId(1)),
+        asset: AssetId::new("press-1").ok(),
+        device: DeviceId::new("press-1").ok(),
         title: "Bearing wear".to_owned(),
         priority,
-        state: TicketState::Dispatched,
+        state: Some(TicketState::Dispatched),
         technician: Some("Ada".to_owned()),
         due_at: evening(),
         why: String::new(),
+        automation: Vec::new(),
         what,
     }
 }
@@ -192,7 +193,7 @@ fn a_customer_is_told_of_a_visit_in_time_and_asked_only_with_consent() {
     assert_eq!(told_at.due_at, at("2026-03-04T09:00:00Z"));
     // Ute agreed to be written about the work, not to be asked how it went.
     let mut closed = notice(NoticeKind::TicketClosed, Priority::P3);
-    closed.state = TicketState::Closed;
+    closed.state = Some(TicketState::Closed);
     let routed = route(&notify, &closed, &book(), evening());
     assert_eq!(told(&routed), [("crm", "crm", "")]);
     assert_eq!(routed.unreachable, [] as [&str; 0], "silence is no fault");

@@ -21,6 +21,9 @@ pub struct AssetDetails {
     /// The maker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manufacturer: Option<String>,
+    /// Version of the firmware that runs on its device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<String>,
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<RecordId>,
@@ -113,6 +116,7 @@ impl AssetDetails {
         faults.optional("serial", self.serial.as_deref());
         faults.optional("model", self.model.as_deref());
         faults.optional("manufacturer", self.manufacturer.as_deref());
+        faults.optional("firmware", self.firmware.as_deref());
         if let (Some(installed), Some(commissioned)) = (self.installed_on, self.commissioned_on)
             && commissioned < installed
         {

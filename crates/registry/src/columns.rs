@@ -69,6 +69,7 @@ pub(crate) fn layout(kind: RecordKind) -> &'static [Column] {
             ("installed_on", Text),
             ("commissioned_on", Text),
             ("warranty_until", Text),
+            ("firmware", Text),
             ("positions", Json),
             ("bill_of_parts", Json),
             ("documents", Json),

@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 use crate::auth::{ADMIN, Keys};
 use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
-use crate::desk::{CareDesk, Terms};
+use crate::desk::{Automation, CareDesk, Terms};
 use crate::home::{Home, secret_hash};
 use crate::jobs::JobWatch;
 use crate::master_data;
@@ -243,6 +243,7 @@ impl App {
             metrics: Arc::clone(&metrics),
         });
         check_tickets(&config, &catalogue)?;
+        check_automation(&config, &catalogue)?;
         let terms = Arc::new(Terms::new(
             config.care.sla.clone(),
             config.tiers()?,
@@ -261,6 +262,10 @@ impl App {
             metrics: Arc::clone(&metrics),
             terms: Arc::clone(&terms),
             tickets: Arc::clone(&tickets),
+            automation: Arc::new(Automation::new(
+                config.care.automation.clone(),
+                &metrics.registry,
+            )?),
             dispatch: Arc::new(config.dispatch_settings()),
             wake: care_wake,
             one_by_one: Arc::default(),
@@ -274,6 +279,7 @@ impl App {
             metrics: NotifierMetrics::new(&metrics.registry, &speech.channels)?,
             speech,
             terms: Arc::clone(&terms),
+            desk: desk.clone(),
             links: links.clone(),
             seed: JITTER_SEED,
         };
@@ -304,6 +310,10 @@ impl App {
             models: {
                 let guard = Arc::clone(&guard);
                 Arc::new(move || guard.models())
+            },
+            automation: {
+                let automation = Arc::clone(&desk.automation);
+                Arc::new(move || automation.shown())
             },
             tiers: Arc::new(config.tiers()?),
             appointments,
@@ -761,6 +771,12 @@ fn check_tickets(config: &Config, catalogue: &Catalogue) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Classes, failure modes and counters that rules of automation name are the catalogue's.
+pub(crate) fn check_automation(config: &Config, catalogue: &Catalogue) -> Result<()> {
+    let checked = config.care.automation.check_catalogue(catalogue);
+    checked.context("care.automation cannot be used")
 }
 
 fn auto_register(config: &Config, catalogue: &Catalogue) -> Result<Option<ClassName>> {

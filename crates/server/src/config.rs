@@ -9,6 +9,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use forecare_api::PartsPolicy;
 use forecare_care::appointments::Appointments;
+use forecare_care::automation::{AutomationRules, Known};
 use forecare_care::dispatch::DispatchWeights;
 use forecare_care::reorder::ReorderPolicy;
 use forecare_care::sla::SlaTerms;
@@ -239,6 +240,8 @@ pub(crate) struct CareConfig {
     pub(crate) appointments: Appointments,
     /// What to order of spare parts.
     pub(crate) parts: PartsConfig,
+    /// When something happens and conditions hold, then something is done.
+    pub(crate) automation: AutomationRules,
 }
 
 /// Most windows that a customer is offered.
@@ -442,9 +445,26 @@ impl Config {
         Ok(())
     }
 
+    /// What rules of automation name is configured. Classes, modes and counters are compared with the catalogue later.
+    fn check_automation(&self) -> Result<()> {
+        let kinds = self.care.tickets.kinds().iter();
+        let tiers = self.registry.tiers.iter();
+        let channels = self.notify.channel.iter();
+        let known = Known {
+            kinds: kinds.map(|kind| kind.name.to_string()).collect(),
+            tiers: tiers.map(|tier| tier.name.clone()).collect(),
+            channels: channels
+                .map(|(name, channel)| (name.clone(), channel.has_own_address()))
+                .collect(),
+        };
+        let checked = self.care.automation.check(&known);
+        checked.context("care.automation cannot be used")
+    }
+
     fn check(&self) -> Result<()> {
         self.tiers()?;
         Notify::new(self.notify.clone())?;
+        self.check_automation()?;
         let external = !self.mqtt.url.is_empty();
         if self.mqtt.anonymous && !external && !self.mqtt.listen.ip().is_loopback() {
             bail!(
@@ -608,6 +628,31 @@ mod tests {
             text.contains("care.dispatch") && text.contains("week.mon: \"8\""),
             "{text}"
         );
+    }
+
+    #[test]
+    fn every_rule_of_the_page_on_automation_can_be_used() {
+        let page = include_str!("../../../docs/automation.md");
+        let blocks = page.split("```toml\n").skip(1);
+        let rules: Vec<&str> = blocks.filter_map(|b| b.split("```").next()).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), rules.join("\n")).unwrap();
+        let config = Config::load(Some(file.path()), &[]).unwrap();
+        let (_, catalogue) =
+            crate::app::catalogue(Path::new(""), crate::cli::DEMO_CATALOGUE).unwrap();
+        crate::app::check_automation(&config, &catalogue).unwrap();
+        let all = config.care.automation.all();
+        assert!(all.len() > 12);
+        // The table of events names them all, and each but those of notices has an example.
+        for event in forecare_care::automation::RULE_EVENTS {
+            assert!(page.contains(&format!("| `{event}` |")), "{event}");
+            assert!(all.iter().any(|r| r.on.label() == event), "{event}");
+        }
+        for action in ["assign", "priority", "note", "open", "notify", "lead"] {
+            let uses =
+                |r: &forecare_care::automation::Rule| r.then.iter().any(|a| a.label() == action);
+            assert!(all.iter().any(uses), "{action}");
+        }
     }
 
     #[test]

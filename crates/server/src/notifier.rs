@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use forecare_domain::{AssetId, Clock, Notice, NoticeKind, Timestamp};
+use forecare_domain::{Clock, Notice, NoticeKind, Timestamp};
 use forecare_notify::{
     AddressBook, Channels, Message, Notify, SendError, Shown, SurveyLinks, Templates, next_attempt,
     route, still_holds,
@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::desk::Terms;
+use crate::desk::{CareDesk, Terms};
 use crate::pipeline::chain;
 
 /// Notices routed at once.
@@ -135,6 +135,8 @@ pub(crate) struct Notifier {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) speech: Speech,
     pub(crate) terms: Arc<Terms>,
+    /// Whose rules react to notices, before anybody is told.
+    pub(crate) desk: CareDesk,
     pub(crate) links: SurveyLinks,
     pub(crate) metrics: NotifierMetrics,
     /// Of the jitter.
@@ -217,12 +219,14 @@ impl Notifier {
             Vec::new()
         };
         for notice in &notices {
+            // First: a notice that was not routed is read again, and what rules did then is done under the same keys.
+            self.desk.automate(notice).await?;
             let now = self.clock.now();
             let deliveries = if speaks {
                 let book = AddressBook {
                     escalation: self.escalation(notice).await?,
                     technicians: technicians.clone(),
-                    customer: self.customer(&notice.asset).await?,
+                    customer: self.customer(notice).await?,
                 };
                 let routed = route(&self.speech.notify, notice, &book, now);
                 for why in &routed.unreachable {
@@ -243,23 +247,33 @@ impl Notifier {
         let NoticeKind::SlaEscalated { clock, level } = notice.what else {
             return Ok(Vec::new());
         };
-        let ticket = self.store.ticket(notice.ticket).await?;
+        let Some(ticket) = notice.ticket else {
+            return Ok(Vec::new());
+        };
+        let ticket = self.store.ticket(ticket).await?;
         let terms = self.terms.of(&ticket);
         let levels = terms.escalations().iter();
         let reached = levels.filter(|e| e.clock == clock && e.level == level);
         Ok(reached.flat_map(|e| e.to.clone()).collect())
     }
 
-    async fn customer(&self, asset: &AssetId) -> Result<Option<Customer>, StoreError> {
-        let Ok(id) = RecordId::new(asset.as_str()) else {
-            return Ok(None);
+    /// Whose the machine is, or whom it is about where there is none.
+    async fn customer(&self, notice: &Notice) -> Result<Option<Customer>, StoreError> {
+        let id = match (&notice.asset, &notice.what) {
+            (Some(asset), _) => {
+                let asset = RecordRef::new(RecordKind::Asset, RecordId::from(asset));
+                match self.store.record(&asset).await?.and_then(|r| r.body) {
+                    Some(Body::Asset(details)) => details.customer,
+                    Some(_) | None => None,
+                }
+            }
+            (None, NoticeKind::AutomationMessage(message)) => {
+                let id = message.customer.as_ref();
+                id.and_then(|id| RecordId::new(id).ok())
+            }
+            (None, _) => None,
         };
-        let asset = RecordRef::new(RecordKind::Asset, id);
-        let details = self.store.record(&asset).await?.and_then(|r| r.body);
-        let Some(Body::Asset(details)) = details else {
-            return Ok(None);
-        };
-        let Some(id) = details.customer else {
+        let Some(id) = id else {
             return Ok(None);
         };
         let customer = RecordRef::new(RecordKind::Customer, id);
@@ -280,10 +294,8 @@ impl Notifier {
                 // Programs want what happened; people what holds.
                 if delivery.to_customer
                     && let NoticeKind::VisitPlanned { .. } = delivery.notice.what
-                    && !still_holds(
-                        &delivery.notice,
-                        &self.store.ticket(delivery.notice.ticket).await?,
-                    )
+                    && let Some(ticket) = delivery.notice.ticket
+                    && !still_holds(&delivery.notice, &self.store.ticket(ticket).await?)
                 {
                     let obsolete = attempt(&delivery, DeliveryState::Obsolete, now, None);
                     self.record(vec![(obsolete, &delivery)], now).await?;
@@ -388,7 +400,7 @@ impl Notifier {
             },
             delivery: first.id.to_string(),
             event: first.notice.what.label().to_owned(),
-            about: first.notice.ticket.to_string(),
+            about: first.notice.about(),
             at: first.notice.at,
             address: first.address.clone(),
             recipient: first.recipient.clone(),
@@ -403,15 +415,15 @@ impl Notifier {
         let notice = &d.notice;
         let mut shown = Shown::of(notice, &d.recipient, self.zone_of(&d.recipient));
         let base = settings.public_url.trim_end_matches('/');
-        if base.is_empty() {
+        let Some(ticket) = notice.ticket.filter(|_| !base.is_empty()) else {
             return shown;
-        }
-        shown.url = format!("{base}/tickets/{}", notice.ticket.0);
+        };
+        shown.url = format!("{base}/tickets/{}", ticket.0);
         if d.to_customer {
             let hours = f64::from(settings.survey_valid_days) * 24.0;
             // From the notice's time: tried again, it is the same link.
             let until = notice.at.plus_hours(hours);
-            let token = self.links.token(notice.ticket, until);
+            let token = self.links.token(ticket, until);
             shown.answer_url = format!("{base}/answer/{token}?lang={}", d.language);
             shown.answer_until = until;
         }
@@ -510,6 +522,7 @@ pub(crate) fn unreachable_names(
         .collect();
     let rules = notify.settings.rule.iter().flat_map(|rule| &rule.to);
     names.extend(rules.filter(|to| !to.starts_with(['@', '#'])));
+    names.extend(config.care.automation.people());
     names.sort();
     names.dedup();
     names

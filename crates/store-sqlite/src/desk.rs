@@ -54,6 +54,7 @@ pub(crate) fn commit_care(
     for new in &commit.entries {
         keep_entry(conn, new)?;
     }
+    outbox::write(conn, &commit.notices)?;
     if let Some(decision) = &commit.decision {
         conn.prepare_cached("INSERT INTO decisions (device, body) VALUES (?1, ?2)")?
             .execute([

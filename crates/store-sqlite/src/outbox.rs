@@ -32,6 +32,11 @@ fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit.clamp(1, PAGE_ENTRIES_MAX)).unwrap_or(1)
 }
 
+pub(crate) fn kept(conn: &Connection, request: PageRequest) -> Outcome<Vec<Paged<Notice>>> {
+    let sql = "SELECT seq, body FROM notices";
+    page(conn, sql, "seq", Vec::new(), request, |r| body(r, 1))
+}
+
 pub(crate) fn unrouted(conn: &Connection, limit: usize) -> Outcome<Vec<Notice>> {
     let sql = "SELECT body FROM notices WHERE routed = 0 ORDER BY seq LIMIT ?1";
     collect(conn, sql, [limit_of(limit)], |r| body(r, 0))
@@ -64,7 +69,8 @@ pub(crate) fn route(
         )?
         .execute(params![
             seq,
-            notice.ticket.0,
+            // Tickets are numbered from 1.
+            notice.ticket.map_or(0, |ticket| ticket.0),
             new.channel,
             new.recipient,
             new.address,

@@ -502,6 +502,12 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn notices(&self, page: PageRequest) -> Result<Vec<Paged<Notice>>, StoreError> {
+        self.pool
+            .read("notices", move |conn, _| outbox::kept(conn, page))
+            .await
+    }
+
     async fn unrouted_notices(&self, limit: usize) -> Result<Vec<Notice>, StoreError> {
         self.pool
             .read("unrouted_notices", move |conn, _| {

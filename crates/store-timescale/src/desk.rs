@@ -56,6 +56,7 @@ pub(crate) async fn commit_care(
     for new in &commit.entries {
         keep_entry(tx, new).await?;
     }
+    outbox::write(tx, &commit.notices).await?;
     if let Some(decision) = &commit.decision {
         execute(
             tx,

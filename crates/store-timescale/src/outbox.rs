@@ -38,6 +38,14 @@ fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit.clamp(1, PAGE_ENTRIES_MAX)).unwrap_or(1)
 }
 
+pub(crate) async fn kept(
+    tx: &Transaction<'_>,
+    request: PageRequest,
+) -> Outcome<Vec<Paged<Notice>>> {
+    let sql = "SELECT seq, body::text FROM notices";
+    page(tx, sql, "seq", Vec::new(), request, |r| body(r, 1)).await
+}
+
 pub(crate) async fn unrouted(tx: &Transaction<'_>, limit: usize) -> Outcome<Vec<Notice>> {
     let sql = "SELECT body::text FROM notices WHERE NOT routed ORDER BY seq LIMIT $1";
     collect(tx, sql, &[&limit_of(limit)], |r| body(r, 0)).await
@@ -75,7 +83,8 @@ pub(crate) async fn route(
              WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE notice = $1 AND channel = $3 AND address = $5)",
             &[
                 &seq,
-                &notice.ticket.0,
+                // Tickets are numbered from 1.
+                &notice.ticket.map_or(0, |ticket| ticket.0),
                 &text::storable(&new.channel),
                 &text::storable(&new.recipient),
                 &text::storable(&new.address),

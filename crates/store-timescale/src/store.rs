@@ -516,6 +516,10 @@ impl Store for TimescaleStore {
         read!(self, "decisions", |tx| query::decisions(tx, device, page))
     }
 
+    async fn notices(&self, page: PageRequest) -> Result<Vec<Paged<Notice>>, StoreError> {
+        read!(self, "notices", |tx| outbox::kept(tx, page))
+    }
+
     async fn unrouted_notices(&self, limit: usize) -> Result<Vec<Notice>, StoreError> {
         read!(self, "unrouted_notices", |tx| outbox::unrouted(tx, limit))
     }

@@ -177,6 +177,8 @@ pub struct CareCommit {
     /// Entries for tickets. Of each ticket at most [`ENTRIES_MAX`](crate::ENTRIES_MAX) and
     /// [`ENTRY_BYTES_MAX`](crate::ENTRY_BYTES_MAX) of files are kept; beyond, the step is refused.
     pub entries: Vec<NewEntry>,
+    /// What people are to be told of beside what the step itself tells: messages and leads of automation.
+    pub notices: Vec<Notice>,
     /// A verdict to learn from.
     pub label: Option<Label>,
     /// A task to queue behind this step.
@@ -677,8 +679,11 @@ pub trait Store: Send + Sync {
         page: PageRequest,
     ) -> Result<Vec<Paged<Decision>>, StoreError>;
 
-    // The outbox. Notices are written by `commit_care`, as `care::notices_of` and `care::parts_short` say.
+    // The outbox. Notices are written by `commit_care`, as `care::notices_of` and `care::parts_short` say, and those it is
+    // given.
 
+    /// Notices that are kept, newest first.
+    async fn notices(&self, page: PageRequest) -> Result<Vec<Paged<Notice>>, StoreError>;
     /// Notices that nobody has been chosen for yet, oldest first.
     async fn unrouted_notices(&self, limit: usize) -> Result<Vec<Notice>, StoreError>;
     /// Chooses who gets a notice: the first [`DELIVERIES_PER_NOTICE_MAX`](crate::DELIVERIES_PER_NOTICE_MAX) of

@@ -45,8 +45,8 @@ struct DeliveriesPage {
 pub(super) struct DeliveryView {
     pub(super) number: i64,
     pub(super) event: &'static str,
-    pub(super) ticket: String,
-    pub(super) ticket_number: i64,
+    pub(super) about: String,
+    pub(super) ticket_number: Option<i64>,
     pub(super) title: String,
     pub(super) channel: String,
     pub(super) recipient: String,
@@ -80,8 +80,8 @@ impl DeliveryView {
         Self {
             number: d.id.0,
             event: event_words(d.notice.what.label()),
-            ticket: d.notice.ticket.to_string(),
-            ticket_number: d.notice.ticket.0,
+            about: d.notice.about(),
+            ticket_number: d.notice.ticket.map(|ticket| ticket.0),
             title: d.notice.title.clone(),
             channel: d.channel.clone(),
             recipient: d.recipient.clone(),
@@ -110,6 +110,8 @@ fn event_words(label: &'static str) -> &'static str {
         "sla.mark" => "service level",
         "sla.escalated" => "escalated",
         "parts.short" => "parts short",
+        "automation.message" => "message of a rule",
+        "care.lead" => "lead",
         other => other,
     }
 }

@@ -211,6 +211,7 @@ fn origin_words(origin: &Origin) -> String {
         Origin::Person { by } => format!("{} ({})", by.name, channel_words(by.channel)),
         Origin::Schedule { schedule, .. } => format!("the schedule {schedule}"),
         Origin::Event { code } => format!("the device's event {code}"),
+        Origin::Automation { rule, .. } => format!("the rule {rule}"),
     }
 }
 

@@ -40,8 +40,10 @@ pub(crate) struct DeliveryDto {
     pub(crate) event_id: String,
     /// What happened: `ticket.opened`, `sla.escalated`, ...
     pub(crate) event: &'static str,
-    /// The ticket.
-    pub(crate) ticket_id: i64,
+    /// The ticket; null where it is about a machine or a contract.
+    pub(crate) ticket_id: Option<i64>,
+    /// What it is about: the ticket's number, a lead, a machine, a customer.
+    pub(crate) about: String,
     /// When it happened.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) at: Timestamp,
@@ -76,8 +78,9 @@ impl DeliveryDto {
         Self {
             id: d.id.0,
             event: d.notice.what.label(),
+            about: d.notice.about(),
             event_id: d.notice.id.0,
-            ticket_id: d.notice.ticket.0,
+            ticket_id: d.notice.ticket.map(|ticket| ticket.0),
             at: d.notice.at,
             channel: d.channel,
             recipient: d.recipient,

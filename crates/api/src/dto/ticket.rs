@@ -68,7 +68,7 @@ impl DecisionDto {
 /// What opened a ticket.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct OriginDto {
-    /// `alarm`, `person`, `schedule` or `event`.
+    /// `alarm`, `person`, `schedule`, `event` or `automation`.
     pub(crate) from: &'static str,
     /// The person's name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +85,9 @@ pub(crate) struct OriginDto {
     /// The event's code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<String>,
+    /// The rule of automation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<String>,
 }
 
 impl From<&Origin> for OriginDto {
@@ -96,6 +99,7 @@ impl From<&Origin> for OriginDto {
             schedule: None,
             position: None,
             code: None,
+            rule: None,
         };
         match origin {
             Origin::Alarm => {}
@@ -108,6 +112,7 @@ impl From<&Origin> for OriginDto {
                 dto.position = Some(*position);
             }
             Origin::Event { code } => dto.code = Some(code.clone()),
+            Origin::Automation { rule, .. } => dto.rule = Some(rule.clone()),
         }
         dto
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod alarms;
 pub(crate) mod assets;
+pub(crate) mod automation;
 pub(crate) mod customers;
 pub(crate) mod devices;
 pub(crate) mod inbound;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::DEMO_CATALOGUE;
-use crate::app::catalogue;
+use crate::app::{catalogue, check_automation};
 use crate::config::{Config, DEFAULT_TOML};
 use crate::notifier::{Speech, unreachable_names};
 
@@ -32,6 +32,7 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
         ConfigCommand::Check(args) => {
             let config = Config::load(args.config.as_deref(), &[])?;
             let (_, catalogue) = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
+            check_automation(&config, &catalogue)?;
             let speech = Speech::open(&config)?;
             let classes: Vec<&str> = catalogue.classes.iter().map(|c| c.name.as_str()).collect();
             println!(
@@ -53,6 +54,17 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
             let channels: Vec<&str> = speech.channels.names().collect();
             if !channels.is_empty() {
                 println!("ok: people are told by {}", channels.join(", "));
+            }
+            let rules = &config.care.automation;
+            if !rules.is_empty() {
+                println!("ok: {} rules of automation", rules.all().len());
+            }
+            for (rule, who) in rules.technicians() {
+                if catalogue.technicians.iter().all(|t| t.name != who) {
+                    println!(
+                        "note: rule {rule} assigns to \"{who}\", who is not in the catalogue; the registry was not looked at (`forecare doctor` does)"
+                    );
+                }
             }
             for nobody in unreachable_names(&config, &speech, &[]) {
                 println!("note: {nobody}; the registry was not looked at (`forecare doctor` does)");

@@ -1,5 +1,6 @@
 //! The command line: a file per subcommand.
 
+mod automation;
 mod backtest;
 mod bench;
 mod config;
@@ -75,6 +76,9 @@ enum Command {
     Evaluate(evaluate::EvaluateCommand),
     /// Try a policy on stored history: what would it have prevented, and what would it have cost?
     Backtest(backtest::BacktestArgs),
+    /// Rules of automation: try them on stored history.
+    #[command(subcommand)]
+    Automation(automation::AutomationCommand),
     /// Show the messages that were refused, and why.
     DeadLetters(dead_letters::DeadLettersArgs),
     /// The whole course of an alarm or ticket: reading, decisions, parts, work, verdict.
@@ -160,6 +164,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Report(command) => runtime.block_on(report::run(command)),
         Command::Evaluate(command) => evaluate::run(command),
         Command::Backtest(args) => backtest::run(args, &runtime),
+        Command::Automation(command) => return runtime.block_on(automation::run(command)),
         Command::DeadLetters(args) => runtime.block_on(dead_letters::run(args)),
         Command::Trace(args) => runtime.block_on(trace::run(args)),
         Command::Doctor(args) => return runtime.block_on(doctor::run(args)),

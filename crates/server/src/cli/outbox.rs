@@ -104,7 +104,7 @@ async fn list(args: ListArgs) -> Result<()> {
             d.id.to_string(),
             notice.at,
             notice.what.label(),
-            notice.ticket,
+            notice.about(),
             d.channel,
             d.recipient,
             d.address

@@ -1,6 +1,7 @@
 //! The care desk at work: takes tasks off the queue, takes the steps of [`rules`], tells who listens.
 
 mod appointments;
+mod automation;
 mod crew;
 mod opening;
 mod planner;
@@ -37,6 +38,7 @@ use tracing::{error, info, warn};
 use crate::metrics::Metrics;
 use crate::pipeline::{Control, chain};
 
+pub(crate) use automation::{Automation, Rehearsed, Scene, Span};
 pub(crate) use planner::DispatchSettings;
 pub(crate) use rules::{Book, Clocks, Rules, Subject, step};
 pub(crate) use terms::Terms;
@@ -62,6 +64,8 @@ pub(crate) struct CareDesk {
     pub(crate) terms: Arc<Terms>,
     /// Kinds of tickets, checklists, schedules.
     pub(crate) tickets: Arc<TicketRules>,
+    /// Rules of automation, and what came of them.
+    pub(crate) automation: Arc<Automation>,
     /// What the dispatcher is told.
     pub(crate) dispatch: Arc<DispatchSettings>,
     /// Tasks may be waiting.
@@ -85,7 +89,8 @@ impl CareDesk {
         tokio::join!(
             self.run_tasks(stop.clone()),
             self.run_planner(stop.clone()),
-            self.run_schedules(stop)
+            self.run_schedules(stop.clone()),
+            self.run_automation(stop)
         );
     }
 

@@ -23,8 +23,8 @@ const DEPTH_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Terms {
     standard: Arc<SlaTerms>,
-    tiers: TierRules,
-    currency: String,
+    pub(super) tiers: TierRules,
+    pub(super) currency: String,
     view: RwLock<View>,
     /// Assets whose class a ticket asked for and the view does not know.
     wanted: Mutex<BTreeSet<AssetId>>,
@@ -36,7 +36,7 @@ pub(super) struct View {
     /// All changes up to here are in it.
     position: i64,
     pub(super) customers: BTreeMap<RecordId, Customer>,
-    contracts: BTreeMap<RecordId, Contract>,
+    pub(super) contracts: BTreeMap<RecordId, Contract>,
     pub(super) calendars: BTreeMap<RecordId, Calendar>,
     pub(super) assets: BTreeMap<RecordId, Owned>,
     pub(super) locations: BTreeMap<RecordId, Location>,
@@ -44,17 +44,21 @@ pub(super) struct View {
     pub(super) depots: BTreeMap<RecordId, Depot>,
     pub(super) vans: BTreeMap<RecordId, Van>,
     /// Made of the above: contracts by customer, terms by contract.
-    by_customer: BTreeMap<RecordId, Vec<(RecordId, Contract)>>,
+    pub(super) by_customer: BTreeMap<RecordId, Vec<(RecordId, Contract)>>,
     terms: BTreeMap<RecordId, Arc<SlaTerms>>,
     /// `None`: there is no such asset.
     classes: BTreeMap<AssetId, Option<ClassName>>,
 }
 
-/// Whose an asset is, and where it stood and stands.
+/// Whose an asset is, where it stood and stands, and the dates of its life.
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) customer: Option<RecordId>,
     positions: Vec<Placement>,
+    pub(super) installed_on: Option<Date>,
+    pub(super) commissioned_on: Option<Date>,
+    pub(super) warranty_until: Option<Date>,
+    pub(super) firmware: Option<String>,
 }
 
 impl Terms {
@@ -193,6 +197,10 @@ impl View {
                     let owned = Owned {
                         customer: details.customer,
                         positions: details.positions,
+                        installed_on: details.installed_on,
+                        commissioned_on: details.commissioned_on,
+                        warranty_until: details.warranty_until,
+                        firmware: details.firmware,
                     };
                     self.assets.insert(id, owned);
                 }
@@ -258,7 +266,7 @@ impl View {
         within
     }
 
-    fn covering<'a>(
+    pub(super) fn covering<'a>(
         &self,
         contracts: &'a [(RecordId, Contract)],
         asset: &AssetId,

@@ -170,6 +170,7 @@ macro_rules! conformance_tests {
             [
                 notices_come_with_what_caused_them,
                 a_keyed_step_is_told_once,
+                what_a_rule_says_is_told_once_beside_tickets,
                 parts_that_come_late_are_told,
                 a_notice_is_routed_once,
                 nobody_gets_a_notice_twice_by_the_same_channel,

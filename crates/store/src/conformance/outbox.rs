@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use forecare_domain::{
-    DeliveryId, NoticeId, NoticeKind, Priority, SurveyAnswer, Ticket, TicketId, TicketState,
+    CareLead, DeliveryId, Notice, NoticeId, NoticeKind, Priority, SurveyAnswer, Ticket, TicketId,
+    TicketState,
 };
 
 use super::fixtures::{ALL, hour, items, moved, need, new_ticket, open, step, update};
@@ -101,6 +102,68 @@ pub async fn a_keyed_step_is_told_once(store: Arc<dyn Store>) {
         store.commit_care(triage.clone()).await.unwrap();
     }
     assert_eq!(told(&store).await.len(), 2);
+}
+
+pub async fn what_a_rule_says_is_told_once_beside_tickets(store: Arc<dyn Store>) {
+    let (ticket, _) = open(&store, 0, 1, Vec::new()).await;
+    let lead = Notice {
+        id: NoticeId("care.lead.renew.K-1".to_owned()),
+        at: hour(2),
+        ticket: None,
+        asset: None,
+        device: None,
+        title: "Renew K-1".to_owned(),
+        priority: Priority::P4,
+        state: None,
+        technician: None,
+        due_at: hour(90),
+        why: String::new(),
+        automation: vec!["renew".to_owned()],
+        what: NoticeKind::CareLead(CareLead {
+            lead: "renewal-K-1".to_owned(),
+            offer: "renewal".to_owned(),
+            customer: "C-1".to_owned(),
+            contract: Some("K-1".to_owned()),
+            reason: "it ends".to_owned(),
+            rule: "renew".to_owned(),
+        }),
+    };
+    let said = CareCommit {
+        idempotency_key: Some("automation/renew/K-1".to_owned()),
+        notices: vec![lead.clone()],
+        at: hour(2),
+        ..CareCommit::default()
+    };
+    for _ in 0..3 {
+        store.commit_care(said.clone()).await.unwrap();
+    }
+    assert_eq!(
+        told(&store).await,
+        ["T-1.1.ticket.opened", "care.lead.renew.K-1"]
+    );
+    let to_crm = vec![to("crm", "")];
+    store.route_notice(&lead.id, to_crm, hour(3)).await.unwrap();
+    let all = DeliveryFilter::default();
+    let deliveries = items(store.deliveries(&all, ALL).await.unwrap());
+    assert_eq!((deliveries.len(), &deliveries[0].notice), (1, &lead));
+    let of_ticket = DeliveryFilter {
+        ticket: Some(ticket.id),
+        ..all
+    };
+    assert!(store.deliveries(&of_ticket, ALL).await.unwrap().is_empty());
+    // Kept, routed or not, newest first.
+    let page = PageRequest {
+        before: None,
+        limit: 1,
+    };
+    let newest = store.notices(page).await.unwrap();
+    assert_eq!((newest.len(), &newest[0].item), (1, &lead));
+    let page = PageRequest {
+        before: Some(newest[0].position),
+        limit: 5,
+    };
+    let older = items(store.notices(page).await.unwrap());
+    assert_eq!((older.len(), older[0].ticket), (1, Some(ticket.id)));
 }
 
 pub async fn parts_that_come_late_are_told(store: Arc<dyn Store>) {

@@ -599,7 +599,7 @@ pub async fn a_count_below_what_is_held_says_what_became_short(store: Arc<dyn St
         .filter(|n| matches!(n.what, NoticeKind::PartsShort { .. }))
         .collect();
     assert!(
-        told.iter().any(|n| n.ticket == hard[0].ticket),
+        told.iter().any(|n| n.ticket == Some(hard[0].ticket)),
         "whose parts come late now is told: {told:?}"
     );
     let again = moved_stock(&store, count("k2", 2, 4)).await;

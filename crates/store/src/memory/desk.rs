@@ -263,6 +263,7 @@ impl Desk {
         self.decisions.extend(commit.decision);
         self.labels.extend(commit.label);
         self.entries.extend(commit.entries);
+        self.outbox.write(commit.notices);
         self.queue(commit.follow_up.into_iter().map(NewTask).collect());
         if let Some(key) = commit.idempotency_key {
             self.outcomes.insert(key, outcome.clone());

@@ -371,6 +371,10 @@ impl Store for MemoryStore {
         Ok(page(chosen, request))
     }
 
+    async fn notices(&self, request: PageRequest) -> Result<Vec<Paged<Notice>>, StoreError> {
+        Ok(page(self.state().desk.outbox.kept(), request))
+    }
+
     async fn unrouted_notices(&self, limit: usize) -> Result<Vec<Notice>, StoreError> {
         Ok(self.state().desk.outbox.unrouted(limit))
     }

@@ -39,6 +39,10 @@ impl Outbox {
         }
     }
 
+    pub(super) fn kept(&self) -> impl DoubleEndedIterator<Item = (i64, &Notice)> {
+        self.notices.iter().map(|(n, kept)| (*n, &kept.notice))
+    }
+
     pub(super) fn unrouted(&self, limit: usize) -> Vec<Notice> {
         let unrouted = self.notices.values().filter(|kept| !kept.routed);
         unrouted
@@ -130,7 +134,9 @@ impl Outbox {
     ) -> impl DoubleEndedIterator<Item = (i64, &'a Delivery)> {
         let chosen = |d: &&Delivery| {
             filter.state.is_none_or(|state| state == d.state)
-                && filter.ticket.is_none_or(|ticket| ticket == d.notice.ticket)
+                && filter
+                    .ticket
+                    .is_none_or(|ticket| Some(ticket) == d.notice.ticket)
                 && filter.channel.as_ref().is_none_or(|c| *c == d.channel)
         };
         self.deliveries.values().filter(chosen).map(|d| (d.id.0, d))

@@ -5,6 +5,7 @@ use forecare_store_sqlite::SqliteStore;
 use forecare_store_timescale::TimescaleStore;
 
 use super::{Findings, Patient};
+use crate::app::check_automation;
 use crate::home::DATABASE;
 use crate::notifier::{Speech, technicians, unreachable_names};
 use crate::storage::settings;
@@ -12,6 +13,7 @@ use crate::storage::settings;
 const CHECK: &str = "notify";
 
 pub(super) async fn examine(patient: &Patient, findings: &mut Findings) {
+    examine_automation(patient, findings).await;
     let speech = match Speech::open(&patient.config) {
         Ok(speech) => speech,
         Err(error) => return findings.failed(CHECK, &error),
@@ -39,6 +41,42 @@ pub(super) async fn examine(patient: &Patient, findings: &mut Findings) {
             CHECK,
             nobody.join("; "),
             "add a [[notify.person]] with an address, or a technician with channels to the registry",
+        );
+    }
+}
+
+/// Whom and what rules of automation name: in the catalogue, or active in the registry.
+async fn examine_automation(patient: &Patient, findings: &mut Findings) {
+    const CHECK: &str = "automation";
+    let rules = &patient.config.care.automation;
+    if rules.is_empty() {
+        return;
+    }
+    if let Err(error) = check_automation(&patient.config, &patient.catalogue) {
+        return findings.failed(CHECK, &error);
+    }
+    let known = known(patient).await.unwrap_or_default();
+    let of_catalogue = &patient.catalogue.technicians;
+    let is_known = |who: &str| {
+        of_catalogue.iter().any(|t| t.name == who)
+            || known.iter().any(|(_, t)| t.active && t.name == who)
+    };
+    let nobody: Vec<String> = rules
+        .technicians()
+        .filter(|(_, who)| !is_known(who))
+        .map(|(rule, who)| format!("rule {rule} assigns to \"{who}\""))
+        .collect();
+    if nobody.is_empty() {
+        let n_rules = rules.all().len();
+        findings.ok(
+            CHECK,
+            format!("{n_rules} rules; whom they assign to is known"),
+        );
+    } else {
+        findings.fail(
+            CHECK,
+            format!("{}: there is no such technician", nobody.join("; ")),
+            "write the name as the registry or the catalogue does",
         );
     }
 }

@@ -1,6 +1,7 @@
 //! Service level clocks and the dispatcher on stores in memory, on disk and in PostgreSQL.
 
 mod appointments;
+mod automation;
 mod opening;
 mod schedules;
 mod year;
@@ -19,7 +20,7 @@ use forecare_store_timescale::{TimescaleSettings, TimescaleStore};
 use forecare_test_databases::Postgres;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{CareDesk, Terms};
+use super::{Automation, CareDesk, Terms};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pipeline::Control;
@@ -66,6 +67,8 @@ fn office_on(
     let clock = Arc::new(ManualClock::new(now));
     let (control, requests) = mpsc::channel(8);
     let (stream, _) = broadcast::channel(64);
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let rules = config.care.automation.clone();
     let desk = CareDesk {
         store,
         catalogue: Arc::new(catalogue),
@@ -73,7 +76,8 @@ fn office_on(
         policy: config.care_policy(),
         control,
         stream,
-        metrics: Arc::new(Metrics::new().unwrap()),
+        automation: Arc::new(Automation::new(rules, &metrics.registry).unwrap()),
+        metrics,
         terms: Arc::new(Terms::new(
             config.care.sla.clone(),
             config.tiers().unwrap(),

@@ -56,7 +56,7 @@ impl Office {
         while self.desk.work().await.unwrap() > 0 {}
     }
 
-    async fn records(&self, records: &[(RecordKind, &str, Value)]) {
+    pub(super) async fn records(&self, records: &[(RecordKind, &str, Value)]) {
         let writes = records
             .iter()
             .map(|(kind, id, body)| RecordWrite {

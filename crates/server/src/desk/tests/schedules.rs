@@ -11,7 +11,7 @@ use super::opening::memory;
 use super::{Office, catalogue, hour, office_with};
 use crate::config::Config;
 
-fn config(rules: &str) -> Config {
+pub(super) fn config(rules: &str) -> Config {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("forecare.toml");
     std::fs::write(&file, rules).unwrap();

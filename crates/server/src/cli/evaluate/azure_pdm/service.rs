@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
+use forecare_care::automation::AutomationRules;
 use forecare_catalogue::Catalogue;
 use forecare_datasets::azure_pdm::{AlarmRecord, AzurePdm, EventKind, TicketRecord, device_name};
 use forecare_domain::{DeviceEvent, DeviceId, EventSeverity, REPLACED_CODE, Row, Timestamp};
@@ -16,7 +17,7 @@ use crate::cli::replay::assets;
 use crate::cli::report::{alarms, tickets};
 use crate::clock::DeviceClock;
 use crate::config::Config;
-use crate::desk::{CareDesk, Terms};
+use crate::desk::{Automation, CareDesk, Terms};
 use crate::metrics::Metrics;
 use crate::pipeline::Devices;
 
@@ -45,6 +46,9 @@ pub(super) async fn run(
     // Nobody resolves a ticket here, so the desk has nothing to ask of the pipeline.
     let (control, _requests) = mpsc::channel(1);
     let (stream, _) = broadcast::channel(1);
+    let metrics = Metrics::new()?;
+    // Nobody routes notices here.
+    let automation = Automation::new(AutomationRules::default(), &metrics.registry)?;
     let desk = CareDesk {
         store: Arc::clone(&store),
         catalogue: Arc::new(catalogue.clone()),
@@ -52,7 +56,8 @@ pub(super) async fn run(
         policy: config.care_policy(),
         control,
         stream,
-        metrics: Arc::new(Metrics::new()?),
+        metrics: Arc::new(metrics),
+        automation: Arc::new(automation),
         terms: Arc::new(Terms::new(
             config.care.sla.clone(),
             config.tiers()?,
