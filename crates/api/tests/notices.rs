@@ -412,7 +412,9 @@ async fn who_is_not_content_after_the_end_is_heard() {
     let notes = get(&router, "/api/v1/tickets/2/entries").await.json();
     assert_eq!(notes["items"].as_array().unwrap().len(), 2);
     let notices = store.unrouted_notices(10).await.unwrap();
-    let of_it = notices.iter().filter(|n| n.ticket.is_some_and(|t| t.0 == 2));
+    let of_it = notices
+        .iter()
+        .filter(|n| n.ticket.is_some_and(|t| t.0 == 2));
     let kinds: Vec<&str> = of_it.map(|n| n.what.label()).collect();
     assert_eq!(kinds, ["ticket.opened", "ticket.message", "ticket.message"]);
 }

@@ -142,6 +142,44 @@ impl Storage {
         Ok(())
     }
 
+    /// Prepares for history of `n_rows` rows in `span`; what [`Storage::history_arrived`] is to be given afterwards.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub(crate) async fn expect_history(
+        &self,
+        n_rows: u64,
+        span: (Timestamp, Timestamp),
+        now: Timestamp,
+    ) -> Result<Option<u32>, StoreError> {
+        match &self.adapter {
+            Adapter::Sqlite(_) => Ok(None),
+            Adapter::Timescale(store) => store.expect_history(n_rows, span, now).await,
+        }
+    }
+
+    /// Makes history that has arrived visible in aggregates; `told` hears how far that is.
+    ///
+    /// # Errors
+    /// The database cannot be reached: its policies do it in time.
+    pub(crate) async fn history_arrived(
+        &self,
+        before: Option<u32>,
+        span: (Timestamp, Timestamp),
+        now: Timestamp,
+        told: impl Fn(&str) + Sync,
+    ) -> Result<(), StoreError> {
+        match &self.adapter {
+            Adapter::Sqlite(_) => Ok(()),
+            Adapter::Timescale(store) => store.history_arrived(before, span, now, told).await,
+        }
+    }
+
+    /// True where readings lie in TimescaleDB.
+    pub(crate) fn is_timescale(&self) -> bool {
+        matches!(self.adapter, Adapter::Timescale(_))
+    }
+
     /// What the database's background jobs are doing; `None` where there are none.
     ///
     /// # Errors

@@ -370,6 +370,8 @@ fn set_up(settings: &TimescaleSettings) -> String {
          SET statement_timeout = {limit_ms};
          SET lock_timeout = {limit_ms};
          SET idle_in_transaction_session_timeout = {idle_ms};
+         -- Compiling costs seconds wherever the planner expects too many rows, and saves none: our queries are short.
+         SET jit = off;
          SET client_min_messages = warning;
          SET TimeZone = 'UTC';
          -- Late readings of a whole fleet may touch any number of compressed batches at once.

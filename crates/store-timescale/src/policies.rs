@@ -37,7 +37,7 @@ impl Level {
         }
     }
 
-    fn bucket_s(self) -> u64 {
+    pub(crate) fn bucket_s(self) -> u64 {
         match self {
             Self::Minute => 60,
             Self::Hour => HOUR_S,
@@ -53,6 +53,22 @@ impl Level {
             Self::Day => Some(Self::Hour),
         }
     }
+}
+
+/// Tables of master data: small, and read by everything.
+const SMALL: &str = "assets, classes, devices, metrics";
+
+/// Lets the planner know how small the small tables are: so few rows change in them that autovacuum would never look, and
+/// plans made for what it guesses instead take a hundred times longer.
+pub(crate) async fn analyze(tx: &Transaction<'_>) -> Outcome<()> {
+    for table in SMALL.split(", ") {
+        tx.batch_execute(&format!(
+            "ALTER TABLE {table} SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0.1)"
+        ))
+        .await?;
+    }
+    tx.batch_execute(&format!("ANALYZE {SMALL}")).await?;
+    Ok(())
 }
 
 /// Makes the tables hypertables, columnstore and aggregates included, and sets every policy.
@@ -135,6 +151,22 @@ async fn chunk_hours(tx: &Transaction<'_>, now: Timestamp) -> Outcome<Option<u32
     Ok(bytes_per_hour.map(|rate| next_hours(current, fitting_hours(rate, buffers), is_settled)))
 }
 
+/// Length of chunks to come, hours, and the bytes of `shared_buffers`.
+pub(crate) async fn chunk_hours_now(tx: &Transaction<'_>) -> Outcome<(u32, f64)> {
+    let row = tx
+        .query_one(
+            "SELECT (SELECT (extract(epoch FROM max(time_interval)) / 3600)::int4
+                     FROM timescaledb_information.dimensions
+                     WHERE hypertable_schema = current_schema() AND hypertable_name ~ '^(telemetry_[0-9]+|overflow)$'),
+                 pg_size_bytes(current_setting('shared_buffers'))::float8",
+            &[],
+        )
+        .await?;
+    let hours: Option<i32> = row.try_get(0)?;
+    let hours = hours.and_then(|hours| u32::try_from(hours).ok());
+    Ok((hours.unwrap_or(CHUNK_HOURS_FIRST), row.try_get(1)?))
+}
+
 /// From `current` towards `fitting`: shorter at once; longer by a step, and only by a rate of more than a day. A
 /// quiet first hour must not earn a chunk that the real load then fills for a month.
 fn next_hours(current: u32, fitting: u32, is_settled: bool) -> u32 {
@@ -149,7 +181,7 @@ fn next_hours(current: u32, fitting: u32, is_settled: bool) -> u32 {
 }
 
 /// The longest of [`CHUNK_HOURS`] whose bytes fit; the shortest where none does.
-fn fitting_hours(bytes_per_hour: f64, buffers: f64) -> u32 {
+pub(crate) fn fitting_hours(bytes_per_hour: f64, buffers: f64) -> u32 {
     let fits =
         |hours: &&u32| f64::from(**hours) * bytes_per_hour <= buffers * CHUNK_PART_OF_BUFFERS;
     let longest = CHUNK_HOURS.iter().rev().find(fits);
@@ -185,7 +217,7 @@ async fn hypertable(tx: &Transaction<'_>, table: &str, hours: u32, order_by: &st
     Ok(())
 }
 
-async fn set_chunk_hours(tx: &Transaction<'_>, table: &str, hours: u32) -> Outcome<()> {
+pub(crate) async fn set_chunk_hours(tx: &Transaction<'_>, table: &str, hours: u32) -> Outcome<()> {
     let wanted = format!("{hours} hours");
     let changed = tx
         .query_opt(
@@ -311,7 +343,7 @@ async fn policies_of_aggregate(
 
 /// How far back a level may be refreshed, s, where its source is kept for `kept_s`: what has been dropped there
 /// would be dropped here too. Without retention everything may: only what has changed is computed.
-fn refresh_start_s(kept_s: u64, level: Level) -> u64 {
+pub(crate) fn refresh_start_s(kept_s: u64, level: Level) -> u64 {
     kept_s.saturating_sub(level.bucket_s().max(HOUR_S))
 }
 

@@ -26,7 +26,9 @@ use crate::ingest::Ingest;
 use crate::layout::Layout;
 use crate::preflight::Server;
 use crate::settings::TimescaleSettings;
-use crate::{desk, history, migrate, outbox, policies, query, records, registry, stock, views};
+use crate::{
+    arrivals, desk, history, migrate, outbox, policies, query, records, registry, stock, views,
+};
 
 /// A read of the port: `$work` sees one state of the database through the transaction `$tx`.
 macro_rules! read {
@@ -205,12 +207,63 @@ impl TimescaleStore {
         if !self.layout().has_timescale() {
             return Ok(None);
         }
-        write!(self, "maintain", |tx| policies::adjust_chunks(
+        write!(self, "maintain", |tx| async {
+            policies::analyze(tx).await?;
+            policies::adjust_chunks(tx, &self.layout(), &self.settings, now).await
+        })
+    }
+
+    /// Prepares for history of `n_rows` rows between `span`: chunks as long as they need, where that is left to the store.
+    /// Returns what [`TimescaleStore::history_arrived`] is to be given afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the server cannot be reached.
+    pub async fn expect_history(
+        &self,
+        n_rows: u64,
+        span: (Timestamp, Timestamp),
+        now: Timestamp,
+    ) -> Result<Option<u32>, StoreError> {
+        if !self.layout().has_timescale() {
+            return Ok(None);
+        }
+        write!(self, "expect_history", |tx| arrivals::expect(
             tx,
             &self.layout(),
             &self.settings,
+            n_rows,
+            span,
             now
         ))
+    }
+
+    /// Ends what [`TimescaleStore::expect_history`] began, lets the planner know of new devices, and computes the
+    /// aggregates of `span`, which views and charts read; `told` hears how far that is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: the aggregates' own policies will come to it in time.
+    pub async fn history_arrived(
+        &self,
+        before: Option<u32>,
+        span: (Timestamp, Timestamp),
+        now: Timestamp,
+        told: impl Fn(&str) + Sync,
+    ) -> Result<(), StoreError> {
+        if !self.layout().has_timescale() {
+            return Ok(());
+        }
+        let layout = self.layout();
+        write!(self, "history_arrived", |tx| async {
+            policies::analyze(tx).await?;
+            match before {
+                Some(hours) => arrivals::restore(tx, &layout, hours).await,
+                None => Ok(()),
+            }
+        })?;
+        let refreshed = arrivals::refresh(&self.pool, &layout, &self.settings, span, now, told);
+        refreshed
+            .await
+            .map_err(|fault| fault.at(self.pool.address(), "refreshing the aggregates"))
     }
 
     /// Looks whether what records say still holds: references, their own rules, and the names of the catalogue. The first
@@ -266,6 +319,7 @@ async fn prepare(
         layout.measure_chunks(&tx).await?;
     }
     views::ensure(&tx, &layout, &settings.schema).await?;
+    policies::analyze(&tx).await?;
     lock_care(&tx).await?;
     stock::book_initial(&tx, catalogue, now).await?;
     tx.commit().await?;

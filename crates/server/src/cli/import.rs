@@ -59,6 +59,13 @@ struct Progressed {
     counts: Counts,
 }
 
+impl Progressed {
+    /// Nothing is left to do.
+    fn is_done(&self, again: bool) -> bool {
+        self.complete && self.counts.rejected == 0 && !again
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Counts {
     rows: u64,
@@ -115,16 +122,26 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
         Mapping::new(&args.mapping, reader.columns(), &instance.catalogue)
             .with_context(|| path.display().to_string())?;
     }
+    let mut survey = None;
+    if instance.storage.is_timescale() {
+        let mut waiting = Vec::new();
+        for path in &args.files {
+            let setting = format!("import.{}", identity(path, &args.mapping)?);
+            if !progressed(&*store, &setting).await?.is_done(args.again) {
+                waiting.push(path.as_path());
+            }
+        }
+        survey = look_over(&waiting, &args.mapping, &instance.catalogue)?;
+    }
+    let mut chunks_before = None;
+    if let Some((n_rows, span)) = survey {
+        chunks_before = instance.storage.expect_history(n_rows, span, now).await?;
+    }
     for path in &args.files {
         let identity = identity(path, &args.mapping)?;
         let setting = format!("import.{identity}");
-        let mut progressed: Progressed = match store.setting(&setting).await? {
-            Some(text) => {
-                serde_json::from_str(&text).context("the record of an import is damaged")?
-            }
-            None => Progressed::default(),
-        };
-        if progressed.complete && progressed.counts.rejected == 0 && !args.again {
+        let mut progressed = progressed(&*store, &setting).await?;
+        if progressed.is_done(args.again) {
             eprintln!(
                 "{}: imported before, nothing to do (--again reads it once more)",
                 path.display()
@@ -167,6 +184,19 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
         }
     }
     drop(store);
+    if let Some((_, span)) = survey {
+        let progress = Progress::line();
+        let told = |what: &str| progress.say(format!("aggregates: {what}"));
+        let done = instance
+            .storage
+            .history_arrived(chunks_before, span, now, told);
+        if let Err(failure) = done.await {
+            eprintln!(
+                "the aggregates do not show it yet ({failure}): TimescaleDB's own jobs will, in time; forecare doctor says how they do"
+            );
+        }
+        progress.finish();
+    }
     instance.storage.close().await?;
     println!("imported {total}");
     println!("stored, not scored: no alarm is raised from it, and detectors keep their state");
@@ -185,6 +215,45 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// How far an import has come.
+async fn progressed(store: &dyn Store, setting: &str) -> Result<Progressed> {
+    match store.setting(setting).await? {
+        Some(text) => serde_json::from_str(&text).context("the record of an import is damaged"),
+        None => Ok(Progressed::default()),
+    }
+}
+
+/// Number of lines of all `files`, and the span of their times; `None`: no line has one.
+fn look_over(
+    files: &[&Path],
+    mapping: &MappingArgs,
+    catalogue: &Catalogue,
+) -> Result<Option<(u64, (Timestamp, Timestamp))>> {
+    let mut n_rows = 0;
+    let mut span: Option<(Timestamp, Timestamp)> = None;
+    for path in files {
+        let mut reader = TableReader::open(path, Place::default())?;
+        let mapping = Mapping::new(mapping, reader.columns(), catalogue)?;
+        let progress = match reader.length() {
+            Some(length) => Progress::bar(length, ""),
+            None => Progress::line(),
+        };
+        while let Some(record) = reader.next()? {
+            n_rows += 1;
+            if n_rows % 4_096 == 0 {
+                progress.set(reader.place().at);
+                progress.say("looking at its times".to_owned());
+            }
+            if let Ok(ts) = mapping.time(&record) {
+                let (from, to) = span.unwrap_or((ts, ts));
+                span = Some((from.min(ts), to.max(ts)));
+            }
+        }
+        progress.finish();
+    }
+    Ok(span.map(|span| (n_rows, span)))
 }
 
 fn known_class(name: &str, catalogue: &Catalogue) -> Result<ClassName> {
