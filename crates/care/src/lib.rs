@@ -25,7 +25,7 @@ mod timers;
 mod urgency;
 pub mod work;
 
-pub use allocation::{Allocation, AllocationPlan, Balance, allocate};
+pub use allocation::{Allocation, AllocationPlan, Balance, Offer, allocate, may_serve};
 pub use calendar::Calendar;
 pub use decision::{Assessment, decide};
 pub use dispatch::{Candidate, candidates};

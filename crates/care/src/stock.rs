@@ -1,5 +1,6 @@
 //! What a command on stock comes to: lines of the ledger, and what becomes of what is held.
 
+use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Consumer, DepotName, Fate, PartNumber, Reservation, ReservationId, ReservationState,
     StockCommand, StockMove, Supply, Ticket, TicketId,
@@ -280,18 +281,18 @@ pub fn plan_move(command: &StockCommand, view: &StockView<'_>) -> Result<StockPl
 
 /// What a reservation that has lost its parts needs again; `None`: nothing.
 #[must_use]
-pub fn need_of_short(short: &Reservation, lead_time_hours: f64) -> Option<Need> {
+pub fn need_of_short(catalogue: &Catalogue, short: &Reservation) -> Option<Need> {
     let quantity = short.quantity.saturating_sub(short.used);
     let depot = match &short.supply {
         Supply::Stock { depot } => depot,
         Supply::Transfer { to, .. } | Supply::BackOrder { to } => to,
     };
     (quantity > 0).then(|| Need {
-        part: short.part.clone(),
+        part: short.wanted().clone(),
         quantity,
         depot: depot.clone(),
         needed_at: short.needed_at,
-        lead_time_hours,
+        lead_time_hours: catalogue.lead_time_hours(short.wanted()),
         priority: short.priority,
         soft_until: short.expires_at,
     })

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use forecare_domain::{ClassName, ComponentName, DepotName, MetricName, ModeName, PartNumber};
 use serde::Deserialize;
 
+use crate::interchange;
 use crate::model::{
     AssetClass, Catalogue, Depot, Direction, FailureMode, Limits, MetricSpec, PartNeed, PartSpec,
     Signature, StockLevel, Technician, UNKNOWN_MODE,
@@ -156,6 +157,9 @@ struct PartFile {
     lead_time_hours: f64,
     #[serde(default)]
     unit_cost: f64,
+    superseded_by: Option<PartNumber>,
+    #[serde(default)]
+    substitutes: Vec<PartNumber>,
 }
 
 #[derive(Deserialize)]
@@ -255,9 +259,12 @@ impl Catalogue {
                     title: p.title,
                     lead_time_hours: p.lead_time_hours,
                     unit_cost: p.unit_cost,
+                    superseded_by: p.superseded_by,
+                    substitutes: p.substitutes,
                 }
             })
             .collect();
+        interchange::check(&parts, f);
         let depots: Vec<Depot> = file
             .depot
             .into_iter()

@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod file;
+mod interchange;
 mod model;
 mod waveform;
 mod waveform_file;
 
 pub use file::CatalogueError;
+pub use interchange::Choice;
 pub use model::{
     AssetClass, Catalogue, Depot, Direction, FailureMode, Limits, MetricSpec, PartNeed, PartSpec,
     Signature, StockLevel, Technician, UNKNOWN_MODE,

@@ -152,6 +152,10 @@ pub struct PartSpec {
     pub lead_time_hours: f64,
     /// Price of one, in the catalogue's currency.
     pub unit_cost: f64,
+    /// What has taken its place: it is used up, and not ordered any more.
+    pub superseded_by: Option<PartNumber>,
+    /// Parts that may stand in for it (not the other way round), the preferred one first.
+    pub substitutes: Vec<PartNumber>,
 }
 
 /// A place that holds stock.

@@ -38,10 +38,12 @@ pub(crate) fn commit_care(
     let outcome = match &commit.ticket {
         TicketWrite::None => CareOutcome::Stored,
         TicketWrite::Open(new) => open(conn, catalogue, new, commit.at)?,
-        TicketWrite::Update { ticket, parts_used } => update(conn, ticket, parts_used, commit.at)?,
+        TicketWrite::Update { ticket, parts_used } => {
+            update(conn, catalogue, ticket, parts_used, commit.at)?
+        }
     };
     for write in &commit.reservations {
-        write_reservation(conn, write, commit.at)?;
+        write_reservation(conn, catalogue, write, commit.at)?;
     }
     for (id, need) in &commit.needs {
         let ticket = query::ticket(conn, *id)?;
@@ -161,6 +163,7 @@ fn open(
 
 fn update(
     conn: &Connection,
+    catalogue: &Catalogue,
     ticket: &Ticket,
     parts_used: &[(PartNumber, u32)],
     at: Timestamp,
@@ -200,13 +203,18 @@ fn update(
     for (id, state, used) in settle(&its, ticket, parts_used) {
         // Read again: an earlier one may have given this one its stock.
         for r in query::reservations_where(conn, "id = ?1", [id.0])? {
-            stock::turn(conn, &r, state, used, &cause)?;
+            stock::turn(conn, catalogue, &r, state, used, &cause)?;
         }
     }
     Ok(CareOutcome::Updated(Box::new(ticket.clone())))
 }
 
-fn write_reservation(conn: &Connection, write: &ReservationWrite, at: Timestamp) -> Outcome<()> {
+fn write_reservation(
+    conn: &Connection,
+    catalogue: &Catalogue,
+    write: &ReservationWrite,
+    at: Timestamp,
+) -> Outcome<()> {
     let found = query::reservations_where(conn, "id = ?1", [write.id.0])?;
     let Some(r) = found.first() else {
         return Err(StoreError::NotFound(format!("reservation {}", write.id)).into());
@@ -226,6 +234,7 @@ fn write_reservation(conn: &Connection, write: &ReservationWrite, at: Timestamp)
     };
     stock::turn(
         conn,
+        catalogue,
         r,
         write.to,
         used,

@@ -282,7 +282,7 @@ pub(crate) fn attachment(
 
 const RESERVATION: &str =
     "SELECT id, ticket, priority, part, quantity, used, state, supply, depot, transfer_to,
-     reserved_at, needed_at, available_at, expires_at FROM reservations";
+     reserved_at, needed_at, available_at, expires_at, instead_of FROM reservations";
 
 fn read_reservation(r: &Row<'_>) -> Outcome<Reservation> {
     let (state, supply): (String, String) = (r.get(6)?, r.get(7)?);
@@ -302,6 +302,7 @@ fn read_reservation(r: &Row<'_>) -> Outcome<Reservation> {
         ticket: TicketId(r.get(1)?),
         priority: text::to_priority(r.get(2)?)?,
         part: text::name(r, 3)?,
+        instead_of: text::optional_name(r, 14)?,
         quantity: text::count(r, 4)?,
         used: text::count(r, 5)?,
         supply,

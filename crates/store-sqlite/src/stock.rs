@@ -1,9 +1,9 @@
 //! Stock, its ledger, and what is reserved of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
-use forecare_care::{AllocationPlan, Balance, Need, allocate, parts_short};
+use forecare_care::{AllocationPlan, Need, allocate, parts_short};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, ReservationId,
@@ -11,7 +11,7 @@ use forecare_domain::{
 };
 use forecare_store::{
     ORDERS_MAX, StockItem, StockOutcome, StoreError, check_asked, check_order, check_part, drawn,
-    initial_stock, need_of_victim, next_order, place_on_record, stock_list,
+    initial_stock, need_of_victim, next_order, offers, place_on_record, served, stock_list,
 };
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
@@ -163,16 +163,15 @@ pub(crate) fn move_stock(
     if let (Some(ticket), 1..) = (&ticket, plan.drawn) {
         write(conn, &drawn(ticket, command, plan.drawn))?;
     }
-    let lead = catalogue.part(part).map_or(0.0, |p| p.lead_time_hours);
     let last = last_reservation(conn)?;
     for short in &plan.short {
-        if let Some(need) = need_of_short(short, lead) {
+        if let Some(need) = need_of_short(catalogue, short) {
             let plan = self::plan(conn, catalogue, &need, &[], *at)?;
             insert(conn, short.ticket, &need, &plan, *at)?;
         }
     }
     for depot in &plan.serve {
-        serve_back_orders(conn, part, depot, *at)?;
+        serve_back_orders(conn, catalogue, part, depot, *at)?;
     }
     if !plan.short.is_empty() {
         tell_short(conn, last, *at)?;
@@ -465,19 +464,29 @@ pub(crate) fn reserve(
     at: Timestamp,
 ) -> Outcome<()> {
     let condition = "live = 1 AND part = ?1 AND depot = ?2 AND state = 'soft' AND supply = 'stock'";
-    let soft = reservations_where(conn, condition, [need.part.as_str(), need.depot.as_str()])?;
+    let mut soft = Vec::new();
+    for part in catalogue.line(&need.part) {
+        soft.extend(reservations_where(
+            conn,
+            condition,
+            [part.as_str(), need.depot.as_str()],
+        )?);
+    }
     let plan = plan(conn, catalogue, need, &soft, at)?;
     for id in &plan.preempted {
         set_state(conn, id.0, ReservationState::Released)?;
     }
     insert(conn, ticket, need, &plan, at)?;
-    for victim in soft.iter().filter(|r| plan.preempted.contains(&r.id)) {
-        let again = need_of_victim(victim, need);
+    soft.retain(|r| plan.preempted.contains(&r.id));
+    soft.sort_by_key(|r| r.id);
+    for victim in &soft {
+        let again = need_of_victim(catalogue, victim, need);
         let plan = self::plan(conn, catalogue, &again, &[], at)?;
         insert(conn, victim.ticket, &again, &plan, at)?;
     }
-    if !plan.preempted.is_empty() {
-        serve_back_orders(conn, &need.part, &need.depot, at)?;
+    let freed: BTreeSet<&PartNumber> = soft.iter().map(|victim| &victim.part).collect();
+    for part in freed {
+        serve_back_orders(conn, catalogue, part, &need.depot, at)?;
     }
     Ok(())
 }
@@ -489,25 +498,9 @@ fn plan(
     preemptible: &[Reservation],
     at: Timestamp,
 ) -> Outcome<AllocationPlan> {
-    let known = items(conn, "part = ?1", [need.part.as_str()])?;
-    let balances: Vec<Balance> = catalogue
-        .depots
-        .iter()
-        .map(|depot| {
-            let found = known.iter().find(|item| item.depot == depot.name);
-            found.map_or_else(
-                || StockItem::none(need.part.clone(), depot.name.clone()).balance(),
-                StockItem::balance,
-            )
-        })
-        .collect();
-    Ok(allocate(
-        need,
-        &balances,
-        &catalogue.depots,
-        preemptible,
-        at,
-    ))
+    let known = |part: &PartNumber| items(conn, "part = ?1", [part.as_str()]);
+    let offers = offers(catalogue, need, known)?;
+    Ok(allocate(need, &offers, &catalogue.depots, preemptible, at))
 }
 
 fn insert(
@@ -518,21 +511,7 @@ fn insert(
     at: Timestamp,
 ) -> Outcome<()> {
     for a in &plan.allocations {
-        let reservation = Reservation {
-            id: ReservationId(0),
-            ticket,
-            priority: need.priority,
-            part: need.part.clone(),
-            quantity: a.quantity,
-            used: 0,
-            supply: a.supply.clone(),
-            state: a.state,
-            reserved_at: at,
-            needed_at: need.needed_at,
-            available_at: a.available_at,
-            expires_at: a.expires_at,
-        };
-        write(conn, &reservation)?;
+        write(conn, &a.reservation(ticket, need, at))?;
     }
     Ok(())
 }
@@ -546,9 +525,9 @@ fn write(conn: &Connection, r: &Reservation) -> Outcome<()> {
     };
     conn.prepare_cached(
         "INSERT INTO reservations (id, ticket, priority, part, quantity, used, state, live, supply, depot,
-             transfer_to, reserved_at, needed_at, available_at, expires_at)
+             transfer_to, reserved_at, needed_at, available_at, expires_at, instead_of)
          VALUES ((SELECT coalesce(max(id), 0) + 1 FROM reservations),
-             ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         r.ticket.0,
@@ -564,7 +543,8 @@ fn write(conn: &Connection, r: &Reservation) -> Outcome<()> {
         r.reserved_at.as_millis(),
         r.needed_at.as_millis(),
         r.available_at.as_millis(),
-        r.expires_at.as_millis()
+        r.expires_at.as_millis(),
+        r.instead_of.as_ref().map(PartNumber::as_str)
     ])?;
     Ok(())
 }
@@ -578,6 +558,7 @@ fn set_state(conn: &Connection, id: i64, state: ReservationState) -> Outcome<()>
 /// Brings `r` into `state` with `used` parts used in all, and books what that means.
 pub(crate) fn turn(
     conn: &Connection,
+    catalogue: &Catalogue,
     r: &Reservation,
     state: ReservationState,
     used: u32,
@@ -605,33 +586,43 @@ pub(crate) fn turn(
     }
     match &r.supply {
         Supply::Stock { depot } | Supply::Transfer { from: depot, .. } if !state.is_live() => {
-            serve_back_orders(conn, &r.part, depot, cause.at)
+            serve_back_orders(conn, catalogue, &r.part, depot, cause.at)
         }
         Supply::Stock { .. } | Supply::Transfer { .. } | Supply::BackOrder { .. } => Ok(()),
     }
 }
 
-/// Gives free stock to those who wait for it at that depot, by priority, then age. One that the stock does
-/// not suffice for is passed over.
+/// Gives free stock to those who wait at that depot, as [`served`] says.
 fn serve_back_orders(
     conn: &Connection,
+    catalogue: &Catalogue,
     part: &PartNumber,
     depot: &DepotName,
     at: Timestamp,
 ) -> Outcome<()> {
-    let mut free = item(conn, part, depot)?.free();
     let condition = "live = 1 AND part = ?1 AND depot = ?2 AND supply = 'back_order'";
-    let mut waiting = reservations_where(conn, condition, [part.as_str(), depot.as_str()])?;
-    waiting.sort_by_key(|r| (r.priority, r.reserved_at, r.id));
-    for r in waiting {
-        let wanted = r.quantity - r.used;
-        if wanted <= free {
-            free -= wanted;
-            conn.prepare_cached(
-                "UPDATE reservations SET supply = 'stock', available_at = ?2 WHERE id = ?1",
-            )?
-            .execute([r.id.0, at.as_millis()])?;
-        }
+    let mut waiting = Vec::new();
+    for relative in catalogue.relatives(part) {
+        waiting.extend(reservations_where(
+            conn,
+            condition,
+            [relative.as_str(), depot.as_str()],
+        )?);
+    }
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let free = item(conn, part, depot)?.free();
+    for r in served(catalogue, part, depot, free, waiting, at) {
+        conn.prepare_cached(
+            "UPDATE reservations SET supply = 'stock', available_at = ?2, part = ?3, instead_of = ?4 WHERE id = ?1",
+        )?
+        .execute(params![
+            r.id.0,
+            at.as_millis(),
+            r.part.as_str(),
+            r.instead_of.as_ref().map(PartNumber::as_str)
+        ])?;
     }
     Ok(())
 }

@@ -39,11 +39,11 @@ pub(crate) async fn commit_care(
         TicketWrite::None => CareOutcome::Stored,
         TicketWrite::Open(new) => open(tx, catalogue, new, commit.at).await?,
         TicketWrite::Update { ticket, parts_used } => {
-            update(tx, ticket, parts_used, commit.at).await?
+            update(tx, catalogue, ticket, parts_used, commit.at).await?
         }
     };
     for write in &commit.reservations {
-        write_reservation(tx, write, commit.at).await?;
+        write_reservation(tx, catalogue, write, commit.at).await?;
     }
     for (id, need) in &commit.needs {
         let ticket = query::ticket(tx, *id).await?;
@@ -206,6 +206,7 @@ async fn write_ticket(tx: &Transaction<'_>, sql: &str, ticket: &Ticket) -> Outco
 
 async fn update(
     tx: &Transaction<'_>,
+    catalogue: &Catalogue,
     ticket: &Ticket,
     parts_used: &[(PartNumber, u32)],
     at: Timestamp,
@@ -244,7 +245,7 @@ async fn update(
     for (id, state, used) in settle(&its, ticket, parts_used) {
         // Read again: an earlier one may have given this one its stock.
         for r in query::reservations_where(tx, "id = $1", &[&id.0]).await? {
-            stock::turn(tx, &r, state, used, &cause).await?;
+            stock::turn(tx, catalogue, &r, state, used, &cause).await?;
         }
     }
     Ok(CareOutcome::Updated(Box::new(ticket.clone())))
@@ -252,6 +253,7 @@ async fn update(
 
 async fn write_reservation(
     tx: &Transaction<'_>,
+    catalogue: &Catalogue,
     write: &ReservationWrite,
     at: Timestamp,
 ) -> Outcome<()> {
@@ -277,7 +279,7 @@ async fn write_reservation(
         r.used
     };
     let cause = Cause::of_ticket(r.ticket, forecare(), at);
-    stock::turn(tx, r, write.to, used, &cause).await
+    stock::turn(tx, catalogue, r, write.to, used, &cause).await
 }
 
 /// A [`CareOutcome`] as kept for its key.

@@ -316,7 +316,7 @@ pub(crate) async fn attachment(
 
 const RESERVATION: &str =
     "SELECT id, ticket, priority, part, quantity, used, state, supply, depot, transfer_to,
-     reserved_at, needed_at, available_at, expires_at FROM reservations";
+     reserved_at, needed_at, available_at, expires_at, instead_of FROM reservations";
 
 fn read_reservation(r: &Row) -> Outcome<Reservation> {
     let depot = text::name(r, 8)?;
@@ -335,6 +335,7 @@ fn read_reservation(r: &Row) -> Outcome<Reservation> {
         ticket: TicketId(r.try_get(1)?),
         priority: text::to_priority(r.try_get(2)?)?,
         part: text::name(r, 3)?,
+        instead_of: text::optional_name(r, 14)?,
         quantity: text::count(r, 4)?,
         used: text::count(r, 5)?,
         supply,

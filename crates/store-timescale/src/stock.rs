@@ -1,11 +1,12 @@
 //! Stock, its ledger, and what is reserved of it. Every function that writes is called under
 //! [`lock_care`](crate::connection::lock_care).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use deadpool_postgres::Transaction;
 use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
-use forecare_care::{AllocationPlan, Balance, Need, allocate, parts_short};
+use forecare_care::{AllocationPlan, Need, allocate, parts_short};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, ReservationId,
@@ -13,7 +14,7 @@ use forecare_domain::{
 };
 use forecare_store::{
     ORDERS_MAX, StockItem, StockOutcome, StoreError, check_asked, check_order, check_part, drawn,
-    initial_stock, need_of_victim, next_order, place_on_record, stock_list,
+    initial_stock, need_of_victim, next_order, offers, place_on_record, served, stock_list,
 };
 
 use crate::fault::{Outcome, unreadable};
@@ -169,16 +170,15 @@ pub(crate) async fn move_stock(
     if let (Some(ticket), 1..) = (&ticket, plan.drawn) {
         write(tx, &drawn(ticket, command, plan.drawn)).await?;
     }
-    let lead = catalogue.part(part).map_or(0.0, |p| p.lead_time_hours);
     let last = last_reservation(tx).await?;
     for short in &plan.short {
-        if let Some(need) = need_of_short(short, lead) {
+        if let Some(need) = need_of_short(catalogue, short) {
             let plan = self::plan(tx, catalogue, &need, &[], *at).await?;
             insert(tx, short.ticket, &need, &plan, *at).await?;
         }
     }
     for depot in &plan.serve {
-        serve_back_orders(tx, part, depot, *at).await?;
+        serve_back_orders(tx, catalogue, part, depot, *at).await?;
     }
     if !plan.short.is_empty() {
         tell_short(tx, last, *at).await?;
@@ -460,9 +460,15 @@ pub(crate) async fn reserve(
     need: &Need,
     at: Timestamp,
 ) -> Outcome<()> {
-    let condition = "live AND part = $1 AND depot = $2 AND state = 'soft' AND supply = 'stock'";
-    let params: Params<'_> = &[&need.part.as_str(), &need.depot.as_str()];
-    let soft = reservations_where(tx, condition, params).await?;
+    let condition =
+        "live AND part = ANY($1) AND depot = $2 AND state = 'soft' AND supply = 'stock'";
+    let line: Vec<&str> = catalogue
+        .line(&need.part)
+        .iter()
+        .map(|p| p.as_str())
+        .collect();
+    let params: Params<'_> = &[&line, &need.depot.as_str()];
+    let mut soft = reservations_where(tx, condition, params).await?;
     let plan = plan(tx, catalogue, need, &soft, at).await?;
     if !plan.preempted.is_empty() {
         let ids: Vec<i64> = plan.preempted.iter().map(|id| id.0).collect();
@@ -475,13 +481,15 @@ pub(crate) async fn reserve(
         .await?;
     }
     insert(tx, ticket, need, &plan, at).await?;
-    for victim in soft.iter().filter(|r| plan.preempted.contains(&r.id)) {
-        let again = need_of_victim(victim, need);
+    soft.retain(|r| plan.preempted.contains(&r.id));
+    for victim in &soft {
+        let again = need_of_victim(catalogue, victim, need);
         let plan = self::plan(tx, catalogue, &again, &[], at).await?;
         insert(tx, victim.ticket, &again, &plan, at).await?;
     }
-    if !plan.preempted.is_empty() {
-        serve_back_orders(tx, &need.part, &need.depot, at).await?;
+    let freed: BTreeSet<&PartNumber> = soft.iter().map(|victim| &victim.part).collect();
+    for part in freed {
+        serve_back_orders(tx, catalogue, part, &need.depot, at).await?;
     }
     Ok(())
 }
@@ -493,25 +501,14 @@ async fn plan(
     preemptible: &[Reservation],
     at: Timestamp,
 ) -> Outcome<AllocationPlan> {
-    let known = items(tx, "part = $1", &[&need.part.as_str()]).await?;
-    let balances: Vec<Balance> = catalogue
-        .depots
-        .iter()
-        .map(|depot| {
-            let found = known.iter().find(|item| item.depot == depot.name);
-            found.map_or_else(
-                || StockItem::none(need.part.clone(), depot.name.clone()).balance(),
-                StockItem::balance,
-            )
-        })
-        .collect();
-    Ok(allocate(
-        need,
-        &balances,
-        &catalogue.depots,
-        preemptible,
-        at,
-    ))
+    let choices = catalogue.choices(&need.part);
+    let parts: Vec<&str> = choices.iter().map(|c| c.part.as_str()).collect();
+    let known = items(tx, "part = ANY($1)", &[&parts]).await?;
+    let known = |part: &PartNumber| -> Result<_, Infallible> {
+        Ok(known.iter().filter(|i| i.part == *part).cloned().collect())
+    };
+    let Ok(offers) = offers(catalogue, need, known);
+    Ok(allocate(need, &offers, &catalogue.depots, preemptible, at))
 }
 
 async fn insert(
@@ -522,21 +519,7 @@ async fn insert(
     at: Timestamp,
 ) -> Outcome<()> {
     for a in &plan.allocations {
-        let reservation = Reservation {
-            id: ReservationId(0),
-            ticket,
-            priority: need.priority,
-            part: need.part.clone(),
-            quantity: a.quantity,
-            used: 0,
-            supply: a.supply.clone(),
-            state: a.state,
-            reserved_at: at,
-            needed_at: need.needed_at,
-            available_at: a.available_at,
-            expires_at: a.expires_at,
-        };
-        write(tx, &reservation).await?;
+        write(tx, &a.reservation(ticket, need, at)).await?;
     }
     Ok(())
 }
@@ -551,9 +534,9 @@ async fn write(tx: &Transaction<'_>, r: &Reservation) -> Outcome<()> {
     execute(
         tx,
         "INSERT INTO reservations (id, ticket, priority, part, quantity, used, state, live, supply, depot,
-             transfer_to, reserved_at, needed_at, available_at, expires_at)
+             transfer_to, reserved_at, needed_at, available_at, expires_at, instead_of)
          VALUES ((SELECT coalesce(max(id), 0) + 1 FROM reservations),
-             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         &[
             &r.ticket.0,
             &text::priority(r.priority),
@@ -569,6 +552,7 @@ async fn write(tx: &Transaction<'_>, r: &Reservation) -> Outcome<()> {
             &Instant(r.needed_at),
             &Instant(r.available_at),
             &Instant(r.expires_at),
+            &r.instead_of.as_ref().map(PartNumber::as_str),
         ],
     )
     .await?;
@@ -578,6 +562,7 @@ async fn write(tx: &Transaction<'_>, r: &Reservation) -> Outcome<()> {
 /// Brings `r` into `state` with `used` parts used in all, and books what that means.
 pub(crate) async fn turn(
     tx: &Transaction<'_>,
+    catalogue: &Catalogue,
     r: &Reservation,
     state: ReservationState,
     used: u32,
@@ -607,41 +592,36 @@ pub(crate) async fn turn(
     }
     match &r.supply {
         Supply::Stock { depot } | Supply::Transfer { from: depot, .. } if !state.is_live() => {
-            serve_back_orders(tx, &r.part, depot, cause.at).await
+            serve_back_orders(tx, catalogue, &r.part, depot, cause.at).await
         }
         Supply::Stock { .. } | Supply::Transfer { .. } | Supply::BackOrder { .. } => Ok(()),
     }
 }
 
-/// Gives free stock to those who wait for it at that depot, by priority, then age. One that the stock does
-/// not suffice for is passed over.
+/// Gives free stock to those who wait at that depot, as [`served`] says.
 async fn serve_back_orders(
     tx: &Transaction<'_>,
+    catalogue: &Catalogue,
     part: &PartNumber,
     depot: &DepotName,
     at: Timestamp,
 ) -> Outcome<()> {
-    let condition = "live AND part = $1 AND depot = $2 AND supply = 'back_order'";
-    let params: Params<'_> = &[&part.as_str(), &depot.as_str()];
-    let mut waiting = reservations_where(tx, condition, params).await?;
+    let relatives = catalogue.relatives(part);
+    let relatives: Vec<&str> = relatives.iter().map(PartNumber::as_str).collect();
+    let condition = "live AND part = ANY($1) AND depot = $2 AND supply = 'back_order'";
+    let waiting = reservations_where(tx, condition, &[&relatives, &depot.as_str()]).await?;
     if waiting.is_empty() {
         return Ok(());
     }
-    let mut free = item(tx, part, depot).await?.free();
-    waiting.sort_by_key(|r| (r.priority, r.reserved_at, r.id));
-    let mut served: Vec<i64> = Vec::new();
-    for r in waiting {
-        let ReservationId(id) = r.id;
-        let wanted = r.quantity - r.used;
-        if wanted <= free {
-            free -= wanted;
-            served.push(id);
-        }
-    }
+    let free = item(tx, part, depot).await?.free();
+    let served = served(catalogue, part, depot, free, waiting, at);
+    let served: Vec<i64> = served.iter().map(|r| r.id.0).collect();
     execute(
         tx,
-        "UPDATE reservations SET supply = 'stock', available_at = $2 WHERE id = ANY($1)",
-        &[&served, &Instant(at)],
+        "UPDATE reservations SET supply = 'stock', available_at = $2, part = $3,
+             instead_of = nullif(coalesce(instead_of, part), $3)
+         WHERE id = ANY($1)",
+        &[&served, &Instant(at), &part.as_str()],
     )
     .await?;
     Ok(())

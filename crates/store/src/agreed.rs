@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forecare_care::stock::StockRefusal;
-use forecare_care::{Balance, Need};
+use forecare_care::{Balance, Need, Offer, may_serve};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Channel, DeliveryId, DepotName, PartNumber, PurchaseOrder, RejectReason, Rejection,
@@ -147,16 +147,82 @@ pub fn nobody_to_erase(erasure: &Erasure) -> StoreError {
 
 /// What the ticket that lost the hold `victim` to `need` needs again, from the same depot.
 #[must_use]
-pub fn need_of_victim(victim: &Reservation, need: &Need) -> Need {
+pub fn need_of_victim(catalogue: &Catalogue, victim: &Reservation, need: &Need) -> Need {
     Need {
-        part: victim.part.clone(),
+        part: victim.wanted().clone(),
         quantity: victim.quantity.saturating_sub(victim.used),
         depot: need.depot.clone(),
         needed_at: victim.needed_at,
-        lead_time_hours: need.lead_time_hours,
+        lead_time_hours: catalogue.lead_time_hours(victim.wanted()),
         priority: victim.priority,
         soft_until: victim.expires_at,
     }
+}
+
+/// What is asked of the stock to serve `need`: its part and those that may stand in for it, each with its stock at the
+/// depots of the catalogue. `known` gives what is known of a part's stock, in any order.
+///
+/// # Errors
+/// Those of `known`.
+pub fn offers<E>(
+    catalogue: &Catalogue,
+    need: &Need,
+    mut known: impl FnMut(&PartNumber) -> Result<Vec<StockItem>, E>,
+) -> Result<Vec<Offer>, E> {
+    let choices = catalogue.choices(&need.part).into_iter();
+    choices
+        .map(|choice| {
+            let known = known(&choice.part)?;
+            Ok(Offer {
+                balances: balances(catalogue, &choice.part, &known),
+                choice,
+            })
+        })
+        .collect()
+}
+
+/// Stock of `part` at the depots of the catalogue, in their order; `known` in any order.
+fn balances(catalogue: &Catalogue, part: &PartNumber, known: &[StockItem]) -> Vec<Balance> {
+    let at = |depot: &DepotName| {
+        let found = known.iter().find(|item| item.depot == *depot);
+        found.map_or_else(
+            || StockItem::none(part.clone(), depot.clone()).balance(),
+            StockItem::balance,
+        )
+    };
+    catalogue.depots.iter().map(|d| at(&d.name)).collect()
+}
+
+/// Which of those that wait at a depot get the free stock of `part` there, of which there are `free`: by priority, then
+/// age. One that it does not suffice for is passed over. Each as it is then.
+#[must_use]
+pub fn served(
+    catalogue: &Catalogue,
+    part: &PartNumber,
+    depot: &DepotName,
+    mut free: u32,
+    mut waiting: Vec<Reservation>,
+    at: Timestamp,
+) -> Vec<Reservation> {
+    waiting.sort_by_key(|r| (r.priority, r.reserved_at, r.id));
+    waiting
+        .into_iter()
+        .filter_map(|mut r| {
+            let open = r.quantity - r.used;
+            if open > free || !may_serve(catalogue, part, &r, at) {
+                return None;
+            }
+            free -= open;
+            let wanted = r.wanted().clone();
+            r.instead_of = (wanted != *part).then_some(wanted);
+            r.part = part.clone();
+            r.supply = Supply::Stock {
+                depot: depot.clone(),
+            };
+            r.available_at = at;
+            Some(r)
+        })
+        .collect()
 }
 
 /// That the catalogue has the part.
@@ -264,6 +330,7 @@ pub fn drawn(ticket: &Ticket, command: &StockCommand, quantity: u32) -> Reservat
         ticket: ticket.id,
         priority: ticket.priority,
         part: command.part.clone(),
+        instead_of: None,
         quantity,
         used: quantity,
         supply: Supply::Stock {

@@ -13,7 +13,7 @@ pub use agreed::{
     CONFLICTS_KEPT, DEAD_LETTERS_KEPT, DECISIONS_KEPT, ENTRIES_MAX, ENTRY_BYTES_MAX, EVENTS_KEPT,
     ORDERS_MAX, OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_asked,
     check_order, check_part, check_writes, drawn, forecare, initial_stock, need_of_victim,
-    next_order, nobody_to_erase, place_on_record, refusal, refused, stock_list,
+    next_order, nobody_to_erase, offers, place_on_record, refusal, refused, served, stock_list,
 };
 pub use forecare_domain::{PurchaseOrder, StockCommand, StockMove};
 pub use memory::MemoryStore;

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use forecare_domain::DepotName;
+use forecare_domain::{DepotName, PartNumber};
 use forecare_store::{PageRequest, ReservationFilter, StockItem};
 
 use super::form::Fields;
@@ -36,6 +36,9 @@ struct PartView {
     title: String,
     lead_time: String,
     unit_cost: String,
+    superseded_by: Option<String>,
+    /// Part numbers, one after the other; empty: none.
+    substitutes: String,
     stock: Vec<StockView>,
 }
 
@@ -105,6 +108,8 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
                     title: part.title.clone(),
                     lead_time: hours(part.lead_time_hours),
                     unit_cost: money(part.unit_cost, &catalogue.currency),
+                    superseded_by: part.superseded_by.as_ref().map(ToString::to_string),
+                    substitutes: numbers(&part.substitutes),
                     stock: all
                         .into_iter()
                         .map(|item| StockView {
@@ -152,6 +157,11 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
         shown_max: SHOWN_MAX,
     };
     Ok(render_with(&html, problem))
+}
+
+fn numbers(parts: &[PartNumber]) -> String {
+    let numbers: Vec<&str> = parts.iter().map(PartNumber::as_str).collect();
+    numbers.join(", ")
 }
 
 /// Books a movement and shows the parts again.

@@ -54,6 +54,10 @@ pub(crate) struct PartDto {
     pub(crate) unit_cost: f64,
     /// Currency of the price.
     pub(crate) currency: String,
+    /// What has taken its place: it is used up, and not ordered any more.
+    pub(crate) superseded_by: Option<String>,
+    /// Parts that may stand in for it, the preferred one first.
+    pub(crate) substitutes: Vec<String>,
     /// Stock by depot.
     pub(crate) stock: Vec<StockDto>,
 }
@@ -240,6 +244,8 @@ pub(crate) struct ReservationDto {
     pub(crate) priority: String,
     /// The part.
     pub(crate) part: String,
+    /// The part that was asked for, where `part` stands in for it: its successor, or a substitute.
+    pub(crate) instead_of: Option<String>,
     /// How many are held.
     pub(crate) quantity: u32,
     /// How many of them are used already.
@@ -269,6 +275,7 @@ impl From<Reservation> for ReservationDto {
             ticket_id: r.ticket.0,
             priority: format!("{:?}", r.priority),
             part: r.part.into(),
+            instead_of: r.instead_of.map(Into::into),
             quantity: r.quantity,
             used: r.used,
             supply: r.supply.into(),

@@ -59,6 +59,8 @@ fn with_stock(part: &PartSpec, currency: &str, stock: &[StockItem]) -> PartDto {
         lead_time_hours: part.lead_time_hours,
         unit_cost: part.unit_cost,
         currency: currency.to_owned(),
+        superseded_by: part.superseded_by.as_ref().map(ToString::to_string),
+        substitutes: part.substitutes.iter().map(ToString::to_string).collect(),
         stock: stock
             .iter()
             .filter(|item| item.part == part.number)

@@ -310,10 +310,7 @@ impl Rules<'_> {
             .await?
             .iter()
             .filter_map(|held| {
-                let lead_time_hours = self
-                    .catalogue
-                    .part(&held.part)
-                    .map_or(0.0, |p| p.lead_time_hours);
+                let lead_time_hours = self.catalogue.lead_time_hours(held.wanted());
                 let to = reservation_due(
                     held,
                     ticket,

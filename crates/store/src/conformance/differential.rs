@@ -158,6 +158,12 @@ pub async fn random_telemetry_equals_the_model(store: Arc<dyn Store>) {
     );
 }
 
+/// Mostly bearings; the others stand in for each other.
+fn random_part(dice: &mut Dice) -> forecare_domain::PartNumber {
+    let numbers = ["BRG-1", "BRG-1", "GSK-1", "GSK-2", "GSK-X"];
+    super::fixtures::part(numbers[dice.below(5)])
+}
+
 fn random_move(dice: &mut Dice, at: i64) -> StockCommand {
     let places = ["main", "main", "main", "north", "nowhere"].map(super::fixtures::depot);
     let ticket = TicketId(i64::try_from(dice.below(20)).unwrap());
@@ -179,6 +185,7 @@ fn random_move(dice: &mut Dice, at: i64) -> StockCommand {
     };
     let quantity = u32::try_from(dice.below(4)).unwrap();
     StockCommand {
+        part: random_part(dice),
         depot: places[dice.below(5)].clone(),
         reason: [None, Some("because".to_owned())][dice.below(2)].clone(),
         bin: [None, Some("A-1".to_owned())][dice.below(2)].clone(),
@@ -190,6 +197,7 @@ async fn random_step(dice: &mut Dice, model: &Arc<dyn Store>, at: i64) -> CareCo
     let priority = [Priority::P1, Priority::P2, Priority::P3, Priority::P4][dice.below(4)];
     let mut wanted = need(u32::try_from(dice.below(4)).unwrap() + 1, priority);
     wanted.needed_at = hour(at + [10, 1_000][dice.below(2)]);
+    wanted.part = random_part(dice);
     if dice.below(4) == 0 {
         wanted.depot = super::fixtures::depot("north");
     }
@@ -204,7 +212,8 @@ async fn random_step(dice: &mut Dice, model: &Arc<dyn Store>, at: i64) -> CareCo
                 TicketState::Cancelled,
                 TicketState::Reopened,
             ][dice.below(4)];
-            let used = [("BRG-1", u32::try_from(dice.below(4)).unwrap())];
+            let reported = ["BRG-1", "GSK-1", "GSK-2"][dice.below(3)];
+            let used = [(reported, u32::try_from(dice.below(4)).unwrap())];
             step(&ticket, state, at, &used[..dice.below(2)])
         }
         2 => {

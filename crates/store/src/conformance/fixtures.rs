@@ -19,7 +19,8 @@ use crate::{
     TicketWrite, forecare,
 };
 
-/// Two classes, two modes, two parts, two depots: `main` (5 BRG-1, 3 SEAL-1) and `north` (2 BRG-1).
+/// Two classes, two depots: `main` (5 BRG-1, 3 SEAL-1) and `north` (2 BRG-1). GSK-1 is superseded by GSK-2, for which
+/// GSK-X may stand in; there are none of them.
 #[must_use]
 pub fn catalogue() -> Catalogue {
     Catalogue::parse(
@@ -64,6 +65,20 @@ pub fn catalogue() -> Catalogue {
         number = "SEAL-1"
         title = "Seal"
         lead_time_hours = 24
+        [[part]]
+        number = "GSK-1"
+        title = "Gasket"
+        lead_time_hours = 48
+        superseded_by = "GSK-2"
+        [[part]]
+        number = "GSK-2"
+        title = "Gasket, new"
+        lead_time_hours = 24
+        substitutes = ["GSK-X"]
+        [[part]]
+        number = "GSK-X"
+        title = "Gasket, universal"
+        lead_time_hours = 72
         [[depot]]
         name = "main"
         title = "Main depot"

@@ -22,7 +22,7 @@ pub async fn initial_stock_is_booked_as_receipts(store: Arc<dyn Store>) {
     assert_eq!(bearings(&store, "north").await, (2, 0, 0, 0));
     assert_eq!(
         store.stock().await.unwrap().len(),
-        4,
+        10,
         "every part at every depot"
     );
     let lines = items(store.ledger(ALL).await.unwrap());
@@ -709,6 +709,145 @@ pub async fn receipts_count_towards_the_order_they_name(store: Arc<dyn Store>) {
     let whole = store.purchase_orders(false).await.unwrap();
     assert_eq!(whole[0].by, forecare());
     assert_eq!((whole[0].id.as_str(), whole[0].at), ("PO-3", hour(1)));
+    assert_balanced(&store).await;
+}
+
+/// A need of `number` at hour `needed`.
+fn need_of(number: &str, quantity: u32, needed: i64) -> forecare_care::Need {
+    forecare_care::Need {
+        part: part(number),
+        needed_at: hour(needed),
+        lead_time_hours: 24.0,
+        ..need(quantity, Priority::P3)
+    }
+}
+
+fn of(number: &str, command: StockCommand) -> StockCommand {
+    StockCommand {
+        part: part(number),
+        ..command
+    }
+}
+
+/// Part, what it stands in for, pieces, whether it lies there; of all that are live, oldest first.
+async fn stand_ins(store: &Arc<dyn Store>) -> Vec<(String, Option<String>, u32, bool)> {
+    let all = reservations(store).await;
+    let live = all.into_iter().filter(|r| r.state.is_live());
+    live.map(|r| {
+        let is_there = matches!(r.supply, Supply::Stock { .. });
+        let instead_of = r.instead_of.map(String::from);
+        (String::from(r.part), instead_of, r.quantity, is_there)
+    })
+    .collect()
+}
+
+fn standing(of: &[(&str, Option<&str>, u32, bool)]) -> Vec<(String, Option<String>, u32, bool)> {
+    let owned = |(part, instead_of, n, is_there): &(&str, Option<&str>, u32, bool)| {
+        let instead_of = instead_of.map(str::to_owned);
+        ((*part).to_owned(), instead_of, *n, *is_there)
+    };
+    of.iter().map(owned).collect()
+}
+
+pub async fn old_stock_goes_first_and_its_successor_is_ordered(store: Arc<dyn Store>) {
+    let receipt = |key: &str, n| movement(key, StockMove::Receipt, n, 1);
+    moved_stock(&store, of("GSK-1", receipt("r1", 1))).await;
+    let (ticket, reserved) = open(&store, 0, 1, vec![need_of("GSK-1", 3, 1_000)]).await;
+    let new = Some("GSK-1");
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[("GSK-1", None, 1, true), ("GSK-2", new, 2, false)])
+    );
+    assert_eq!(reserved[1].available_at, hour(25));
+    // The new part arrives and is held for who asked for the old one; of either number it is told.
+    moved_stock(&store, of("GSK-2", receipt("r2", 2))).await;
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[("GSK-1", None, 1, true), ("GSK-2", new, 2, true)])
+    );
+    let (_, _) = open(&store, 1, 2, vec![need_of("GSK-1", 1, 1_000)]).await;
+    let working = update(&store, step(&ticket, TicketState::InProgress, 4, &[])).await;
+    let done = step(&working, TicketState::Resolved, 5, &[("GSK-1", 3)]);
+    update(&store, done).await;
+    assert_eq!(
+        newest(&store, 2).await,
+        lines(&[("consumed", -2), ("consumed", -1)])
+    );
+    // Old ones that turn up serve who waits for the new one in their place.
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[("GSK-2", new, 1, false)])
+    );
+    moved_stock(&store, of("GSK-1", receipt("r3", 1))).await;
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[("GSK-1", None, 1, true)])
+    );
+    assert_balanced(&store).await;
+}
+
+pub async fn a_substitute_is_taken_where_the_part_would_be_late(store: Arc<dyn Store>) {
+    let receipt = |key: &str, n| movement(key, StockMove::Receipt, n, 1);
+    moved_stock(&store, of("GSK-X", receipt("r1", 1))).await;
+    open(&store, 0, 1, vec![need_of("GSK-2", 1, 25)]).await;
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[("GSK-2", None, 1, false)]),
+        "the supplier is in time"
+    );
+    let (ticket, _) = open(&store, 1, 1, vec![need_of("GSK-1", 2, 10)]).await;
+    let stands_in = Some("GSK-1");
+    assert_eq!(
+        stand_ins(&store).await[1..],
+        standing(&[
+            ("GSK-2", stands_in, 1, false),
+            ("GSK-X", stands_in, 1, true)
+        ])
+    );
+    // Another one arrives: what is late gets it, what is in time goes on waiting.
+    moved_stock(&store, of("GSK-X", receipt("r2", 2))).await;
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[
+            ("GSK-2", None, 1, false),
+            ("GSK-X", stands_in, 1, true),
+            ("GSK-X", stands_in, 1, true)
+        ])
+    );
+    let working = update(&store, step(&ticket, TicketState::InProgress, 4, &[])).await;
+    let done = step(
+        &working,
+        TicketState::Resolved,
+        5,
+        &[("GSK-1", 1), ("GSK-X", 1)],
+    );
+    update(&store, done).await;
+    let line = &ledger(&store).await[0];
+    assert_eq!((line.part.as_str(), line.delta), ("GSK-X", -1));
+    assert_balanced(&store).await;
+}
+
+pub async fn a_victim_asks_again_for_what_it_had_asked_for(store: Arc<dyn Store>) {
+    moved_stock(
+        &store,
+        of("GSK-2", movement("r1", StockMove::Receipt, 1, 1)),
+    )
+    .await;
+    let (low, _) = open(&store, 0, 1, vec![need_of("GSK-1", 1, 1_000)]).await;
+    let urgent = forecare_care::Need {
+        priority: Priority::P1,
+        ..need_of("GSK-1", 1, 1_000)
+    };
+    open(&store, 1, 2, vec![urgent]).await;
+    let live = reservations(&store).await;
+    let its: Vec<_> = live
+        .iter()
+        .filter(|r| r.ticket == low.id && r.state.is_live())
+        .collect();
+    assert_eq!(its.len(), 1);
+    assert_eq!(its[0].wanted(), &part("GSK-1"));
+    assert_eq!(its[0].part, part("GSK-2"));
+    assert!(matches!(its[0].supply, Supply::BackOrder { .. }));
     assert_balanced(&store).await;
 }
 

@@ -1,8 +1,9 @@
 //! Tickets, reservations and stock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
-use forecare_care::{Balance, Need, NewTicket, allocate, notices_of, parts_short, settle};
+use forecare_care::{Need, NewTicket, allocate, notices_of, parts_short, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, AssetId, CareTask, Decision, DepotName, Label, OrderId, PartNumber, PurchaseOrder,
@@ -11,7 +12,7 @@ use forecare_domain::{
 };
 
 use super::outbox::Outbox;
-use crate::agreed::{forecare, need_of_victim};
+use crate::agreed::{forecare, need_of_victim, offers, served};
 use crate::{
     CareCommit, CareOutcome, LedgerEntry, NewEntry, NewTask, ReservationFilter, ReservationWrite,
     StoreError, TicketFilter, TicketWrite,
@@ -247,11 +248,11 @@ impl Desk {
             TicketWrite::None => CareOutcome::Stored,
             TicketWrite::Open(new) => self.open(catalogue, *new, commit.at)?,
             TicketWrite::Update { ticket, parts_used } => {
-                self.update(*ticket, &parts_used, commit.at)
+                self.update(catalogue, *ticket, &parts_used, commit.at)
             }
         };
         for write in commit.reservations {
-            self.write_reservation(&write, commit.at);
+            self.write_reservation(catalogue, &write, commit.at);
         }
         for (id, need) in commit.needs {
             if self.ticket(id)?.state.is_open() {
@@ -345,6 +346,7 @@ impl Desk {
     /// Takes a ticket after a change that [`Desk::check`] has passed.
     fn update(
         &mut self,
+        catalogue: &Catalogue,
         mut ticket: Ticket,
         parts_used: &[(PartNumber, u32)],
         at: Timestamp,
@@ -362,12 +364,17 @@ impl Desk {
             .map_or_else(forecare, |change| change.by.clone());
         for (id, state, used) in settle(&its, &ticket, parts_used) {
             let cause = Cause::of_ticket(ticket.id, by.clone(), at);
-            self.turn(id, state, used, &cause);
+            self.turn(catalogue, id, state, used, &cause);
         }
         CareOutcome::Updated(Box::new(ticket))
     }
 
-    fn write_reservation(&mut self, write: &ReservationWrite, at: Timestamp) {
+    fn write_reservation(
+        &mut self,
+        catalogue: &Catalogue,
+        write: &ReservationWrite,
+        at: Timestamp,
+    ) {
         let found = place(write.id.0).and_then(|place| self.reservations.get_mut(place));
         let Some(r) = found.filter(|r| r.state == write.from) else {
             return;
@@ -379,11 +386,18 @@ impl Desk {
             r.used
         };
         let cause = Cause::of_ticket(r.ticket, forecare(), at);
-        self.turn(write.id, write.to, used, &cause);
+        self.turn(catalogue, write.id, write.to, used, &cause);
     }
 
     /// Brings a reservation into `state` with `used` parts used in all, and books what that means.
-    fn turn(&mut self, id: ReservationId, state: ReservationState, used: u32, cause: &Cause) {
+    fn turn(
+        &mut self,
+        catalogue: &Catalogue,
+        id: ReservationId,
+        state: ReservationState,
+        used: u32,
+        cause: &Cause,
+    ) {
         let Some(r) = place(id.0).and_then(|place| self.reservations.get_mut(place)) else {
             return;
         };
@@ -409,7 +423,7 @@ impl Desk {
         if let (false, Supply::Stock { depot } | Supply::Transfer { from: depot, .. }) =
             (state.is_live(), &supply)
         {
-            self.serve_back_orders(&part, depot, cause.at);
+            self.serve_back_orders(catalogue, &part, depot, cause.at);
         }
     }
 
@@ -422,17 +436,21 @@ impl Desk {
         may_preempt: bool,
         at: Timestamp,
     ) {
-        let balance = |depot: &DepotName| self.item(&need.part, depot).balance();
-        let balances: Vec<Balance> = catalogue.depots.iter().map(|d| balance(&d.name)).collect();
+        let known = |part: &PartNumber| -> Result<_, Infallible> {
+            let depots = catalogue.depots.iter();
+            Ok(depots.map(|d| self.item(part, &d.name)).collect())
+        };
+        let Ok(offers) = offers(catalogue, need, known);
         let preemptible = if may_preempt {
+            let line = catalogue.line(&need.part);
             self.live()
-                .filter(|r| r.part == need.part)
+                .filter(|r| line.contains(&&r.part))
                 .cloned()
                 .collect()
         } else {
             Vec::new()
         };
-        let plan = allocate(need, &balances, &catalogue.depots, &preemptible, at);
+        let plan = allocate(need, &offers, &catalogue.depots, &preemptible, at);
         let mut victims = Vec::new();
         let preempted: BTreeSet<ReservationId> = plan.preempted.iter().copied().collect();
         for id in &preempted {
@@ -440,57 +458,41 @@ impl Desk {
             victims.extend(self.reservation(*id).cloned());
         }
         for a in plan.allocations {
-            self.hold(Reservation {
-                id: ReservationId(0),
-                ticket,
-                priority: need.priority,
-                part: need.part.clone(),
-                quantity: a.quantity,
-                used: 0,
-                supply: a.supply,
-                state: a.state,
-                reserved_at: at,
-                needed_at: need.needed_at,
-                available_at: a.available_at,
-                expires_at: a.expires_at,
-            });
+            self.hold(a.reservation(ticket, need, at));
         }
         for victim in &victims {
-            let again = need_of_victim(victim, need);
+            let again = need_of_victim(catalogue, victim, need);
             self.reserve(catalogue, victim.ticket, &again, false, at);
         }
-        if !victims.is_empty() {
-            self.serve_back_orders(&need.part, &need.depot, at);
+        let freed: BTreeSet<&PartNumber> = victims.iter().map(|victim| &victim.part).collect();
+        for part in freed {
+            self.serve_back_orders(catalogue, part, &need.depot, at);
         }
     }
 
-    /// Gives free stock to those who wait for it at that depot, by priority, then age. One that the stock
-    /// does not suffice for is passed over.
+    /// Gives free stock to those who wait at that depot, as [`served`] says.
     pub(super) fn serve_back_orders(
         &mut self,
+        catalogue: &Catalogue,
         part: &PartNumber,
         depot: &DepotName,
         at: Timestamp,
     ) {
-        let mut free = self.item(part, depot).free();
+        let relatives = catalogue.relatives(part);
         let here = Supply::BackOrder { to: depot.clone() };
-        let mut waiting: Vec<_> = self
+        let waiting: Vec<Reservation> = self
             .live()
-            .filter(|r| r.part == *part && r.supply == here)
-            .map(|r| (r.priority, r.reserved_at, r.id))
+            .filter(|r| r.supply == here && relatives.contains(&r.part))
+            .cloned()
             .collect();
-        waiting.sort();
-        for (_, _, id) in waiting {
-            let Some(r) = place(id.0).and_then(|place| self.reservations.get_mut(place)) else {
-                continue;
-            };
-            let wanted = r.quantity - r.used;
-            if wanted <= free {
-                free -= wanted;
-                r.supply = Supply::Stock {
-                    depot: depot.clone(),
-                };
-                r.available_at = at;
+        if waiting.is_empty() {
+            return;
+        }
+        let free = self.item(part, depot).free();
+        for after in served(catalogue, part, depot, free, waiting, at) {
+            let found = place(after.id.0).and_then(|place| self.reservations.get_mut(place));
+            if let Some(r) = found {
+                *r = after;
             }
         }
     }

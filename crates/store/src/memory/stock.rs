@@ -83,17 +83,14 @@ impl Desk {
         if let (Some(ticket), 1..) = (&ticket, plan.drawn) {
             self.hold(drawn(ticket, command, plan.drawn));
         }
-        let lead = catalogue
-            .part(&command.part)
-            .map_or(0.0, |p| p.lead_time_hours);
         let n_before = self.reservations_made();
         for short in &plan.short {
-            if let Some(need) = need_of_short(short, lead) {
+            if let Some(need) = need_of_short(catalogue, short) {
                 self.reserve(catalogue, short.ticket, &need, false, command.at);
             }
         }
         for depot in &plan.serve {
-            self.serve_back_orders(&command.part, depot, command.at);
+            self.serve_back_orders(catalogue, &command.part, depot, command.at);
         }
         self.tell_short(n_before, command.at)?;
         if let Some(order) = command
