@@ -22,6 +22,7 @@ pub mod sla;
 pub mod stock;
 pub mod ticket_rules;
 mod timers;
+pub mod tracking;
 mod urgency;
 pub mod work;
 

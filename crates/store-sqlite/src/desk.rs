@@ -1,11 +1,13 @@
 //! One step of the care desk.
 
+use std::collections::BTreeMap;
+
 use forecare_care::{NewTicket, notices_of, settle};
 use forecare_catalogue::Catalogue;
-use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
+use forecare_domain::{PartUsed, Reservation, ReservationState, Ticket, TicketId, Timestamp};
 use forecare_store::{
     CareCommit, CareOutcome, DECISIONS_KEPT, NewEntry, OUTCOMES_KEPT, ReservationWrite, StoreError,
-    TicketWrite, forecare,
+    TicketWrite, counts, forecare, marks_named,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -165,7 +167,7 @@ fn update(
     conn: &Connection,
     catalogue: &Catalogue,
     ticket: &Ticket,
-    parts_used: &[(PartNumber, u32)],
+    parts_used: &[PartUsed],
     at: Timestamp,
 ) -> Outcome<CareOutcome> {
     let stored = query::ticket(conn, ticket.id)?;
@@ -200,12 +202,14 @@ fn update(
         .map_or_else(forecare, |change| change.by.clone());
     outbox::write(conn, &notices_of(Some(&stored), ticket, at))?;
     let cause = Cause::of_ticket(ticket.id, by, at);
-    for (id, state, used) in settle(&its, ticket, parts_used) {
+    let mut named = marks_named(catalogue, parts_used)?;
+    for (id, state, used) in settle(&its, ticket, &counts(parts_used)) {
         // Read again: an earlier one may have given this one its stock.
         for r in query::reservations_where(conn, "id = ?1", [id.0])? {
-            stock::turn(conn, catalogue, &r, state, used, &cause)?;
+            stock::turn(conn, catalogue, &r, state, used, &cause, &mut named)?;
         }
     }
+    stock::check_named(conn, ticket.id, &named)?;
     Ok(CareOutcome::Updated(Box::new(ticket.clone())))
 }
 
@@ -239,6 +243,7 @@ fn write_reservation(
         write.to,
         used,
         &Cause::of_ticket(r.ticket, forecare(), at),
+        &mut BTreeMap::new(),
     )
 }
 

@@ -340,8 +340,7 @@ pub(crate) fn reservations(
 }
 
 pub(crate) fn ledger(conn: &Connection, request: PageRequest) -> Outcome<Vec<Paged<LedgerEntry>>> {
-    let select =
-        "SELECT seq, at, kind, part, depot, delta, ticket, by, cost_centre, reason FROM ledger";
+    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by, cost_centre, reason, units FROM ledger";
     page(conn, select, "seq", Vec::new(), request, |r| {
         Ok(LedgerEntry {
             at: text::time(r, 1)?,
@@ -349,6 +348,10 @@ pub(crate) fn ledger(conn: &Connection, request: PageRequest) -> Outcome<Vec<Pag
             part: text::name(r, 3)?,
             depot: text::name(r, 4)?,
             delta: r.get(5)?,
+            units: match r.get::<_, Option<String>>(10)? {
+                Some(text) => serde_json::from_str(&text)?,
+                None => Vec::new(),
+            },
             ticket: r.get::<_, Option<i64>>(6)?.map(TicketId),
             cost_centre: r.get(8)?,
             reason: r.get(9)?,

@@ -376,7 +376,8 @@ pub(crate) async fn ledger(
     tx: &Transaction<'_>,
     request: PageRequest,
 ) -> Outcome<Vec<Paged<LedgerEntry>>> {
-    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by::text, cost_centre, reason FROM ledger";
+    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by::text, cost_centre, reason,
+         units::text FROM ledger";
     page(tx, select, "seq", Vec::new(), request, |r| {
         Ok(LedgerEntry {
             at: text::time(r, 1)?,
@@ -384,6 +385,10 @@ pub(crate) async fn ledger(
             part: text::name(r, 3)?,
             depot: text::name(r, 4)?,
             delta: r.try_get(5)?,
+            units: match r.try_get::<_, Option<&str>>(10)? {
+                Some(text) => serde_json::from_str(text)?,
+                None => Vec::new(),
+            },
             ticket: r.try_get::<_, Option<i64>>(6)?.map(TicketId),
             cost_centre: r.try_get(8)?,
             reason: r.try_get(9)?,

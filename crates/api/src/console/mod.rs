@@ -19,6 +19,7 @@ mod shell;
 mod static_files;
 mod supply;
 mod tickets;
+mod units;
 mod view;
 mod work;
 
@@ -51,6 +52,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/parts", get(parts::page))
         .route("/parts/movements", post(parts::movement))
         .route("/parts/supply", get(supply::page))
+        .route("/parts/units", get(units::page))
         .route("/parts/supply.csv", get(supply::csv))
         .route("/parts/orders", post(supply::put_order))
         .route("/customers", get(customers::list))

@@ -10,6 +10,7 @@ use forecare_store::{PageRequest, ReservationFilter, StockItem};
 use super::form::Fields;
 use super::format::{When, hours, money};
 use super::shell::{Shell, render_with};
+use super::units::names;
 use super::view::ReservationView;
 use crate::app::{App, Caller, ticket_id};
 use crate::dto::{FateDto, MovementDto, MovementKindDto};
@@ -36,6 +37,7 @@ struct PartView {
     title: String,
     lead_time: String,
     unit_cost: String,
+    tracked: &'static str,
     superseded_by: Option<String>,
     /// Part numbers, one after the other; empty: none.
     substitutes: String,
@@ -108,6 +110,7 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
                     title: part.title.clone(),
                     lead_time: hours(part.lead_time_hours),
                     unit_cost: money(part.unit_cost, &catalogue.currency),
+                    tracked: part.tracking.label(),
                     superseded_by: part.superseded_by.as_ref().map(ToString::to_string),
                     substitutes: numbers(&part.substitutes),
                     stock: all
@@ -211,5 +214,7 @@ fn entered(fields: &Fields) -> Result<MovementDto, Problem> {
         order: text("order").filter(|_| kind == MovementKindDto::Receipt),
         reason: text("reason"),
         bin: text("bin"),
+        batch: text("batch"),
+        serials: names(fields.get("serials").unwrap_or_default()),
     })
 }

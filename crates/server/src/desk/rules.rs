@@ -13,7 +13,7 @@ use forecare_care::{
 };
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
-    Actor, Asset, AssetId, CareTask, ComponentName, DeviceId, ModeName, PartNumber, Reservation,
+    Actor, Asset, AssetId, CareTask, ComponentName, DeviceId, ModeName, PartUsed, Reservation,
     TaskId, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_store::{
@@ -461,7 +461,7 @@ pub(crate) fn step(
     after: Ticket,
     to: TicketState,
     needs: Vec<(TicketId, Need)>,
-    parts_used: Vec<(PartNumber, u32)>,
+    parts_used: Vec<PartUsed>,
     idempotency_key: Option<String>,
     now: Timestamp,
 ) -> CareCommit {
@@ -499,7 +499,7 @@ pub(crate) fn step(
     }
 }
 
-fn changed(after: Ticket, parts_used: Vec<(PartNumber, u32)>) -> TicketWrite {
+fn changed(after: Ticket, parts_used: Vec<PartUsed>) -> TicketWrite {
     TicketWrite::Update {
         ticket: Box::new(after),
         parts_used,
