@@ -1,6 +1,7 @@
 //! Where pieces of tracked parts are: on which shelf, in which machine.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use axum::Json;
 use axum::extract::State;
@@ -58,7 +59,7 @@ pub(crate) async fn units(
 
 pub(crate) async fn found(app: &App, params: &UnitParams) -> Result<UnitsDto, Problem> {
     let named = |field: &'static str, e: forecare_domain::InvalidName| {
-        Problem::bad_parameter(field, &e.to_string())
+        Problem::bad_parameter(field, e.to_string())
     };
     let (part, batch, serial, asset) = (
         params.part.as_deref().map(PartNumber::new).transpose(),
@@ -95,10 +96,11 @@ pub async fn where_units(
     for unit in units {
         let ticket = match unit.place {
             UnitPlace::Ticket(id) => {
-                if !tickets.contains_key(&id) {
-                    tickets.insert(id, store.ticket(id).await?);
-                }
-                tickets.get(&id)
+                let known = tickets.entry(id);
+                Some(match known {
+                    Entry::Occupied(found) => &*found.into_mut(),
+                    Entry::Vacant(new) => &*new.insert(store.ticket(id).await?),
+                })
             }
             UnitPlace::Shelf(_) | UnitPlace::Repair(_) | UnitPlace::CostCentre(_) => None,
         };

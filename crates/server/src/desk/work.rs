@@ -40,12 +40,11 @@ impl CareDesk {
                 WorkStep::Merge { into, why }
             }
         };
-        let step = match step {
-            WorkStep::PartsUsed(parts) => {
-                let named = parts_named(self.catalogue.as_ref(), parts);
-                WorkStep::PartsUsed(named.map_err(|part| no_part(&part))?)
-            }
-            other => other,
+        let step = if let WorkStep::PartsUsed(parts) = step {
+            let named = parts_named(self.catalogue.as_ref(), parts);
+            WorkStep::PartsUsed(named.map_err(|part| no_part(&part))?)
+        } else {
+            step
         };
         let now = self.clock.now();
         let kind = self.tickets.kind(ticket.kind.as_str());
