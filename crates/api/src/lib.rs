@@ -27,8 +27,10 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::watch;
 
+pub use dto::{UnitDto, UnitPlaceDto};
 pub use openapi::openapi_json;
 pub use reorder::PartsPolicy;
+pub use routes::units::where_units;
 pub use state::{
     AnswerLinks, ApiState, AssignmentRequest, Auth, AutomationInfo, AutomationResult, Desk,
     DeskError, ModelInfo, OpenRequest, ReadSla, Role, StreamEvent, TransitionRequest, Visitor,

@@ -14,7 +14,7 @@ use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
     alarms, assets, automation, customers, devices, inbound, knowledge, kpis, models, notices, ops,
-    parts, records, registry, slots, supply, ticket_export, tickets, trace, work,
+    parts, records, registry, slots, supply, ticket_export, tickets, trace, units, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -83,6 +83,7 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(supply::reorder_proposals))
         .routes(routes!(parts::reservations))
         .routes(routes!(parts::ledger))
+        .routes(routes!(units::units))
         .routes(routes!(registry::record_changes))
         .routes(routes!(registry::records))
         .routes(routes!(

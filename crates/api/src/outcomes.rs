@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use forecare_care::kpi::{Answers, Case, Cut, Dimension, Links, Machine, Period, Scope};
-use forecare_domain::{Asset, AssetId, Priority, Ticket, TicketId, TicketState, Timestamp};
+use forecare_catalogue::Tracking;
+use forecare_domain::{
+    Asset, AssetId, PartNumber, Priority, Ticket, TicketId, TicketState, Timestamp,
+};
 use forecare_registry::{
     AssetDetails, Body, Contract, Customer, Date, Level, Location, RecordId, RecordKind,
 };
@@ -23,6 +26,8 @@ use crate::problem::Problem;
 const READ_EVERY: Duration = Duration::from_secs(5);
 /// Tickets that are counted: the newest.
 const CASES_MAX: usize = 100_000;
+/// Lines of the ledger that are looked at: the newest.
+const LINES_MAX: usize = 100_000;
 /// Records of a kind that are looked at.
 const RECORDS_MAX: usize = 200_000;
 /// Levels above a location: more than there are.
@@ -201,9 +206,15 @@ impl Outcomes {
             *(if *yes { n_yes } else { n_no }) += 1;
         }
         let mut answers = answers(app).await?;
-        let cases = tickets.iter().map(|ticket| Case {
-            answers: answers.remove(&ticket.id).unwrap_or_default(),
-            ..registry.case(app, ticket)
+        let failed = failed_batches(app, &tickets).await?;
+        let cases = tickets.iter().map(|ticket| {
+            let mut case = Case {
+                answers: answers.remove(&ticket.id).unwrap_or_default(),
+                ..registry.case(app, ticket)
+            };
+            let batch = failed.get(&ticket.id).cloned();
+            case.cut.extend(batch.map(|b| (Dimension::Batch, b)));
+            case
         });
         let cases: Vec<Case> = cases.collect();
         let machines = registry.assets.values().map(|asset| Machine {
@@ -247,6 +258,50 @@ async fn answers(app: &App) -> Result<BTreeMap<TicketId, Answers>, StoreError> {
         all.entry(answer.ticket).or_insert(answers);
     }
     Ok(all)
+}
+
+/// Batch, or else serial number, of the part that failed, by ticket: of what was in the machine when another piece of
+/// the same part took its place. Read from the ledger, so that it stays known when the old piece is given back.
+async fn failed_batches(
+    app: &App,
+    tickets: &[Ticket],
+) -> Result<BTreeMap<TicketId, String>, StoreError> {
+    let catalogue = &app.state.catalogue;
+    let is_tracked = |number: &PartNumber| catalogue.tracking(number) != Tracking::Not;
+    let mut failed = BTreeMap::new();
+    if !catalogue.parts.iter().any(|p| is_tracked(&p.number)) {
+        return Ok(failed);
+    }
+    let asset_of: BTreeMap<TicketId, &AssetId> = tickets.iter().map(|t| (t.id, &t.asset)).collect();
+    let mut lines = newest(LINES_MAX, |page| app.state.store.ledger(page)).await?;
+    lines.reverse();
+    // What was fitted last, by machine and what the part has become.
+    let mut fitted: BTreeMap<(&AssetId, PartNumber), (TicketId, String)> = BTreeMap::new();
+    for line in &lines {
+        let is_fitted = matches!(line.kind.as_str(), "consumed" | "issue");
+        let (true, Some(ticket)) = (is_fitted, line.ticket) else {
+            continue;
+        };
+        let Some(asset) = asset_of.get(&ticket) else {
+            continue;
+        };
+        let newest_part = catalogue.newest(&line.part).clone();
+        for unit in &line.units {
+            let batch = unit.batch.as_ref().map(ToString::to_string);
+            let serial = unit.serial.as_ref().map(ToString::to_string);
+            let Some(name) = batch.or(serial) else {
+                continue;
+            };
+            let key = (*asset, newest_part.clone());
+            match fitted.insert(key, (ticket, name)) {
+                Some((before, name)) if before != ticket => {
+                    failed.entry(ticket).or_insert(name);
+                }
+                Some(_) | None => {}
+            }
+        }
+    }
+    Ok(failed)
 }
 
 /// Master data that tickets are told apart by.

@@ -6,7 +6,7 @@ use forecare_care::reorder::{
     LikelyNeed, Movement, PartDemand, ReorderAdvice, ReorderPolicy, StockPosition, Turnover,
     reorder, turnover,
 };
-use forecare_catalogue::PartSpec;
+use forecare_catalogue::{Catalogue, FailureMode, PartSpec};
 use forecare_domain::{AssetId, DepotName, DeviceId, ModeName, PartNumber, TicketId, Timestamp};
 use forecare_store::{LedgerEntry, PageRequest, PurchaseOrder, StoreError, TicketFilter};
 
@@ -35,6 +35,8 @@ pub(crate) struct PartAdvice<'a> {
     pub(crate) part: &'a PartSpec,
     pub(crate) on_hand: u32,
     pub(crate) held: u32,
+    /// Free ones of the parts it supersedes, as far as anything still asks for those.
+    pub(crate) older_free: u32,
     pub(crate) back_ordered: u32,
     pub(crate) on_order: u32,
     pub(crate) advice: ReorderAdvice,
@@ -96,7 +98,8 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
                 continue;
             }
             for needed in &mode.parts {
-                machines.entry(&needed.part).or_default().push(Machine {
+                let ordered = catalogue.newest(&needed.part);
+                machines.entry(ordered).or_default().push(Machine {
                     asset: asset.id.clone(),
                     mode: mode.name.clone(),
                     depot: asset.depot.as_ref().or(first_depot).cloned(),
@@ -114,9 +117,18 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
     let span_hours = now.hours_since(from).max(policy.reorder.cycle_hours);
     let parts = catalogue.parts.iter().map(|part| {
         let its_lines: Vec<&LedgerEntry> = lines.iter().filter(|l| l.part == part.number).collect();
-        let beside: i64 = its_lines
+        // What was asked of a superseded part is asked of its successor now.
+        let is_superseded = part.superseded_by.is_some();
+        let older: Vec<&PartNumber> = catalogue
+            .parts
             .iter()
-            .filter(|l| is_use(l))
+            .map(|p| &p.number)
+            .filter(|n| !is_superseded && **n != part.number && *catalogue.newest(n) == part.number)
+            .collect();
+        let is_its = |number: &PartNumber| *number == part.number || older.contains(&number);
+        let beside: i64 = lines
+            .iter()
+            .filter(|l| !is_superseded && is_its(&l.part) && is_use(l))
             .filter(|l| {
                 let ticket = l.ticket.and_then(|id| tickets.get(&id));
                 ticket.is_none_or(|of| !foreseen.contains(of))
@@ -137,14 +149,34 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
         let back_ordered = sum(|s| s.back_ordered);
         let its_orders = orders.iter().filter(|o| o.part == part.number);
         let on_order = its_orders.map(PurchaseOrder::outstanding).sum();
+        // Old ones are used up first, as long as anything still asks for them.
+        let still_asked = |old: &PartNumber| {
+            let named = modes(catalogue).any(|m| {
+                m.parts
+                    .iter()
+                    .any(|n| catalogue.line(&n.part).contains(&old))
+            });
+            named || lines.iter().any(|l| l.part == *old && is_use(l))
+        };
+        let olds = || stock.iter().filter(|s| older.contains(&&s.part));
+        let older_free: u32 = olds()
+            .filter(|s| still_asked(&s.part))
+            .map(forecare_store::StockItem::free)
+            .sum();
+        let older_waiting: u32 = olds().map(|s| s.back_ordered).sum();
         let demand = PartDemand {
             likely: &needs,
             base_per_hour,
             lead_time_hours: part.lead_time_hours,
         };
         let position = StockPosition {
-            free: on_hand.saturating_sub(held),
-            back_ordered,
+            free: on_hand.saturating_sub(held) + older_free,
+            // Who still waits for an old one gets its successor.
+            back_ordered: if is_superseded {
+                0
+            } else {
+                back_ordered + older_waiting
+            },
             on_order,
         };
         let movements: Vec<Movement> = its_lines
@@ -161,6 +193,7 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
             part,
             on_hand,
             held,
+            older_free,
             back_ordered,
             on_order,
             advice: reorder(&demand, position, &policy.reorder),
@@ -172,6 +205,10 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
         }
     });
     Ok((parts.collect(), from))
+}
+
+fn modes(catalogue: &Catalogue) -> impl Iterator<Item = &FailureMode> {
+    catalogue.classes.iter().flat_map(|class| &class.modes)
 }
 
 /// Handed out or used up, or come back from there.
@@ -260,12 +297,19 @@ impl PartAdvice<'_> {
     /// The reasoning in a sentence.
     pub(crate) fn why(&self, service_level: f64) -> String {
         let a = &self.advice;
+        if let Some(successor) = &self.part.superseded_by {
+            return format!("Superseded by {successor}: it is used up, and not ordered any more.");
+        }
         let demand = format!(
             "Within the lead time of {:.0} h {:.2} are expected to be needed by {} machines with a prognosis and {:.2} beside them",
             self.part.lead_time_hours, a.expected_predicted, self.n_machines, a.expected_base
         );
+        let older = match self.older_free {
+            0 => String::new(),
+            n => format!(" and {n} of those it supersedes"),
+        };
         let stock = format!(
-            "{} free, {} on order, {} back-ordered",
+            "{} free{older}, {} on order, {} back-ordered",
             self.on_hand.saturating_sub(self.held),
             self.on_order,
             self.back_ordered

@@ -12,7 +12,7 @@ use forecare_care::work::WorkStep;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, Clock, FieldValue, ModeName,
-    PartNumber, Report, Reservation, Ticket, TicketId, TicketState, Timestamp, Verdict,
+    PartUsed, Report, Reservation, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_registry::TierRules;
 use forecare_store::{MaintenanceWindow, Store};
@@ -238,8 +238,8 @@ pub struct TransitionRequest {
     pub verdict: Option<Verdict>,
     /// Who is to do the work, where that changes.
     pub technician: Option<String>,
-    /// Parts used, on resolution.
-    pub parts_used: Vec<(PartNumber, u32)>,
+    /// Parts used, on resolution; a kit is its parts.
+    pub parts_used: Vec<PartUsed>,
     /// Only if the ticket still has this version.
     pub if_version: Option<i64>,
     /// The caller's key: the same one again changes nothing.

@@ -266,9 +266,14 @@ fn told_of_part(reservation: &Reservation, steps: &mut Vec<TraceStep>) {
         kind: "part",
         by: None,
         what: format!(
-            "{} x {} {from}, there {}, needed {}; now {}{}",
+            "{} x {}{} {from}, there {}, needed {}; now {}{}",
             reservation.quantity,
             reservation.part,
+            reservation
+                .instead_of
+                .as_ref()
+                .map(|wanted| format!(" (instead of {wanted})"))
+                .unwrap_or_default(),
             reservation.available_at,
             reservation.needed_at,
             reservation.state.label().replace('_', " "),

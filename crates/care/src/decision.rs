@@ -94,8 +94,7 @@ pub fn decide(
     let part_lead_hours = mode
         .parts
         .iter()
-        .filter_map(|need| catalogue.part(&need.part))
-        .map(|part| part.lead_time_hours)
+        .map(|need| catalogue.lead_time_hours(&need.part))
         .fold(0.0, f64::max);
     let (probability, source) = match assessment.probability {
         Some(p) => (unit(p), "model"),

@@ -9,7 +9,7 @@ use forecare_domain::{
 
 use crate::{Assessment, CarePolicy, NewTicket, Precision, decide, open_ticket, transition};
 
-const CATALOGUE: &str = r#"
+pub(crate) const CATALOGUE: &str = r#"
     currency = "CHF"
     [[class]]
     name = "pump"
@@ -206,6 +206,7 @@ pub(crate) fn soft_hold(id: i64, quantity: u32, priority: Priority) -> Reservati
         ticket: TicketId(1),
         priority,
         part: part("BRG-1"),
+        instead_of: None,
         quantity,
         used: 0,
         supply: Supply::Stock {

@@ -24,10 +24,11 @@ pub mod sla;
 pub mod stock;
 pub mod ticket_rules;
 mod timers;
+pub mod tracking;
 mod urgency;
 pub mod work;
 
-pub use allocation::{Allocation, AllocationPlan, Balance, allocate};
+pub use allocation::{Allocation, AllocationPlan, Balance, Offer, allocate, may_serve};
 pub use calendar::Calendar;
 pub use decision::{Assessment, decide};
 pub use dispatch::{Candidate, candidates};

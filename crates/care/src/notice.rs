@@ -84,6 +84,7 @@ pub fn parts_short(ticket: &Ticket, reservations: &[Reservation], at: Timestamp)
         .filter(late)
         .map(|r| ShortPart {
             part: r.part.clone(),
+            instead_of: r.instead_of.clone(),
             quantity: r.quantity - r.used,
             needed_at: r.needed_at,
             available_at: r.available_at,

@@ -34,7 +34,7 @@ pub struct Need {
     pub depot: DepotName,
     /// When the work must start at the latest.
     pub needed_at: Timestamp,
-    /// The supplier's lead time, hours.
+    /// The supplier's lead time, hours; of a superseded part, of the one that is ordered in its place.
     pub lead_time_hours: f64,
     /// The ticket's priority; decides pre-emption.
     pub priority: Priority,
@@ -155,13 +155,13 @@ pub fn needs_of(
     };
     mode.parts
         .iter()
-        .filter_map(|p| Some((p, catalogue.part(&p.part)?)))
-        .map(|(need, part)| Need {
+        .filter(|need| catalogue.part(&need.part).is_some())
+        .map(|need| Need {
             part: need.part.clone(),
             quantity: need.quantity,
             depot: depot.clone(),
             needed_at: ticket.due_at.plus_hours(-mode.work_hours).max(now),
-            lead_time_hours: part.lead_time_hours,
+            lead_time_hours: catalogue.lead_time_hours(&need.part),
             priority: ticket.priority,
             soft_until: now.plus_hours(policy.soft_hold_hours),
         })
@@ -197,7 +197,7 @@ pub fn outstanding(ticket: &Ticket, needs: &[Need], reservations: &[Reservation]
             .fold(0_u32, |sum, n| sum.saturating_add(n.quantity));
         let covered = reservations
             .iter()
-            .filter(|r| r.part == need.part)
+            .filter(|r| *r.wanted() == need.part)
             .fold(0_u32, |sum, r| sum.saturating_add(covers(r)));
         let missing = need.quantity.saturating_sub(covered.saturating_sub(before));
         if missing > 0 {

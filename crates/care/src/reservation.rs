@@ -133,7 +133,8 @@ fn at_hand(reservation: &Reservation, ticket: &Ticket) -> bool {
 
 /// What a change of their ticket does to all its `reservations`: id, new state and how many are used in
 /// all, for those that change. Reported use is spread over the reservations of a part in the order given,
-/// what is used already first; use beyond what was reserved is not booked here.
+/// what is used already first; use beyond what was reserved is not booked here. A part that stands in for another may be
+/// reported under either number.
 #[must_use]
 pub fn settle(
     reservations: &[Reservation],
@@ -150,13 +151,29 @@ pub fn settle(
             .collect();
     }
     let mut changes = Vec::new();
-    // Not yet attributed, per line of the report; parts of reservations that are over count as attributed.
+    // Not yet attributed, per line of the report; parts of reservations that are over count as attributed. A part that
+    // stands in for another may be reported under either number: its own is looked for first.
     let mut left: Vec<(PartNumber, u32)> = parts_used.to_vec();
-    for r in reservations {
-        take(&mut left, &r.part, r.used);
-    }
-    for r in reservations.iter().filter(|r| r.state.is_live()) {
-        let more = take(&mut left, &r.part, r.quantity.saturating_sub(r.used));
+    let mut share = |of: &dyn Fn(&Reservation) -> u32| -> Vec<u32> {
+        let own = reservations.iter().map(|r| take(&mut left, &r.part, of(r)));
+        let mut shares: Vec<u32> = own.collect();
+        for (r, share) in reservations.iter().zip(&mut shares) {
+            if let Some(wanted) = &r.instead_of {
+                *share += take(&mut left, wanted, of(r) - *share);
+            }
+        }
+        shares
+    };
+    share(&|r| r.used);
+    let more = share(&|r| {
+        if r.state.is_live() {
+            r.quantity.saturating_sub(r.used)
+        } else {
+            0
+        }
+    });
+    let live = reservations.iter().zip(more);
+    for (r, more) in live.filter(|(r, _)| r.state.is_live()) {
         let report = [(r.part.clone(), r.used.saturating_add(more))];
         if let Some((state, used)) = reservation_on_transition(r, ticket_after, &report) {
             changes.push((r.id, state, used));
@@ -346,6 +363,29 @@ mod tests {
         (partly.state, partly.used) = (ReservationState::PartlyUsed, 1);
         assert_eq!(on(&partly, 1), None);
         assert_eq!(reservation_on_transition(&partly, &working, &[]), None);
+    }
+
+    #[test]
+    fn what_stands_in_for_another_part_is_reported_under_either_number() {
+        let mut new = soft_hold(2, 1, Priority::P2);
+        new.part = part("BRG-2");
+        new.instead_of = Some(part("BRG-1"));
+        let held = [soft_hold(1, 1, Priority::P2), new];
+        let used = |report: &[(&str, u32)]| -> Vec<u32> {
+            let report: Vec<_> = report.iter().map(|(p, n)| (part(p), *n)).collect();
+            let changes = settle(&held, &resolved(&confirmed()), &report);
+            changes.into_iter().map(|(.., used)| used).collect()
+        };
+        assert_eq!(used(&[("BRG-1", 2)]), [1, 1]);
+        assert_eq!(used(&[("BRG-1", 1)]), [1, 0], "its own number first");
+        assert_eq!(used(&[("BRG-2", 1)]), [0, 1]);
+        assert_eq!(used(&[("BRG-1", 1), ("BRG-2", 1)]), [1, 1]);
+        let mut partly = held.clone();
+        partly[1].quantity = 3;
+        partly[1].used = 1;
+        let changes = settle(&partly, &resolved(&confirmed()), &[(part("BRG-1"), 3)]);
+        let used: Vec<u32> = changes.into_iter().map(|(.., used)| used).collect();
+        assert_eq!(used, [1, 2], "what was used already counts once");
     }
 
     proptest! {

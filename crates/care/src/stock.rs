@@ -1,8 +1,9 @@
 //! What a command on stock comes to: lines of the ledger, and what becomes of what is held.
 
+use forecare_catalogue::{Catalogue, Tracking};
 use forecare_domain::{
     Consumer, DepotName, Fate, PartNumber, Reservation, ReservationId, ReservationState,
-    StockCommand, StockMove, Supply, Ticket, TicketId,
+    StockCommand, StockMove, Supply, Ticket, TicketId, Unit, UnitAt,
 };
 
 use crate::{Balance, Need};
@@ -24,6 +25,11 @@ pub struct StockView<'a> {
     pub held: &'a [Reservation],
     /// Parts that went to the command's cost centre and did not come back.
     pub at_cost_centre: u32,
+    /// How pieces of the part are told apart.
+    pub tracking: Tracking,
+    /// What is known of pieces at the places of [`places_of`](crate::tracking::places_of), and of those that the command
+    /// names; of a part that is not tracked nothing.
+    pub units: &'a [UnitAt],
 }
 
 /// Which reservations of the part a command is judged on.
@@ -97,6 +103,14 @@ pub enum StockRefusal {
         /// How many were to come back.
         wanted: u32,
     },
+    /// Which pieces are meant is not said, or cannot be.
+    #[error("{part}: {what}")]
+    Marks {
+        /// The part.
+        part: PartNumber,
+        /// What is wrong, and what would be right.
+        what: String,
+    },
     /// A count that finds a difference and does not say why.
     #[error(
         "{found} of {part} were found at {depot} where the books have {on_hand}: say the reason of the difference"
@@ -122,6 +136,8 @@ pub struct StockLine {
     pub depot: DepotName,
     /// Change of stock on hand.
     pub delta: i64,
+    /// Which pieces, as far as they are told apart.
+    pub units: Vec<Unit>,
 }
 
 /// A reservation as it is after the command; what was booked for it is in [`StockPlan::lines`].
@@ -194,6 +210,22 @@ pub fn sign_of(kind: &str) -> Option<i64> {
 /// # Errors
 /// [`StockRefusal`] says what forbids it; nothing is to be changed then.
 pub fn plan_move(command: &StockCommand, view: &StockView<'_>) -> Result<StockPlan, StockRefusal> {
+    let mut plan = quantities(command, view)?;
+    let units = crate::tracking::moved(command, view)?;
+    for line in &mut plan.lines {
+        // What a count found different has its own signs.
+        let sign = if line.kind == "count" {
+            1
+        } else {
+            line.delta.signum()
+        };
+        line.units = units.iter().map(|unit| unit.times(sign)).collect();
+    }
+    Ok(plan)
+}
+
+/// [`plan_move`], whichever pieces are meant.
+fn quantities(command: &StockCommand, view: &StockView<'_>) -> Result<StockPlan, StockRefusal> {
     let (depot, quantity) = (&command.depot, command.quantity);
     let n = i64::from(quantity);
     if quantity == 0 && command.kind != StockMove::Count {
@@ -203,6 +235,7 @@ pub fn plan_move(command: &StockCommand, view: &StockView<'_>) -> Result<StockPl
         kind,
         depot: depot.clone(),
         delta,
+        units: Vec::new(),
     };
     let one = |kind, delta| vec![line(kind, depot, delta)];
     match &command.kind {
@@ -280,18 +313,18 @@ pub fn plan_move(command: &StockCommand, view: &StockView<'_>) -> Result<StockPl
 
 /// What a reservation that has lost its parts needs again; `None`: nothing.
 #[must_use]
-pub fn need_of_short(short: &Reservation, lead_time_hours: f64) -> Option<Need> {
+pub fn need_of_short(catalogue: &Catalogue, short: &Reservation) -> Option<Need> {
     let quantity = short.quantity.saturating_sub(short.used);
     let depot = match &short.supply {
         Supply::Stock { depot } => depot,
         Supply::Transfer { to, .. } | Supply::BackOrder { to } => to,
     };
     (quantity > 0).then(|| Need {
-        part: short.part.clone(),
+        part: short.wanted().clone(),
         quantity,
         depot: depot.clone(),
         needed_at: short.needed_at,
-        lead_time_hours,
+        lead_time_hours: catalogue.lead_time_hours(short.wanted()),
         priority: short.priority,
         soft_until: short.expires_at,
     })
@@ -358,6 +391,7 @@ fn issue(command: &StockCommand, view: &StockView<'_>) -> Result<StockPlan, Stoc
             kind: "issue",
             depot: depot.clone(),
             delta: -i64::from(command.quantity),
+            units: Vec::new(),
         }],
         ..StockPlan::default()
     };
@@ -415,6 +449,7 @@ fn count(command: &StockCommand, view: &StockView<'_>) -> Result<StockPlan, Stoc
             kind: "count",
             depot: command.depot.clone(),
             delta: i64::from(found) - i64::from(on_hand),
+            units: Vec::new(),
         }],
         serve: vec![command.depot.clone()],
         ..StockPlan::default()
@@ -497,6 +532,7 @@ fn take_back(
         kind,
         depot: depot.clone(),
         delta,
+        units: Vec::new(),
     };
     plan.lines.push(line("return", n));
     match fate {

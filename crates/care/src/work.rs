@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Attachment, Done, EntryBody, FieldValue, PartNumber, Ticket, TicketEntry, TicketState,
-    Timestamp, Visibility,
+    Actor, Attachment, Done, EntryBody, FieldValue, Marks, PartNumber, PartUsed, Ticket,
+    TicketEntry, TicketState, Timestamp, Visibility,
 };
 
 use crate::lifecycle::{forecare, record};
@@ -70,7 +71,7 @@ pub enum WorkStep {
         done: bool,
     },
     /// Parts used so far, in all, by number.
-    PartsUsed(Vec<(PartNumber, u32)>),
+    PartsUsed(Vec<PartUsed>),
     /// The fields of its kind, all of them.
     Fields(BTreeMap<String, FieldValue>),
     /// An article of the knowledge base was tried.
@@ -97,7 +98,7 @@ pub struct WorkDone {
     /// New entries, of this ticket or, first, of the one it is merged into.
     pub entries: Vec<(forecare_domain::TicketId, TicketEntry, Option<Vec<u8>>)>,
     /// Parts used, in all.
-    pub parts_used: Vec<(PartNumber, u32)>,
+    pub parts_used: Vec<PartUsed>,
 }
 
 /// Why a step is not taken.
@@ -121,6 +122,41 @@ fn invalid(field: &str, what: impl Into<String>) -> WorkError {
         field: field.to_owned(),
         what: what.into(),
     }
+}
+
+/// What a report names, each kit as the parts in it, each part once, in the order of first mention.
+///
+/// # Errors
+/// The number that the catalogue does not have.
+pub fn parts_named(
+    catalogue: &Catalogue,
+    reported: Vec<PartUsed>,
+) -> Result<Vec<PartUsed>, PartNumber> {
+    let mut named: Vec<PartUsed> = Vec::with_capacity(reported.len());
+    let mut add = |part: &PartNumber, quantity: u32, marks: Marks| {
+        let place = named.iter().position(|used| used.part == *part);
+        let place = place.unwrap_or_else(|| {
+            named.push((part.clone(), 0).into());
+            named.len() - 1
+        });
+        let used = &mut named[place];
+        used.quantity = used.quantity.saturating_add(quantity);
+        used.marks.batch = marks.batch.or(used.marks.batch.take());
+        used.marks.serials.extend(marks.serials);
+    };
+    for used in reported {
+        if let Some(kit) = catalogue.kit(&used.part) {
+            for inside in &kit.parts {
+                let quantity = inside.quantity.saturating_mul(used.quantity);
+                add(&inside.part, quantity, Marks::default());
+            }
+        } else if catalogue.part(&used.part).is_some() {
+            add(&used.part, used.quantity, used.marks);
+        } else {
+            return Err(used.part);
+        }
+    }
+    Ok(named)
 }
 
 /// Takes `step` on `ticket`. `kind`: its kind, where the configuration still has it.
@@ -284,7 +320,7 @@ fn tried(ticket: &Ticket, article: String, helped: bool) -> Result<WorkDone, Wor
 
 fn parts_used(
     ticket: &Ticket,
-    parts: Vec<(PartNumber, u32)>,
+    parts: Vec<PartUsed>,
     by: Actor,
     now: Timestamp,
 ) -> Result<WorkDone, WorkError> {
@@ -302,7 +338,16 @@ fn parts_used(
         return Err(invalid("parts_used", "name at least one part"));
     }
     let mut after = ticket.clone();
-    let said: Vec<String> = parts.iter().map(|(p, n)| format!("{n} x {p}")).collect();
+    let said: Vec<String> = parts
+        .iter()
+        .map(|used| {
+            let serials: Vec<&str> = used.marks.serials.iter().map(|s| s.as_str()).collect();
+            match serials.as_slice() {
+                [] => format!("{} x {}", used.quantity, used.part),
+                _ => format!("{} x {} ({})", used.quantity, used.part, serials.join(", ")),
+            }
+        })
+        .collect();
     let why = format!("parts used so far: {}", said.join(", "));
     record(&mut after, ticket.state, by, &why, now);
     Ok(WorkDone {
@@ -430,6 +475,22 @@ mod tests {
         take(ticket, WorkStep::Merge { into, why })
     }
 
+    #[test]
+    fn use_of_a_kit_is_use_of_its_parts() {
+        let kit = "[[kit]]\nnumber = \"KIT-1\"\ntitle = \"-\"\nparts = [{ part = \"BRG-1\", quantity = 2 }, { part = \"SEAL-1\" }]\n";
+        let text = format!("{}{kit}", crate::fixtures::CATALOGUE);
+        let catalogue = Catalogue::parse(&text).unwrap();
+        let reported = |of: &[(&str, u32)]| of.iter().map(|(p, n)| (part(p), *n).into()).collect();
+        let named = parts_named(&catalogue, reported(&[("KIT-1", 2), ("SEAL-1", 1)])).unwrap();
+        let seen: Vec<(&str, u32)> = named
+            .iter()
+            .map(|u| (u.part.as_str(), u.quantity))
+            .collect();
+        assert_eq!(seen, [("BRG-1", 4), ("SEAL-1", 3)]);
+        let unknown = parts_named(&catalogue, reported(&[("NO-1", 1)]));
+        assert_eq!(unknown, Err(part("NO-1")));
+    }
+
     fn other() -> Ticket {
         Ticket {
             id: TicketId(2),
@@ -546,13 +607,13 @@ mod tests {
 
     #[test]
     fn parts_are_used_while_work_goes_on() {
-        let used = || WorkStep::PartsUsed(vec![(part("BRG-1"), 1)]);
+        let used = || WorkStep::PartsUsed(vec![(part("BRG-1"), 1).into()]);
         assert!(matches!(
             take(&ticket(), used()),
             Err(WorkError::Conflict(_))
         ));
         let done = take(&walked(&TO_WORK, &confirmed()), used()).unwrap();
-        assert_eq!(done.parts_used, [(part("BRG-1"), 1)]);
+        assert_eq!(done.parts_used, [PartUsed::from((part("BRG-1"), 1))]);
         assert_eq!(
             done.ticket.unwrap().history.last().unwrap().why,
             "parts used so far: 1 x BRG-1"
@@ -601,7 +662,7 @@ mod tests {
             goes_on.state = TicketState::ALL[into];
             let step = match step {
                 0 => WorkStep::Check { item: 0, done: true },
-                1 => WorkStep::PartsUsed(vec![(part("BRG-1"), 1)]),
+                1 => WorkStep::PartsUsed(vec![(part("BRG-1"), 1).into()]),
                 2 => WorkStep::Note { text: "x".to_owned(), visibility: Visibility::Public },
                 _ => WorkStep::Merge { into: Box::new(goes_on), why: String::new() },
             };

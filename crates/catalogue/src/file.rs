@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use forecare_domain::{ClassName, ComponentName, DepotName, MetricName, ModeName, PartNumber};
+use forecare_domain::{
+    BatchNumber, ClassName, ComponentName, DepotName, Marks, MetricName, ModeName, PartNumber,
+    SerialNumber,
+};
 use serde::Deserialize;
 
+use crate::interchange;
 use crate::model::{
-    AssetClass, Catalogue, Depot, Direction, FailureMode, Limits, MetricSpec, PartNeed, PartSpec,
-    Signature, StockLevel, Technician, UNKNOWN_MODE,
+    AssetClass, Catalogue, Depot, Direction, FailureMode, Kit, Limits, MetricSpec, PartNeed,
+    PartSpec, Signature, StockLevel, Technician, Tracking, UNKNOWN_MODE,
 };
 use crate::waveform_file::{WaveformFile, waveforms};
 
@@ -31,6 +35,8 @@ struct CatalogueFile {
     class: Vec<ClassFile>,
     #[serde(default)]
     part: Vec<PartFile>,
+    #[serde(default)]
+    kit: Vec<KitFile>,
     #[serde(default)]
     depot: Vec<DepotFile>,
     #[serde(default)]
@@ -156,6 +162,19 @@ struct PartFile {
     lead_time_hours: f64,
     #[serde(default)]
     unit_cost: f64,
+    superseded_by: Option<PartNumber>,
+    #[serde(default)]
+    substitutes: Vec<PartNumber>,
+    tracked: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KitFile {
+    number: PartNumber,
+    title: String,
+    #[serde(default)]
+    parts: Vec<NeedFile>,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +192,9 @@ struct StockFile {
     depot: DepotName,
     part: PartNumber,
     on_hand: u32,
+    batch: Option<BatchNumber>,
+    #[serde(default)]
+    serials: Vec<SerialNumber>,
 }
 
 #[derive(Deserialize)]
@@ -250,14 +272,33 @@ impl Catalogue {
                         )
                     },
                 );
+                let tracking = match p.tracked.as_deref() {
+                    None => Tracking::Not,
+                    Some("batch") => Tracking::Batch,
+                    Some("serial") => Tracking::Serial,
+                    Some(other) => {
+                        f.require(false, || {
+                            format!(
+                                "part {}: tracked = \"{other}\" is none of batch, serial; leave it out for parts that are not told apart",
+                                p.number
+                            )
+                        });
+                        Tracking::Not
+                    }
+                };
                 PartSpec {
                     number: p.number,
                     title: p.title,
                     lead_time_hours: p.lead_time_hours,
                     unit_cost: p.unit_cost,
+                    superseded_by: p.superseded_by,
+                    substitutes: p.substitutes,
+                    tracking,
                 }
             })
             .collect();
+        interchange::check(&parts, f);
+        let kits = kits(file.kit, &parts, f);
         let depots: Vec<Depot> = file
             .depot
             .into_iter()
@@ -287,9 +328,14 @@ impl Catalogue {
                     depot: s.depot,
                     part: s.part,
                     on_hand: s.on_hand,
+                    marks: Marks {
+                        batch: s.batch,
+                        serials: s.serials,
+                    },
                 }
             })
             .collect();
+        check_marks(&parts, &stock, f);
         let technicians: Vec<Technician> = file
             .technician
             .into_iter()
@@ -307,13 +353,14 @@ impl Catalogue {
         let classes = file
             .class
             .into_iter()
-            .map(|c| class(c, &parts, f))
+            .map(|c| class(c, &parts, &kits, f))
             .collect();
         if findings.0.is_empty() {
             Ok(Self {
                 currency: file.currency,
                 classes,
                 parts,
+                kits,
                 depots,
                 stock,
                 technicians,
@@ -324,7 +371,7 @@ impl Catalogue {
     }
 }
 
-fn class(file: ClassFile, parts: &[PartSpec], f: &mut Findings) -> AssetClass {
+fn class(file: ClassFile, parts: &[PartSpec], kits: &[Kit], f: &mut Findings) -> AssetClass {
     let at = format!("class {}", file.name);
     f.require(positive(file.horizon_hours), || {
         format!("{at}: horizon_hours must be above 0")
@@ -351,7 +398,7 @@ fn class(file: ClassFile, parts: &[PartSpec], f: &mut Findings) -> AssetClass {
     let modes: Vec<FailureMode> = file
         .mode
         .into_iter()
-        .map(|m| mode(m, &at, &metrics, parts, f))
+        .map(|m| mode(m, &at, &metrics, parts, kits, f))
         .collect();
     let unknown = file.unknown.unwrap_or(UnknownFile {
         procedure: "INSPECT".to_owned(),
@@ -418,6 +465,7 @@ fn mode(
     at: &str,
     metrics: &[MetricSpec],
     parts: &[PartSpec],
+    kits: &[Kit],
     f: &mut Findings,
 ) -> FailureMode {
     let at = format!("{at}: mode {}", file.name);
@@ -460,14 +508,7 @@ fn mode(
             weight: s.weight,
         }));
     }
-    for need in &file.parts {
-        f.require(parts.iter().any(|p| p.number == need.part), || {
-            format!("{at}: unknown part \"{}\"", need.part)
-        });
-        f.require(need.quantity >= 1, || {
-            format!("{at}: quantity of {} must be at least 1", need.part)
-        });
-    }
+    let needs = needs(file.parts, &at, parts, kits, f);
     FailureMode {
         name: file.name,
         title: file.title,
@@ -479,17 +520,100 @@ fn mode(
         skills: file.skills,
         certificates: file.certificates,
         work_hours: file.work_hours,
-        parts: file
-            .parts
-            .into_iter()
-            .map(|n| PartNeed {
-                part: n.part,
-                quantity: n.quantity,
-            })
-            .collect(),
+        parts: needs,
         cost_of_failure: file.cost_of_failure,
         cost_of_acting: file.cost_of_acting,
         alarm_precision: file.alarm_precision,
+    }
+}
+
+/// What is needed, with each kit as the parts in it.
+fn needs(
+    file: Vec<NeedFile>,
+    at: &str,
+    parts: &[PartSpec],
+    kits: &[Kit],
+    f: &mut Findings,
+) -> Vec<PartNeed> {
+    let mut needs = Vec::with_capacity(file.len());
+    for need in file {
+        f.require(need.quantity >= 1, || {
+            format!("{at}: quantity of {} must be at least 1", need.part)
+        });
+        if let Some(kit) = kits.iter().find(|kit| kit.number == need.part) {
+            needs.extend(kit.parts.iter().map(|inside| PartNeed {
+                part: inside.part.clone(),
+                quantity: inside.quantity.saturating_mul(need.quantity),
+                kit: Some(kit.number.clone()),
+            }));
+            continue;
+        }
+        f.require(parts.iter().any(|p| p.number == need.part), || {
+            format!("{at}: unknown part \"{}\"", need.part)
+        });
+        needs.push(PartNeed {
+            part: need.part,
+            quantity: need.quantity,
+            kit: None,
+        });
+    }
+    needs
+}
+
+fn kits(file: Vec<KitFile>, parts: &[PartSpec], f: &mut Findings) -> Vec<Kit> {
+    f.unique("kit", file.iter().map(|k| k.number.as_str()));
+    file.into_iter()
+        .map(|kit| {
+            let at = format!("kit {}", kit.number);
+            f.require(!kit.parts.is_empty(), || {
+                format!("{at}: name the parts in it")
+            });
+            f.require(parts.iter().all(|p| p.number != kit.number), || {
+                format!("{at}: a part has the same number; give the kit another one")
+            });
+            Kit {
+                // A kit in a kit is an unknown part.
+                parts: needs(kit.parts, &at, parts, &[], f),
+                number: kit.number,
+                title: kit.title,
+            }
+        })
+        .collect()
+}
+
+/// That stock to start with names its pieces where they are told apart.
+fn check_marks(parts: &[PartSpec], stock: &[StockLevel], f: &mut Findings) {
+    for level in stock {
+        let tracking = parts.iter().find(|p| p.number == level.part);
+        let tracking = tracking.map_or(Tracking::Not, |p| p.tracking);
+        let at = format!("stock of {} at {}", level.part, level.depot);
+        let (batch, serials) = (&level.marks.batch, &level.marks.serials);
+        match tracking {
+            Tracking::Not => f.require(level.marks.is_empty(), || {
+                format!("{at}: the part is not tracked; leave out batch and serials")
+            }),
+            Tracking::Batch => f.require(
+                level.on_hand == 0 || (batch.is_some() && serials.is_empty()),
+                || format!("{at}: the part is tracked by batch; name the batch, and no serials"),
+            ),
+            Tracking::Serial => {
+                f.require(serials.len() == level.on_hand as usize, || {
+                    format!(
+                        "{at}: the part is tracked by serial number; name {} serials, or leave the line out and book a receipt",
+                        level.on_hand
+                    )
+                });
+                f.unique(
+                    &format!("{at}: serial"),
+                    serials.iter().map(SerialNumber::as_str),
+                );
+            }
+        }
+        let same = |other: &&StockLevel| other.part == level.part && other.depot == level.depot;
+        let n_same = stock.iter().filter(same).count();
+        f.require(tracking == Tracking::Not || n_same == 1, || {
+            format!("{at}: write one line, and book further batches as receipts")
+        });
     }
 }
 
@@ -602,6 +726,47 @@ mod tests {
                 .contains("cost_of_acting")
         );
         assert!(findings(&SMALL.replace("\"up\"", "\"sideways\"")).contains("sideways"));
+    }
+
+    #[test]
+    fn a_kit_is_needed_as_the_parts_in_it() {
+        let kit = r#"
+        [[kit]]
+        number = "KIT-1"
+        title = "Bearing kit"
+        parts = [{ part = "BRG-1", quantity = 2 }]
+        "#;
+        let text = SMALL.replace("{ part = \"BRG-1\" }", "{ part = \"KIT-1\", quantity = 3 }");
+        let catalogue = Catalogue::parse(&format!("{text}{kit}")).unwrap();
+        let needs = &catalogue.classes[0].modes[0].parts;
+        assert_eq!(needs.len(), 1);
+        assert_eq!((needs[0].part.as_str(), needs[0].quantity), ("BRG-1", 6));
+        assert_eq!(needs[0].kit, Some(PartNumber::new("KIT-1").unwrap()));
+        assert!(catalogue.kit(&PartNumber::new("KIT-1").unwrap()).is_some());
+        let says = |kit: &str| findings(&format!("{SMALL}{kit}"));
+        assert!(says(&kit.replace("KIT-1", "BRG-1")).contains("a part has the same number"));
+        assert!(says(&kit.replace("\"BRG-1\"", "\"KIT-1\"")).contains("unknown part \"KIT-1\""));
+        let empty = "[[kit]]\nnumber = \"K\"\ntitle = \"K\"\n";
+        assert!(says(empty).contains("name the parts in it"));
+    }
+
+    #[test]
+    fn stock_of_a_tracked_part_names_its_pieces() {
+        let text = SMALL.replace(
+            "lead_time_hours = 48",
+            "lead_time_hours = 48\ntracked = \"serial\"",
+        );
+        let stock = "[[stock]]\ndepot = \"main\"\npart = \"BRG-1\"\non_hand = 2\n";
+        let named = format!("{text}{stock}batch = \"B7\"\nserials = [\"S1\", \"S2\"]\n");
+        let catalogue = Catalogue::parse(&named).unwrap();
+        assert_eq!(catalogue.parts[0].tracking, Tracking::Serial);
+        assert_eq!(catalogue.stock[0].marks.serials.len(), 2);
+        let says = findings(&format!("{text}{stock}"));
+        assert!(says.contains("name 2 serials"), "{says}");
+        let untracked = findings(&format!("{SMALL}{stock}batch = \"B7\"\n"));
+        assert!(untracked.contains("not tracked"), "{untracked}");
+        let word = findings(&text.replace("\"serial\"", "\"lot\""));
+        assert!(word.contains("none of batch, serial"), "{word}");
     }
 
     #[test]

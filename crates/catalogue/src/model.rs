@@ -1,6 +1,8 @@
 //! The checked catalogue.
 
-use forecare_domain::{ClassName, ComponentName, DepotName, MetricName, ModeName, PartNumber};
+use forecare_domain::{
+    ClassName, ComponentName, DepotName, Marks, MetricName, ModeName, PartNumber,
+};
 
 use crate::waveform::WaveformSpec;
 
@@ -17,6 +19,8 @@ pub struct Catalogue {
     pub classes: Vec<AssetClass>,
     /// Spare parts.
     pub parts: Vec<PartSpec>,
+    /// Parts that are needed together.
+    pub kits: Vec<Kit>,
     /// Places that hold stock, nearest first; at least one.
     pub depots: Vec<Depot>,
     /// Stock to start with, booked as receipts when a store is new.
@@ -139,6 +143,8 @@ pub struct PartNeed {
     pub part: PartNumber,
     /// How many. At least 1.
     pub quantity: u32,
+    /// The kit it is needed as a part of.
+    pub kit: Option<PartNumber>,
 }
 
 /// A spare part.
@@ -152,6 +158,47 @@ pub struct PartSpec {
     pub lead_time_hours: f64,
     /// Price of one, in the catalogue's currency.
     pub unit_cost: f64,
+    /// What has taken its place: it is used up, and not ordered any more.
+    pub superseded_by: Option<PartNumber>,
+    /// Parts that may stand in for it (not the other way round), the preferred one first.
+    pub substitutes: Vec<PartNumber>,
+    /// How its pieces are told apart.
+    pub tracking: Tracking,
+}
+
+/// How pieces of a part are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tracking {
+    /// They are not.
+    #[default]
+    Not,
+    /// By the maker's batch.
+    Batch,
+    /// Each by its serial number; the batch is kept where it is told.
+    Serial,
+}
+
+impl Tracking {
+    /// Its name in catalogue and API.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Not => "no",
+            Self::Batch => "batch",
+            Self::Serial => "serial",
+        }
+    }
+}
+
+/// Parts that are needed together, under a number of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kit {
+    /// The kit's number; no part has it.
+    pub number: PartNumber,
+    /// What people call it.
+    pub title: String,
+    /// What is in it. At least one part.
+    pub parts: Vec<PartNeed>,
 }
 
 /// A place that holds stock.
@@ -174,6 +221,8 @@ pub struct StockLevel {
     pub part: PartNumber,
     /// How many.
     pub on_hand: u32,
+    /// Which, where the part is tracked.
+    pub marks: Marks,
 }
 
 /// Someone who can do the work.
@@ -192,6 +241,19 @@ impl Catalogue {
     #[must_use]
     pub fn class(&self, name: &ClassName) -> Option<&AssetClass> {
         self.classes.iter().find(|c| &c.name == name)
+    }
+
+    /// How pieces of the part are told apart; one that is not in the catalogue is not.
+    #[must_use]
+    pub fn tracking(&self, number: &PartNumber) -> Tracking {
+        self.part(number)
+            .map_or(Tracking::Not, |part| part.tracking)
+    }
+
+    /// The kit of that number.
+    #[must_use]
+    pub fn kit(&self, number: &PartNumber) -> Option<&Kit> {
+        self.kits.iter().find(|kit| &kit.number == number)
     }
 
     /// The part of that number.

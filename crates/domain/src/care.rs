@@ -521,6 +521,9 @@ pub struct Reservation {
     pub priority: Priority,
     /// The part.
     pub part: PartNumber,
+    /// The part that was asked for, where `part` stands in for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<PartNumber>,
     /// How many are held. At least 1.
     pub quantity: u32,
     /// How many of them are used already.
@@ -537,4 +540,12 @@ pub struct Reservation {
     pub available_at: Timestamp,
     /// When the soft hold ends.
     pub expires_at: Timestamp,
+}
+
+impl Reservation {
+    /// The part that was asked for.
+    #[must_use]
+    pub fn wanted(&self) -> &PartNumber {
+        self.instead_of.as_ref().unwrap_or(&self.part)
+    }
 }

@@ -113,6 +113,14 @@ name!(
     AssetId
 );
 name!(
+    /// A batch of parts, as the maker numbers it.
+    BatchNumber
+);
+name!(
+    /// One piece of a part, as the maker numbers it.
+    SerialNumber
+);
+name!(
     /// An order at a supplier, under the buyer's own number.
     OrderId
 );

@@ -16,6 +16,7 @@ mod sla;
 mod stock;
 mod ticket;
 mod time;
+mod unit;
 
 pub use alarm::{Alarm, AlarmChange, AlarmSource, Contribution, Prognosis, Rul, Severity};
 pub use asset::{Asset, AssetHealth, DeviceStatus};
@@ -29,9 +30,9 @@ pub use dispatch::{
 };
 pub use entry::{Attachment, EntryBody, TicketEntry, Visibility};
 pub use id::{
-    AlarmId, AssetId, ClassName, ComponentName, DeliveryId, DepotName, DeviceId, InvalidName,
-    MetricName, ModeName, OrderId, PartNumber, ReservationId, ScheduleName, TaskId, TicketId,
-    TicketKind,
+    AlarmId, AssetId, BatchNumber, ClassName, ComponentName, DeliveryId, DepotName, DeviceId,
+    InvalidName, MetricName, ModeName, OrderId, PartNumber, ReservationId, ScheduleName,
+    SerialNumber, TaskId, TicketId, TicketKind,
 };
 pub use notice::{
     AutomationMessage, CareLead, Notice, NoticeId, NoticeKind, ShortPart, SurveyAnswer,
@@ -43,3 +44,4 @@ pub use ticket::{
     ChecklistItem, Done, FieldValue, Origin, ProductionImpact, Report, TicketWork, Urgency,
 };
 pub use time::{Clock, InvalidTimestamp, ManualClock, Timestamp};
+pub use unit::{Marks, PartUsed, Unit, UnitAt, UnitPlace};

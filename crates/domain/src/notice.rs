@@ -117,6 +117,9 @@ pub struct CareLead {
 pub struct ShortPart {
     /// The part.
     pub part: PartNumber,
+    /// The part that was asked for, where `part` stands in for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<PartNumber>,
     /// How many.
     pub quantity: u32,
     /// When they are needed.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Actor, DepotName, OrderId, PartNumber, TicketId, Timestamp};
+use crate::{Actor, DepotName, Marks, OrderId, PartNumber, TicketId, Timestamp};
 
 /// Who parts go to when they leave the shelf for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +78,8 @@ pub struct StockCommand {
     pub reason: Option<String>,
     /// The bin in which the part lies at `depot` from now on; `None`: as before.
     pub bin: Option<String>,
+    /// Which pieces, of a part that is tracked.
+    pub marks: Marks,
     /// Who.
     pub by: Actor,
     /// When.
@@ -98,6 +100,9 @@ pub struct StockAsked {
     /// The order that a receipt is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderId>,
+    /// Which pieces.
+    #[serde(default, skip_serializing_if = "Marks::is_empty")]
+    pub marks: Marks,
 }
 
 /// Parts on order at a supplier.
@@ -136,6 +141,7 @@ impl StockCommand {
             depot: self.depot.clone(),
             quantity: self.quantity,
             order: self.order.clone(),
+            marks: self.marks.clone(),
         }
     }
 

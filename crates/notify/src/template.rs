@@ -366,6 +366,7 @@ fn examples() -> Vec<NoticeKind> {
     let part = PartNumber::new("BRG-1").ok();
     let parts = part.into_iter().map(|part| ShortPart {
         part,
+        instead_of: PartNumber::new("BRG-0").ok(),
         quantity: 2,
         needed_at: at,
         available_at: at,

@@ -1,11 +1,13 @@
 //! One step of the care desk.
 
+use std::collections::BTreeMap;
+
 use forecare_care::{NewTicket, notices_of, settle};
 use forecare_catalogue::Catalogue;
-use forecare_domain::{PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp};
+use forecare_domain::{PartUsed, Reservation, ReservationState, Ticket, TicketId, Timestamp};
 use forecare_store::{
     CareCommit, CareOutcome, DECISIONS_KEPT, NewEntry, OUTCOMES_KEPT, ReservationWrite, StoreError,
-    TicketWrite, forecare,
+    TicketWrite, counts, forecare, marks_named,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -38,10 +40,12 @@ pub(crate) fn commit_care(
     let outcome = match &commit.ticket {
         TicketWrite::None => CareOutcome::Stored,
         TicketWrite::Open(new) => open(conn, catalogue, new, commit.at)?,
-        TicketWrite::Update { ticket, parts_used } => update(conn, ticket, parts_used, commit.at)?,
+        TicketWrite::Update { ticket, parts_used } => {
+            update(conn, catalogue, ticket, parts_used, commit.at)?
+        }
     };
     for write in &commit.reservations {
-        write_reservation(conn, write, commit.at)?;
+        write_reservation(conn, catalogue, write, commit.at)?;
     }
     for (id, need) in &commit.needs {
         let ticket = query::ticket(conn, *id)?;
@@ -162,8 +166,9 @@ fn open(
 
 fn update(
     conn: &Connection,
+    catalogue: &Catalogue,
     ticket: &Ticket,
-    parts_used: &[(PartNumber, u32)],
+    parts_used: &[PartUsed],
     at: Timestamp,
 ) -> Outcome<CareOutcome> {
     let stored = query::ticket(conn, ticket.id)?;
@@ -198,16 +203,23 @@ fn update(
         .map_or_else(forecare, |change| change.by.clone());
     outbox::write(conn, &notices_of(Some(&stored), ticket, at))?;
     let cause = Cause::of_ticket(ticket.id, by, at);
-    for (id, state, used) in settle(&its, ticket, parts_used) {
+    let mut named = marks_named(catalogue, parts_used)?;
+    for (id, state, used) in settle(&its, ticket, &counts(parts_used)) {
         // Read again: an earlier one may have given this one its stock.
         for r in query::reservations_where(conn, "id = ?1", [id.0])? {
-            stock::turn(conn, &r, state, used, &cause)?;
+            stock::turn(conn, catalogue, &r, state, used, &cause, &mut named)?;
         }
     }
+    stock::check_named(conn, ticket.id, &named)?;
     Ok(CareOutcome::Updated(Box::new(ticket.clone())))
 }
 
-fn write_reservation(conn: &Connection, write: &ReservationWrite, at: Timestamp) -> Outcome<()> {
+fn write_reservation(
+    conn: &Connection,
+    catalogue: &Catalogue,
+    write: &ReservationWrite,
+    at: Timestamp,
+) -> Outcome<()> {
     let found = query::reservations_where(conn, "id = ?1", [write.id.0])?;
     let Some(r) = found.first() else {
         return Err(StoreError::NotFound(format!("reservation {}", write.id)).into());
@@ -227,10 +239,12 @@ fn write_reservation(conn: &Connection, write: &ReservationWrite, at: Timestamp)
     };
     stock::turn(
         conn,
+        catalogue,
         r,
         write.to,
         used,
         &Cause::of_ticket(r.ticket, forecare(), at),
+        &mut BTreeMap::new(),
     )
 }
 

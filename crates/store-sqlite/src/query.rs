@@ -282,7 +282,7 @@ pub(crate) fn attachment(
 
 const RESERVATION: &str =
     "SELECT id, ticket, priority, part, quantity, used, state, supply, depot, transfer_to,
-     reserved_at, needed_at, available_at, expires_at FROM reservations";
+     reserved_at, needed_at, available_at, expires_at, instead_of FROM reservations";
 
 fn read_reservation(r: &Row<'_>) -> Outcome<Reservation> {
     let (state, supply): (String, String) = (r.get(6)?, r.get(7)?);
@@ -302,6 +302,7 @@ fn read_reservation(r: &Row<'_>) -> Outcome<Reservation> {
         ticket: TicketId(r.get(1)?),
         priority: text::to_priority(r.get(2)?)?,
         part: text::name(r, 3)?,
+        instead_of: text::optional_name(r, 14)?,
         quantity: text::count(r, 4)?,
         used: text::count(r, 5)?,
         supply,
@@ -339,8 +340,7 @@ pub(crate) fn reservations(
 }
 
 pub(crate) fn ledger(conn: &Connection, request: PageRequest) -> Outcome<Vec<Paged<LedgerEntry>>> {
-    let select =
-        "SELECT seq, at, kind, part, depot, delta, ticket, by, cost_centre, reason FROM ledger";
+    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by, cost_centre, reason, units FROM ledger";
     page(conn, select, "seq", Vec::new(), request, |r| {
         Ok(LedgerEntry {
             at: text::time(r, 1)?,
@@ -348,6 +348,10 @@ pub(crate) fn ledger(conn: &Connection, request: PageRequest) -> Outcome<Vec<Pag
             part: text::name(r, 3)?,
             depot: text::name(r, 4)?,
             delta: r.get(5)?,
+            units: match r.get::<_, Option<String>>(10)? {
+                Some(text) => serde_json::from_str(&text)?,
+                None => Vec::new(),
+            },
             ticket: r.get::<_, Option<i64>>(6)?.map(TicketId),
             cost_centre: r.get(8)?,
             reason: r.get(9)?,

@@ -1,21 +1,24 @@
 //! Stock, its ledger, and what is reserved of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
-use forecare_care::{AllocationPlan, Balance, Need, allocate, parts_short};
-use forecare_catalogue::Catalogue;
+use forecare_care::tracking::{self, Use, check_left, other_place, places_of};
+use forecare_care::{AllocationPlan, Need, allocate, parts_short};
+use forecare_catalogue::{Catalogue, Tracking};
 use forecare_domain::{
-    Actor, DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, ReservationId,
-    ReservationState, StockAsked, StockCommand, StockMove, Supply, TicketId, Timestamp,
+    Actor, BatchNumber, DepotName, Marks, OrderId, PartNumber, PurchaseOrder, Reservation,
+    ReservationId, ReservationState, SerialNumber, StockAsked, StockCommand, StockMove, Supply,
+    TicketId, Timestamp, Unit, UnitAt, UnitPlace,
 };
 use forecare_store::{
-    ORDERS_MAX, StockItem, StockOutcome, StoreError, check_asked, check_order, check_part, drawn,
-    initial_stock, need_of_victim, next_order, place_on_record, stock_list,
+    ORDERS_MAX, StockItem, StockOutcome, StoreError, UNITS_MAX, UnitFilter, check_asked,
+    check_order, check_part, drawn, initial_stock, is_person, marks_for, need_of_victim,
+    next_order, offers, place_on_record, served, shelf_of, stock_list, units_of_line, use_lines,
 };
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use crate::fault::Outcome;
+use crate::fault::{Outcome, unreadable};
 use crate::query::{self, collect, reservations_where};
 use crate::{outbox, text};
 
@@ -118,6 +121,12 @@ pub(crate) fn move_stock(
         None => None,
     };
     let held = held(conn, command)?;
+    let units = match catalogue.tracking(part) {
+        Tracking::Not => Vec::new(),
+        Tracking::Batch | Tracking::Serial => {
+            units_known(conn, part, &places_of(command), &command.marks.serials)?
+        }
+    };
     let view = StockView {
         here: &balance,
         in_repair: here.in_repair,
@@ -126,6 +135,8 @@ pub(crate) fn move_stock(
         ticket: ticket.as_ref(),
         held: &held,
         at_cost_centre: at_cost_centre(conn, command)?,
+        tracking: catalogue.tracking(part),
+        units: &units,
     };
     let plan = plan_move(command, &view).map_err(StoreError::from)?;
     let cause = Cause::of(command);
@@ -140,6 +151,7 @@ pub(crate) fn move_stock(
             part,
             &line.depot,
             line.delta,
+            &line.units,
             &cause,
             key.take(),
         )?;
@@ -163,16 +175,15 @@ pub(crate) fn move_stock(
     if let (Some(ticket), 1..) = (&ticket, plan.drawn) {
         write(conn, &drawn(ticket, command, plan.drawn))?;
     }
-    let lead = catalogue.part(part).map_or(0.0, |p| p.lead_time_hours);
     let last = last_reservation(conn)?;
     for short in &plan.short {
-        if let Some(need) = need_of_short(short, lead) {
+        if let Some(need) = need_of_short(catalogue, short) {
             let plan = self::plan(conn, catalogue, &need, &[], *at)?;
             insert(conn, short.ticket, &need, &plan, *at)?;
         }
     }
     for depot in &plan.serve {
-        serve_back_orders(conn, part, depot, *at)?;
+        serve_back_orders(conn, catalogue, part, depot, *at)?;
     }
     if !plan.short.is_empty() {
         tell_short(conn, last, *at)?;
@@ -402,18 +413,26 @@ pub(crate) fn imbalance(conn: &Connection) -> Outcome<Option<String>> {
 }
 
 /// A line of the ledger and its effect on the shelf.
+#[allow(clippy::too_many_arguments, reason = "a line has as many columns")]
 fn book(
     conn: &Connection,
     kind: &str,
     part: &PartNumber,
     depot: &DepotName,
     delta: i64,
+    units: &[Unit],
     cause: &Cause,
     key: Option<Key<'_>>,
 ) -> Outcome<()> {
+    let units = units_of_line(kind, delta, units);
+    let units_json = match units.as_slice() {
+        [] => None,
+        units => Some(serde_json::to_string(units)?),
+    };
     conn.prepare_cached(
-        "INSERT INTO ledger (at, kind, part, depot, delta, ticket, cost_centre, reason, by, idempotency_key, command)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO ledger (at, kind, part, depot, delta, ticket, cost_centre, reason, by, idempotency_key, command,
+             units)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?
     .execute(params![
         cause.at.as_millis(),
@@ -426,13 +445,154 @@ fn book(
         cause.reason,
         serde_json::to_string(&cause.by)?,
         key.as_ref().map(|k| k.key),
-        key.as_ref().map(|k| &k.asked)
+        key.as_ref().map(|k| &k.asked),
+        units_json
     ])?;
     // Not an upsert: its INSERT half would break the rule on_hand >= 0 for a negative delta.
     conn.prepare_cached("INSERT OR IGNORE INTO stock (part, depot, on_hand) VALUES (?1, ?2, 0)")?
         .execute([part.as_str(), depot.as_str()])?;
     conn.prepare_cached("UPDATE stock SET on_hand = on_hand + ?3 WHERE part = ?1 AND depot = ?2")?
         .execute(params![part.as_str(), depot.as_str(), delta])?;
+    let other = other_place(kind, depot, cause.ticket, cause.cost_centre.as_deref());
+    for unit in &units {
+        let shelf = UnitPlace::Shelf(depot.clone());
+        count_unit(conn, part, unit, &shelf, unit.delta, cause.at)?;
+        if let Some(other) = &other {
+            count_unit(conn, part, unit, other, -unit.delta, cause.at)?;
+        }
+    }
+    Ok(())
+}
+
+/// So many more, or fewer, of these pieces at a place.
+fn count_unit(
+    conn: &Connection,
+    part: &PartNumber,
+    unit: &Unit,
+    place: &UnitPlace,
+    change: i64,
+    at: Timestamp,
+) -> Outcome<()> {
+    let serial = unit.serial.as_ref().map_or("", SerialNumber::as_str);
+    let batch = unit.batch.as_ref().map_or("", BatchNumber::as_str);
+    let key = place.key();
+    if change > 0 {
+        conn.prepare_cached(
+            "INSERT INTO units (part, serial, batch, place, quantity, since) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (part, serial, batch, place)
+             DO UPDATE SET quantity = quantity + excluded.quantity, since = excluded.since",
+        )?
+        .execute(params![part.as_str(), serial, batch, key, change, at.as_millis()])?;
+        return Ok(());
+    }
+    conn.prepare_cached(
+        "UPDATE units SET quantity = quantity + ?5 WHERE part = ?1 AND serial = ?2 AND batch = ?3 AND place = ?4",
+    )?
+    .execute(params![part.as_str(), serial, batch, key, change])?;
+    conn.prepare_cached(
+        "DELETE FROM units WHERE part = ?1 AND serial = ?2 AND batch = ?3 AND place = ?4 AND quantity = 0",
+    )?
+    .execute(params![part.as_str(), serial, batch, key])?;
+    Ok(())
+}
+
+fn read_unit(r: &Row<'_>) -> Outcome<UnitAt> {
+    let place: String = r.get(3)?;
+    Ok(UnitAt {
+        part: text::name(r, 0)?,
+        serial: text::optional_name(r, 1)?,
+        batch: text::optional_name(r, 2)?,
+        place: UnitPlace::of_key(&place).ok_or_else(|| {
+            unreadable(format!("the place \"{place}\" of a part is not known here"))
+        })?,
+        quantity: text::count(r, 4)?,
+        since: text::time(r, 5)?,
+    })
+}
+
+const UNIT: &str =
+    "SELECT part, nullif(serial, ''), nullif(batch, ''), place, quantity, since FROM units";
+
+/// What is known of pieces of `part` at `places`, and of those with `serials`.
+fn units_known(
+    conn: &Connection,
+    part: &PartNumber,
+    places: &[UnitPlace],
+    serials: &[SerialNumber],
+) -> Outcome<Vec<UnitAt>> {
+    let places: Vec<String> = places.iter().map(UnitPlace::key).collect();
+    let sql = format!(
+        "{UNIT} WHERE part = ?1 AND (place IN (SELECT value FROM json_each(?2))
+             OR serial IN (SELECT value FROM json_each(?3)))
+         ORDER BY part, serial, batch, place"
+    );
+    let params = params![
+        part.as_str(),
+        serde_json::to_string(&places)?,
+        serde_json::to_string(serials)?
+    ];
+    collect(conn, &sql, params, read_unit)
+}
+
+pub(crate) fn units(conn: &Connection, filter: &UnitFilter) -> Outcome<Vec<UnitAt>> {
+    let sql = format!(
+        "{UNIT} WHERE (?1 IS NULL OR part = ?1) AND (?2 IS NULL OR batch = ?2) AND (?3 IS NULL OR serial = ?3)
+             AND (NOT ?4 OR place GLOB 'ticket:*')
+         ORDER BY part, units.serial, units.batch, place LIMIT {UNITS_MAX}"
+    );
+    let params = params![
+        filter.part.as_ref().map(PartNumber::as_str),
+        filter.batch.as_ref().map(BatchNumber::as_str),
+        filter.serial.as_ref().map(SerialNumber::as_str),
+        filter.with_tickets
+    ];
+    collect(conn, &sql, params, read_unit)
+}
+
+/// Which pieces of a tracked part are used.
+fn used_units(
+    conn: &Connection,
+    catalogue: &Catalogue,
+    r: &Reservation,
+    quantity: u32,
+    cause: &Cause,
+    named: &mut BTreeMap<PartNumber, Marks>,
+) -> Outcome<Vec<Unit>> {
+    let tracking = catalogue.tracking(&r.part);
+    if tracking == Tracking::Not || quantity == 0 {
+        return Ok(Vec::new());
+    }
+    let marks = marks_for(named, r);
+    let from = shelf_of(r);
+    let places: Vec<UnitPlace> = from.cloned().map(UnitPlace::Shelf).into_iter().collect();
+    let known = units_known(conn, &r.part, &places, &marks.serials)?;
+    let on_hand = match from {
+        Some(depot) => item(conn, &r.part, depot)?.on_hand,
+        None => 0,
+    };
+    let used = Use {
+        tracking,
+        part: &r.part,
+        from,
+        on_hand,
+        quantity,
+        known: &known,
+        by_person: is_person(&cause.by),
+    };
+    Ok(tracking::used(&used, marks).map_err(StoreError::from)?)
+}
+
+/// That a report names no pieces beside those that are used, or were before.
+pub(crate) fn check_named(
+    conn: &Connection,
+    ticket: TicketId,
+    named: &BTreeMap<PartNumber, Marks>,
+) -> Outcome<()> {
+    for (part, left) in named {
+        let places = [UnitPlace::Ticket(ticket)];
+        let known = units_known(conn, part, &places, &left.serials)?;
+        check_left(part, left, ticket, &known).map_err(StoreError::from)?;
+    }
     Ok(())
 }
 
@@ -465,19 +625,29 @@ pub(crate) fn reserve(
     at: Timestamp,
 ) -> Outcome<()> {
     let condition = "live = 1 AND part = ?1 AND depot = ?2 AND state = 'soft' AND supply = 'stock'";
-    let soft = reservations_where(conn, condition, [need.part.as_str(), need.depot.as_str()])?;
+    let mut soft = Vec::new();
+    for part in catalogue.line(&need.part) {
+        soft.extend(reservations_where(
+            conn,
+            condition,
+            [part.as_str(), need.depot.as_str()],
+        )?);
+    }
     let plan = plan(conn, catalogue, need, &soft, at)?;
     for id in &plan.preempted {
         set_state(conn, id.0, ReservationState::Released)?;
     }
     insert(conn, ticket, need, &plan, at)?;
-    for victim in soft.iter().filter(|r| plan.preempted.contains(&r.id)) {
-        let again = need_of_victim(victim, need);
+    soft.retain(|r| plan.preempted.contains(&r.id));
+    soft.sort_by_key(|r| r.id);
+    for victim in &soft {
+        let again = need_of_victim(catalogue, victim, need);
         let plan = self::plan(conn, catalogue, &again, &[], at)?;
         insert(conn, victim.ticket, &again, &plan, at)?;
     }
-    if !plan.preempted.is_empty() {
-        serve_back_orders(conn, &need.part, &need.depot, at)?;
+    let freed: BTreeSet<&PartNumber> = soft.iter().map(|victim| &victim.part).collect();
+    for part in freed {
+        serve_back_orders(conn, catalogue, part, &need.depot, at)?;
     }
     Ok(())
 }
@@ -489,25 +659,9 @@ fn plan(
     preemptible: &[Reservation],
     at: Timestamp,
 ) -> Outcome<AllocationPlan> {
-    let known = items(conn, "part = ?1", [need.part.as_str()])?;
-    let balances: Vec<Balance> = catalogue
-        .depots
-        .iter()
-        .map(|depot| {
-            let found = known.iter().find(|item| item.depot == depot.name);
-            found.map_or_else(
-                || StockItem::none(need.part.clone(), depot.name.clone()).balance(),
-                StockItem::balance,
-            )
-        })
-        .collect();
-    Ok(allocate(
-        need,
-        &balances,
-        &catalogue.depots,
-        preemptible,
-        at,
-    ))
+    let known = |part: &PartNumber| items(conn, "part = ?1", [part.as_str()]);
+    let offers = offers(catalogue, need, known)?;
+    Ok(allocate(need, &offers, &catalogue.depots, preemptible, at))
 }
 
 fn insert(
@@ -518,21 +672,7 @@ fn insert(
     at: Timestamp,
 ) -> Outcome<()> {
     for a in &plan.allocations {
-        let reservation = Reservation {
-            id: ReservationId(0),
-            ticket,
-            priority: need.priority,
-            part: need.part.clone(),
-            quantity: a.quantity,
-            used: 0,
-            supply: a.supply.clone(),
-            state: a.state,
-            reserved_at: at,
-            needed_at: need.needed_at,
-            available_at: a.available_at,
-            expires_at: a.expires_at,
-        };
-        write(conn, &reservation)?;
+        write(conn, &a.reservation(ticket, need, at))?;
     }
     Ok(())
 }
@@ -546,9 +686,9 @@ fn write(conn: &Connection, r: &Reservation) -> Outcome<()> {
     };
     conn.prepare_cached(
         "INSERT INTO reservations (id, ticket, priority, part, quantity, used, state, live, supply, depot,
-             transfer_to, reserved_at, needed_at, available_at, expires_at)
+             transfer_to, reserved_at, needed_at, available_at, expires_at, instead_of)
          VALUES ((SELECT coalesce(max(id), 0) + 1 FROM reservations),
-             ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         r.ticket.0,
@@ -564,7 +704,8 @@ fn write(conn: &Connection, r: &Reservation) -> Outcome<()> {
         r.reserved_at.as_millis(),
         r.needed_at.as_millis(),
         r.available_at.as_millis(),
-        r.expires_at.as_millis()
+        r.expires_at.as_millis(),
+        r.instead_of.as_ref().map(PartNumber::as_str)
     ])?;
     Ok(())
 }
@@ -578,60 +719,62 @@ fn set_state(conn: &Connection, id: i64, state: ReservationState) -> Outcome<()>
 /// Brings `r` into `state` with `used` parts used in all, and books what that means.
 pub(crate) fn turn(
     conn: &Connection,
+    catalogue: &Catalogue,
     r: &Reservation,
     state: ReservationState,
     used: u32,
     cause: &Cause,
+    named: &mut BTreeMap<PartNumber, Marks>,
 ) -> Outcome<()> {
+    let newly_used = used.saturating_sub(r.used);
+    let units = used_units(conn, catalogue, r, newly_used, cause, named)?;
     conn.prepare_cached("UPDATE reservations SET used = ?2 WHERE id = ?1")?
         .execute(params![r.id.0, used])?;
     set_state(conn, r.id.0, state)?;
-    let n = i64::from(used) - i64::from(r.used);
-    let book = |kind, depot, delta| book(conn, kind, &r.part, depot, delta, cause, None);
-    if n > 0 {
-        match &r.supply {
-            Supply::Stock { depot } => book("consumed", depot, -n)?,
-            Supply::Transfer { from, to } => {
-                book("transfer_out", from, -n)?;
-                book("transfer_in", to, n)?;
-                book("consumed", to, -n)?;
-            }
-            // Used before the store heard of its arrival: the supplier delivered to the site.
-            Supply::BackOrder { to } => {
-                book("receipt", to, n)?;
-                book("consumed", to, -n)?;
-            }
+    if newly_used > 0 {
+        for (kind, depot, delta) in use_lines(r, newly_used.into()) {
+            book(conn, kind, &r.part, depot, delta, &units, cause, None)?;
         }
     }
-    match &r.supply {
-        Supply::Stock { depot } | Supply::Transfer { from: depot, .. } if !state.is_live() => {
-            serve_back_orders(conn, &r.part, depot, cause.at)
+    match shelf_of(r) {
+        Some(depot) if !state.is_live() => {
+            serve_back_orders(conn, catalogue, &r.part, depot, cause.at)
         }
-        Supply::Stock { .. } | Supply::Transfer { .. } | Supply::BackOrder { .. } => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 
-/// Gives free stock to those who wait for it at that depot, by priority, then age. One that the stock does
-/// not suffice for is passed over.
+/// Gives free stock to those who wait at that depot, as [`served`] says.
 fn serve_back_orders(
     conn: &Connection,
+    catalogue: &Catalogue,
     part: &PartNumber,
     depot: &DepotName,
     at: Timestamp,
 ) -> Outcome<()> {
-    let mut free = item(conn, part, depot)?.free();
     let condition = "live = 1 AND part = ?1 AND depot = ?2 AND supply = 'back_order'";
-    let mut waiting = reservations_where(conn, condition, [part.as_str(), depot.as_str()])?;
-    waiting.sort_by_key(|r| (r.priority, r.reserved_at, r.id));
-    for r in waiting {
-        let wanted = r.quantity - r.used;
-        if wanted <= free {
-            free -= wanted;
-            conn.prepare_cached(
-                "UPDATE reservations SET supply = 'stock', available_at = ?2 WHERE id = ?1",
-            )?
-            .execute([r.id.0, at.as_millis()])?;
-        }
+    let mut waiting = Vec::new();
+    for relative in catalogue.relatives(part) {
+        waiting.extend(reservations_where(
+            conn,
+            condition,
+            [relative.as_str(), depot.as_str()],
+        )?);
+    }
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let free = item(conn, part, depot)?.free();
+    for r in served(catalogue, part, depot, free, waiting, at) {
+        conn.prepare_cached(
+            "UPDATE reservations SET supply = 'stock', available_at = ?2, part = ?3, instead_of = ?4 WHERE id = ?1",
+        )?
+        .execute(params![
+            r.id.0,
+            at.as_millis(),
+            r.part.as_str(),
+            r.instead_of.as_ref().map(PartNumber::as_str)
+        ])?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
     DeviceStatus, Label, Notice, NoticeId, PurchaseOrder, RejectReason, Reservation, Row,
-    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
+    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, UnitAt,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
@@ -17,7 +17,7 @@ use forecare_store::{
     LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest, Paged,
     RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
     ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
-    StoredRecord, TelemetryQuery, TicketFilter,
+    StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
 use rusqlite::params;
 
@@ -411,6 +411,13 @@ impl Store for SqliteStore {
             .read("purchase_orders", move |conn, _| {
                 stock::orders(conn, open_only)
             })
+            .await
+    }
+
+    async fn units(&self, filter: &UnitFilter) -> Result<Vec<UnitAt>, StoreError> {
+        let filter = filter.clone();
+        self.pool
+            .read("units", move |conn, _| stock::units(conn, &filter))
             .await
     }
 

@@ -215,7 +215,9 @@ async fn a_file_of_the_first_schema_gains_master_data_and_keeps_its_tickets() {
     Connection::open(&file)
         .unwrap()
         .execute_batch(
-            "DROP TABLE survey_answers; DROP TABLE deliveries; DROP TABLE notices;
+            "ALTER TABLE reservations DROP COLUMN instead_of; DROP TABLE units;
+             ALTER TABLE ledger DROP COLUMN units;
+             DROP TABLE survey_answers; DROP TABLE deliveries; DROP TABLE notices;
              DROP TABLE purchase_orders; DROP INDEX ledger_of_cost_centre;
              ALTER TABLE stock DROP COLUMN in_repair; ALTER TABLE stock DROP COLUMN bin;
              ALTER TABLE ledger DROP COLUMN cost_centre; ALTER TABLE ledger DROP COLUMN reason;

@@ -1,14 +1,16 @@
 //! One step of the care desk. Every step is taken under [`lock_care`](crate::connection::lock_care).
 
+use std::collections::BTreeMap;
+
 use deadpool_postgres::Transaction;
 use forecare_care::{NewTicket, notices_of, settle};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    ModeName, PartNumber, Reservation, ReservationState, Ticket, TicketId, Timestamp,
+    ModeName, PartUsed, Reservation, ReservationState, Ticket, TicketId, Timestamp,
 };
 use forecare_store::{
     CareCommit, CareOutcome, DECISIONS_KEPT, NewEntry, OUTCOMES_KEPT, ReservationWrite, StoreError,
-    TicketWrite, forecare,
+    TicketWrite, counts, forecare, marks_named,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,11 +41,11 @@ pub(crate) async fn commit_care(
         TicketWrite::None => CareOutcome::Stored,
         TicketWrite::Open(new) => open(tx, catalogue, new, commit.at).await?,
         TicketWrite::Update { ticket, parts_used } => {
-            update(tx, ticket, parts_used, commit.at).await?
+            update(tx, catalogue, ticket, parts_used, commit.at).await?
         }
     };
     for write in &commit.reservations {
-        write_reservation(tx, write, commit.at).await?;
+        write_reservation(tx, catalogue, write, commit.at).await?;
     }
     for (id, need) in &commit.needs {
         let ticket = query::ticket(tx, *id).await?;
@@ -207,8 +209,9 @@ async fn write_ticket(tx: &Transaction<'_>, sql: &str, ticket: &Ticket) -> Outco
 
 async fn update(
     tx: &Transaction<'_>,
+    catalogue: &Catalogue,
     ticket: &Ticket,
-    parts_used: &[(PartNumber, u32)],
+    parts_used: &[PartUsed],
     at: Timestamp,
 ) -> Outcome<CareOutcome> {
     let stored = query::ticket(tx, ticket.id).await?;
@@ -242,17 +245,20 @@ async fn update(
         .map_or_else(forecare, |change| change.by.clone());
     outbox::write(tx, &notices_of(Some(&stored), ticket, at)).await?;
     let cause = Cause::of_ticket(ticket.id, by, at);
-    for (id, state, used) in settle(&its, ticket, parts_used) {
+    let mut named = marks_named(catalogue, parts_used)?;
+    for (id, state, used) in settle(&its, ticket, &counts(parts_used)) {
         // Read again: an earlier one may have given this one its stock.
         for r in query::reservations_where(tx, "id = $1", &[&id.0]).await? {
-            stock::turn(tx, &r, state, used, &cause).await?;
+            stock::turn(tx, catalogue, &r, state, used, &cause, &mut named).await?;
         }
     }
+    stock::check_named(tx, ticket.id, &named).await?;
     Ok(CareOutcome::Updated(Box::new(ticket.clone())))
 }
 
 async fn write_reservation(
     tx: &Transaction<'_>,
+    catalogue: &Catalogue,
     write: &ReservationWrite,
     at: Timestamp,
 ) -> Outcome<()> {
@@ -278,7 +284,8 @@ async fn write_reservation(
         r.used
     };
     let cause = Cause::of_ticket(r.ticket, forecare(), at);
-    stock::turn(tx, r, write.to, used, &cause).await
+    let mut named = BTreeMap::new();
+    stock::turn(tx, catalogue, r, write.to, used, &cause, &mut named).await
 }
 
 /// A [`CareOutcome`] as kept for its key.

@@ -316,7 +316,7 @@ pub(crate) async fn attachment(
 
 const RESERVATION: &str =
     "SELECT id, ticket, priority, part, quantity, used, state, supply, depot, transfer_to,
-     reserved_at, needed_at, available_at, expires_at FROM reservations";
+     reserved_at, needed_at, available_at, expires_at, instead_of FROM reservations";
 
 fn read_reservation(r: &Row) -> Outcome<Reservation> {
     let depot = text::name(r, 8)?;
@@ -335,6 +335,7 @@ fn read_reservation(r: &Row) -> Outcome<Reservation> {
         ticket: TicketId(r.try_get(1)?),
         priority: text::to_priority(r.try_get(2)?)?,
         part: text::name(r, 3)?,
+        instead_of: text::optional_name(r, 14)?,
         quantity: text::count(r, 4)?,
         used: text::count(r, 5)?,
         supply,
@@ -375,7 +376,8 @@ pub(crate) async fn ledger(
     tx: &Transaction<'_>,
     request: PageRequest,
 ) -> Outcome<Vec<Paged<LedgerEntry>>> {
-    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by::text, cost_centre, reason FROM ledger";
+    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by::text, cost_centre, reason,
+         units::text FROM ledger";
     page(tx, select, "seq", Vec::new(), request, |r| {
         Ok(LedgerEntry {
             at: text::time(r, 1)?,
@@ -383,6 +385,10 @@ pub(crate) async fn ledger(
             part: text::name(r, 3)?,
             depot: text::name(r, 4)?,
             delta: r.try_get(5)?,
+            units: match r.try_get::<_, Option<&str>>(10)? {
+                Some(text) => serde_json::from_str(text)?,
+                None => Vec::new(),
+            },
             ticket: r.try_get::<_, Option<i64>>(6)?.map(TicketId),
             cost_centre: r.try_get(8)?,
             reason: r.try_get(9)?,

@@ -1,19 +1,23 @@
 //! Stock, its ledger, and what is reserved of it. Every function that writes is called under
 //! [`lock_care`](crate::connection::lock_care).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use deadpool_postgres::Transaction;
 use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
-use forecare_care::{AllocationPlan, Balance, Need, allocate, parts_short};
-use forecare_catalogue::Catalogue;
+use forecare_care::tracking::{self, Use, check_left, other_place, places_of};
+use forecare_care::{AllocationPlan, Need, allocate, parts_short};
+use forecare_catalogue::{Catalogue, Tracking};
 use forecare_domain::{
-    Actor, DepotName, OrderId, PartNumber, PurchaseOrder, Reservation, ReservationId,
-    ReservationState, StockAsked, StockCommand, StockMove, Supply, TicketId, Timestamp,
+    Actor, BatchNumber, DepotName, Marks, OrderId, PartNumber, PurchaseOrder, Reservation,
+    ReservationId, ReservationState, SerialNumber, StockAsked, StockCommand, StockMove, Supply,
+    TicketId, Timestamp, Unit, UnitAt, UnitPlace,
 };
 use forecare_store::{
-    ORDERS_MAX, StockItem, StockOutcome, StoreError, check_asked, check_order, check_part, drawn,
-    initial_stock, need_of_victim, next_order, place_on_record, stock_list,
+    ORDERS_MAX, StockItem, StockOutcome, StoreError, UNITS_MAX, UnitFilter, check_asked,
+    check_order, check_part, drawn, initial_stock, is_person, marks_for, need_of_victim,
+    next_order, offers, place_on_record, served, shelf_of, stock_list, units_of_line, use_lines,
 };
 
 use crate::fault::{Outcome, unreadable};
@@ -125,6 +129,12 @@ pub(crate) async fn move_stock(
     };
     let held = held(tx, command).await?;
     let cause = Cause::of(command);
+    let units = match catalogue.tracking(part) {
+        Tracking::Not => Vec::new(),
+        Tracking::Batch | Tracking::Serial => {
+            units_known(tx, part, &places_of(command), &command.marks.serials).await?
+        }
+    };
     let view = StockView {
         here: &balance,
         in_repair: here.in_repair,
@@ -133,6 +143,8 @@ pub(crate) async fn move_stock(
         ticket: ticket.as_ref(),
         held: &held,
         at_cost_centre: at_cost_centre(tx, part, cause.cost_centre.as_deref()).await?,
+        tracking: catalogue.tracking(part),
+        units: &units,
     };
     let plan = plan_move(command, &view).map_err(StoreError::from)?;
     let mut key = Some(Key {
@@ -141,7 +153,17 @@ pub(crate) async fn move_stock(
     });
     for line in &plan.lines {
         let key = key.take();
-        book(tx, line.kind, part, &line.depot, line.delta, &cause, key).await?;
+        book(
+            tx,
+            line.kind,
+            part,
+            &line.depot,
+            line.delta,
+            &line.units,
+            &cause,
+            key,
+        )
+        .await?;
     }
     if plan.in_repair != 0 || command.bin.is_some() {
         let bin = command.bin.as_deref().map(text::storable);
@@ -169,16 +191,15 @@ pub(crate) async fn move_stock(
     if let (Some(ticket), 1..) = (&ticket, plan.drawn) {
         write(tx, &drawn(ticket, command, plan.drawn)).await?;
     }
-    let lead = catalogue.part(part).map_or(0.0, |p| p.lead_time_hours);
     let last = last_reservation(tx).await?;
     for short in &plan.short {
-        if let Some(need) = need_of_short(short, lead) {
+        if let Some(need) = need_of_short(catalogue, short) {
             let plan = self::plan(tx, catalogue, &need, &[], *at).await?;
             insert(tx, short.ticket, &need, &plan, *at).await?;
         }
     }
     for depot in &plan.serve {
-        serve_back_orders(tx, part, depot, *at).await?;
+        serve_back_orders(tx, catalogue, part, depot, *at).await?;
     }
     if !plan.short.is_empty() {
         tell_short(tx, last, *at).await?;
@@ -379,15 +400,22 @@ async fn item(tx: &Transaction<'_>, part: &PartNumber, depot: &DepotName) -> Out
 }
 
 /// A line of the ledger and its effect on the shelf.
+#[allow(clippy::too_many_arguments, reason = "a line has as many columns")]
 async fn book(
     tx: &Transaction<'_>,
     kind: &str,
     part: &PartNumber,
     depot: &DepotName,
     delta: i64,
+    units: &[Unit],
     cause: &Cause,
     key: Option<Key<'_>>,
 ) -> Outcome<()> {
+    let units = units_of_line(kind, delta, units);
+    let units_json = match units.as_slice() {
+        [] => None,
+        units => Some(serde_json::to_string(units)?),
+    };
     // What leaves the shelf was on it, so there is a line; an upsert would first try to add one that breaks
     // the rule on_hand >= 0.
     let effect = if delta < 0 {
@@ -401,8 +429,8 @@ async fn book(
         &format!(
             "WITH line AS (
                  INSERT INTO ledger (at, kind, part, depot, delta, ticket, by, idempotency_key, command,
-                     cost_centre, reason)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9::text::json, $10, $11))
+                     cost_centre, reason, units)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9::text::json, $10, $11, $12::text::json))
              {effect}"
         ),
         &[
@@ -417,6 +445,7 @@ async fn book(
             &key.as_ref().map(|k| k.asked.as_str()),
             &cause.cost_centre,
             &cause.reason,
+            &units_json,
         ],
     )
     .await?;
@@ -424,6 +453,154 @@ async fn book(
         return Err(unreadable(format!(
             "{part} at {depot} is held but has no line of stock"
         )));
+    }
+    let other = other_place(kind, depot, cause.ticket, cause.cost_centre.as_deref());
+    for unit in &units {
+        let shelf = UnitPlace::Shelf(depot.clone());
+        count_unit(tx, part, unit, &shelf, unit.delta, cause.at).await?;
+        if let Some(other) = &other {
+            count_unit(tx, part, unit, other, -unit.delta, cause.at).await?;
+        }
+    }
+    Ok(())
+}
+
+/// So many more, or fewer, of these pieces at a place.
+async fn count_unit(
+    tx: &Transaction<'_>,
+    part: &PartNumber,
+    unit: &Unit,
+    place: &UnitPlace,
+    change: i64,
+    at: Timestamp,
+) -> Outcome<()> {
+    let serial = unit.serial.as_ref().map_or("", SerialNumber::as_str);
+    let batch = unit.batch.as_ref().map_or("", BatchNumber::as_str);
+    // A text of people's: a cost centre.
+    let key = text::storable(&place.key()).into_owned();
+    let params: Params<'_> = &[&part.as_str(), &serial, &batch, &key];
+    if change > 0 {
+        let with: Params<'_> = &[&part.as_str(), &serial, &batch, &key, &change, &Instant(at)];
+        execute(
+            tx,
+            "INSERT INTO units (part, serial, batch, place, quantity, since) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (part, serial, batch, place)
+             DO UPDATE SET quantity = units.quantity + excluded.quantity, since = excluded.since",
+            with,
+        )
+        .await?;
+        return Ok(());
+    }
+    let with: Params<'_> = &[&part.as_str(), &serial, &batch, &key, &change];
+    execute(
+        tx,
+        "UPDATE units SET quantity = quantity + $5 WHERE part = $1 AND serial = $2 AND batch = $3 AND place = $4",
+        with,
+    )
+    .await?;
+    execute(
+        tx,
+        "DELETE FROM units WHERE part = $1 AND serial = $2 AND batch = $3 AND place = $4 AND quantity = 0",
+        params,
+    )
+    .await?;
+    Ok(())
+}
+
+fn read_unit(r: &Row) -> Outcome<UnitAt> {
+    let place: &str = r.try_get(3)?;
+    Ok(UnitAt {
+        part: text::name(r, 0)?,
+        serial: text::optional_name(r, 1)?,
+        batch: text::optional_name(r, 2)?,
+        place: UnitPlace::of_key(place).ok_or_else(|| {
+            unreadable(format!("the place \"{place}\" of a part is not known here"))
+        })?,
+        quantity: text::count(r, 4)?,
+        since: text::time(r, 5)?,
+    })
+}
+
+const UNIT: &str =
+    "SELECT part, nullif(serial, ''), nullif(batch, ''), place, quantity, since FROM units";
+
+/// What is known of pieces of `part` at `places`, and of those with `serials`.
+async fn units_known(
+    tx: &Transaction<'_>,
+    part: &PartNumber,
+    places: &[UnitPlace],
+    serials: &[SerialNumber],
+) -> Outcome<Vec<UnitAt>> {
+    let places: Vec<String> = places
+        .iter()
+        .map(|place| text::storable(&place.key()).into_owned())
+        .collect();
+    let serials: Vec<&str> = serials.iter().map(SerialNumber::as_str).collect();
+    let sql = format!(
+        "{UNIT} WHERE part = $1 AND (place = ANY($2) OR serial = ANY($3))
+         ORDER BY units.part, units.serial, units.batch, units.place"
+    );
+    collect(tx, &sql, &[&part.as_str(), &places, &serials], read_unit).await
+}
+
+pub(crate) async fn units(tx: &Transaction<'_>, filter: &UnitFilter) -> Outcome<Vec<UnitAt>> {
+    let sql = format!(
+        "{UNIT} WHERE ($1::text IS NULL OR part = $1) AND ($2::text IS NULL OR batch = $2)
+             AND ($3::text IS NULL OR serial = $3) AND (NOT $4 OR place LIKE 'ticket:%')
+         ORDER BY units.part, units.serial, units.batch, units.place LIMIT {UNITS_MAX}"
+    );
+    let params: Params<'_> = &[
+        &filter.part.as_ref().map(PartNumber::as_str),
+        &filter.batch.as_ref().map(BatchNumber::as_str),
+        &filter.serial.as_ref().map(SerialNumber::as_str),
+        &filter.with_tickets,
+    ];
+    collect(tx, &sql, params, read_unit).await
+}
+
+/// Which pieces of a tracked part are used.
+async fn used_units(
+    tx: &Transaction<'_>,
+    catalogue: &Catalogue,
+    r: &Reservation,
+    quantity: u32,
+    cause: &Cause,
+    named: &mut BTreeMap<PartNumber, Marks>,
+) -> Outcome<Vec<Unit>> {
+    let tracking = catalogue.tracking(&r.part);
+    if tracking == Tracking::Not || quantity == 0 {
+        return Ok(Vec::new());
+    }
+    let marks = marks_for(named, r);
+    let from = shelf_of(r);
+    let places: Vec<UnitPlace> = from.cloned().map(UnitPlace::Shelf).into_iter().collect();
+    let known = units_known(tx, &r.part, &places, &marks.serials).await?;
+    let on_hand = match from {
+        Some(depot) => item(tx, &r.part, depot).await?.on_hand,
+        None => 0,
+    };
+    let used = Use {
+        tracking,
+        part: &r.part,
+        from,
+        on_hand,
+        quantity,
+        known: &known,
+        by_person: is_person(&cause.by),
+    };
+    Ok(tracking::used(&used, marks).map_err(StoreError::from)?)
+}
+
+/// That a report names no pieces beside those that are used, or were before.
+pub(crate) async fn check_named(
+    tx: &Transaction<'_>,
+    ticket: TicketId,
+    named: &BTreeMap<PartNumber, Marks>,
+) -> Outcome<()> {
+    for (part, left) in named {
+        let places = [UnitPlace::Ticket(ticket)];
+        let known = units_known(tx, part, &places, &left.serials).await?;
+        check_left(part, left, ticket, &known).map_err(StoreError::from)?;
     }
     Ok(())
 }
@@ -460,9 +637,15 @@ pub(crate) async fn reserve(
     need: &Need,
     at: Timestamp,
 ) -> Outcome<()> {
-    let condition = "live AND part = $1 AND depot = $2 AND state = 'soft' AND supply = 'stock'";
-    let params: Params<'_> = &[&need.part.as_str(), &need.depot.as_str()];
-    let soft = reservations_where(tx, condition, params).await?;
+    let condition =
+        "live AND part = ANY($1) AND depot = $2 AND state = 'soft' AND supply = 'stock'";
+    let line: Vec<&str> = catalogue
+        .line(&need.part)
+        .iter()
+        .map(|p| p.as_str())
+        .collect();
+    let params: Params<'_> = &[&line, &need.depot.as_str()];
+    let mut soft = reservations_where(tx, condition, params).await?;
     let plan = plan(tx, catalogue, need, &soft, at).await?;
     if !plan.preempted.is_empty() {
         let ids: Vec<i64> = plan.preempted.iter().map(|id| id.0).collect();
@@ -475,13 +658,15 @@ pub(crate) async fn reserve(
         .await?;
     }
     insert(tx, ticket, need, &plan, at).await?;
-    for victim in soft.iter().filter(|r| plan.preempted.contains(&r.id)) {
-        let again = need_of_victim(victim, need);
+    soft.retain(|r| plan.preempted.contains(&r.id));
+    for victim in &soft {
+        let again = need_of_victim(catalogue, victim, need);
         let plan = self::plan(tx, catalogue, &again, &[], at).await?;
         insert(tx, victim.ticket, &again, &plan, at).await?;
     }
-    if !plan.preempted.is_empty() {
-        serve_back_orders(tx, &need.part, &need.depot, at).await?;
+    let freed: BTreeSet<&PartNumber> = soft.iter().map(|victim| &victim.part).collect();
+    for part in freed {
+        serve_back_orders(tx, catalogue, part, &need.depot, at).await?;
     }
     Ok(())
 }
@@ -493,25 +678,14 @@ async fn plan(
     preemptible: &[Reservation],
     at: Timestamp,
 ) -> Outcome<AllocationPlan> {
-    let known = items(tx, "part = $1", &[&need.part.as_str()]).await?;
-    let balances: Vec<Balance> = catalogue
-        .depots
-        .iter()
-        .map(|depot| {
-            let found = known.iter().find(|item| item.depot == depot.name);
-            found.map_or_else(
-                || StockItem::none(need.part.clone(), depot.name.clone()).balance(),
-                StockItem::balance,
-            )
-        })
-        .collect();
-    Ok(allocate(
-        need,
-        &balances,
-        &catalogue.depots,
-        preemptible,
-        at,
-    ))
+    let choices = catalogue.choices(&need.part);
+    let parts: Vec<&str> = choices.iter().map(|c| c.part.as_str()).collect();
+    let known = items(tx, "part = ANY($1)", &[&parts]).await?;
+    let known = |part: &PartNumber| -> Result<_, Infallible> {
+        Ok(known.iter().filter(|i| i.part == *part).cloned().collect())
+    };
+    let Ok(offers) = offers(catalogue, need, known);
+    Ok(allocate(need, &offers, &catalogue.depots, preemptible, at))
 }
 
 async fn insert(
@@ -522,21 +696,7 @@ async fn insert(
     at: Timestamp,
 ) -> Outcome<()> {
     for a in &plan.allocations {
-        let reservation = Reservation {
-            id: ReservationId(0),
-            ticket,
-            priority: need.priority,
-            part: need.part.clone(),
-            quantity: a.quantity,
-            used: 0,
-            supply: a.supply.clone(),
-            state: a.state,
-            reserved_at: at,
-            needed_at: need.needed_at,
-            available_at: a.available_at,
-            expires_at: a.expires_at,
-        };
-        write(tx, &reservation).await?;
+        write(tx, &a.reservation(ticket, need, at)).await?;
     }
     Ok(())
 }
@@ -551,9 +711,9 @@ async fn write(tx: &Transaction<'_>, r: &Reservation) -> Outcome<()> {
     execute(
         tx,
         "INSERT INTO reservations (id, ticket, priority, part, quantity, used, state, live, supply, depot,
-             transfer_to, reserved_at, needed_at, available_at, expires_at)
+             transfer_to, reserved_at, needed_at, available_at, expires_at, instead_of)
          VALUES ((SELECT coalesce(max(id), 0) + 1 FROM reservations),
-             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         &[
             &r.ticket.0,
             &text::priority(r.priority),
@@ -569,6 +729,7 @@ async fn write(tx: &Transaction<'_>, r: &Reservation) -> Outcome<()> {
             &Instant(r.needed_at),
             &Instant(r.available_at),
             &Instant(r.expires_at),
+            &r.instead_of.as_ref().map(PartNumber::as_str),
         ],
     )
     .await?;
@@ -578,70 +739,58 @@ async fn write(tx: &Transaction<'_>, r: &Reservation) -> Outcome<()> {
 /// Brings `r` into `state` with `used` parts used in all, and books what that means.
 pub(crate) async fn turn(
     tx: &Transaction<'_>,
+    catalogue: &Catalogue,
     r: &Reservation,
     state: ReservationState,
     used: u32,
     cause: &Cause,
+    named: &mut BTreeMap<PartNumber, Marks>,
 ) -> Outcome<()> {
+    let newly_used = used.saturating_sub(r.used);
+    let units = used_units(tx, catalogue, r, newly_used, cause, named).await?;
     execute(
         tx,
         "UPDATE reservations SET used = $2, state = $3, live = $4 WHERE id = $1",
         &[&r.id.0, &i64::from(used), &state.label(), &state.is_live()],
     )
     .await?;
-    let n = i64::from(used) - i64::from(r.used);
-    if n > 0 {
-        let lines = match &r.supply {
-            Supply::Stock { depot } => vec![("consumed", depot, -n)],
-            Supply::Transfer { from, to } => vec![
-                ("transfer_out", from, -n),
-                ("transfer_in", to, n),
-                ("consumed", to, -n),
-            ],
-            // Used before the store heard of its arrival: the supplier delivered to the site.
-            Supply::BackOrder { to } => vec![("receipt", to, n), ("consumed", to, -n)],
-        };
-        for (kind, depot, delta) in lines {
-            book(tx, kind, &r.part, depot, delta, cause, None).await?;
+    if newly_used > 0 {
+        for (kind, depot, delta) in use_lines(r, newly_used.into()) {
+            book(tx, kind, &r.part, depot, delta, &units, cause, None).await?;
         }
     }
-    match &r.supply {
-        Supply::Stock { depot } | Supply::Transfer { from: depot, .. } if !state.is_live() => {
-            serve_back_orders(tx, &r.part, depot, cause.at).await
+    match shelf_of(r) {
+        Some(depot) if !state.is_live() => {
+            serve_back_orders(tx, catalogue, &r.part, depot, cause.at).await
         }
-        Supply::Stock { .. } | Supply::Transfer { .. } | Supply::BackOrder { .. } => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 
-/// Gives free stock to those who wait for it at that depot, by priority, then age. One that the stock does
-/// not suffice for is passed over.
+/// Gives free stock to those who wait at that depot, as [`served`] says.
 async fn serve_back_orders(
     tx: &Transaction<'_>,
+    catalogue: &Catalogue,
     part: &PartNumber,
     depot: &DepotName,
     at: Timestamp,
 ) -> Outcome<()> {
-    let condition = "live AND part = $1 AND depot = $2 AND supply = 'back_order'";
-    let params: Params<'_> = &[&part.as_str(), &depot.as_str()];
-    let mut waiting = reservations_where(tx, condition, params).await?;
+    let relatives = catalogue.relatives(part);
+    let relatives: Vec<&str> = relatives.iter().map(PartNumber::as_str).collect();
+    let condition = "live AND part = ANY($1) AND depot = $2 AND supply = 'back_order'";
+    let waiting = reservations_where(tx, condition, &[&relatives, &depot.as_str()]).await?;
     if waiting.is_empty() {
         return Ok(());
     }
-    let mut free = item(tx, part, depot).await?.free();
-    waiting.sort_by_key(|r| (r.priority, r.reserved_at, r.id));
-    let mut served: Vec<i64> = Vec::new();
-    for r in waiting {
-        let ReservationId(id) = r.id;
-        let wanted = r.quantity - r.used;
-        if wanted <= free {
-            free -= wanted;
-            served.push(id);
-        }
-    }
+    let free = item(tx, part, depot).await?.free();
+    let served = served(catalogue, part, depot, free, waiting, at);
+    let served: Vec<i64> = served.iter().map(|r| r.id.0).collect();
     execute(
         tx,
-        "UPDATE reservations SET supply = 'stock', available_at = $2 WHERE id = ANY($1)",
-        &[&served, &Instant(at)],
+        "UPDATE reservations SET supply = 'stock', available_at = $2, part = $3,
+             instead_of = nullif(coalesce(instead_of, part), $3)
+         WHERE id = ANY($1)",
+        &[&served, &Instant(at), &part.as_str()],
     )
     .await?;
     Ok(())

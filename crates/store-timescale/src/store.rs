@@ -7,7 +7,7 @@ use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
     DeviceStatus, Label, Notice, NoticeId, PurchaseOrder, RejectReason, Reservation, Row,
-    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
+    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, UnitAt,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
@@ -16,7 +16,7 @@ use forecare_store::{
     LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest, Paged,
     RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
     ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
-    StoredRecord, TelemetryQuery, TicketFilter,
+    StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
 use tokio::sync::Mutex;
 
@@ -506,6 +506,10 @@ impl Store for TimescaleStore {
 
     async fn purchase_orders(&self, open_only: bool) -> Result<Vec<PurchaseOrder>, StoreError> {
         read!(self, "purchase_orders", |tx| stock::orders(tx, open_only))
+    }
+
+    async fn units(&self, filter: &UnitFilter) -> Result<Vec<UnitAt>, StoreError> {
+        read!(self, "units", |tx| stock::units(tx, filter))
     }
 
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use forecare_care::stock::StockRefusal;
-use forecare_care::{Balance, Need};
+use forecare_care::tracking::check_report;
+use forecare_care::{Balance, Need, Offer, may_serve};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Channel, DeliveryId, DepotName, PartNumber, PurchaseOrder, RejectReason, Rejection,
-    Reservation, ReservationId, ReservationState, Row, StockAsked, StockCommand, StockMove, Supply,
-    Ticket, TicketId, Timestamp, VAN_PREFIX,
+    Actor, Channel, DeliveryId, DepotName, Marks, PartNumber, PartUsed, PurchaseOrder,
+    RejectReason, Rejection, Reservation, ReservationId, ReservationState, Row, StockAsked,
+    StockCommand, StockMove, Supply, Ticket, TicketId, Timestamp, Unit, VAN_PREFIX,
 };
 use forecare_registry::{Person, RecordId, RecordKind, RecordRef};
 
@@ -36,6 +37,8 @@ pub const EVENTS_KEPT: i64 = 1_000_000;
 pub const DECISIONS_KEPT: i64 = 1_000_000;
 /// Orders that one call returns at most.
 pub const ORDERS_MAX: usize = 10_000;
+/// Pieces of tracked parts that one call returns at most.
+pub const UNITS_MAX: usize = 10_000;
 /// Outcomes of idempotency keys kept; the oldest go first. A key older than these counts as new.
 pub const OUTCOMES_KEPT: i64 = 100_000;
 /// Most entries of one ticket.
@@ -114,6 +117,7 @@ pub fn initial_stock(catalogue: &Catalogue, now: Timestamp) -> Vec<StockCommand>
             order: None,
             reason: None,
             bin: None,
+            marks: level.marks.clone(),
             by: forecare(),
             at: now,
         });
@@ -147,15 +151,159 @@ pub fn nobody_to_erase(erasure: &Erasure) -> StoreError {
 
 /// What the ticket that lost the hold `victim` to `need` needs again, from the same depot.
 #[must_use]
-pub fn need_of_victim(victim: &Reservation, need: &Need) -> Need {
+pub fn need_of_victim(catalogue: &Catalogue, victim: &Reservation, need: &Need) -> Need {
     Need {
-        part: victim.part.clone(),
+        part: victim.wanted().clone(),
         quantity: victim.quantity.saturating_sub(victim.used),
         depot: need.depot.clone(),
         needed_at: victim.needed_at,
-        lead_time_hours: need.lead_time_hours,
+        lead_time_hours: catalogue.lead_time_hours(victim.wanted()),
         priority: victim.priority,
         soft_until: victim.expires_at,
+    }
+}
+
+/// What is asked of the stock to serve `need`: its part and those that may stand in for it, each with its stock at the
+/// depots of the catalogue. `known` gives what is known of a part's stock, in any order.
+///
+/// # Errors
+/// Those of `known`.
+pub fn offers<E>(
+    catalogue: &Catalogue,
+    need: &Need,
+    mut known: impl FnMut(&PartNumber) -> Result<Vec<StockItem>, E>,
+) -> Result<Vec<Offer>, E> {
+    let choices = catalogue.choices(&need.part).into_iter();
+    choices
+        .map(|choice| {
+            let known = known(&choice.part)?;
+            Ok(Offer {
+                balances: balances(catalogue, &choice.part, &known),
+                choice,
+            })
+        })
+        .collect()
+}
+
+/// Stock of `part` at the depots of the catalogue, in their order; `known` in any order.
+fn balances(catalogue: &Catalogue, part: &PartNumber, known: &[StockItem]) -> Vec<Balance> {
+    let at = |depot: &DepotName| {
+        let found = known.iter().find(|item| item.depot == *depot);
+        found.map_or_else(
+            || StockItem::none(part.clone(), depot.clone()).balance(),
+            StockItem::balance,
+        )
+    };
+    catalogue.depots.iter().map(|d| at(&d.name)).collect()
+}
+
+/// Which of those that wait at a depot get the free stock of `part` there, of which there are `free`: by priority, then
+/// age. One that it does not suffice for is passed over. Each as it is then.
+#[must_use]
+pub fn served(
+    catalogue: &Catalogue,
+    part: &PartNumber,
+    depot: &DepotName,
+    mut free: u32,
+    mut waiting: Vec<Reservation>,
+    at: Timestamp,
+) -> Vec<Reservation> {
+    waiting.sort_by_key(|r| (r.priority, r.reserved_at, r.id));
+    waiting
+        .into_iter()
+        .filter_map(|mut r| {
+            let open = r.quantity - r.used;
+            if open > free || !may_serve(catalogue, part, &r, at) {
+                return None;
+            }
+            free -= open;
+            let wanted = r.wanted().clone();
+            r.instead_of = (wanted != *part).then_some(wanted);
+            r.part = part.clone();
+            r.supply = Supply::Stock {
+                depot: depot.clone(),
+            };
+            r.available_at = at;
+            Some(r)
+        })
+        .collect()
+}
+
+/// What a report of parts used names of pieces, by part.
+///
+/// # Errors
+/// [`StoreError::Conflict`] where it names some of a part that is not told apart that way.
+pub fn marks_named(
+    catalogue: &Catalogue,
+    parts_used: &[PartUsed],
+) -> Result<BTreeMap<PartNumber, Marks>, StoreError> {
+    let named = parts_used.iter().filter(|used| !used.marks.is_empty());
+    named
+        .map(|used| {
+            check_report(&used.part, catalogue.tracking(&used.part), &used.marks)?;
+            Ok((used.part.clone(), used.marks.clone()))
+        })
+        .collect()
+}
+
+/// What the report names for `reservation`, under the part's number or that of the part it stands in for.
+pub fn marks_for<'a>(
+    named: &'a mut BTreeMap<PartNumber, Marks>,
+    reservation: &Reservation,
+) -> &'a mut Marks {
+    let own = named.contains_key(&reservation.part);
+    let number = if own || !named.contains_key(reservation.wanted()) {
+        &reservation.part
+    } else {
+        reservation.wanted()
+    };
+    named.entry(number.clone()).or_default()
+}
+
+/// The shelf that a reservation's parts are taken from; `None`: the supplier brings them.
+#[must_use]
+pub fn shelf_of(reservation: &Reservation) -> Option<&DepotName> {
+    match &reservation.supply {
+        Supply::Stock { depot } | Supply::Transfer { from: depot, .. } => Some(depot),
+        Supply::BackOrder { .. } => None,
+    }
+}
+
+/// Whether `by` can be asked which pieces were used.
+#[must_use]
+pub fn is_person(by: &Actor) -> bool {
+    !matches!(by.channel, Channel::System | Channel::Device)
+}
+
+/// Parts used, without telling pieces apart.
+#[must_use]
+pub fn counts(parts_used: &[PartUsed]) -> Vec<(PartNumber, u32)> {
+    let count = |used: &PartUsed| (used.part.clone(), used.quantity);
+    parts_used.iter().map(count).collect()
+}
+
+/// `units` as a line of the ledger moves them: the way of the line; in a count, as they come.
+#[must_use]
+pub fn units_of_line(kind: &str, delta: i64, units: &[Unit]) -> Vec<Unit> {
+    let way = |unit: &Unit| {
+        let is_other_way = kind != "count" && delta.signum() != unit.delta.signum();
+        unit.times(if is_other_way { -1 } else { 1 })
+    };
+    units.iter().map(way).collect()
+}
+
+/// The lines of the ledger for `n` pieces of `reservation` that are used: kind, where, change.
+#[must_use]
+pub fn use_lines(reservation: &Reservation, n: i64) -> Vec<(&'static str, &DepotName, i64)> {
+    match &reservation.supply {
+        Supply::Stock { depot } => vec![("consumed", depot, -n)],
+        Supply::Transfer { from, to } => vec![
+            ("transfer_out", from, -n),
+            ("transfer_in", to, n),
+            ("consumed", to, -n),
+        ],
+        // Used before the store heard of its arrival: the supplier delivered to the site.
+        Supply::BackOrder { to } => vec![("receipt", to, n), ("consumed", to, -n)],
     }
 }
 
@@ -264,6 +412,7 @@ pub fn drawn(ticket: &Ticket, command: &StockCommand, quantity: u32) -> Reservat
         ticket: ticket.id,
         priority: ticket.priority,
         part: command.part.clone(),
+        instead_of: None,
         quantity,
         used: quantity,
         supply: Supply::Stock {
@@ -342,6 +491,7 @@ impl From<StockRefusal> for StoreError {
             | StockRefusal::SamePlace(_)
             | StockRefusal::TicketEnded(_)
             | StockRefusal::NotOut { .. }
+            | StockRefusal::Marks { .. }
             | StockRefusal::NoReason { .. } => Self::Conflict(refusal.to_string()),
         }
     }

@@ -11,9 +11,10 @@ mod records;
 
 pub use agreed::{
     CONFLICTS_KEPT, DEAD_LETTERS_KEPT, DECISIONS_KEPT, ENTRIES_MAX, ENTRY_BYTES_MAX, EVENTS_KEPT,
-    ORDERS_MAX, OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, check_asked,
-    check_order, check_part, check_writes, drawn, forecare, initial_stock, need_of_victim,
-    next_order, nobody_to_erase, place_on_record, refusal, refused, stock_list,
+    ORDERS_MAX, OUTCOMES_KEPT, PAGE_ENTRIES_MAX, POINTS_MAX, RANGE_ROWS_MAX, ROWS_MAX, UNITS_MAX,
+    check_asked, check_order, check_part, check_writes, counts, drawn, forecare, initial_stock,
+    is_person, marks_for, marks_named, need_of_victim, next_order, nobody_to_erase, offers,
+    place_on_record, refusal, refused, served, shelf_of, stock_list, units_of_line, use_lines,
 };
 pub use forecare_domain::{PurchaseOrder, StockCommand, StockMove};
 pub use memory::MemoryStore;
@@ -27,7 +28,7 @@ pub use port::{
     Credential, CredentialRole, DeadLetter, EventRecord, Fill, Fingerprint, HEALTH_METRIC,
     LatestRow, LedgerEntry, MaintenanceWindow, NewEntry, NewTask, PageRequest, Paged,
     ReservationFilter, ReservationWrite, ScoredRow, Series, StockItem, StockOutcome, Store,
-    StoreError, TelemetryQuery, TicketFilter, TicketWrite, reading_hash,
+    StoreError, TelemetryQuery, TicketFilter, TicketWrite, UnitFilter, reading_hash,
 };
 pub use records::{
     Erasure, RECORD_VERSIONS_KEPT, RECORD_WRITES_MAX, RecordCommit, RecordFilter, RecordPage,

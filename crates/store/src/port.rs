@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use forecare_care::{Need, NewTicket};
 use forecare_domain::{
-    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision,
-    DeliveryId, DepotName, DeviceEvent, DeviceId, DeviceStatus, Label, MetricName, Notice,
-    NoticeId, PartNumber, PurchaseOrder, RejectReason, Rejection, Reservation, ReservationId,
-    ReservationState, Row, StockCommand, SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId,
-    Timestamp,
+    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, BatchNumber, CareTask,
+    Decision, DeliveryId, DepotName, DeviceEvent, DeviceId, DeviceStatus, Label, MetricName,
+    Notice, NoticeId, PartNumber, PartUsed, PurchaseOrder, RejectReason, Rejection, Reservation,
+    ReservationId, ReservationState, Row, SerialNumber, StockCommand, SurveyAnswer, TaskId, Ticket,
+    TicketEntry, TicketId, Timestamp, Unit, UnitAt,
 };
 use forecare_registry::{RecordKind, RecordRef};
 
@@ -139,8 +139,8 @@ pub enum TicketWrite {
     Update {
         /// The ticket after the change, with the version it was read with.
         ticket: Box<Ticket>,
-        /// Parts used, on resolution.
-        parts_used: Vec<(PartNumber, u32)>,
+        /// Parts used so far, in all; of a part that is tracked, which ones.
+        parts_used: Vec<PartUsed>,
     },
 }
 
@@ -267,6 +267,8 @@ pub struct LedgerEntry {
     pub depot: DepotName,
     /// Change of stock on hand: negative when parts leave.
     pub delta: i64,
+    /// Which pieces, as far as they are told apart.
+    pub units: Vec<Unit>,
     /// The ticket it was for.
     pub ticket: Option<TicketId>,
     /// The cost centre it was for.
@@ -275,6 +277,19 @@ pub struct LedgerEntry {
     pub reason: Option<String>,
     /// Who.
     pub by: Actor,
+}
+
+/// Which pieces of parts that are tracked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnitFilter {
+    /// Only of this part.
+    pub part: Option<PartNumber>,
+    /// Only of this batch.
+    pub batch: Option<BatchNumber>,
+    /// Only with this serial number.
+    pub serial: Option<SerialNumber>,
+    /// Only those with a ticket: handed out to it, or fitted on it.
+    pub with_tickets: bool,
 }
 
 /// A span in which an asset is worked on: nothing is raised.
@@ -642,6 +657,9 @@ pub trait Store: Send + Sync {
     /// Every part at every depot of the catalogue, and at every other place where some was ever booked. In the
     /// catalogue's order; the other places after its depots, by name.
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError>;
+    /// Where pieces of parts that are tracked are, by part, serial number, batch and place; at most
+    /// [`UNITS_MAX`](crate::UNITS_MAX).
+    async fn units(&self, filter: &UnitFilter) -> Result<Vec<UnitAt>, StoreError>;
     /// The stock ledger, newest first.
     async fn ledger(&self, page: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError>;
     /// Tickets, newest first.

@@ -21,6 +21,7 @@ mod static_files;
 mod supply;
 mod tickets;
 mod trace;
+mod units;
 mod view;
 mod visit;
 mod work;
@@ -55,6 +56,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/parts", get(parts::page))
         .route("/parts/movements", post(parts::movement))
         .route("/parts/supply", get(supply::page))
+        .route("/parts/units", get(units::page))
         .route("/parts/supply.csv", get(supply::csv))
         .route("/parts/orders", post(supply::put_order))
         .route("/customers", get(customers::list))

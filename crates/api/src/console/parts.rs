@@ -4,12 +4,13 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use forecare_domain::DepotName;
+use forecare_domain::{DepotName, PartNumber};
 use forecare_store::{PageRequest, ReservationFilter, StockItem};
 
 use super::form::Fields;
 use super::format::{When, hours, money};
 use super::shell::{Shell, render_with};
+use super::units::names;
 use super::view::ReservationView;
 use crate::app::{App, Caller, ticket_id};
 use crate::dto::{FateDto, MovementDto, MovementKindDto};
@@ -36,6 +37,10 @@ struct PartView {
     title: String,
     lead_time: String,
     unit_cost: String,
+    tracked: &'static str,
+    superseded_by: Option<String>,
+    /// Part numbers, one after the other; empty: none.
+    substitutes: String,
     stock: Vec<StockView>,
 }
 
@@ -105,6 +110,9 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
                     title: part.title.clone(),
                     lead_time: hours(part.lead_time_hours),
                     unit_cost: money(part.unit_cost, &catalogue.currency),
+                    tracked: part.tracking.label(),
+                    superseded_by: part.superseded_by.as_ref().map(ToString::to_string),
+                    substitutes: numbers(&part.substitutes),
                     stock: all
                         .into_iter()
                         .map(|item| StockView {
@@ -154,6 +162,11 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
     Ok(render_with(&html, problem))
 }
 
+fn numbers(parts: &[PartNumber]) -> String {
+    let numbers: Vec<&str> = parts.iter().map(PartNumber::as_str).collect();
+    numbers.join(", ")
+}
+
 /// Books a movement and shows the parts again.
 pub(crate) async fn movement(
     State(app): State<App>,
@@ -201,5 +214,7 @@ fn entered(fields: &Fields) -> Result<MovementDto, Problem> {
         order: text("order").filter(|_| kind == MovementKindDto::Receipt),
         reason: text("reason"),
         bin: text("bin"),
+        batch: text("batch"),
+        serials: names(fields.get("serials").unwrap_or_default()),
     })
 }

@@ -20,6 +20,7 @@ use super::form::Fields;
 use super::format::{self, When, hours, money, percent};
 use super::notices::{self, AnswerView, DeliveryView};
 use super::shell::{Shell, render, render_with};
+use super::units::{self, UseView, kits_of, known_units, uses};
 use super::view::{
     ReasonView, ReservationView, TicketView, mode_title, reasons, state_words, step_words,
 };
@@ -159,6 +160,11 @@ struct TicketPage {
     rul: String,
     reasons: Vec<ReasonView>,
     reservations: Vec<ReservationView>,
+    /// What can be told of parts used, while the work lasts.
+    uses: Vec<UseView>,
+    can_use_parts: bool,
+    /// Kits that the failure mode needs.
+    kits: Vec<String>,
     clocks: Vec<ClockView>,
     dispatch: DispatchView,
     /// What may help.
@@ -357,6 +363,16 @@ pub(super) async fn show(
             .map(|decision| DecisionView::new(decision, &catalogue.currency, now)),
         rul: format::rul(&ticket.rul),
         reasons: reasons(catalogue, asset, &ticket.contributions),
+        uses: uses(
+            catalogue,
+            &reservations,
+            &known_units(app, &reservations).await?,
+        ),
+        can_use_parts: matches!(
+            ticket.state,
+            TicketState::InProgress | TicketState::OnHold(_)
+        ),
+        kits: kits_of(catalogue, &ticket),
         reservations: reservations
             .iter()
             .map(|r| ReservationView::new(catalogue, now, r))
@@ -440,20 +456,13 @@ fn from_fields(fields: &Fields) -> Result<TransitionDto, Problem> {
         Some("done") => Some(VerdictDto::Done),
         Some(_) => return Err(Problem::invalid("finding", "choose one of the findings")),
     };
-    let mut parts_used: BTreeMap<String, u32> = BTreeMap::new();
-    for (part, n) in fields.with_prefix("used:") {
-        let n: u32 = n
-            .parse()
-            .map_err(|_cause| Problem::invalid("parts_used", format!("\"{n}\" is not a number")))?;
-        let sum = parts_used.entry(part.to_owned()).or_default();
-        *sum = sum.saturating_add(n);
-    }
-    parts_used.retain(|_, n| *n > 0);
+    let (parts_used, units_used) = units::entered(fields)?;
     Ok(TransitionDto {
         to: fields.need("to")?.to_owned(),
         why: fields.get("why").unwrap_or_default().to_owned(),
         finding,
         technician: fields.get("technician").map(ToOwned::to_owned),
         parts_used,
+        units_used,
     })
 }

@@ -215,6 +215,8 @@ pub(crate) struct ReservationView {
     pub(crate) ticket: String,
     pub(crate) ticket_number: i64,
     pub(crate) part: String,
+    /// The part it stands in for.
+    pub(crate) instead_of: Option<String>,
     pub(crate) part_title: String,
     pub(crate) quantity: u32,
     pub(crate) used: u32,
@@ -254,6 +256,7 @@ impl ReservationView {
             ticket: r.ticket.to_string(),
             ticket_number: r.ticket.0,
             part: r.part.to_string(),
+            instead_of: r.instead_of.as_ref().map(ToString::to_string),
             part_title: part_title(catalogue, &r.part),
             quantity: r.quantity,
             used: r.used,

@@ -10,10 +10,12 @@ use forecare_store::{PageRequest, Paged, TicketFilter};
 use super::form::Fields;
 use super::format::When;
 use super::tickets::{channel_words, show};
+use super::units;
 use super::view::state_words;
 use crate::app::{App, Caller, ticket_id};
 use crate::extract::ApiPath;
 use crate::problem::Problem;
+use crate::routes::units::parts_used;
 use crate::state::{Work, WorkRequest};
 
 /// Entries and related tickets shown.
@@ -207,6 +209,10 @@ fn step(fields: &Fields) -> Result<Work, Problem> {
             minutes: number("minutes")?,
             what: fields.get("what").unwrap_or_default().to_owned(),
         },
+        "parts_used" => {
+            let (quantities, units) = units::entered(fields)?;
+            WorkStep::PartsUsed(parts_used(quantities, units)?)
+        }
         "check" => WorkStep::Check {
             item: usize::try_from(number("item")?).unwrap_or(usize::MAX),
             done: fields.get("done") == Some("yes"),

@@ -26,9 +26,10 @@ pub(crate) use kpi::{
 };
 pub(crate) use notice::{DeliveryDto, SurveyAnswerDto};
 pub(crate) use part::{
-    FateDto, LedgerEntryDto, MovedDto, MovementDto, MovementKindDto, PartDto, ReceiptDto,
-    ReservationDto, StockDto,
+    FateDto, KitDto, LedgerEntryDto, MarksDto, MovedDto, MovementDto, MovementKindDto, PartDto,
+    ReceiptDto, ReservationDto, StockDto,
 };
+pub use part::{UnitDto, UnitPlaceDto};
 pub(crate) use record::{DeadLetterDto, EventDto, HealthzDto, LabelDto, VerdictDto};
 pub(crate) use registry::{
     CustomerOverviewDto, ErasureDto, ImportEntryDto, ImportedDto, OwnedAssetDto, OwnedContractDto,

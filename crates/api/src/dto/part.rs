@@ -1,5 +1,7 @@
 //! Parts, stock, reservations, ledger.
 
+use std::collections::BTreeMap;
+
 use forecare_domain::{Channel, Fate, Reservation, ReservationState, Supply, Timestamp};
 use forecare_store::{LedgerEntry, StockItem, StockOutcome};
 use serde::{Deserialize, Serialize};
@@ -54,8 +56,89 @@ pub(crate) struct PartDto {
     pub(crate) unit_cost: f64,
     /// Currency of the price.
     pub(crate) currency: String,
+    /// What has taken its place: it is used up, and not ordered any more.
+    pub(crate) superseded_by: Option<String>,
+    /// Parts that may stand in for it, the preferred one first.
+    pub(crate) substitutes: Vec<String>,
+    /// How its pieces are told apart: `no`, `batch` or `serial`.
+    pub(crate) tracked: String,
     /// Stock by depot.
     pub(crate) stock: Vec<StockDto>,
+}
+
+/// Parts that are needed together.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KitDto {
+    /// The kit's number; it may be named in `parts_used`.
+    pub(crate) number: String,
+    /// What people call it.
+    pub(crate) title: String,
+    /// Pieces in it, by part number.
+    pub(crate) parts: BTreeMap<String, u32>,
+}
+
+/// Which pieces of a part that is tracked.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MarksDto {
+    /// Their batch.
+    pub(crate) batch: Option<String>,
+    /// Their serial numbers.
+    #[serde(default)]
+    pub(crate) serials: Vec<String>,
+}
+
+/// Where a piece is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitPlaceDto {
+    /// On a shelf.
+    Shelf,
+    /// In repair.
+    Repair,
+    /// Handed out to a ticket that is worked on.
+    Issued,
+    /// In the machine of a ticket whose work is over.
+    Installed,
+    /// With a cost centre.
+    CostCentre,
+}
+
+/// A piece of a part, or several of a batch, and where they are.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UnitDto {
+    /// The part.
+    pub part: String,
+    /// Its batch, where known.
+    pub batch: Option<String>,
+    /// Its serial number, where it has one.
+    pub serial: Option<String>,
+    /// How many.
+    pub quantity: u32,
+    /// Where.
+    pub place: UnitPlaceDto,
+    /// Of `shelf` and `repair`: the depot, or a van as `van:<id>`.
+    pub depot: Option<String>,
+    /// Of `cost_centre`: which.
+    pub cost_centre: Option<String>,
+    /// Of `issued` and `installed`: the ticket's number.
+    pub ticket_id: Option<i64>,
+    /// Of `issued` and `installed`: the machine.
+    pub asset_id: Option<String>,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+}
+
+/// What a movement moved of one batch, or of one piece.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LedgerUnitDto {
+    /// Its batch, where known.
+    pub(crate) batch: Option<String>,
+    /// Its serial number, where it has one.
+    pub(crate) serial: Option<String>,
+    /// How many: negative ones leave the shelf.
+    pub(crate) delta: i64,
 }
 
 /// Parts that arrived.
@@ -69,6 +152,11 @@ pub(crate) struct ReceiptDto {
     pub(crate) quantity: u32,
     /// The order they are of.
     pub(crate) order: Option<String>,
+    /// Their batch; needed of a part that is tracked by batch.
+    pub(crate) batch: Option<String>,
+    /// Their serial numbers; as many as `quantity` of a part that is tracked by serial number.
+    #[serde(default)]
+    pub(crate) serials: Vec<String>,
 }
 
 /// What kind of movement.
@@ -138,6 +226,11 @@ pub(crate) struct MovementDto {
     pub(crate) reason: Option<String>,
     /// The bin in which the part lies at `depot` from now on.
     pub(crate) bin: Option<String>,
+    /// Of a part that is tracked: the batch.
+    pub(crate) batch: Option<String>,
+    /// Of a part that is tracked by serial number: which pieces; of a count, all that were found.
+    #[serde(default)]
+    pub(crate) serials: Vec<String>,
 }
 
 /// What a movement came to.
@@ -240,6 +333,8 @@ pub(crate) struct ReservationDto {
     pub(crate) priority: String,
     /// The part.
     pub(crate) part: String,
+    /// The part that was asked for, where `part` stands in for it: its successor, or a substitute.
+    pub(crate) instead_of: Option<String>,
     /// How many are held.
     pub(crate) quantity: u32,
     /// How many of them are used already.
@@ -269,6 +364,7 @@ impl From<Reservation> for ReservationDto {
             ticket_id: r.ticket.0,
             priority: format!("{:?}", r.priority),
             part: r.part.into(),
+            instead_of: r.instead_of.map(Into::into),
             quantity: r.quantity,
             used: r.used,
             supply: r.supply.into(),
@@ -324,6 +420,8 @@ pub(crate) struct LedgerEntryDto {
     pub(crate) depot: String,
     /// Change of stock on hand: negative when parts leave.
     pub(crate) delta: i64,
+    /// Which pieces, as far as they are told apart.
+    pub(crate) units: Vec<LedgerUnitDto>,
     /// The ticket it was for.
     pub(crate) ticket_id: Option<i64>,
     /// The cost centre it was for.
@@ -344,6 +442,15 @@ impl From<LedgerEntry> for LedgerEntryDto {
             part: e.part.into(),
             depot: e.depot.into(),
             delta: e.delta,
+            units: e
+                .units
+                .into_iter()
+                .map(|unit| LedgerUnitDto {
+                    batch: unit.batch.map(Into::into),
+                    serial: unit.serial.map(Into::into),
+                    delta: unit.delta,
+                })
+                .collect(),
             ticket_id: e.ticket.map(|t| t.0),
             cost_centre: e.cost_centre,
             reason: e.reason,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::MarksDto;
 use forecare_care::sla::SlaReading;
 use forecare_domain::{
     ChecklistItem, Decision, FieldValue, Origin, ProductionImpact, Report, Ticket, TicketChange,
@@ -456,7 +457,10 @@ pub(crate) struct TransitionDto {
     pub(crate) finding: Option<VerdictDto>,
     /// Who is to do the work, where that changes.
     pub(crate) technician: Option<String>,
-    /// Parts used, by part number, on resolution.
+    /// Parts used, by number of the part or the kit, on resolution.
     #[serde(default)]
     pub(crate) parts_used: BTreeMap<String, u32>,
+    /// Which pieces, by part number, of parts that are tracked.
+    #[serde(default)]
+    pub(crate) units_used: BTreeMap<String, MarksDto>,
 }

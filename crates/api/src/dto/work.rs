@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::MarksDto;
 use forecare_domain::{EntryBody, FieldValue, TicketEntry, Timestamp, Visibility};
 use forecare_store::Paged;
 use serde::{Deserialize, Serialize};
@@ -137,8 +138,11 @@ pub(crate) enum WorkDto {
     },
     /// Parts used so far, in all, while the work is in progress.
     PartsUsed {
-        /// Quantities by part number.
+        /// Quantities by number of the part or the kit.
         parts_used: BTreeMap<String, u32>,
+        /// Which pieces, by part number, of parts that are tracked.
+        #[serde(default)]
+        units_used: BTreeMap<String, MarksDto>,
     },
     /// The fields of its kind, all of them.
     Fields {

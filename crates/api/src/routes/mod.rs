@@ -19,4 +19,5 @@ pub(crate) mod supply;
 pub(crate) mod ticket_export;
 pub(crate) mod tickets;
 pub(crate) mod trace;
+pub(crate) mod units;
 pub(crate) mod work;

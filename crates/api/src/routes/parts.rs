@@ -15,12 +15,13 @@ use utoipa::IntoParams;
 
 use crate::app::{App, Caller, cut, ticket_id};
 use crate::dto::{
-    FateDto, LedgerEntryDto, MovedDto, MovementDto, MovementKindDto, PartDto, ReceiptDto,
+    FateDto, KitDto, LedgerEntryDto, MovedDto, MovementDto, MovementKindDto, PartDto, ReceiptDto,
     ReservationDto, StockDto,
 };
 use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key};
 use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
+use crate::routes::units::marks;
 
 /// Parts of one movement at most: more is a slip of the finger.
 pub(crate) const QUANTITY_MAX: u32 = 1_000_000;
@@ -34,6 +35,8 @@ const PLACES_MAX: usize = 1_000;
 pub(crate) struct PartsDto {
     /// The parts, in the catalogue's order.
     pub(crate) items: Vec<PartDto>,
+    /// Kits made of them.
+    pub(crate) kits: Vec<KitDto>,
 }
 
 /// Parts with their stock by depot
@@ -49,7 +52,19 @@ pub(crate) async fn parts(State(app): State<App>) -> Result<Json<PartsDto>, Prob
         .iter()
         .map(|part| with_stock(part, currency, &stock))
         .collect();
-    Ok(Json(PartsDto { items }))
+    let kits = app.state.catalogue.kits.iter().map(|kit| KitDto {
+        number: kit.number.to_string(),
+        title: kit.title.clone(),
+        parts: kit
+            .parts
+            .iter()
+            .map(|need| (need.part.to_string(), need.quantity))
+            .collect(),
+    });
+    Ok(Json(PartsDto {
+        items,
+        kits: kits.collect(),
+    }))
 }
 
 fn with_stock(part: &PartSpec, currency: &str, stock: &[StockItem]) -> PartDto {
@@ -59,6 +74,9 @@ fn with_stock(part: &PartSpec, currency: &str, stock: &[StockItem]) -> PartDto {
         lead_time_hours: part.lead_time_hours,
         unit_cost: part.unit_cost,
         currency: currency.to_owned(),
+        superseded_by: part.superseded_by.as_ref().map(ToString::to_string),
+        substitutes: part.substitutes.iter().map(ToString::to_string).collect(),
+        tracked: part.tracking.label().to_owned(),
         stock: stock
             .iter()
             .filter(|item| item.part == part.number)
@@ -97,6 +115,8 @@ pub(crate) async fn receipt(
         order: body.order,
         reason: None,
         bin: None,
+        batch: body.batch,
+        serials: body.serials,
     };
     let outcome = book(&app, &caller, &number, movement, &key).await?;
     Ok((StatusCode::CREATED, Json(outcome.item.into())))
@@ -165,6 +185,7 @@ pub(crate) async fn book(
         order: order(&body)?,
         reason: line("reason", body.reason.as_deref())?,
         bin: line("bin", body.bin.as_deref())?,
+        marks: marks(body.batch.as_deref(), &body.serials)?,
         by: caller.actor(),
         at: app.state.clock.now(),
     };

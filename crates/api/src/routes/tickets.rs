@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use forecare_care::reporting::TITLE_CHARS_MAX;
 use forecare_domain::{
-    AssetId, ModeName, PartNumber, Report, Reservation, Ticket, TicketId, TicketState, Verdict,
+    AssetId, ModeName, Report, Reservation, Ticket, TicketId, TicketState, Verdict,
 };
 use forecare_store::{PageRequest, ReservationFilter, TicketFilter};
 use serde::Deserialize;
@@ -20,6 +20,7 @@ use crate::dto::{
 use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key, if_match};
 use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
+use crate::routes::units::parts_used;
 use crate::state::{AssignmentRequest, OpenRequest, TransitionRequest};
 
 /// Most characters of what a reporter tells.
@@ -306,15 +307,7 @@ pub(crate) fn checked(body: TransitionDto) -> Result<TransitionRequest, Problem>
         .map(Verdict::try_from)
         .transpose()
         .map_err(|e| Problem::invalid("finding.actual", e.to_string()))?;
-    let parts_used = body
-        .parts_used
-        .into_iter()
-        .map(|(part, n)| {
-            PartNumber::new(&part)
-                .map(|part| (part, n))
-                .map_err(|e| Problem::invalid("parts_used", e.to_string()))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let parts_used = parts_used(body.parts_used, body.units_used)?;
     Ok(TransitionRequest {
         to,
         why: body.why,

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::{Extension, Json};
 use forecare_care::work::{ATTACHMENT_BYTES_MAX, WorkStep};
-use forecare_domain::{EntryBody, PartNumber, TicketId};
+use forecare_domain::{EntryBody, TicketId};
 use forecare_registry::RecordId;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -19,6 +19,7 @@ use crate::dto::{TicketDetailDto, TicketEntryDto, WorkDto};
 use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key, if_match};
 use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
+use crate::routes::units::parts_used;
 use crate::state::{Work, WorkRequest};
 
 /// What only those read who work on tickets.
@@ -105,14 +106,10 @@ pub(crate) fn checked_work(body: WorkDto) -> Result<Work, Problem> {
         },
         WorkDto::Time { minutes, what } => WorkStep::Time { minutes, what },
         WorkDto::Check { item, done } => WorkStep::Check { item, done },
-        WorkDto::PartsUsed { parts_used } => {
-            let parts = parts_used.into_iter().map(|(part, n)| {
-                let part = PartNumber::new(&part);
-                part.map(|part| (part, n))
-                    .map_err(|e| Problem::invalid("parts_used", e.to_string()))
-            });
-            WorkStep::PartsUsed(parts.collect::<Result<_, _>>()?)
-        }
+        WorkDto::PartsUsed {
+            parts_used: quantities,
+            units_used,
+        } => WorkStep::PartsUsed(parts_used(quantities, units_used)?),
         WorkDto::Fields { fields } => WorkStep::Fields(fields),
         WorkDto::Helped { article_id, helped } => WorkStep::Helped {
             article: RecordId::new(&article_id)

@@ -14,6 +14,7 @@ fn command(kind: StockMove, quantity: u32) -> StockCommand {
         order: None,
         reason: Some("because".to_owned()),
         bin: None,
+        marks: forecare_domain::Marks::default(),
         by: person(),
         at: at(1.0),
     }
@@ -72,6 +73,8 @@ fn run(
         there: Some((&south, true)),
         ticket: Some(&ticket),
         held: &judged,
+        tracking: forecare_catalogue::Tracking::Not,
+        units: &[],
         at_cost_centre: 2,
     };
     plan_move(command, &view)
@@ -90,6 +93,8 @@ fn a_ticket_that_has_ended_is_issued_nothing_but_gives_back() {
         there: None,
         ticket: Some(&ended),
         held: &[used],
+        tracking: forecare_catalogue::Tracking::Not,
+        units: &[],
         at_cost_centre: 0,
     };
     let to = Consumer::Ticket(ended.id);

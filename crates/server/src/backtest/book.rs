@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    DepotName, DeviceId, PartNumber, Reservation, ReservationId, ReservationState, Supply, Ticket,
-    TicketId, Timestamp,
+    DepotName, DeviceId, Marks, PartNumber, Reservation, ReservationId, ReservationState, Supply,
+    Ticket, TicketId, Timestamp,
 };
 use forecare_store::{
     CareCommit, CareOutcome, MemoryStore, PageRequest, Paged, ReservationFilter, StockCommand,
@@ -185,6 +185,7 @@ impl SimulatedBook {
             order: None,
             reason: None,
             bin: None,
+            marks: Marks::default(),
             by: forecare(),
             at,
         };

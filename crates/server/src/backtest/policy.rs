@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use forecare_care::CarePolicy;
-use forecare_catalogue::{Catalogue, FailureMode, StockLevel, Technician};
-use forecare_domain::{ClassName, DepotName, ModeName, PartNumber};
+use forecare_catalogue::{Catalogue, FailureMode, StockLevel, Technician, Tracking};
+use forecare_domain::{ClassName, DepotName, Marks, ModeName, PartNumber};
 use forecare_prognosis::Model;
 use serde::Deserialize;
 
@@ -270,6 +270,13 @@ impl PolicyFile {
     /// The catalogue with this policy's costs, stock and people.
     fn catalogue(&self, of_instance: &Catalogue) -> Result<Catalogue> {
         let mut catalogue = of_instance.clone();
+        // Nobody reads serial numbers off simulated parts.
+        for part in &mut catalogue.parts {
+            part.tracking = Tracking::Not;
+        }
+        for level in &mut catalogue.stock {
+            level.marks = Marks::default();
+        }
         for wanted in &self.mode {
             let mut found = false;
             for class in &mut catalogue.classes {
@@ -302,6 +309,7 @@ impl PolicyFile {
                 .stock
                 .retain(|s| (&s.depot, &s.part) != (&level.depot, &level.part));
             catalogue.stock.push(StockLevel {
+                marks: Marks::default(),
                 depot: level.depot.clone(),
                 part: level.part.clone(),
                 on_hand: level.on_hand,

@@ -16,6 +16,7 @@ mod models;
 mod notify;
 mod outbox;
 mod progress;
+mod recall;
 mod registry;
 mod replay;
 mod report;
@@ -83,6 +84,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     /// The whole course of an alarm or ticket: reading, decisions, parts, work, verdict.
     Trace(trace::TraceArgs),
+    /// Where the parts of a batch, or of a serial number, are: on which shelves, in which machines.
+    Recall(recall::RecallArgs),
     /// Check configuration, broker, store, disk, models and the running service; each failure names its fix.
     Doctor(doctor::DoctorArgs),
     /// Write telemetry, events, alarms and tickets to files.
@@ -167,6 +170,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Automation(command) => return runtime.block_on(automation::run(command)),
         Command::DeadLetters(args) => runtime.block_on(dead_letters::run(args)),
         Command::Trace(args) => runtime.block_on(trace::run(args)),
+        Command::Recall(args) => runtime.block_on(recall::run(args)),
         Command::Doctor(args) => return runtime.block_on(doctor::run(args)),
         Command::Export(args) => runtime.block_on(export::run(args)),
         Command::Import(args) => runtime.block_on(import::run(args)),

@@ -24,11 +24,12 @@ use forecare_api::{
 use forecare_care::appointments::Appointments;
 use forecare_care::dispatch::{AssignError, Slot, assign};
 use forecare_care::sla::sla_due;
+use forecare_care::work::parts_named;
 use forecare_care::{Assessment, CarePolicy, Precision, TicketRules, TransitionError, transition};
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, CareTask, ClassName, Clock, DeviceId, DispatchOverride, ModeName,
-    TaskId, Ticket, TicketId, TicketState, Timestamp,
+    PartNumber, TaskId, Ticket, TicketId, TicketState, Timestamp,
 };
 use forecare_store::{CareCommit, CareOutcome, MaintenanceWindow, Store, StoreError, every};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
@@ -383,6 +384,13 @@ impl CareDesk {
     }
 }
 
+/// Parts used name one that nobody knows.
+fn no_part(part: &PartNumber) -> DeskError {
+    DeskError::Invalid(format!(
+        "parts_used: the catalogue has no part or kit \"{part}\""
+    ))
+}
+
 fn desk_error(failure: &StoreError) -> DeskError {
     match failure {
         StoreError::NotFound(_) => DeskError::NotFound(failure.to_string()),
@@ -515,13 +523,9 @@ impl Desk for CareDesk {
             Requested::Done(ticket) => return Ok(*ticket),
             Requested::Open { key, ticket } => (key, *ticket),
         };
-        for (part, _) in &request.parts_used {
-            if self.catalogue.part(part).is_none() {
-                return Err(DeskError::Invalid(format!(
-                    "the catalogue has no part \"{part}\""
-                )));
-            }
-        }
+        let parts_used = std::mem::take(&mut request.parts_used);
+        let parts_used =
+            parts_named(self.catalogue.as_ref(), parts_used).map_err(|part| no_part(&part))?;
         let now = self.clock.now();
         // What fell due on its clocks before this step is said before it.
         let (ticket, mut signals) =
@@ -558,7 +562,7 @@ impl Desk for CareDesk {
                 .map_err(failed)?,
             _ => Vec::new(),
         };
-        let commit = step(after, request.to, needs, request.parts_used, key, now);
+        let commit = step(after, request.to, needs, parts_used, key, now);
         let stored = match self.store.commit_care(commit).await {
             Ok(CareOutcome::Updated(ticket)) => *ticket,
             Ok(_) => self.store.ticket(id).await.map_err(failed)?,

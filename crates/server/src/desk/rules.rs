@@ -13,7 +13,7 @@ use forecare_care::{
 };
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
-    Actor, Asset, AssetId, CareTask, ComponentName, DeviceId, ModeName, PartNumber, Reservation,
+    Actor, Asset, AssetId, CareTask, ComponentName, DeviceId, ModeName, PartUsed, Reservation,
     TaskId, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_store::{
@@ -310,10 +310,7 @@ impl Rules<'_> {
             .await?
             .iter()
             .filter_map(|held| {
-                let lead_time_hours = self
-                    .catalogue
-                    .part(&held.part)
-                    .map_or(0.0, |p| p.lead_time_hours);
+                let lead_time_hours = self.catalogue.lead_time_hours(held.wanted());
                 let to = reservation_due(
                     held,
                     ticket,
@@ -464,7 +461,7 @@ pub(crate) fn step(
     after: Ticket,
     to: TicketState,
     needs: Vec<(TicketId, Need)>,
-    parts_used: Vec<(PartNumber, u32)>,
+    parts_used: Vec<PartUsed>,
     idempotency_key: Option<String>,
     now: Timestamp,
 ) -> CareCommit {
@@ -502,7 +499,7 @@ pub(crate) fn step(
     }
 }
 
-fn changed(after: Ticket, parts_used: Vec<(PartNumber, u32)>) -> TicketWrite {
+fn changed(after: Ticket, parts_used: Vec<PartUsed>) -> TicketWrite {
     TicketWrite::Update {
         ticket: Box::new(after),
         parts_used,

@@ -1,11 +1,11 @@
 //! Work on a ticket, as people ask for it.
 
 use forecare_api::{DeskError, StreamEvent, Work, WorkRequest};
-use forecare_care::work::{WorkError, WorkStep, work};
+use forecare_care::work::{WorkError, WorkStep, parts_named, work};
 use forecare_domain::{Actor, Ticket, TicketId};
 use forecare_store::{CareCommit, CareOutcome, NewEntry, StoreError, TicketWrite};
 
-use super::{CareDesk, Requested, desk_error};
+use super::{CareDesk, Requested, desk_error, no_part};
 
 impl CareDesk {
     /// Takes the step: the ticket after it, entries and parts in one transaction.
@@ -40,15 +40,12 @@ impl CareDesk {
                 WorkStep::Merge { into, why }
             }
         };
-        if let WorkStep::PartsUsed(parts) = &step {
-            for (part, _) in parts {
-                if self.catalogue.part(part).is_none() {
-                    return Err(DeskError::Invalid(format!(
-                        "parts_used: the catalogue has no part \"{part}\""
-                    )));
-                }
-            }
-        }
+        let step = if let WorkStep::PartsUsed(parts) = step {
+            let named = parts_named(self.catalogue.as_ref(), parts);
+            WorkStep::PartsUsed(named.map_err(|part| no_part(&part))?)
+        } else {
+            step
+        };
         let now = self.clock.now();
         let kind = self.tickets.kind(ticket.kind.as_str());
         let done = work(&ticket, kind, step, by.clone(), now).map_err(|refused| match refused {

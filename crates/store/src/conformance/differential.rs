@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use forecare_domain::{
-    Consumer, Fate, Priority, ReservationState as State, StockCommand, Ticket, TicketId,
-    TicketState,
+    BatchNumber, Consumer, Fate, Marks, Priority, ReservationState as State, SerialNumber,
+    StockCommand, Ticket, TicketId, TicketState,
 };
 
 use super::fixtures::{
@@ -158,6 +158,18 @@ pub async fn random_telemetry_equals_the_model(store: Arc<dyn Store>) {
     );
 }
 
+/// Mostly bearings; the others stand in for each other.
+fn random_part(dice: &mut Dice) -> forecare_domain::PartNumber {
+    let numbers = [
+        "BRG-1", "BRG-1", "BRG-1", "GSK-1", "GSK-2", "GSK-X", "PMP-1", "OIL-1",
+    ];
+    super::fixtures::part(numbers[dice.below(8)])
+}
+
+fn random_serial(dice: &mut Dice) -> SerialNumber {
+    SerialNumber::new(format!("S{}", dice.below(12))).unwrap()
+}
+
 fn random_move(dice: &mut Dice, at: i64) -> StockCommand {
     let places = ["main", "main", "main", "north", "nowhere"].map(super::fixtures::depot);
     let ticket = TicketId(i64::try_from(dice.below(20)).unwrap());
@@ -178,7 +190,20 @@ fn random_move(dice: &mut Dice, at: i64) -> StockCommand {
         _ => StockMove::Repaired,
     };
     let quantity = u32::try_from(dice.below(4)).unwrap();
+    let part = random_part(dice);
+    let serials = match part.as_str() {
+        "PMP-1" => (0..quantity).map(|_| random_serial(dice)).collect(),
+        _ => Vec::new(),
+    };
+    let batch = match part.as_str() {
+        "PMP-1" | "OIL-1" => {
+            [None, BatchNumber::new("A").ok(), BatchNumber::new("B").ok()][dice.below(3)].clone()
+        }
+        _ => None,
+    };
     StockCommand {
+        part,
+        marks: Marks { batch, serials },
         depot: places[dice.below(5)].clone(),
         reason: [None, Some("because".to_owned())][dice.below(2)].clone(),
         bin: [None, Some("A-1".to_owned())][dice.below(2)].clone(),
@@ -190,6 +215,7 @@ async fn random_step(dice: &mut Dice, model: &Arc<dyn Store>, at: i64) -> CareCo
     let priority = [Priority::P1, Priority::P2, Priority::P3, Priority::P4][dice.below(4)];
     let mut wanted = need(u32::try_from(dice.below(4)).unwrap() + 1, priority);
     wanted.needed_at = hour(at + [10, 1_000][dice.below(2)]);
+    wanted.part = random_part(dice);
     if dice.below(4) == 0 {
         wanted.depot = super::fixtures::depot("north");
     }
@@ -204,7 +230,8 @@ async fn random_step(dice: &mut Dice, model: &Arc<dyn Store>, at: i64) -> CareCo
                 TicketState::Cancelled,
                 TicketState::Reopened,
             ][dice.below(4)];
-            let used = [("BRG-1", u32::try_from(dice.below(4)).unwrap())];
+            let reported = ["BRG-1", "GSK-1", "GSK-2", "PMP-1", "OIL-1"][dice.below(5)];
+            let used = [(reported, u32::try_from(dice.below(4)).unwrap())];
             step(&ticket, state, at, &used[..dice.below(2)])
         }
         2 => {
@@ -265,7 +292,7 @@ pub async fn random_desk_work_equals_the_model(store: Arc<dyn Store>) {
         .unwrap();
     }
     let (mut n_done, mut n_moved) = (0, 0);
-    for at in 1..400 {
+    for at in 1..600 {
         if dice.below(5) < 2 {
             let command = random_move(&mut dice, at);
             let expected = model.move_stock(command.clone()).await;
@@ -300,6 +327,10 @@ pub async fn random_desk_work_equals_the_model(store: Arc<dyn Store>) {
         items(model.tickets(&all, ALL).await.unwrap())
     );
     assert_eq!(ledger(&store).await, ledger(&model).await);
+    let all_units = crate::UnitFilter::default();
+    let units = model.units(&all_units).await.unwrap();
+    assert!(!units.is_empty(), "the dice must roll pieces");
+    assert_eq!(store.units(&all_units).await.unwrap(), units);
     assert_eq!(
         store.next_tasks(100).await.unwrap(),
         model.next_tasks(100).await.unwrap()

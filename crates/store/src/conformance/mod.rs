@@ -143,6 +143,12 @@ macro_rules! conformance_tests {
                 a_count_below_what_is_held_says_what_became_short,
                 a_key_used_for_another_movement_is_refused,
                 receipts_count_towards_the_order_they_name,
+                old_stock_goes_first_and_its_successor_is_ordered,
+                a_substitute_is_taken_where_the_part_would_be_late,
+                a_victim_asks_again_for_what_it_had_asked_for,
+                pieces_are_followed_by_serial_number,
+                a_ticket_uses_the_pieces_that_are_named,
+                batches_are_counted,
                 unknown_parts_and_depots_are_named,
                 never_oversold_by_many_clients,
             ]

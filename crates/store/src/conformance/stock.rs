@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use forecare_domain::{
-    Consumer, Fate, NoticeKind, OrderId, Priority, PurchaseOrder, ReservationState as State,
-    StockCommand, Supply, TicketId, TicketState,
+    Actor, BatchNumber, Channel, Consumer, Fate, Marks, NoticeKind, OrderId, PartUsed, Priority,
+    PurchaseOrder, ReservationState as State, SerialNumber, StockCommand, Supply, TicketId,
+    TicketState,
 };
 use forecare_registry::{Body, Change, RecordId, RecordKind, RecordWrite};
 
@@ -14,7 +15,7 @@ use super::fixtures::{
 };
 use crate::{
     CareCommit, CareOutcome, LedgerEntry, RecordCommit, ReservationFilter, ReservationWrite,
-    StockMove, Store, StoreError, forecare,
+    StockMove, Store, StoreError, UnitFilter, forecare,
 };
 
 pub async fn initial_stock_is_booked_as_receipts(store: Arc<dyn Store>) {
@@ -22,7 +23,7 @@ pub async fn initial_stock_is_booked_as_receipts(store: Arc<dyn Store>) {
     assert_eq!(bearings(&store, "north").await, (2, 0, 0, 0));
     assert_eq!(
         store.stock().await.unwrap().len(),
-        4,
+        14,
         "every part at every depot"
     );
     let lines = items(store.ledger(ALL).await.unwrap());
@@ -709,6 +710,366 @@ pub async fn receipts_count_towards_the_order_they_name(store: Arc<dyn Store>) {
     let whole = store.purchase_orders(false).await.unwrap();
     assert_eq!(whole[0].by, forecare());
     assert_eq!((whole[0].id.as_str(), whole[0].at), ("PO-3", hour(1)));
+    assert_balanced(&store).await;
+}
+
+/// A need of `number` at hour `needed`.
+fn need_of(number: &str, quantity: u32, needed: i64) -> forecare_care::Need {
+    forecare_care::Need {
+        part: part(number),
+        needed_at: hour(needed),
+        lead_time_hours: 24.0,
+        ..need(quantity, Priority::P3)
+    }
+}
+
+fn of(number: &str, command: StockCommand) -> StockCommand {
+    StockCommand {
+        part: part(number),
+        ..command
+    }
+}
+
+/// Part, what it stands in for, pieces, whether it lies there; of all that are live, oldest first.
+async fn stand_ins(store: &Arc<dyn Store>) -> Vec<(String, Option<String>, u32, bool)> {
+    let all = reservations(store).await;
+    let live = all.into_iter().filter(|r| r.state.is_live());
+    live.map(|r| {
+        let is_there = matches!(r.supply, Supply::Stock { .. });
+        let instead_of = r.instead_of.map(String::from);
+        (String::from(r.part), instead_of, r.quantity, is_there)
+    })
+    .collect()
+}
+
+fn standing(of: &[(&str, Option<&str>, u32, bool)]) -> Vec<(String, Option<String>, u32, bool)> {
+    let owned = |(part, instead_of, n, is_there): &(&str, Option<&str>, u32, bool)| {
+        let instead_of = instead_of.map(str::to_owned);
+        ((*part).to_owned(), instead_of, *n, *is_there)
+    };
+    of.iter().map(owned).collect()
+}
+
+pub async fn old_stock_goes_first_and_its_successor_is_ordered(store: Arc<dyn Store>) {
+    let receipt = |key: &str, n| movement(key, StockMove::Receipt, n, 1);
+    moved_stock(&store, of("GSK-1", receipt("r1", 1))).await;
+    let (ticket, reserved) = open(&store, 0, 1, vec![need_of("GSK-1", 3, 1_000)]).await;
+    let new = Some("GSK-1");
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[("GSK-1", None, 1, true), ("GSK-2", new, 2, false)])
+    );
+    assert_eq!(reserved[1].available_at, hour(25));
+    // The new part arrives and is held for who asked for the old one; of either number it is told.
+    moved_stock(&store, of("GSK-2", receipt("r2", 2))).await;
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[("GSK-1", None, 1, true), ("GSK-2", new, 2, true)])
+    );
+    let (_, _) = open(&store, 1, 2, vec![need_of("GSK-1", 1, 1_000)]).await;
+    let working = update(&store, step(&ticket, TicketState::InProgress, 4, &[])).await;
+    let done = step(&working, TicketState::Resolved, 5, &[("GSK-1", 3)]);
+    update(&store, done).await;
+    assert_eq!(
+        newest(&store, 2).await,
+        lines(&[("consumed", -2), ("consumed", -1)])
+    );
+    // Old ones that turn up serve who waits for the new one in their place.
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[("GSK-2", new, 1, false)])
+    );
+    moved_stock(&store, of("GSK-1", receipt("r3", 1))).await;
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[("GSK-1", None, 1, true)])
+    );
+    assert_balanced(&store).await;
+}
+
+pub async fn a_substitute_is_taken_where_the_part_would_be_late(store: Arc<dyn Store>) {
+    let receipt = |key: &str, n| movement(key, StockMove::Receipt, n, 1);
+    moved_stock(&store, of("GSK-X", receipt("r1", 1))).await;
+    open(&store, 0, 1, vec![need_of("GSK-2", 1, 25)]).await;
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[("GSK-2", None, 1, false)]),
+        "the supplier is in time"
+    );
+    let (ticket, _) = open(&store, 1, 1, vec![need_of("GSK-1", 2, 10)]).await;
+    let stands_in = Some("GSK-1");
+    assert_eq!(
+        stand_ins(&store).await[1..],
+        standing(&[
+            ("GSK-2", stands_in, 1, false),
+            ("GSK-X", stands_in, 1, true)
+        ])
+    );
+    // Another one arrives: what is late gets it, what is in time goes on waiting.
+    moved_stock(&store, of("GSK-X", receipt("r2", 2))).await;
+    assert_eq!(
+        stand_ins(&store).await,
+        standing(&[
+            ("GSK-2", None, 1, false),
+            ("GSK-X", stands_in, 1, true),
+            ("GSK-X", stands_in, 1, true)
+        ])
+    );
+    let working = update(&store, step(&ticket, TicketState::InProgress, 4, &[])).await;
+    let done = step(
+        &working,
+        TicketState::Resolved,
+        5,
+        &[("GSK-1", 1), ("GSK-X", 1)],
+    );
+    update(&store, done).await;
+    let line = &ledger(&store).await[0];
+    assert_eq!((line.part.as_str(), line.delta), ("GSK-X", -1));
+    assert_balanced(&store).await;
+}
+
+pub async fn a_victim_asks_again_for_what_it_had_asked_for(store: Arc<dyn Store>) {
+    moved_stock(
+        &store,
+        of("GSK-2", movement("r1", StockMove::Receipt, 1, 1)),
+    )
+    .await;
+    let (low, _) = open(&store, 0, 1, vec![need_of("GSK-1", 1, 1_000)]).await;
+    let urgent = forecare_care::Need {
+        priority: Priority::P1,
+        ..need_of("GSK-1", 1, 1_000)
+    };
+    open(&store, 1, 2, vec![urgent]).await;
+    let live = reservations(&store).await;
+    let its: Vec<_> = live
+        .iter()
+        .filter(|r| r.ticket == low.id && r.state.is_live())
+        .collect();
+    assert_eq!(its.len(), 1);
+    assert_eq!(its[0].wanted(), &part("GSK-1"));
+    assert_eq!(its[0].part, part("GSK-2"));
+    assert!(matches!(its[0].supply, Supply::BackOrder { .. }));
+    assert_balanced(&store).await;
+}
+
+/// The command, of pump heads with these serial numbers.
+fn heads(serials: &[&str], command: StockCommand) -> StockCommand {
+    let serials = serials.iter().map(|s| SerialNumber::new(s).unwrap());
+    StockCommand {
+        part: part("PMP-1"),
+        quantity: u32::try_from(serials.len()).unwrap().max(command.quantity),
+        marks: Marks {
+            batch: BatchNumber::new("B7").ok(),
+            serials: serials.collect(),
+        },
+        ..command
+    }
+}
+
+/// Serial numbers and where they are.
+async fn whereabouts(store: &Arc<dyn Store>) -> Vec<String> {
+    let units = store.units(&UnitFilter::default()).await.unwrap();
+    let told = units.into_iter().map(|u| {
+        let which = u.serial.map(String::from).or(u.batch.map(String::from));
+        format!("{} {} {}", u.quantity, which.unwrap(), u.place.key())
+    });
+    told.collect()
+}
+
+fn by_hand() -> Actor {
+    Actor {
+        name: "Ada".to_owned(),
+        channel: Channel::Console,
+    }
+}
+
+/// The step with pieces named, as a person reports it.
+fn reported(mut commit: CareCommit, number: &str, n: u32, serials: &[&str]) -> CareCommit {
+    if let crate::TicketWrite::Update { ticket, parts_used } = &mut commit.ticket {
+        ticket.history.last_mut().unwrap().by = by_hand();
+        let serials = serials.iter().map(|s| SerialNumber::new(s).unwrap());
+        *parts_used = vec![PartUsed {
+            part: part(number),
+            quantity: n,
+            marks: Marks {
+                batch: None,
+                serials: serials.collect(),
+            },
+        }];
+    }
+    commit
+}
+
+pub async fn pieces_are_followed_by_serial_number(store: Arc<dyn Store>) {
+    let receipt = |key: &str| movement(key, StockMove::Receipt, 0, 1);
+    let unnamed = refused(
+        &store,
+        of("PMP-1", movement("r0", StockMove::Receipt, 2, 1)),
+    )
+    .await;
+    assert!(unnamed.contains("name 2 serial numbers"), "{unnamed}");
+    moved_stock(&store, heads(&["S1", "S2", "S3"], receipt("r1"))).await;
+    let twice = refused(&store, heads(&["S3"], receipt("r2"))).await;
+    assert!(
+        twice.contains("S3 is on the shelf at main already"),
+        "{twice}"
+    );
+    let other = refused(&store, heads(&["S1", "S2", "S4"], receipt("r1"))).await;
+    assert!(other.contains("another movement"), "{other}");
+    assert!(
+        moved_stock(&store, heads(&["S1", "S2", "S3"], receipt("r1")))
+            .await
+            .repeated
+    );
+
+    let to_north = StockMove::Transfer { to: depot("north") };
+    let which = refused(&store, of("PMP-1", movement("t0", to_north.clone(), 1, 2))).await;
+    assert!(which.contains("name the serial numbers"), "{which}");
+    moved_stock(
+        &store,
+        heads(&["S3"], movement("t1", to_north.clone(), 0, 2)),
+    )
+    .await;
+    let gone = refused(&store, heads(&["S3"], movement("t2", to_north, 0, 2))).await;
+    assert!(gone.contains("S3 is on the shelf at north"), "{gone}");
+    moved_stock(&store, heads(&["S2"], movement("i1", to_workshop(), 0, 3))).await;
+    let workshop = || Consumer::CostCentre("workshop".to_owned());
+    let never = heads(&["S1"], movement("b0", back(workshop(), Fate::Shelf), 0, 3));
+    assert!(refused(&store, never).await.contains("S1 is on the shelf"));
+    moved_stock(
+        &store,
+        heads(
+            &["S2"],
+            movement("b1", back(workshop(), Fate::Repair), 0, 3),
+        ),
+    )
+    .await;
+    assert_eq!(
+        whereabouts(&store).await,
+        ["1 S1 shelf:main", "1 S2 repair:main", "1 S3 shelf:north"]
+    );
+    // All that is in repair comes back: there is nothing to choose.
+    moved_stock(
+        &store,
+        of("PMP-1", movement("p1", StockMove::Repaired, 1, 4)),
+    )
+    .await;
+    let found = heads(&["S1", "S9"], count("k1", 2, 5));
+    moved_stock(&store, found).await;
+    assert_eq!(
+        whereabouts(&store).await,
+        ["1 S1 shelf:main", "1 S3 shelf:north", "1 S9 shelf:main"]
+    );
+    let line = &ledger(&store).await[0];
+    assert_eq!((line.delta, line.units.len()), (0, 2), "one less, one more");
+    let one = UnitFilter {
+        serial: SerialNumber::new("S3").ok(),
+        ..UnitFilter::default()
+    };
+    let found = store.units(&one).await.unwrap();
+    assert_eq!((found.len(), found[0].since), (1, hour(2)));
+    assert_eq!(found[0].batch, BatchNumber::new("B7").ok());
+    assert_balanced(&store).await;
+}
+
+pub async fn a_ticket_uses_the_pieces_that_are_named(store: Arc<dyn Store>) {
+    let receipt = heads(
+        &["S1", "S2", "S3"],
+        movement("r1", StockMove::Receipt, 0, 1),
+    );
+    moved_stock(&store, receipt).await;
+    let (ticket, _) = open(&store, 0, 1, vec![need_of("PMP-1", 2, 1_000)]).await;
+    let working = update(&store, step(&ticket, TicketState::InProgress, 2, &[])).await;
+    let resolve = |ticket: &forecare_domain::Ticket, n, serials: &[&str]| {
+        let done = step(ticket, TicketState::Resolved, 5, &[]);
+        reported(done, "PMP-1", n, serials)
+    };
+    let says = async |commit| match store.commit_care(commit).await {
+        Err(StoreError::Conflict(text)) => text,
+        other => panic!("not refused: {other:?}"),
+    };
+    let which = says(resolve(&working, 2, &[])).await;
+    assert!(which.contains("name the serial numbers"), "{which}");
+    let unknown = says(resolve(&working, 2, &["S1", "S2", "S7"])).await;
+    assert!(
+        unknown.contains("nobody knows serial number S7"),
+        "{unknown}"
+    );
+    assert_eq!(whereabouts(&store).await.len(), 3, "nothing has changed");
+    let part_way = step(&working, TicketState::InProgress, 3, &[]);
+    let working = update(&store, reported(part_way, "PMP-1", 1, &["S2"])).await;
+    update(&store, resolve(&working, 2, &["S2", "S3"])).await;
+    let placed = format!("ticket:{}", ticket.id.0);
+    assert_eq!(
+        whereabouts(&store).await,
+        [
+            "1 S1 shelf:main".to_owned(),
+            format!("1 S2 {placed}"),
+            format!("1 S3 {placed}")
+        ]
+    );
+    let fitted = UnitFilter {
+        batch: BatchNumber::new("B7").ok(),
+        with_tickets: true,
+        ..UnitFilter::default()
+    };
+    assert_eq!(store.units(&fitted).await.unwrap().len(), 2, "a recall");
+    // One that comes out again is off the machine.
+    let theirs = back(Consumer::Ticket(ticket.id), Fate::Scrap);
+    moved_stock(&store, heads(&["S2"], movement("b1", theirs, 0, 6))).await;
+    assert_eq!(store.units(&fitted).await.unwrap().len(), 1);
+    assert_balanced(&store).await;
+}
+
+pub async fn batches_are_counted(store: Arc<dyn Store>) {
+    let oil = |batch: Option<&str>, command: StockCommand| StockCommand {
+        part: part("OIL-1"),
+        marks: Marks {
+            batch: batch.map(|b| BatchNumber::new(b).unwrap()),
+            serials: Vec::new(),
+        },
+        ..command
+    };
+    let receipt = |key: &str, n| movement(key, StockMove::Receipt, n, 1);
+    assert!(
+        refused(&store, oil(None, receipt("r0", 5)))
+            .await
+            .contains("name the batch")
+    );
+    moved_stock(&store, oil(Some("A"), receipt("r1", 5))).await;
+    // Of one batch alone there is nothing to name.
+    moved_stock(&store, oil(None, movement("i1", to_workshop(), 2, 2))).await;
+    moved_stock(&store, oil(Some("B"), receipt("r2", 4))).await;
+    let which = refused(&store, oil(None, movement("s0", StockMove::Scrap, 1, 3))).await;
+    assert!(
+        which.contains("name the batch") && which.contains("A, B"),
+        "{which}"
+    );
+    let few = refused(
+        &store,
+        oil(Some("A"), movement("s1", StockMove::Scrap, 4, 3)),
+    )
+    .await;
+    assert!(few.contains("3 of batch A"), "{few}");
+    moved_stock(
+        &store,
+        oil(Some("A"), movement("s2", StockMove::Scrap, 1, 3)),
+    )
+    .await;
+    moved_stock(&store, oil(Some("B"), count("k1", 5, 4))).await;
+    assert_eq!(
+        whereabouts(&store).await,
+        [
+            "2 A cost_centre:workshop",
+            "2 A shelf:main",
+            "3 B shelf:main"
+        ]
+    );
+    let marked = StockCommand {
+        part: part("SEAL-1"),
+        ..oil(Some("A"), receipt("r3", 1))
+    };
+    assert!(refused(&store, marked).await.contains("not tracked"));
     assert_balanced(&store).await;
 }
 

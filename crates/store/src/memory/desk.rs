@@ -1,20 +1,25 @@
 //! Tickets, reservations and stock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
-use forecare_care::{Balance, Need, NewTicket, allocate, notices_of, parts_short, settle};
-use forecare_catalogue::Catalogue;
+use forecare_care::tracking::{self, Use, check_left, other_place};
+use forecare_care::{Need, NewTicket, allocate, notices_of, parts_short, settle};
+use forecare_catalogue::{Catalogue, Tracking};
 use forecare_domain::{
-    Actor, AssetId, CareTask, Decision, DepotName, Label, OrderId, PartNumber, PurchaseOrder,
-    Reservation, ReservationId, ReservationState, StockAsked, Supply, TaskId, Ticket, TicketId,
-    Timestamp,
+    Actor, AssetId, BatchNumber, CareTask, Decision, DepotName, Label, Marks, OrderId, PartNumber,
+    PartUsed, PurchaseOrder, Reservation, ReservationId, ReservationState, SerialNumber,
+    StockAsked, Supply, TaskId, Ticket, TicketId, Timestamp, Unit, UnitAt, UnitPlace,
 };
 
 use super::outbox::Outbox;
-use crate::agreed::{forecare, need_of_victim};
+use crate::agreed::{
+    UNITS_MAX, counts, forecare, is_person, marks_for, marks_named, need_of_victim, offers, served,
+    shelf_of, units_of_line, use_lines,
+};
 use crate::{
     CareCommit, CareOutcome, LedgerEntry, NewEntry, NewTask, ReservationFilter, ReservationWrite,
-    StoreError, TicketFilter, TicketWrite,
+    StoreError, TicketFilter, TicketWrite, UnitFilter,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -31,6 +36,8 @@ pub(super) struct Desk {
     live: BTreeSet<ReservationId>,
     pub(super) shelves: BTreeMap<(PartNumber, DepotName), Shelf>,
     pub(super) ledger: Vec<LedgerEntry>,
+    /// Pieces of tracked parts: by part, serial number, batch and place, how many and since when.
+    pub(super) units: BTreeMap<UnitKey, (u32, Timestamp)>,
     pub(super) orders: BTreeMap<OrderId, PurchaseOrder>,
     pub(super) commands_seen: BTreeMap<String, StockAsked>,
     pub(super) labels: Vec<Label>,
@@ -38,6 +45,14 @@ pub(super) struct Desk {
     pub(super) outbox: Outbox,
     pub(super) entries: Vec<NewEntry>,
 }
+
+/// Part, serial number, batch, and the key of the place.
+pub(super) type UnitKey = (
+    PartNumber,
+    Option<SerialNumber>,
+    Option<BatchNumber>,
+    String,
+);
 
 /// What lies where, beside what is held of it.
 #[derive(Debug, Clone, Default)]
@@ -184,7 +199,7 @@ impl Desk {
                 return Err(StoreError::second_open_ticket(ticket.id, other));
             }
             if !commit.reservations.is_empty() {
-                settled = settle(&self.held_for(ticket.id), ticket, parts_used);
+                settled = settle(&self.held_for(ticket.id), ticket, &counts(parts_used));
             }
         }
         for write in &commit.reservations {
@@ -240,6 +255,22 @@ impl Desk {
             return Ok(CareOutcome::AlreadyDone);
         }
         self.check(&commit)?;
+        // Which pieces were used can turn out to be wrong half-way.
+        let names_pieces = catalogue.parts.iter().any(|p| p.tracking != Tracking::Not);
+        let before = names_pieces.then(|| self.clone());
+        let outcome = self.carry_out(catalogue, commit);
+        if let (Err(_), Some(before)) = (&outcome, before) {
+            *self = before;
+        }
+        outcome
+    }
+
+    /// Does a step that [`Desk::check`] has passed.
+    fn carry_out(
+        &mut self,
+        catalogue: &Catalogue,
+        commit: CareCommit,
+    ) -> Result<CareOutcome, StoreError> {
         if let Some(task) = commit.task {
             self.tasks.remove(&task);
         }
@@ -247,11 +278,11 @@ impl Desk {
             TicketWrite::None => CareOutcome::Stored,
             TicketWrite::Open(new) => self.open(catalogue, *new, commit.at)?,
             TicketWrite::Update { ticket, parts_used } => {
-                self.update(*ticket, &parts_used, commit.at)
+                self.update(catalogue, *ticket, &parts_used, commit.at)?
             }
         };
         for write in commit.reservations {
-            self.write_reservation(&write, commit.at);
+            self.write_reservation(catalogue, &write, commit.at)?;
         }
         for (id, need) in commit.needs {
             if self.ticket(id)?.state.is_open() {
@@ -346,10 +377,12 @@ impl Desk {
     /// Takes a ticket after a change that [`Desk::check`] has passed.
     fn update(
         &mut self,
+        catalogue: &Catalogue,
         mut ticket: Ticket,
-        parts_used: &[(PartNumber, u32)],
+        parts_used: &[PartUsed],
         at: Timestamp,
-    ) -> CareOutcome {
+    ) -> Result<CareOutcome, StoreError> {
+        let mut named = marks_named(catalogue, parts_used)?;
         ticket.version += 1;
         if let Ok(before) = self.ticket(ticket.id) {
             let notices = notices_of(Some(before), &ticket, at);
@@ -361,17 +394,26 @@ impl Desk {
             .history
             .last()
             .map_or_else(forecare, |change| change.by.clone());
-        for (id, state, used) in settle(&its, &ticket, parts_used) {
+        for (id, state, used) in settle(&its, &ticket, &counts(parts_used)) {
             let cause = Cause::of_ticket(ticket.id, by.clone(), at);
-            self.turn(id, state, used, &cause);
+            self.turn(catalogue, id, state, used, &cause, &mut named)?;
         }
-        CareOutcome::Updated(Box::new(ticket))
+        for (part, left) in &named {
+            let known = self.units_known(part, &[UnitPlace::Ticket(ticket.id)], &left.serials);
+            check_left(part, left, ticket.id, &known)?;
+        }
+        Ok(CareOutcome::Updated(Box::new(ticket)))
     }
 
-    fn write_reservation(&mut self, write: &ReservationWrite, at: Timestamp) {
+    fn write_reservation(
+        &mut self,
+        catalogue: &Catalogue,
+        write: &ReservationWrite,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let found = place(write.id.0).and_then(|place| self.reservations.get_mut(place));
         let Some(r) = found.filter(|r| r.state == write.from) else {
-            return;
+            return Ok(());
         };
         r.expires_at = write.expires_at;
         let used = if write.to == ReservationState::Consumed {
@@ -380,38 +422,72 @@ impl Desk {
             r.used
         };
         let cause = Cause::of_ticket(r.ticket, forecare(), at);
-        self.turn(write.id, write.to, used, &cause);
+        self.turn(
+            catalogue,
+            write.id,
+            write.to,
+            used,
+            &cause,
+            &mut BTreeMap::new(),
+        )
     }
 
     /// Brings a reservation into `state` with `used` parts used in all, and books what that means.
-    fn turn(&mut self, id: ReservationId, state: ReservationState, used: u32, cause: &Cause) {
-        let Some(r) = place(id.0).and_then(|place| self.reservations.get_mut(place)) else {
-            return;
+    fn turn(
+        &mut self,
+        catalogue: &Catalogue,
+        id: ReservationId,
+        state: ReservationState,
+        used: u32,
+        cause: &Cause,
+        named: &mut BTreeMap<PartNumber, Marks>,
+    ) -> Result<(), StoreError> {
+        let Some(mut r) = self.reservation(id).cloned() else {
+            return Ok(());
         };
-        let newly_used = i64::from(used) - i64::from(r.used);
+        let newly_used = used.saturating_sub(r.used);
         r.used = used;
-        let (part, supply) = (r.part.clone(), r.supply.clone());
-        self.set_state(id, state);
+        self.held_as(id, state, r.quantity, used);
         if newly_used > 0 {
-            match &supply {
-                Supply::Stock { depot } => self.book("consumed", &part, depot, -newly_used, cause),
-                Supply::Transfer { from, to } => {
-                    self.book("transfer_out", &part, from, -newly_used, cause);
-                    self.book("transfer_in", &part, to, newly_used, cause);
-                    self.book("consumed", &part, to, -newly_used, cause);
-                }
-                // Used before the store heard of its arrival: the supplier delivered to the site.
-                Supply::BackOrder { to } => {
-                    self.book("receipt", &part, to, newly_used, cause);
-                    self.book("consumed", &part, to, -newly_used, cause);
-                }
+            let units = self.used_units(catalogue, &r, newly_used, cause, named)?;
+            for (kind, depot, delta) in use_lines(&r, newly_used.into()) {
+                self.book(kind, &r.part, depot, delta, &units, cause);
             }
         }
-        if let (false, Supply::Stock { depot } | Supply::Transfer { from: depot, .. }) =
-            (state.is_live(), &supply)
-        {
-            self.serve_back_orders(&part, depot, cause.at);
+        if let (false, Some(depot)) = (state.is_live(), shelf_of(&r)) {
+            self.serve_back_orders(catalogue, &r.part, depot, cause.at);
         }
+        Ok(())
+    }
+
+    /// Which pieces of a tracked part are used.
+    fn used_units(
+        &self,
+        catalogue: &Catalogue,
+        r: &Reservation,
+        quantity: u32,
+        cause: &Cause,
+        named: &mut BTreeMap<PartNumber, Marks>,
+    ) -> Result<Vec<Unit>, StoreError> {
+        let tracking = catalogue.tracking(&r.part);
+        if tracking == Tracking::Not {
+            return Ok(Vec::new());
+        }
+        let marks = marks_for(named, r);
+        let from = shelf_of(r);
+        let places: Vec<UnitPlace> = from.cloned().map(UnitPlace::Shelf).into_iter().collect();
+        let known = self.units_known(&r.part, &places, &marks.serials);
+        let on_hand = from.map_or(0, |depot| self.item(&r.part, depot).on_hand);
+        let used = Use {
+            tracking,
+            part: &r.part,
+            from,
+            on_hand,
+            quantity,
+            known: &known,
+            by_person: is_person(&cause.by),
+        };
+        Ok(tracking::used(&used, marks)?)
     }
 
     /// Reserves for `ticket`. Holds that are pre-empted are released, and their tickets served anew.
@@ -423,17 +499,21 @@ impl Desk {
         may_preempt: bool,
         at: Timestamp,
     ) {
-        let balance = |depot: &DepotName| self.item(&need.part, depot).balance();
-        let balances: Vec<Balance> = catalogue.depots.iter().map(|d| balance(&d.name)).collect();
+        let known = |part: &PartNumber| -> Result<_, Infallible> {
+            let depots = catalogue.depots.iter();
+            Ok(depots.map(|d| self.item(part, &d.name)).collect())
+        };
+        let Ok(offers) = offers(catalogue, need, known);
         let preemptible = if may_preempt {
+            let line = catalogue.line(&need.part);
             self.live()
-                .filter(|r| r.part == need.part)
+                .filter(|r| line.contains(&&r.part))
                 .cloned()
                 .collect()
         } else {
             Vec::new()
         };
-        let plan = allocate(need, &balances, &catalogue.depots, &preemptible, at);
+        let plan = allocate(need, &offers, &catalogue.depots, &preemptible, at);
         let mut victims = Vec::new();
         let preempted: BTreeSet<ReservationId> = plan.preempted.iter().copied().collect();
         for id in &preempted {
@@ -441,59 +521,110 @@ impl Desk {
             victims.extend(self.reservation(*id).cloned());
         }
         for a in plan.allocations {
-            self.hold(Reservation {
-                id: ReservationId(0),
-                ticket,
-                priority: need.priority,
-                part: need.part.clone(),
-                quantity: a.quantity,
-                used: 0,
-                supply: a.supply,
-                state: a.state,
-                reserved_at: at,
-                needed_at: need.needed_at,
-                available_at: a.available_at,
-                expires_at: a.expires_at,
-            });
+            self.hold(a.reservation(ticket, need, at));
         }
         for victim in &victims {
-            let again = need_of_victim(victim, need);
+            let again = need_of_victim(catalogue, victim, need);
             self.reserve(catalogue, victim.ticket, &again, false, at);
         }
-        if !victims.is_empty() {
-            self.serve_back_orders(&need.part, &need.depot, at);
+        let freed: BTreeSet<&PartNumber> = victims.iter().map(|victim| &victim.part).collect();
+        for part in freed {
+            self.serve_back_orders(catalogue, part, &need.depot, at);
         }
     }
 
-    /// Gives free stock to those who wait for it at that depot, by priority, then age. One that the stock
-    /// does not suffice for is passed over.
+    /// Gives free stock to those who wait at that depot, as [`served`] says.
     pub(super) fn serve_back_orders(
         &mut self,
+        catalogue: &Catalogue,
         part: &PartNumber,
         depot: &DepotName,
         at: Timestamp,
     ) {
-        let mut free = self.item(part, depot).free();
+        let relatives = catalogue.relatives(part);
         let here = Supply::BackOrder { to: depot.clone() };
-        let mut waiting: Vec<_> = self
+        let waiting: Vec<Reservation> = self
             .live()
-            .filter(|r| r.part == *part && r.supply == here)
-            .map(|r| (r.priority, r.reserved_at, r.id))
+            .filter(|r| r.supply == here && relatives.contains(&r.part))
+            .cloned()
             .collect();
-        waiting.sort();
-        for (_, _, id) in waiting {
-            let Some(r) = place(id.0).and_then(|place| self.reservations.get_mut(place)) else {
-                continue;
-            };
-            let wanted = r.quantity - r.used;
-            if wanted <= free {
-                free -= wanted;
-                r.supply = Supply::Stock {
-                    depot: depot.clone(),
-                };
-                r.available_at = at;
+        if waiting.is_empty() {
+            return;
+        }
+        let free = self.item(part, depot).free();
+        for after in served(catalogue, part, depot, free, waiting, at) {
+            let found = place(after.id.0).and_then(|place| self.reservations.get_mut(place));
+            if let Some(r) = found {
+                *r = after;
             }
         }
+    }
+
+    fn count_unit(
+        &mut self,
+        part: &PartNumber,
+        unit: &Unit,
+        place: &UnitPlace,
+        change: i64,
+        at: Timestamp,
+    ) {
+        let key = (
+            part.clone(),
+            unit.serial.clone(),
+            unit.batch.clone(),
+            place.key(),
+        );
+        let (before, since) = self.units.get(&key).copied().unwrap_or((0, at));
+        let after = u32::try_from(i64::from(before) + change);
+        assert!(after.is_ok(), "{unit:?} of {part}: {before} are {place}");
+        match after.unwrap_or(before) {
+            0 => self.units.remove(&key),
+            n => self
+                .units
+                .insert(key, (n, if change > 0 { at } else { since })),
+        };
+    }
+
+    /// What is known of pieces of `part` at `places`, and of those with `serials`.
+    pub(super) fn units_known(
+        &self,
+        part: &PartNumber,
+        places: &[UnitPlace],
+        serials: &[SerialNumber],
+    ) -> Vec<UnitAt> {
+        let filter = UnitFilter {
+            part: Some(part.clone()),
+            ..UnitFilter::default()
+        };
+        let mut known = self.units(&filter);
+        known.retain(|unit| {
+            let is_named = unit.serial.as_ref().is_some_and(|s| serials.contains(s));
+            is_named || places.contains(&unit.place)
+        });
+        known
+    }
+
+    pub(super) fn units(&self, filter: &UnitFilter) -> Vec<UnitAt> {
+        let all =
+            self.units
+                .iter()
+                .filter_map(|((part, serial, batch, place), (quantity, since))| {
+                    Some(UnitAt {
+                        part: part.clone(),
+                        batch: batch.clone(),
+                        serial: serial.clone(),
+                        place: UnitPlace::of_key(place)?,
+                        quantity: *quantity,
+                        since: *since,
+                    })
+                });
+        let is_it = |unit: &UnitAt| {
+            filter.part.as_ref().is_none_or(|p| unit.part == *p)
+                && (filter.batch.is_none() || unit.batch == filter.batch)
+                && (filter.serial.is_none() || unit.serial == filter.serial)
+                && (!filter.with_tickets || matches!(unit.place, UnitPlace::Ticket(_)))
+        };
+        all.filter(is_it).take(UNITS_MAX).collect()
     }
 
     pub(super) fn book(
@@ -502,8 +633,18 @@ impl Desk {
         part: &PartNumber,
         depot: &DepotName,
         delta: i64,
+        units: &[Unit],
         cause: &Cause,
     ) {
+        let units = units_of_line(kind, delta, units);
+        let other = other_place(kind, depot, cause.ticket, cause.cost_centre.as_deref());
+        for unit in &units {
+            let shelf = UnitPlace::Shelf(depot.clone());
+            self.count_unit(part, unit, &shelf, unit.delta, cause.at);
+            if let Some(other) = &other {
+                self.count_unit(part, unit, other, -unit.delta, cause.at);
+            }
+        }
         let shelf = self
             .shelves
             .entry((part.clone(), depot.clone()))
@@ -521,6 +662,7 @@ impl Desk {
             part: part.clone(),
             depot: depot.clone(),
             delta,
+            units,
             ticket: cause.ticket,
             cost_centre: cause.cost_centre.clone(),
             reason: cause.reason.clone(),

@@ -16,7 +16,7 @@ use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DepotName,
     DeviceId, DeviceStatus, Label, Notice, NoticeId, PurchaseOrder, RejectReason, Reservation, Row,
-    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
+    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, UnitAt,
 };
 
 use crate::agreed::place_on_record;
@@ -26,7 +26,7 @@ use crate::{
     LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PAGE_ENTRIES_MAX,
     PageRequest, Paged, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
     ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
-    StoredRecord, TelemetryQuery, TicketFilter,
+    StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
 use desk::Desk;
 use forecare_registry::{RecordKind, RecordRef};
@@ -301,6 +301,10 @@ impl Store for MemoryStore {
 
     async fn stock(&self) -> Result<Vec<StockItem>, StoreError> {
         Ok(self.state().desk.stock(&self.catalogue))
+    }
+
+    async fn units(&self, filter: &UnitFilter) -> Result<Vec<UnitAt>, StoreError> {
+        Ok(self.state().desk.units(filter))
     }
 
     async fn ledger(&self, request: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError> {

@@ -1,10 +1,11 @@
 //! Commands on stock, and what lies where.
 
 use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
+use forecare_care::tracking::places_of;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     DepotName, PartNumber, PurchaseOrder, Reservation, ReservationId, ReservationState,
-    StockCommand, StockMove, Supply, Timestamp,
+    StockCommand, StockMove, Supply, Timestamp, Unit,
 };
 
 use super::desk::{Cause, Desk};
@@ -18,7 +19,15 @@ impl Desk {
         for command in initial_stock(catalogue, now) {
             let cause = cause(&command);
             let delta = i64::from(command.quantity);
-            self.book("receipt", &command.part, &command.depot, delta, &cause);
+            let units = initial_units(&command);
+            self.book(
+                "receipt",
+                &command.part,
+                &command.depot,
+                delta,
+                &units,
+                &cause,
+            );
             let asked = command.asked();
             self.commands_seen.insert(command.idempotency_key, asked);
         }
@@ -56,6 +65,7 @@ impl Desk {
             .and_then(|id| self.ticket(id).ok())
             .cloned();
         let held = self.held(command);
+        let units = self.units_known(&command.part, &places_of(command), &command.marks.serials);
         let view = StockView {
             here: &balance,
             in_repair: here.in_repair,
@@ -64,11 +74,20 @@ impl Desk {
             ticket: ticket.as_ref(),
             held: &held,
             at_cost_centre: self.at_cost_centre(command),
+            tracking: catalogue.tracking(&command.part),
+            units: &units,
         };
         let plan = plan_move(command, &view)?;
         let cause = cause(command);
         for line in &plan.lines {
-            self.book(line.kind, &command.part, &line.depot, line.delta, &cause);
+            self.book(
+                line.kind,
+                &command.part,
+                &line.depot,
+                line.delta,
+                &line.units,
+                &cause,
+            );
         }
         let key = (command.part.clone(), command.depot.clone());
         let shelf = self.shelves.entry(key).or_default();
@@ -83,17 +102,14 @@ impl Desk {
         if let (Some(ticket), 1..) = (&ticket, plan.drawn) {
             self.hold(drawn(ticket, command, plan.drawn));
         }
-        let lead = catalogue
-            .part(&command.part)
-            .map_or(0.0, |p| p.lead_time_hours);
         let n_before = self.reservations_made();
         for short in &plan.short {
-            if let Some(need) = need_of_short(short, lead) {
+            if let Some(need) = need_of_short(catalogue, short) {
                 self.reserve(catalogue, short.ticket, &need, false, command.at);
             }
         }
         for depot in &plan.serve {
-            self.serve_back_orders(&command.part, depot, command.at);
+            self.serve_back_orders(catalogue, &command.part, depot, command.at);
         }
         self.tell_short(n_before, command.at)?;
         if let Some(order) = command
@@ -228,6 +244,20 @@ impl Desk {
         }
         item
     }
+}
+
+/// The pieces of stock to start with.
+fn initial_units(command: &StockCommand) -> Vec<Unit> {
+    let marks = &command.marks;
+    let batch = &marks.batch;
+    let serials = marks.serials.iter().cloned();
+    let mut units: Vec<Unit> = serials
+        .map(|s| Unit::of_serial(s, batch.clone(), 1))
+        .collect();
+    if let (true, Some(batch)) = (units.is_empty(), batch) {
+        units.push(Unit::of_batch(batch.clone(), command.quantity.into()));
+    }
+    units
 }
 
 /// Why the command's lines are in the ledger.

@@ -165,11 +165,11 @@ impl PolicyReport {
 }
 
 fn longest_lead(policy: &Policy, mode: &FailureMode) -> f64 {
-    let parts = mode
+    let leads = mode
         .parts
         .iter()
-        .filter_map(|n| policy.catalogue.part(&n.part));
-    parts.map(|p| p.lead_time_hours).fold(0.0, f64::max)
+        .map(|n| policy.catalogue.lead_time_hours(&n.part));
+    leads.fold(0.0, f64::max)
 }
 
 fn outcome(fate: &Fate) -> &'static str {

@@ -92,9 +92,7 @@ impl World<'_> {
         mode.parts
             .iter()
             .map(|need| {
-                let lead = catalogue
-                    .part(&need.part)
-                    .map_or(0.0, |p| p.lead_time_hours);
+                let lead = catalogue.lead_time_hours(&need.part);
                 (need.part.clone(), depot.name.clone(), need.quantity, lead)
             })
             .collect()

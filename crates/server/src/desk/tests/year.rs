@@ -300,6 +300,7 @@ impl Year {
                 order: None,
                 reason: None,
                 bin: None,
+                marks: forecare_domain::Marks::default(),
                 by: person("store"),
                 at: now,
             };
