@@ -13,6 +13,7 @@ use crate::idempotency::Replays;
 use crate::outcomes::LastOutcomes;
 use crate::problem::Problem;
 use crate::rate::Rate;
+use crate::routes::knowledge::{LastHelped, OpenArticles};
 use crate::state::{ApiState, Role};
 use crate::stream::READERS_MAX;
 
@@ -31,6 +32,10 @@ pub(crate) struct App {
     pub(crate) outcomes: Arc<LastOutcomes>,
     /// The customer's page is open to everyone.
     pub(crate) public: Arc<Rate>,
+    /// How often articles helped, read now and then.
+    pub(crate) helped: Arc<LastHelped>,
+    /// The articles that customers may read, read now and then.
+    pub(crate) open_articles: Arc<OpenArticles>,
     /// How much of the open articles is served.
     pub(crate) help: Arc<Rate>,
     forms: Arc<Forms>,
@@ -53,6 +58,8 @@ impl App {
             outcomes: Arc::default(),
             public: Arc::new(Rate::new()),
             help: Arc::new(Rate::new()),
+            helped: Arc::default(),
+            open_articles: Arc::default(),
             forms: Arc::new(Forms {
                 process: RandomState::new().hash_one(()),
                 given: AtomicU64::new(0),

@@ -31,7 +31,7 @@ pub(crate) struct Said {
 pub(crate) enum Heard {
     /// It stands on this ticket, and its technician is told.
     Noted(TicketId),
-    /// The ticket is over: this one follows it up.
+    /// The ticket is over, or full: this one follows it up.
     FollowedUp(TicketId),
 }
 
@@ -50,10 +50,12 @@ pub(crate) async fn hear(
         ticket = read(app, into).await?;
         followed += 1;
     }
+    let mut is_full = false;
     for _ in 0..TRIES {
-        if is_over(&ticket) && !is_done(app, &ticket, said.key.as_deref()).await? {
+        if (is_over(&ticket) || is_full) && !is_done(app, &ticket, said.key.as_deref()).await? {
             if let Some(after) = followed_up(app, &ticket, &said).await? {
                 ticket = after;
+                is_full = false;
                 continue;
             }
             let request = OpenRequest {
@@ -83,7 +85,12 @@ pub(crate) async fn hear(
         match desk.work(ticket.id, request, by.clone()).await {
             Ok(noted) => return Ok(Heard::Noted(noted.id)),
             // Its clocks, or somebody, wrote to it in between.
-            Err(DeskError::Conflict(_)) => ticket = read(app, ticket.id).await?,
+            Err(DeskError::Conflict(_)) => {
+                let again = read(app, ticket.id).await?;
+                // Nobody did: it takes no more notes.
+                is_full = again.version == ticket.version;
+                ticket = again;
+            }
             Err(failure) => return Err(failure),
         }
     }

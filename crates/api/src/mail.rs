@@ -1,9 +1,12 @@
 //! E-mail as it came: RFC 5322 with MIME. Of it: who, about what, in which words of their own, with which files.
 
-use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders};
+use mail_parser::{Address, Message, MessageParser, MimeHeaders};
 
 /// Most files of a message that are kept.
 pub(crate) const FILES_MAX: usize = 10;
+
+/// Characters of a text that are looked at.
+const TEXT_CHARS_MAX: usize = 64 * 1024;
 
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,26 +98,27 @@ fn tags(message: &Message<'_>) -> Vec<String> {
     tags.collect()
 }
 
-/// RFC 3834, and what mailing lists and older robots say.
+/// RFC 3834, bounces, and what older robots say. That it came by a list, as mail to a shared address may, says nothing.
 fn is_automatic(message: &Message<'_>, address: &str) -> bool {
     let said = |name: &'static str| {
         let value = message.header_raw(name);
         value.map(|v| v.trim().to_ascii_lowercase())
     };
     said("Auto-Submitted").is_some_and(|v| v != "no")
-        || said("Precedence").is_some_and(|v| matches!(&*v, "bulk" | "junk" | "list"))
-        || said("X-Auto-Response-Suppress").is_some()
+        || said("Precedence").is_some_and(|v| matches!(&*v, "bulk" | "junk"))
         || said("Return-Path").is_some_and(|v| v == "<>")
-        || !matches!(message.list_id(), HeaderValue::Empty)
         || address.to_ascii_lowercase().starts_with("mailer-daemon@")
 }
 
 /// `text` up to what it answers to, or the signature; all of it where nothing stands before that.
 fn own_words(text: &str) -> String {
+    let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
     let lines: Vec<&str> = text.lines().collect();
+    let is_quoted = |line: &&str| line.starts_with('>') || line.trim().is_empty();
+    let quoted_from = lines.len() - lines.iter().rev().take_while(|l| is_quoted(l)).count();
     let end = lines.iter().enumerate().find_map(|(i, line)| {
-        let is_end = *line == "-- " || begins_answered(line) || rest_is_quoted(&lines[i..]);
-        is_end.then_some(i)
+        let is_quote = i >= quoted_from && line.starts_with('>');
+        (*line == "-- " || begins_answered(line) || is_quote).then_some(i)
     });
     let own = lines[..end.unwrap_or(lines.len())].join("\n");
     let own = own.trim();
@@ -129,11 +133,6 @@ fn begins_answered(line: &str) -> bool {
         || (line.starts_with("Am ") && line.ends_with(':') && line.contains("schrieb"))
         || (line.starts_with('在') && (line.ends_with("写道:") || line.ends_with("写道：")))
         || (line.len() >= 32 && line.bytes().all(|b| b == b'_'))
-}
-
-fn rest_is_quoted(lines: &[&str]) -> bool {
-    let mut full = lines.iter().filter(|line| !line.trim().is_empty());
-    lines.first().is_some_and(|line| line.starts_with('>')) && full.all(|l| l.starts_with('>'))
 }
 
 #[cfg(test)]
@@ -171,10 +170,17 @@ mod tests {
             ("Yes.\n> Is it?\n> Really?\n", "Yes."),
             ("> Is it?\nYes, it is.", "> Is it?\nYes, it is."),
             ("> only quoted", "> only quoted"),
+            ("Yes.\n> Is it?\n\n> Really?\n\n", "Yes."),
             ("On time, as you wrote: good", "On time, as you wrote: good"),
         ] {
             assert_eq!(own_words(text), own, "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_of_quotes_is_read_in_one_pass() {
+        let text = format!("{}x", ">\n".repeat(1_000_000));
+        assert_eq!(own_words(&text).chars().count(), TEXT_CHARS_MAX - 1);
     }
 
     #[test]
@@ -183,11 +189,12 @@ mod tests {
             "Auto-Submitted: auto-replied",
             "Precedence: bulk",
             "Return-Path: <>",
-            "List-Id: <news.example.com>",
         ] {
             let mail = parse(&raw(&format!("{line}\n{HEAD}"), "Away.")).unwrap();
             assert!(mail.is_automatic, "{line}");
         }
+        let by_list = parse(&raw(&format!("List-Id: <care.example.com>\n{HEAD}"), "x")).unwrap();
+        assert!(!by_list.is_automatic);
         let by_hand = parse(&raw(&format!("Auto-Submitted: no\n{HEAD}"), "x")).unwrap();
         assert!(!by_hand.is_automatic);
     }

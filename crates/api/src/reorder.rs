@@ -147,8 +147,6 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
         let sum = |of: fn(&forecare_store::StockItem) -> u32| its().map(of).sum::<u32>();
         let (on_hand, held) = (sum(|s| s.on_hand), sum(|s| s.soft + s.hard));
         let back_ordered = sum(|s| s.back_ordered);
-        let its_orders = orders.iter().filter(|o| o.part == part.number);
-        let on_order = its_orders.map(PurchaseOrder::outstanding).sum();
         // Old ones are used up first, as long as anything still asks for them.
         let still_asked = |old: &PartNumber| {
             let named = modes(catalogue).any(|m| {
@@ -158,6 +156,11 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
             });
             named || lines.iter().any(|l| l.part == *old && is_use(l))
         };
+        // So are those that are still to come.
+        let its_orders = orders
+            .iter()
+            .filter(|o| o.part == part.number || older.contains(&&o.part) && still_asked(&o.part));
+        let on_order = its_orders.map(PurchaseOrder::outstanding).sum();
         let olds = || stock.iter().filter(|s| older.contains(&&s.part));
         let older_free: u32 = olds()
             .filter(|s| still_asked(&s.part))

@@ -42,11 +42,12 @@ pub struct TraceStep {
     pub what: String,
 }
 
-/// The course of the alarm or ticket `id` (`T-7`, `7`, or an alarm's id).
+/// The course of the alarm or ticket `id` (`T-7`, `7`, or an alarm's id). Without `needs_to_know` it is said that something
+/// was put to the ticket, not what.
 ///
 /// # Errors
 /// [`StoreError::NotFound`]; the store does not answer.
-pub async fn trace(store: &dyn Store, id: &str) -> Result<Trace, StoreError> {
+pub async fn trace(store: &dyn Store, id: &str, needs_to_know: bool) -> Result<Trace, StoreError> {
     let number = id
         .strip_prefix("T-")
         .unwrap_or(id)
@@ -105,7 +106,7 @@ pub async fn trace(store: &dyn Store, id: &str) -> Result<Trace, StoreError> {
         }
     }
     for ticket in &tickets {
-        told_of_work(store, ticket.id, &mut steps).await?;
+        told_of_work(store, ticket.id, needs_to_know, &mut steps).await?;
         told_of_customer(store, ticket.id, &mut steps).await?;
     }
     steps.sort_by_key(|step| step.at);
@@ -289,12 +290,15 @@ fn told_of_part(reservation: &Reservation, steps: &mut Vec<TraceStep>) {
 async fn told_of_work(
     store: &dyn Store,
     ticket: TicketId,
+    needs_to_know: bool,
     steps: &mut Vec<TraceStep>,
 ) -> Result<(), StoreError> {
     for entry in newest(LOOKED_THROUGH, |page| store.ticket_entries(ticket, page)).await? {
         let what = match &entry.body {
             // What customers and technicians write to each other is on the ticket.
             EntryBody::Note { .. } => "a note".to_owned(),
+            EntryBody::Time { .. } if !needs_to_know => "time spent".to_owned(),
+            EntryBody::Attachment(_) if !needs_to_know => "a file".to_owned(),
             EntryBody::Time { minutes, what } if what.is_empty() => format!("{minutes} min"),
             EntryBody::Time { minutes, what } => format!("{minutes} min: {what}"),
             EntryBody::Attachment(file) => match &file.signed_by {

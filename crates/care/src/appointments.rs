@@ -35,6 +35,33 @@ pub enum NotChoosable {
 }
 
 impl Appointments {
+    /// Whether customers can choose by it.
+    ///
+    /// # Errors
+    /// What does not do, and what would.
+    pub fn check_calendar(&self) -> Result<(), &'static str> {
+        const DAY_HOURS: f64 = 24.0;
+        let closes = "calendar must close every night, as in week = { mon = [\"08:00-17:00\"] }: customers choose among its windows";
+        if self.calendar.is_around_the_clock() {
+            return Err(closes);
+        }
+        let from = Timestamp::from_millis(0);
+        let mut weeks = self
+            .calendar
+            .openings(from, from.plus_hours(14.0 * DAY_HOURS));
+        let mut first = weeks.next();
+        if first.is_none() {
+            return Err("calendar must open on some day of the week");
+        }
+        while let Some((open, close)) = first {
+            if close.hours_since(open) >= DAY_HOURS {
+                return Err(closes);
+            }
+            first = weeks.next();
+        }
+        Ok(())
+    }
+
     /// The windows that may be offered at `now` and begin before `until`, in order.
     #[must_use]
     pub fn windows(&self, now: Timestamp, until: Timestamp) -> Vec<(Timestamp, Timestamp)> {
@@ -156,6 +183,26 @@ mod tests {
             assert_ne!(over.state, TicketState::New);
             assert_eq!(appointments.check(&over, now), Err(NotChoosable::Begun));
         }
+    }
+
+    #[test]
+    fn windows_do_not_depend_on_when_one_looks() {
+        let now = time("2026-03-01T12:00:00Z");
+        let later = now.plus_hours(0.0014);
+        let until = now.plus_hours(8.0 * 24.0);
+        let appointments = appointments();
+        assert_eq!(
+            appointments.windows(now, until),
+            appointments.windows(later, until)
+        );
+        assert_eq!(appointments.check_calendar(), Ok(()));
+        let mut never_closed = appointments.clone();
+        never_closed.calendar = Calendar::around_the_clock();
+        assert!(never_closed.check_calendar().is_err());
+        let week =
+            r#"{"time_zone": "UTC", "week": {"mon": ["00:00-24:00"], "tue": ["00:00-08:00"]}}"#;
+        never_closed.calendar = serde_json::from_str(week).unwrap();
+        assert!(never_closed.check_calendar().is_err());
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub const MEDIA_TYPES: [&str; 6] = [
 ];
 /// Articles that one ticket has a word on, at most.
 const ARTICLES_MAX: usize = 50;
+/// After a customer's message, so long nobody is told of the next one, hours.
+const QUIET_HOURS: f64 = 0.25;
 /// What the history says of a customer's note; the note itself is for those who need to know it.
 pub(crate) const WROTE: &str = "wrote a message";
 /// Most characters of a file's name or a signatory's.
@@ -196,7 +198,10 @@ pub fn work(
                 visibility,
             });
             // Ours read each other's notes when they come by; a customer's word is told to somebody.
-            if by.is_customer() && !crate::allowed(ticket.state).is_empty() {
+            if by.is_customer()
+                && !crate::allowed(ticket.state).is_empty()
+                && !wrote_lately(ticket, now)
+            {
                 let mut after = ticket.clone();
                 record(&mut after, ticket.state, by.clone(), WROTE, now);
                 done.ticket = Some(after);
@@ -253,6 +258,16 @@ pub fn work(
         WorkStep::Helped { article, helped } => tried(ticket, article, helped),
         WorkStep::Merge { into, why } => merge(ticket, &into, &why, by, now),
     }
+}
+
+/// Somebody was told a moment ago that there is something to read. The history has a line per such moment, not per message:
+/// it is bounded, and what comes from outside must not push out what happened.
+fn wrote_lately(ticket: &Ticket, now: Timestamp) -> bool {
+    ticket
+        .history
+        .iter()
+        .rev()
+        .any(|c| c.by.is_customer() && c.why == WROTE && now.hours_since(c.at) < QUIET_HOURS)
 }
 
 fn open(ticket: &Ticket) -> Result<(), WorkError> {
@@ -538,6 +553,7 @@ mod tests {
             assert_eq!(after.history.last().unwrap().why, WROTE);
             assert_eq!(told(&before, &after), ["ticket.message"]);
             assert_eq!(note(&before, person()), None);
+            assert_eq!(note(&after, customer()), None, "told a moment ago");
         }
         let mut closed = resolved(&confirmed());
         closed.state = TicketState::Closed;
@@ -598,7 +614,7 @@ mod tests {
             take(t, WorkStep::Helped { article, helped }).unwrap()
         };
         let yes = says(&ticket(), true).ticket.unwrap();
-        assert_eq!(yes.work.helped["ticket-3"], true);
+        assert!(yes.work.helped["ticket-3"]);
         assert_eq!(says(&yes, true), WorkDone::default());
         let no = says(&yes, false).ticket.unwrap();
         assert_eq!(no.work.helped.len(), 1);

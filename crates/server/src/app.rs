@@ -19,14 +19,14 @@ use forecare_notify::{LinkRefused, SurveyLinks};
 use forecare_store::{Credential, CredentialRole, Store, StoreError};
 use forecare_wire::Limits;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::auth::{ADMIN, Keys};
 use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
-use crate::desk::{Automation, CareDesk, Terms};
+use crate::desk::{Automation, CareDesk, SLOT_PLACES, Terms};
 use crate::home::{Home, secret_hash};
 use crate::jobs::JobWatch;
 use crate::master_data;
@@ -269,6 +269,7 @@ impl App {
             dispatch: Arc::new(config.dispatch_settings()),
             wake: care_wake,
             one_by_one: Arc::default(),
+            slot_places: Arc::new(Semaphore::new(SLOT_PLACES)),
             appointments: Arc::clone(&appointments),
             replan: Arc::default(),
             assets: Arc::default(),

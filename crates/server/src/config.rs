@@ -571,6 +571,9 @@ impl Config {
                 bail!("{key} must be at least 0");
             }
         }
+        if let Err(what) = self.care.appointments.check_calendar() {
+            bail!("care.appointments.{what}");
+        }
         if !(1..=OFFERED_MAX).contains(&self.care.appointments.offered_max) {
             bail!("care.appointments.offered_max must be 1 to {OFFERED_MAX}");
         }

@@ -293,7 +293,6 @@ impl Notifier {
             for delivery in parcel {
                 // Programs want what happened; people what holds.
                 if delivery.to_customer
-                    && let NoticeKind::VisitPlanned { .. } = delivery.notice.what
                     && let Some(ticket) = delivery.notice.ticket
                     && !still_holds(&delivery.notice, &self.store.ticket(ticket).await?)
                 {

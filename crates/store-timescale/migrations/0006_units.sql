@@ -1,4 +1,4 @@
--- 0007_units: parts that stand in for others, and pieces of parts that are told apart.
+-- 0006_units: parts that stand in for others, and pieces of parts that are told apart.
 
 -- The part that was asked for, where another one is held in its place.
 ALTER TABLE reservations ADD COLUMN instead_of text;

@@ -13,8 +13,10 @@ use crate::settings::{ChunkInterval, TimescaleSettings};
 const ROW_BYTES: f64 = 150.0;
 /// Chunks that the present falls into are no longer than this, hours: new readings may come faster than old ones.
 const PRESENT_HOURS_MAX: u32 = 168;
-/// Aggregates are computed so many days at a time.
-const REFRESH_DAYS: f64 = 30.0;
+/// Aggregates are computed so much at a time, milliseconds: 30 days.
+const REFRESH_MS: i64 = 30 * 86_400_000;
+/// And at least so many buckets.
+const REFRESH_BUCKETS_MIN: i64 = 1;
 
 /// Gives chunks to come the length that `n_rows` rows from `from` to `to` need, where that is longer than now and left to
 /// the store. Returns the length before, for [`restore`]; `None`: nothing was changed.
@@ -54,49 +56,131 @@ pub(crate) async fn restore(tx: &Transaction<'_>, layout: &Layout, hours: u32) -
 
 /// Computes the aggregates of what has arrived between `from` and `to`, finer levels first; `told` hears how far it is.
 /// Retention holds: what its source has dropped is not computed anew.
+///
+/// # Errors
+/// The first failure; the other classes and levels are computed all the same.
 pub(crate) async fn refresh(
     pool: &Pool,
     layout: &Layout,
     settings: &TimescaleSettings,
-    (from, to): (Timestamp, Timestamp),
+    span: (Timestamp, Timestamp),
     now: Timestamp,
     told: impl Fn(&str) + Sync,
 ) -> Outcome<()> {
     let session = pool.patient_session().await?;
-    let kept = settings.retention;
+    let mut first_failure = Ok(());
     for level in Level::ALL {
-        let source = match level {
-            Level::Minute => kept.raw,
-            Level::Hour => kept.minute,
-            Level::Day => kept.hour,
-        };
-        let oldest = source.map_or(Timestamp::MIN, |kept| {
-            now.plus_hours(-(refresh_start_s(kept.as_secs(), level) as f64) / 3_600.0)
-        });
-        let bucket_hours = level.bucket_s() as f64 / 3_600.0;
-        let newest = now.plus_hours(-(level.lag_s() as f64) / 3_600.0);
-        let end = to.plus_hours(bucket_hours).min(newest);
         for class in &layout.classes {
             for generation in class.all_generations() {
                 if class.columns_of_generation(generation).is_empty() {
                     continue;
                 }
                 let name = class.aggregate(level, generation);
-                let mut begin = from.plus_hours(-bucket_hours).max(oldest);
-                while begin < end {
+                for (begin, end) in pieces(level, settings, span, now) {
                     told(&format!("{} per {}: {begin}", class.name, level.suffix()));
-                    let next = begin.plus_hours(REFRESH_DAYS * 24.0).min(end);
-                    // A window that ends inside a bucket leaves that bucket out: the next one begins before it.
-                    let until = next.plus_hours(bucket_hours).min(newest);
-                    session
+                    let done = session
                         .batch_execute(&format!(
-                            "CALL refresh_continuous_aggregate('{name}', '{begin}'::timestamptz, '{until}'::timestamptz)"
+                            "CALL refresh_continuous_aggregate('{name}', '{begin}'::timestamptz, '{end}'::timestamptz)"
                         ))
-                        .await?;
-                    begin = next;
+                        .await;
+                    if let Err(failure) = done {
+                        first_failure = first_failure.and(Err(failure.into()));
+                        break;
+                    }
                 }
             }
         }
     }
-    Ok(())
+    first_failure
+}
+
+/// The span in whole buckets of `level`, a piece at a time; nothing where none of its buckets has ended yet.
+fn pieces(
+    level: Level,
+    settings: &TimescaleSettings,
+    (from, to): (Timestamp, Timestamp),
+    now: Timestamp,
+) -> Vec<(Timestamp, Timestamp)> {
+    let kept = settings.retention;
+    let source = match level {
+        Level::Minute => kept.raw,
+        Level::Hour => kept.minute,
+        Level::Day => kept.hour,
+    };
+    let seconds = |s: u64| i64::try_from(s).unwrap_or(i64::MAX / 1_000) * 1_000;
+    let bucket_ms = seconds(level.bucket_s());
+    let now_ms = now.as_millis();
+    let oldest = source.map_or(i64::MIN, |kept| {
+        let start = now_ms.saturating_sub(seconds(refresh_start_s(kept.as_secs(), level)));
+        // A bucket of which a part is dropped already stays as it is.
+        (start.div_euclid(bucket_ms) + 1) * bucket_ms
+    });
+    let begin = (from.as_millis().div_euclid(bucket_ms) * bucket_ms).max(oldest);
+    let newest = (now_ms - seconds(level.lag_s())).div_euclid(bucket_ms) * bucket_ms;
+    let end = ((to.as_millis().div_euclid(bucket_ms) + 1) * bucket_ms).min(newest);
+    let piece_ms = REFRESH_BUCKETS_MIN.max(REFRESH_MS / bucket_ms) * bucket_ms;
+    let mut pieces = Vec::new();
+    let mut at = begin;
+    while at < end {
+        let next = (at + piece_ms).min(end);
+        pieces.push((Timestamp::from_millis(at), Timestamp::from_millis(next)));
+        at = next;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn all(level: Level, settings: &TimescaleSettings, from: &str, to: &str) -> Vec<String> {
+        let now = at("2026-03-10T12:30:00Z");
+        let pieces = pieces(level, settings, (at(from), at(to)), now);
+        let shown = pieces.iter().map(|(a, b)| format!("{a} {b}"));
+        shown.collect()
+    }
+
+    #[test]
+    fn pieces_are_whole_buckets_that_have_ended() {
+        let settings = TimescaleSettings::default();
+        let day = |from, to| all(Level::Day, &settings, from, to);
+        assert_eq!(
+            day("2026-03-01T05:00:00Z", "2026-03-01T06:00:00Z"),
+            ["2026-03-01T00:00:00Z 2026-03-02T00:00:00Z"]
+        );
+        // The day is not over, or has just ended.
+        assert!(day("2026-03-09T20:00:00Z", "2026-03-10T12:00:00Z").is_empty());
+        assert_eq!(
+            day("2026-03-08T20:00:00Z", "2026-03-10T12:00:00Z"),
+            ["2026-03-08T00:00:00Z 2026-03-09T00:00:00Z"]
+        );
+        let long = all(
+            Level::Minute,
+            &settings,
+            "2026-01-01T00:00:30Z",
+            "2026-03-01T00:00:00Z",
+        );
+        assert_eq!(long.len(), 2);
+        assert!(long[0].starts_with("2026-01-01T00:00:00Z 2026-01-31T00:00:00Z"));
+        assert!(long[1].ends_with("2026-03-01T00:01:00Z"));
+    }
+
+    #[test]
+    fn what_was_dropped_is_not_computed_anew() {
+        let mut settings = TimescaleSettings::default();
+        settings.retention.raw = Some(Duration::from_secs(2 * 86_400));
+        let kept = all(
+            Level::Minute,
+            &settings,
+            "2026-01-01T00:00:00Z",
+            "2026-03-10T00:00:00Z",
+        );
+        assert_eq!(kept, ["2026-03-08T13:31:00Z 2026-03-10T00:01:00Z"]);
+    }
 }

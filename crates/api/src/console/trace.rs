@@ -34,7 +34,7 @@ pub(crate) async fn page(
     Extension(caller): Extension<Caller>,
     ApiPath(id): ApiPath<String>,
 ) -> Result<Response, Problem> {
-    let found = trace(&*app.state.store, &id).await?;
+    let found = trace(&*app.state.store, &id, caller.needs_to_know()).await?;
     let now = app.state.clock.now();
     Ok(render(&TracePage {
         shell: Shell::new(&app, &caller, "tickets"),

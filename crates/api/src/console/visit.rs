@@ -6,6 +6,7 @@ use axum::response::Response;
 use forecare_care::appointments::{NotChoosable, agreed_start};
 use forecare_care::visit_start;
 use forecare_domain::{Actor, Channel, Ticket, TicketId, Timestamp};
+use sha2::{Digest, Sha256};
 
 use super::answer::{COMMENT_CHARS_MAX, Words};
 use super::form::Fields;
@@ -127,6 +128,11 @@ pub(super) async fn answer(
     show(app, words, &ticket, said, problem).await
 }
 
+fn hex_digest(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 async fn written(
     app: &App,
     words: &'static Words,
@@ -137,7 +143,8 @@ async fn written(
     let said = Said {
         text: text.to_owned(),
         kind: complaint(),
-        key: None,
+        // Sent twice by a double click it is one message.
+        key: Some(format!("visit:{}", hex_digest(text))),
     };
     match hear(app, id, said, by).await {
         Ok(_) => (Some(words.message_thanks), None),

@@ -114,7 +114,7 @@ pub(crate) async fn email(
 /// (`care+pump-1@example.com`), else about the only machine of the customer whose contact sent it. Whether the sender is
 /// who they say is the mail server's to check.
 #[utoipa::path(post, path = "/api/v1/inbound/email/raw", tag = "tickets",
-    request_body(content = String, content_type = "message/rfc822", description = "the message"),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "the message; message/rfc822 is as good"),
     responses((status = 200, description = "what became of it", body = EmailTakenDto)))]
 pub(crate) async fn raw_email(
     State(app): State<App>,
@@ -158,8 +158,11 @@ pub(crate) async fn raw_email(
             };
             let put = app.state.desk.work(TicketId(ticket), request, by.clone());
             match put.await {
-                // What it claims to be it is not: the message itself is kept.
-                Ok(_) | Err(DeskError::Invalid(_)) => {}
+                Ok(_) => {}
+                // It is not what it claims to be, or there is no room: the message itself is kept.
+                Err(refused @ (DeskError::Invalid(_) | DeskError::Conflict(_))) => {
+                    tracing::warn!(ticket.id = ticket, %refused, "a file of a message was left out");
+                }
                 Err(failure) => return Err(failure.into()),
             }
         }

@@ -1,5 +1,9 @@
 //! The knowledge base: found by words, proposed for a ticket, written from a good resolution.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -10,6 +14,7 @@ use forecare_registry::{
 };
 use forecare_store::{PageRequest, RecordFilter, RecordsOutcome};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::registry::change;
@@ -26,6 +31,9 @@ const QUESTION_CHARS_MAX: usize = 200;
 /// Articles of an answer where the caller does not say, and at most.
 const HITS_DEFAULT: u16 = 20;
 const HITS_MAX: u16 = 100;
+/// What helped is counted anew no more often; what is open to everybody is read anew no more often.
+const HELPED_EVERY: Duration = Duration::from_secs(60);
+const OPEN_ARTICLES_EVERY: Duration = Duration::from_secs(5);
 /// Articles proposed for a ticket.
 const PROPOSED_MAX: usize = 5;
 /// How much an article about the ticket's failure mode, or class, is preferred: in units of the best fit of words.
@@ -153,7 +161,7 @@ pub(crate) async fn found(
         names.is_empty() || wanted.is_none_or(|w| names.contains(w))
     };
     let mut articles = articles(app, state).await?;
-    let helped = counted(app, |outcomes| outcomes.helped.clone()).await?;
+    let helped = helped(app).await?;
     let count = |id: &RecordId| helped.get(id.as_str()).copied().unwrap_or_default();
     articles.retain(|(_, article)| {
         let language = params.language.as_ref().filter(|l| !l.is_empty());
@@ -178,30 +186,71 @@ pub(crate) async fn found(
         .collect())
 }
 
+/// How often articles helped, and how often not, by id.
+type Helped = BTreeMap<String, (u32, u32)>;
+/// What was counted last, and when.
+pub(crate) type LastHelped = tokio::sync::Mutex<Option<(Instant, Arc<Helped>)>>;
+/// The articles that were read last for customers, and when.
+pub(crate) type OpenArticles = tokio::sync::Mutex<Option<(Instant, Arc<Vec<(RecordId, Article)>>)>>;
+
+/// How often articles helped. All tickets are looked through for it, so it is at most a minute old.
+async fn helped(app: &App) -> Result<Arc<Helped>, Problem> {
+    let mut last = app.helped.lock().await;
+    if let Some((at, helped)) = &*last
+        && at.elapsed() < HELPED_EVERY
+    {
+        return Ok(Arc::clone(helped));
+    }
+    let read = Arc::new(counted(app, |outcomes| outcomes.helped.clone()).await?);
+    *last = Some((Instant::now(), Arc::clone(&read)));
+    Ok(read)
+}
+
+/// The articles that customers may read, at most a few seconds old: everybody may ask for them.
+async fn open_articles(app: &App) -> Result<Arc<Vec<(RecordId, Article)>>, Problem> {
+    let mut last = app.open_articles.lock().await;
+    if let Some((at, articles)) = &*last
+        && at.elapsed() < OPEN_ARTICLES_EVERY
+    {
+        return Ok(Arc::clone(articles));
+    }
+    let mut read = articles(app, ArticleState::Published).await?;
+    read.retain(|(_, article)| article.is_for_customers());
+    let read = Arc::new(read);
+    *last = Some((Instant::now(), Arc::clone(&read)));
+    Ok(read)
+}
+
 /// Articles that customers may read: those that fit `question`, or all; those in `language` first.
 pub(crate) async fn search_public(
     app: &App,
     question: &str,
     language: &str,
 ) -> Result<Vec<HitDto>, Problem> {
-    let mut articles = articles(app, ArticleState::Published).await?;
-    articles.retain(|(_, article)| article.is_for_customers());
+    let articles = open_articles(app).await?;
     let question = cut(question.trim(), QUESTION_CHARS_MAX);
-    let hit = |id: &RecordId, article: &Article, score: f64| {
-        HitDto::new(id, article, &question, score, (0, 0))
-    };
-    let mut hits: Vec<HitDto> = if question.is_empty() {
-        articles.iter().map(|(id, a)| hit(id, a, 0.0)).collect()
-    } else {
+    // Off the threads that answer others.
+    let searching = tokio::task::spawn_blocking(move || {
+        let hit = |id: &RecordId, article: &Article, score: f64| {
+            HitDto::new(id, article, &question, score, (0, 0))
+        };
+        if question.is_empty() {
+            return articles.iter().map(|(id, a)| hit(id, a, 0.0)).collect();
+        }
         let index = ArticleIndex::new(articles.iter().map(|(id, article)| (id, article)));
         let found = index.search(&question).into_iter();
-        found
-            .filter_map(|found| {
-                let (id, article) = articles.iter().find(|(id, _)| *id == found.id)?;
-                Some(hit(id, article, found.score))
-            })
-            .collect()
-    };
+        let hits = found.filter_map(|found| {
+            let (id, article) = articles.iter().find(|(id, _)| *id == found.id)?;
+            Some(hit(id, article, found.score))
+        });
+        hits.collect::<Vec<HitDto>>()
+    });
+    let mut hits = searching.await.map_err(|_stopped| {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the service is shutting down",
+        )
+    })?;
     hits.sort_by_key(|hit| hit.language != language);
     hits.truncate(usize::from(HITS_MAX));
     Ok(hits)
@@ -249,7 +298,7 @@ pub(crate) async fn proposed(app: &App, ticket: &Ticket) -> Result<Vec<HitDto>, 
     if articles.is_empty() {
         return Ok(Vec::new());
     }
-    let helped = counted(app, |outcomes| outcomes.helped.clone()).await?;
+    let helped = helped(app).await?;
     let count = |id: &RecordId| helped.get(id.as_str()).copied().unwrap_or_default();
     let asset = app.state.store.asset(&ticket.asset).await?;
     let class = asset.map(|asset: Asset| asset.class.to_string());

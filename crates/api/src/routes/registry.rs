@@ -171,12 +171,18 @@ pub(crate) async fn change(
     caller: &Caller,
     writes: Vec<RecordWrite>,
 ) -> Result<RecordsOutcome, Problem> {
+    let is_about_articles = writes.iter().any(|w| w.kind == RecordKind::Article);
     let commit = RecordCommit {
         writes,
         by: caller.actor(),
         at: app.state.clock.now(),
     };
-    Ok(app.state.store.commit_records(commit).await?)
+    let outcome = app.state.store.commit_records(commit).await?;
+    if is_about_articles {
+        // What was withdrawn is no longer shown.
+        app.open_articles.lock().await.take();
+    }
+    Ok(outcome)
 }
 
 async fn change_one(

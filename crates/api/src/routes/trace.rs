@@ -1,9 +1,9 @@
 //! One thing's whole course.
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 
-use crate::app::{App, cut};
+use crate::app::{App, Caller, cut};
 use crate::extract::ApiPath;
 use crate::problem::Problem;
 use crate::trace::{Trace, trace};
@@ -17,8 +17,14 @@ const ID_CHARS_MAX: usize = 400;
     responses((status = 200, description = "the steps in order of time", body = Trace)))]
 pub(crate) async fn trace_of(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     ApiPath(id): ApiPath<String>,
 ) -> Result<Json<Trace>, Problem> {
-    let found = trace(app.state.store.as_ref(), &cut(&id, ID_CHARS_MAX)).await?;
+    let found = trace(
+        app.state.store.as_ref(),
+        &cut(&id, ID_CHARS_MAX),
+        caller.needs_to_know(),
+    )
+    .await?;
     Ok(Json(found))
 }

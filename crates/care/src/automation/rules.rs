@@ -550,6 +550,20 @@ impl AutomationRules {
         })
     }
 
+    /// Skills that rules ask for.
+    pub fn skills(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|rule| {
+            rule.then.iter().filter_map(|action| match action {
+                Action::Assign(spec) => Some((rule.name.as_str(), spec.skill.as_deref()?)),
+                Action::Priority(_)
+                | Action::Note(_)
+                | Action::Open(_)
+                | Action::Notify(_)
+                | Action::Lead(_) => None,
+            })
+        })
+    }
+
     /// People by name that rules tell.
     pub fn people(&self) -> impl Iterator<Item = &String> {
         let told = self.0.iter().flat_map(|rule| &rule.then);
@@ -604,8 +618,8 @@ impl AutomationRules {
         Ok(())
     }
 
-    /// That classes, failure modes, counters and skills are the catalogue's. A skill may also be only a kind of
-    /// ticket's or a person's of the registry: `skills` are those.
+    /// That classes, failure modes and counters are the catalogue's. Skills and technicians may be only the registry's:
+    /// [`AutomationRules::technicians`], [`AutomationRules::skills`].
     ///
     /// # Errors
     /// The first that is not, with its key and those there are.

@@ -12,7 +12,7 @@ use super::route::Route;
 pub struct Slot {
     /// The window begins.
     pub from: Timestamp,
-    /// The window ends: the work begins before that, or then.
+    /// The window ends: the work begins before that.
     pub to: Timestamp,
     /// Who, when exactly as planned, and what it adds to the cost of the plan.
     pub visit: DispatchCandidate,
@@ -55,7 +55,7 @@ pub fn slots(
         model.jobs[0].earliest = from.hours_since(problem.now).max(0.0);
         let offers = routes.iter().filter_map(|route| offer(&model, route, 0));
         let cheapest = offers
-            .filter(|visit| visit.start_at <= *to)
+            .filter(|visit| visit.start_at < *to)
             .min_by(|a, b| a.cost.total().total_cmp(&b.cost.total()));
         found.extend(cheapest.map(|visit| Slot {
             from: *from,

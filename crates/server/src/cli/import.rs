@@ -112,6 +112,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     std::fs::create_dir_all(&rejects_dir)
         .with_context(|| format!("cannot make the directory {}", rejects_dir.display()))?;
     let now = SystemClock.now();
+    let earliest = forecare_wire::Limits::default().earliest;
     let latest = now.plus_hours(instance.config.ingest.future_tolerance_minutes / 60.0);
     let mut devices = Devices::new(store.assets().await?, &instance.catalogue);
     let mut total = Counts::default();
@@ -131,60 +132,69 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
                 waiting.push(path.as_path());
             }
         }
-        survey = look_over(&waiting, &args.mapping, &instance.catalogue)?;
+        survey = look_over(
+            &waiting,
+            &args.mapping,
+            &instance.catalogue,
+            earliest..=latest,
+        )?;
     }
     let mut chunks_before = None;
     if let Some((n_rows, span)) = survey {
         chunks_before = instance.storage.expect_history(n_rows, span, now).await?;
     }
-    for path in &args.files {
-        let identity = identity(path, &args.mapping)?;
-        let setting = format!("import.{identity}");
-        let mut progressed = progressed(&*store, &setting).await?;
-        if progressed.is_done(args.again) {
-            eprintln!(
-                "{}: imported before, nothing to do (--again reads it once more)",
-                path.display()
-            );
-            total.rows += progressed.counts.rows;
-            continue;
+    let importing = async {
+        for path in &args.files {
+            let identity = identity(path, &args.mapping)?;
+            let setting = format!("import.{identity}");
+            let mut progressed = progressed(&*store, &setting).await?;
+            if progressed.is_done(args.again) {
+                eprintln!(
+                    "{}: imported before, nothing to do (--again reads it once more)",
+                    path.display()
+                );
+                total.rows += progressed.counts.rows;
+                continue;
+            }
+            if progressed.complete {
+                // What was refused may be right by now.
+                progressed = Progressed::default();
+            } else if progressed.at > 0 {
+                eprintln!(
+                    "{}: going on behind line {}, where the last run stopped",
+                    path.display(),
+                    progressed.lines
+                );
+            }
+            let rejects_path = rejects_dir.join(format!("{identity}.rejects.csv"));
+            let mut import = Import {
+                store: &*store,
+                setting: &setting,
+                path,
+                catalogue: &instance.catalogue,
+                register: register.as_ref(),
+                earliest,
+                latest,
+                now,
+                rejects: Rejects::open(&rejects_path, progressed.rejects_bytes)?,
+                progressed,
+            };
+            let counts = import.run(&args.mapping, &mut devices).await?;
+            if args.files.len() > 1 {
+                eprintln!("{}: {counts}", path.display());
+            }
+            total.add(&counts);
+            if counts.rejected > 0 {
+                rejects_files.push(rejects_path);
+            } else {
+                import.rejects.remove()?;
+            }
         }
-        if progressed.complete {
-            // What was refused may be right by now.
-            progressed = Progressed::default();
-        } else if progressed.at > 0 {
-            eprintln!(
-                "{}: going on behind line {}, where the last run stopped",
-                path.display(),
-                progressed.lines
-            );
-        }
-        let rejects_path = rejects_dir.join(format!("{identity}.rejects.csv"));
-        let mut import = Import {
-            store: &*store,
-            setting: &setting,
-            path,
-            catalogue: &instance.catalogue,
-            register: register.as_ref(),
-            earliest: forecare_wire::Limits::default().earliest,
-            latest,
-            now,
-            rejects: Rejects::open(&rejects_path, progressed.rejects_bytes)?,
-            progressed,
-        };
-        let counts = import.run(&args.mapping, &mut devices).await?;
-        if args.files.len() > 1 {
-            eprintln!("{}: {counts}", path.display());
-        }
-        total.add(&counts);
-        if counts.rejected > 0 {
-            rejects_files.push(rejects_path);
-        } else {
-            import.rejects.remove()?;
-        }
-    }
+        Ok::<(), anyhow::Error>(())
+    };
+    let imported = importing.await;
     drop(store);
-    if let Some((_, span)) = survey {
+    if let Some((_, span)) = survey.filter(|_| imported.is_ok()) {
         let progress = Progress::line();
         let told = |what: &str| progress.say(format!("aggregates: {what}"));
         let done = instance
@@ -196,7 +206,15 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
             );
         }
         progress.finish();
+    } else if let Some((_, span)) = survey {
+        // The length of chunks goes back to what it was; the same command makes the rest.
+        let nothing = (span.0, span.0);
+        let restored = instance
+            .storage
+            .history_arrived(chunks_before, nothing, now, |_| {});
+        restored.await.ok();
     }
+    imported?;
     instance.storage.close().await?;
     println!("imported {total}");
     println!("stored, not scored: no alarm is raised from it, and detectors keep their state");
@@ -230,6 +248,7 @@ fn look_over(
     files: &[&Path],
     mapping: &MappingArgs,
     catalogue: &Catalogue,
+    limits: std::ops::RangeInclusive<Timestamp>,
 ) -> Result<Option<(u64, (Timestamp, Timestamp))>> {
     let mut n_rows = 0;
     let mut span: Option<(Timestamp, Timestamp)> = None;
@@ -246,7 +265,9 @@ fn look_over(
                 progress.set(reader.place().at);
                 progress.say("looking at its times".to_owned());
             }
-            if let Ok(ts) = mapping.time(&record) {
+            if let Ok(ts) = mapping.time(&record)
+                && limits.contains(&ts)
+            {
                 let (from, to) = span.unwrap_or((ts, ts));
                 span = Some((from.min(ts), to.max(ts)));
             }

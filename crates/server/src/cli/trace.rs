@@ -22,7 +22,7 @@ pub(crate) struct TraceArgs {
 
 pub(crate) async fn run(args: TraceArgs) -> Result<()> {
     let instance = args.instance.open(SERVE_HOME).await?;
-    let found = trace(instance.storage.store().as_ref(), &args.id).await?;
+    let found = trace(instance.storage.store().as_ref(), &args.id, true).await?;
     let text = if args.json {
         serde_json::to_string_pretty(&found)? + "\n"
     } else {

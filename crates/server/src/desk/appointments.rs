@@ -8,6 +8,9 @@ use forecare_domain::{Actor, Ticket, TicketId, Timestamp};
 
 use super::{CareDesk, desk_error};
 
+/// Times a visit is tried to be laid down that somebody else's step comes before.
+const TRIES: usize = 3;
+
 impl CareDesk {
     /// Windows in which the visit for `ticket` can begin while every other visit stays where it is planned.
     async fn free_slots(&self, ticket: &Ticket, now: Timestamp) -> Result<Vec<Slot>, DeskError> {
@@ -50,7 +53,10 @@ impl CareDesk {
         self.appointments
             .check(&ticket, now)
             .map_err(|refused| DeskError::Conflict(refused.to_string()))?;
-        let _one = self.one_by_one.lock().await;
+        // Reading takes a while with many tickets, and comes from a page that is open to customers.
+        let _place = self.slot_places.try_acquire().map_err(|_busy| {
+            DeskError::Unavailable("many ask for times just now; try again in a moment".to_owned())
+        })?;
         self.free_slots(&ticket, now).await
     }
 
@@ -63,6 +69,24 @@ impl CareDesk {
     ) -> Result<Ticket, DeskError> {
         // Two customers do not get the same hour.
         let _one = self.one_by_one.lock().await;
+        for _ in 0..TRIES {
+            match self.take_free(id, from, by.clone()).await {
+                // The dispatcher, or a clock, wrote to it in between.
+                Err(DeskError::PreconditionFailed { .. }) => {}
+                done => return done,
+            }
+        }
+        Err(DeskError::Unavailable(format!(
+            "{id} changes all the time; try again in a moment"
+        )))
+    }
+
+    async fn take_free(
+        &self,
+        id: TicketId,
+        from: Timestamp,
+        by: Actor,
+    ) -> Result<Ticket, DeskError> {
         let ticket = self.store.ticket(id).await.map_err(|f| desk_error(&f))?;
         let now = self.clock.now();
         self.appointments

@@ -32,7 +32,7 @@ use forecare_domain::{
     PartNumber, TaskId, Ticket, TicketId, TicketState, Timestamp,
 };
 use forecare_store::{CareCommit, CareOutcome, MaintenanceWindow, Store, StoreError, every};
-use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
@@ -48,6 +48,8 @@ pub(crate) use terms::Terms;
 const TASKS_AT_ONCE: usize = 256;
 /// How often timers are looked at when nothing else happens.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Searches for times at once.
+pub(crate) const SLOT_PLACES: usize = 2;
 /// How often it is said again that the store does not answer.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
 
@@ -73,6 +75,8 @@ pub(crate) struct CareDesk {
     pub(crate) wake: Arc<Notify>,
     /// Merges, and visits that customers choose: one at a time, each by what the one before has left.
     pub(crate) one_by_one: Arc<tokio::sync::Mutex<()>>,
+    /// Who may search for times at once.
+    pub(crate) slot_places: Arc<Semaphore>,
     /// When customers may have somebody come.
     pub(crate) appointments: Arc<Appointments>,
     /// Tickets have changed: the plan is old.

@@ -59,7 +59,11 @@ pub async fn notices_come_with_what_caused_them(store: Arc<dyn Store>) {
     update(&store, step(&ticket, TicketState::Triaged, 2, &[])).await;
     assert_eq!(
         told(&store).await,
-        ["T-1.1.ticket.opened", "T-1.2.ticket.changed"]
+        [
+            "T-1.1.ticket.opened",
+            "T-1.2.ticket.changed",
+            "T-1.2.visit.offered"
+        ]
     );
     // A stale change, and one that fails on its way, tell nothing.
     let stale = step(&ticket, TicketState::Cancelled, 3, &[]);
@@ -71,7 +75,7 @@ pub async fn notices_come_with_what_caused_them(store: Arc<dyn Store>) {
         ..CareCommit::default()
     };
     store.commit_care(failing).await.unwrap_err();
-    assert_eq!(told(&store).await.len(), 2);
+    assert_eq!(told(&store).await.len(), 3);
     // A second one for the same fault is not opened.
     let again = TicketWrite::Open(Box::new(new_ticket(0, 4, Vec::new())));
     let again = CareCommit {
@@ -91,7 +95,7 @@ pub async fn notices_come_with_what_caused_them(store: Arc<dyn Store>) {
         ..CareCommit::default()
     };
     store.commit_care(quiet).await.unwrap();
-    assert_eq!(told(&store).await.len(), 2);
+    assert_eq!(told(&store).await.len(), 3);
 }
 
 pub async fn a_keyed_step_is_told_once(store: Arc<dyn Store>) {
@@ -101,7 +105,7 @@ pub async fn a_keyed_step_is_told_once(store: Arc<dyn Store>) {
     for _ in 0..3 {
         store.commit_care(triage.clone()).await.unwrap();
     }
-    assert_eq!(told(&store).await.len(), 2);
+    assert_eq!(told(&store).await.len(), 3);
 }
 
 pub async fn what_a_rule_says_is_told_once_beside_tickets(store: Arc<dyn Store>) {

@@ -61,22 +61,33 @@ async fn examine_automation(patient: &Patient, findings: &mut Findings) {
         of_catalogue.iter().any(|t| t.name == who)
             || known.iter().any(|(_, t)| t.active && t.name == who)
     };
-    let nobody: Vec<String> = rules
+    let has = |skills: &[String], skill: &str| skills.iter().any(|s| s == skill);
+    let is_held = |skill: &str| {
+        of_catalogue.iter().any(|t| has(&t.skills, skill))
+            || known.iter().any(|(_, t)| t.active && has(&t.skills, skill))
+    };
+    let mut nobody: Vec<String> = rules
         .technicians()
         .filter(|(_, who)| !is_known(who))
         .map(|(rule, who)| format!("rule {rule} assigns to \"{who}\""))
         .collect();
+    nobody.extend(
+        rules
+            .skills()
+            .filter(|(_, skill)| !is_held(skill))
+            .map(|(rule, skill)| format!("rule {rule} asks for the skill \"{skill}\"")),
+    );
     if nobody.is_empty() {
         let n_rules = rules.all().len();
         findings.ok(
             CHECK,
-            format!("{n_rules} rules; whom they assign to is known"),
+            format!("{n_rules} rules; whom and what they assign to is known"),
         );
     } else {
         findings.fail(
             CHECK,
-            format!("{}: there is no such technician", nobody.join("; ")),
-            "write the name as the registry or the catalogue does",
+            format!("{}: nobody is, or has, that", nobody.join("; ")),
+            "write names and skills as the registry or the catalogue does",
         );
     }
 }

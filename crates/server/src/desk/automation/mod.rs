@@ -172,7 +172,7 @@ impl CareDesk {
             return Ok(0);
         }
         let seen: Option<Answers> = self.mark(marks, ANSWERS_KEPT).await?;
-        let upto = seen.map(|seen| seen.upto);
+        let upto = seen.as_ref().map(|seen| seen.upto);
         let mut new = Vec::new();
         let mut n_again = 0;
         let mut page = PageRequest {
@@ -204,9 +204,12 @@ impl CareDesk {
         let mut n_acted = 0;
         let is_due = |answer: &Paged<SurveyAnswer>| {
             let is_recent = now.hours_since(answer.item.at) < ANSWERS_AGAIN_HOURS;
-            let is_again = |seen: Answers| answer.position > seen.begun && is_recent;
-            seen.is_some_and(|seen| answer.position > seen.upto || is_again(seen))
+            seen.as_ref().is_some_and(|seen| {
+                let is_late = answer.position > seen.begun && is_recent;
+                answer.position > seen.upto || is_late && !seen.seen.contains(&answer.position)
+            })
         };
+        let looked_at: Vec<i64> = new.iter().map(|answer| answer.position).collect();
         for answer in new.into_iter().rev().filter(is_due) {
             let answer = answer.item;
             let ticket = self.store.ticket(answer.ticket).await?;
@@ -224,6 +227,7 @@ impl CareDesk {
         let seen = Answers {
             begun,
             upto: newest,
+            seen: looked_at,
         };
         self.keep_mark(marks, ANSWERS_KEPT, &seen).await?;
         Ok(n_acted)
@@ -350,13 +354,16 @@ impl CareDesk {
         let covered: Option<Covered> = self.mark(marks, &place).await?;
         let (next, occasion) = counted(&rule.on, value, covered, now);
         let mut acted = false;
+        // Where conditions do not hold yet, or consent is missing, it is looked at again.
+        let mut is_over = true;
         if let Some(occasion) = occasion {
             let around = self.terms.surroundings(asset, now);
             acted = self
                 .live(rule, &occasion, Some(asset), &around, now)
                 .await?;
+            is_over = acted;
         }
-        if next != covered {
+        if is_over && next != covered {
             self.keep_mark(marks, &place, &next).await?;
         }
         Ok(acted)
@@ -477,10 +484,13 @@ impl CareDesk {
 }
 
 /// Up to which answer rules have looked: by its position, and that of the newest when they began.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Answers {
     begun: i64,
     upto: i64,
+    /// Of the latest, those looked at: each once.
+    #[serde(default)]
+    seen: Vec<i64>,
 }
 
 /// Where it is kept that an occasion was taken care of.

@@ -18,9 +18,9 @@ use forecare_store::{CommitBatch, MemoryStore, NewTask, PageRequest, Store, Tick
 use forecare_store_sqlite::SqliteStore;
 use forecare_store_timescale::{TimescaleSettings, TimescaleStore};
 use forecare_test_databases::Postgres;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 
-use super::{Automation, CareDesk, Terms};
+use super::{Automation, CareDesk, SLOT_PLACES, Terms};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pipeline::Control;
@@ -87,6 +87,7 @@ fn office_on(
         dispatch: Arc::new(config.dispatch_settings()),
         wake: Arc::default(),
         one_by_one: Arc::default(),
+        slot_places: Arc::new(Semaphore::new(SLOT_PLACES)),
         appointments: Arc::new(config.care.appointments.clone()),
         replan: Arc::default(),
         assets: Arc::default(),

@@ -10,14 +10,14 @@ use forecare_datasets::azure_pdm::{AlarmRecord, AzurePdm, EventKind, TicketRecor
 use forecare_domain::{DeviceEvent, DeviceId, EventSeverity, REPLACED_CODE, Row, Timestamp};
 use forecare_prognosis::Model;
 use forecare_store::{CommitBatch, MemoryStore, NewTask, ScoredRow, Store};
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc};
 
 use crate::cli::progress::Progress;
 use crate::cli::replay::assets;
 use crate::cli::report::{alarms, tickets};
 use crate::clock::DeviceClock;
 use crate::config::Config;
-use crate::desk::{Automation, CareDesk, Terms};
+use crate::desk::{Automation, CareDesk, SLOT_PLACES, Terms};
 use crate::metrics::Metrics;
 use crate::pipeline::Devices;
 
@@ -67,6 +67,7 @@ pub(super) async fn run(
         dispatch: Arc::new(config.dispatch_settings()),
         wake: Arc::new(Notify::new()),
         one_by_one: Arc::default(),
+        slot_places: Arc::new(Semaphore::new(SLOT_PLACES)),
         appointments: Arc::new(config.care.appointments.clone()),
         replan: Arc::new(Notify::new()),
         assets: Arc::new(Mutex::default()),
