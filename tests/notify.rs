@@ -640,7 +640,7 @@ fn rules_of_automation_act_once_across_kill_9_and_the_crm_gets_the_lead() {
     assert!(service.stop());
     let (ok, out, err) = run(with(&["doctor"]).arg("--home").arg(&home));
     assert!(
-        out.contains("2 rules; whom they assign to is known"),
+        out.contains("2 rules; whom and what they assign to is known"),
         "{ok}{out}{err}"
     );
     let refusal = |broken: &str| {
