@@ -57,6 +57,12 @@ async fn told(world: &World) -> Ticket {
     ticket
 }
 
+/// The same, in `state`.
+async fn told_in(world: &World, state: TicketState) {
+    let ticket = told(world).await;
+    world.replace(Ticket { state, ..ticket }).await;
+}
+
 async fn as_viewer(router: &Router, path: &str) -> fixture::ask::Answer {
     let request = Request::get(path).header("authorization", format!("Bearer {VIEWER_TOKEN}"));
     send(router, request.body(Body::empty()).unwrap()).await
@@ -224,12 +230,7 @@ async fn a_link_opens_its_page_in_the_customers_language_and_no_other_page() {
 #[tokio::test]
 async fn the_customers_word_is_kept_and_moves_the_ticket() {
     let world = World::new();
-    let ticket = told(&world).await;
-    let resolved = Ticket {
-        state: TicketState::Resolved,
-        ..ticket
-    };
-    world.replace(resolved).await;
+    told_in(&world, TicketState::Resolved).await;
     let store = world.store.clone();
     let router = router(world.state);
     let empty = say(&router, "/answer/1", "csat=&comment=+").await;
@@ -296,12 +297,7 @@ async fn the_customers_word_is_kept_and_moves_the_ticket() {
 #[tokio::test]
 async fn an_answer_is_changed_ten_times_at_most() {
     let world = World::new();
-    let ticket = told(&world).await;
-    let resolved = Ticket {
-        state: TicketState::Resolved,
-        ..ticket
-    };
-    world.replace(resolved).await;
+    told_in(&world, TicketState::Resolved).await;
     let router = router(world.state);
     for _ in 0..10 {
         assert_eq!(
@@ -384,12 +380,7 @@ async fn follow_up(router: &Router) -> serde_json::Value {
 #[tokio::test]
 async fn who_is_not_content_after_the_end_is_heard() {
     let world = World::new();
-    let ticket = told(&world).await;
-    let closed = Ticket {
-        state: TicketState::Closed,
-        ..ticket
-    };
-    world.replace(closed).await;
+    told_in(&world, TicketState::Closed).await;
     let store = world.store.clone();
     let router = router(world.state);
     let no = "solved=no&comment=it+squeals";
@@ -442,12 +433,7 @@ async fn a_reply_to_a_merged_ticket_goes_to_the_one_that_goes_on() {
 #[tokio::test]
 async fn what_people_write_is_for_those_who_work_on_it() {
     let world = World::new();
-    let ticket = told(&world).await;
-    let resolved = Ticket {
-        state: TicketState::Resolved,
-        ..ticket
-    };
-    world.replace(resolved).await;
+    told_in(&world, TicketState::Resolved).await;
     let router = router(world.state);
     let note = json!({"work": "note", "text": "secret-note", "visibility": "internal"});
     post(&router, "/api/v1/tickets/1/work", &note).await.json();

@@ -13,10 +13,8 @@ use crate::settings::{ChunkInterval, TimescaleSettings};
 const ROW_BYTES: f64 = 150.0;
 /// Chunks that the present falls into are no longer than this, hours: new readings may come faster than old ones.
 const PRESENT_HOURS_MAX: u32 = 168;
-/// Aggregates are computed so much at a time, milliseconds: 30 days.
+/// Aggregates are computed so much at a time, milliseconds: 30 days, whole buckets of every level.
 const REFRESH_MS: i64 = 30 * 86_400_000;
-/// And at least so many buckets.
-const REFRESH_BUCKETS_MIN: i64 = 1;
 
 /// Gives chunks to come the length that `n_rows` rows from `from` to `to` need, where that is longer than now and left to
 /// the store. Returns the length before, for [`restore`]; `None`: nothing was changed.
@@ -118,11 +116,10 @@ fn pieces(
     let begin = (from.as_millis().div_euclid(bucket_ms) * bucket_ms).max(oldest);
     let newest = (now_ms - seconds(level.lag_s())).div_euclid(bucket_ms) * bucket_ms;
     let end = ((to.as_millis().div_euclid(bucket_ms) + 1) * bucket_ms).min(newest);
-    let piece_ms = REFRESH_BUCKETS_MIN.max(REFRESH_MS / bucket_ms) * bucket_ms;
     let mut pieces = Vec::new();
     let mut at = begin;
     while at < end {
-        let next = (at + piece_ms).min(end);
+        let next = (at + REFRESH_MS).min(end);
         pieces.push((Timestamp::from_millis(at), Timestamp::from_millis(next)));
         at = next;
     }
