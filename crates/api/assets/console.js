@@ -51,8 +51,9 @@ document.addEventListener("submit", (event) => {
   const button = form.querySelector("button");
   if (!file) return;
   const query = new URLSearchParams({ name: file.name });
-  const signer = form.elements.signed_by.value.trim();
-  if (signer) query.set("signed_by", signer);
+  for (const field of form.querySelectorAll("input[name]")) {
+    if (field.value.trim()) query.set(field.name, field.value.trim());
+  }
   button.disabled = true;
   said.hidden = true;
   fetch(`${form.dataset.upload}?${query}`, {

@@ -20,6 +20,8 @@ const TRIES: usize = 5;
 pub(crate) struct Said {
     /// In their words, or what they chose.
     pub(crate) text: String,
+    /// Who may read it.
+    pub(crate) visibility: Visibility,
     /// Kind of the ticket that is opened where theirs is over.
     pub(crate) kind: String,
     /// The same again changes nothing.
@@ -47,6 +49,10 @@ pub(crate) async fn hear(
     let mut ticket = read(app, id).await?;
     let mut followed = 0;
     while let Some(into) = ticket.work.merged_into.filter(|_| followed < MERGES_MAX) {
+        // It was heard before the merge.
+        if is_done(app, &ticket, said.key.as_deref()).await? {
+            return Ok(Heard::Noted(ticket.id));
+        }
         ticket = read(app, into).await?;
         followed += 1;
     }
@@ -77,7 +83,7 @@ pub(crate) async fn hear(
         let request = WorkRequest {
             step: Work::Step(WorkStep::Note {
                 text: said.text.clone(),
-                visibility: Visibility::Public,
+                visibility: said.visibility,
             }),
             if_version: None,
             idempotency_key: said.key.clone(),

@@ -32,7 +32,7 @@ pub use openapi::openapi_json;
 pub use reorder::PartsPolicy;
 pub use routes::units::where_units;
 pub use state::{
-    AnswerLinks, ApiState, AssignmentRequest, Auth, AutomationInfo, AutomationResult, Desk,
+    AnswerLinks, ApiState, AssignmentRequest, Auth, AutomationInfo, AutomationResult, Costs, Desk,
     DeskError, ModelInfo, OpenRequest, ReadSla, Role, StreamEvent, TransitionRequest, Visitor,
     Work, WorkRequest, opening_key, request_key,
 };

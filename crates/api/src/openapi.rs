@@ -13,8 +13,9 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, automation, customers, devices, inbound, knowledge, kpis, models, notices, ops,
-    parts, records, registry, slots, supply, ticket_export, tickets, trace, units, work,
+    alarms, assets, automation, customers, devices, files, inbound, knowledge, kpis, models,
+    notices, ops, parts, records, registry, slots, supply, ticket_export, tickets, trace, units,
+    work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -95,6 +96,8 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(registry::import_records))
         .routes(routes!(registry::export_records))
         .routes(routes!(registry::erase_person))
+        .routes(routes!(files::put_document))
+        .routes(routes!(files::file, files::remove_file))
         .routes(routes!(customers::customer_overview))
         .routes(routes!(notices::deliveries))
         .routes(routes!(notices::delivery))

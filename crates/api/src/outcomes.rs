@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use forecare_care::kpi::{Answers, Case, Cut, Dimension, Links, Machine, Period, Scope};
+use forecare_care::kpi::{
+    Answers, Booked, Case, Cut, Dimension, Links, Machine, Period, Scope, costs,
+};
 use forecare_catalogue::Tracking;
 use forecare_domain::{
     Asset, AssetId, PartNumber, Priority, Ticket, TicketId, TicketState, Timestamp,
@@ -13,7 +15,7 @@ use forecare_domain::{
 use forecare_registry::{
     AssetDetails, Body, Contract, Customer, Date, Level, Location, RecordId, RecordKind,
 };
-use forecare_store::{RecordFilter, StoreError, TicketFilter, newest};
+use forecare_store::{LedgerEntry, RecordFilter, StoreError, TicketFilter, newest};
 use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
@@ -206,11 +208,18 @@ impl Outcomes {
             *(if *yes { n_yes } else { n_no }) += 1;
         }
         let mut answers = answers(app).await?;
-        let failed = failed_batches(app, &tickets).await?;
+        let mut lines = newest(LINES_MAX, |page| store.ledger(page)).await?;
+        lines.reverse();
+        let failed = failed_batches(app, &tickets, &lines);
+        let costs = costs(
+            &tickets,
+            &booked(app, &lines).await?,
+            app.state.costs.labour_per_hour,
+        );
         let cases = tickets.iter().map(|ticket| {
             let mut case = Case {
                 answers: answers.remove(&ticket.id).unwrap_or_default(),
-                ..registry.case(app, ticket)
+                ..registry.case(app, ticket, costs.get(&ticket.id).copied())
             };
             let batch = failed.get(&ticket.id).cloned();
             case.cut.extend(batch.map(|b| (Dimension::Batch, b)));
@@ -262,22 +271,21 @@ async fn answers(app: &App) -> Result<BTreeMap<TicketId, Answers>, StoreError> {
 
 /// Batch, or else serial number, of the part that failed, by ticket: of what was in the machine when another piece of
 /// the same part took its place. Read from the ledger, so that it stays known when the old piece is given back.
-async fn failed_batches(
+fn failed_batches(
     app: &App,
     tickets: &[Ticket],
-) -> Result<BTreeMap<TicketId, String>, StoreError> {
+    lines: &[LedgerEntry],
+) -> BTreeMap<TicketId, String> {
     let catalogue = &app.state.catalogue;
     let is_tracked = |number: &PartNumber| catalogue.tracking(number) != Tracking::Not;
     let mut failed = BTreeMap::new();
     if !catalogue.parts.iter().any(|p| is_tracked(&p.number)) {
-        return Ok(failed);
+        return failed;
     }
     let asset_of: BTreeMap<TicketId, &AssetId> = tickets.iter().map(|t| (t.id, &t.asset)).collect();
-    let mut lines = newest(LINES_MAX, |page| app.state.store.ledger(page)).await?;
-    lines.reverse();
     // What was fitted last, by machine and what the part has become.
     let mut fitted: BTreeMap<(&AssetId, PartNumber), (TicketId, String)> = BTreeMap::new();
-    for line in &lines {
+    for line in lines {
         let is_fitted = matches!(line.kind.as_str(), "consumed" | "issue");
         let (true, Some(ticket)) = (is_fitted, line.ticket) else {
             continue;
@@ -301,7 +309,27 @@ async fn failed_batches(
             }
         }
     }
-    Ok(failed)
+    failed
+}
+
+/// Hours and parts, by ticket. `lines`: of the ledger.
+async fn booked(
+    app: &App,
+    lines: &[LedgerEntry],
+) -> Result<BTreeMap<TicketId, Booked>, StoreError> {
+    let mut booked: BTreeMap<TicketId, Booked> = BTreeMap::new();
+    for (ticket, minutes) in app.state.store.minutes_booked().await? {
+        booked.entry(ticket).or_default().minutes = minutes;
+    }
+    for line in lines {
+        if let Some(ticket) = line.ticket
+            && matches!(line.kind.as_str(), "consumed" | "issue" | "return")
+            && let Some(part) = app.state.catalogue.part(&line.part)
+        {
+            booked.entry(ticket).or_default().parts -= line.delta as f64 * part.unit_cost;
+        }
+    }
+    Ok(booked)
 }
 
 /// Master data that tickets are told apart by.
@@ -365,7 +393,7 @@ impl Registry {
         Ok(found)
     }
 
-    fn case(&self, app: &App, ticket: &Ticket) -> Case {
+    fn case(&self, app: &App, ticket: &Ticket, cost: Option<f64>) -> Case {
         let mut cut = match self.assets.get(&ticket.asset) {
             Some(asset) => self.cut(app, asset, ticket.opened_at),
             None => Cut::new(),
@@ -393,8 +421,7 @@ impl Registry {
         cut.insert(Dimension::Week, week(ticket.opened_at));
         let mut case = Case::of(ticket, cut);
         let was_done = case.first(TicketState::Resolved).is_some();
-        // Nobody books hours or prices yet: what the visit was expected to cost.
-        case.cost = case.cost_of_acting.filter(|_| was_done);
+        case.cost = cost.filter(|_| was_done);
         case
     }
 

@@ -58,8 +58,17 @@ pub struct ApiState {
     pub tiers: Arc<TierRules>,
     /// By which rules orders of parts are proposed.
     pub parts: crate::PartsPolicy,
+    /// What work costs.
+    pub costs: Costs,
     /// A banner on every page, such as `Simulated time: 1 s = 1 h`.
     pub notice: Option<String>,
+}
+
+/// What work costs, in the catalogue's currency.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Costs {
+    /// An hour that somebody booked on a ticket.
+    pub labour_per_hour: f64,
 }
 
 /// A version of a class's model, as `GET /api/v1/models` shows it.

@@ -423,7 +423,12 @@ fn merge(
     })
 }
 
-fn check_file(
+/// That `content` is a file as tickets and records take them: its name (and who signed), its size, and that it begins as
+/// files of `media_type` do.
+///
+/// # Errors
+/// [`WorkError::Invalid`]: what is wrong.
+pub fn check_file(
     name: &str,
     media_type: &str,
     signed_by: Option<&str>,

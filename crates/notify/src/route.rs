@@ -14,7 +14,7 @@ use crate::template::language_of;
 /// What the registry and the service levels say of a notice's ticket.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AddressBook {
-    /// Whom the level that was reached names.
+    /// Whom the level that was reached names; of a ticket that nobody has, the first level.
     pub escalation: Vec<String>,
     /// All technicians.
     pub technicians: Vec<(RecordId, Technician)>,
@@ -111,7 +111,11 @@ fn recipients<'a>(
                 .collect()
         }
         "@technician" => {
-            let who = notice.technician.iter();
+            // What a customer writes is heard, whether or not somebody has the ticket yet.
+            let nobody_has_it =
+                notice.technician.is_none() && notice.what == NoticeKind::TicketMessage;
+            let first = book.escalation.iter().filter(|_| nobody_has_it);
+            let who = notice.technician.iter().chain(first);
             who.map(|name| person(notify, &book.technicians, name))
                 .collect()
         }

@@ -87,8 +87,20 @@ pub struct BillItem {
 pub struct Document {
     /// What people call it.
     pub title: String,
-    /// Where it is: `https://...`.
+    /// Where it is: `https://...`, or a file that is kept here: `/files/` and its SHA-256, 64 hexadecimal digits.
     pub url: String,
+}
+
+/// What the address of a file begins with that is kept here.
+const FILES: &str = "/files/";
+
+/// Whether `text` is a SHA-256 in hexadecimal digits, as files are known by.
+#[must_use]
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 impl Placement {
@@ -100,13 +112,31 @@ impl Placement {
 }
 
 impl Document {
+    /// The document that is the file `sha256`, kept here.
+    #[must_use]
+    pub fn of_file(title: String, sha256: &str) -> Self {
+        Self {
+            title,
+            url: format!("{FILES}{sha256}"),
+        }
+    }
+
+    /// The SHA-256 of the file that is kept here; `None`: it lies elsewhere.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        self.url.strip_prefix(FILES)
+    }
+
     pub(crate) fn check(&self, field: &str, faults: &mut Faults) {
         faults.line(format!("{field}.title"), &self.title);
         let (at, url) = (format!("{field}.url"), &self.url);
         if url.starts_with("https://") || url.starts_with("http://") {
             faults.text(at, url, ADDRESS_CHARS_MAX);
-        } else {
-            faults.add(at, "must begin with https:// or http://");
+        } else if !self.file().is_some_and(is_sha256) {
+            faults.add(
+                at,
+                "must begin with https:// or http://, or be /files/ and a SHA-256",
+            );
         }
     }
 }

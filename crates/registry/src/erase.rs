@@ -41,3 +41,26 @@ pub fn erase(body: &Body, person: &Person) -> Option<Body> {
         (_, Person::Contact(_) | Person::Technician) => None,
     }
 }
+
+/// Names and addresses under which messages to the person in the record `id` are known, as `body` has them.
+#[must_use]
+pub fn addressed(id: &RecordId, body: &Body, person: &Person) -> Vec<(String, String)> {
+    let (names, channels) = match (body, person) {
+        (Body::Customer(customer), Person::Contact(contact)) => {
+            match customer.contacts.iter().find(|c| c.id == *contact) {
+                Some(contact) => (vec![contact.name.clone()], &contact.channels),
+                None => return Vec::new(),
+            }
+        }
+        (Body::Technician(technician), Person::Technician) => (
+            vec![technician.name.clone(), id.to_string()],
+            &technician.channels,
+        ),
+        (_, Person::Contact(_) | Person::Technician) => return Vec::new(),
+    };
+    let pairs = names.iter().flat_map(|name| {
+        let addresses = channels.iter().map(|c| c.address.clone());
+        addresses.map(|address| (name.clone(), address))
+    });
+    pairs.collect()
+}

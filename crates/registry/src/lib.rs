@@ -22,7 +22,7 @@ mod table;
 mod tier;
 
 pub use article::{Article, ArticleState};
-pub use asset::{AssetDetails, BillItem, Document, Placement};
+pub use asset::{AssetDetails, BillItem, Document, Placement, is_sha256};
 pub use calendar::Calendar;
 pub use columns::columns;
 pub use contract::{Contract, Coverage, Covered, Includes, Target, covering};
@@ -30,7 +30,7 @@ pub use customer::{
     Contact, ContactAddress, ContactChannel, Customer, CustomerValue, DataConsent, Purpose,
 };
 pub use date::{Date, InvalidDate};
-pub use erase::{ERASED, Person, erase};
+pub use erase::{ERASED, Person, addressed, erase};
 pub use fault::{Fault, Faults};
 pub use id::RecordId;
 pub use kind::{RecordKind, UnknownKind};

@@ -324,6 +324,7 @@ impl App {
             }),
             tickets,
             parts: config.parts_policy(),
+            costs: config.costs(),
             notice,
         };
         let surveying = tokio::spawn(survey.run());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
-use forecare_api::PartsPolicy;
+use forecare_api::{Costs, PartsPolicy};
 use forecare_care::appointments::Appointments;
 use forecare_care::automation::{AutomationRules, Known};
 use forecare_care::dispatch::DispatchWeights;
@@ -230,6 +230,8 @@ pub(crate) struct CareConfig {
     pub(crate) confirm_after_hours: f64,
     /// Act when the expected cost of waiting exceeds the cost of acting by this share.
     pub(crate) margin: f64,
+    /// An hour booked on a ticket, in the catalogue's currency.
+    pub(crate) labour_cost_per_hour: f64,
     /// What customers are promised who have no contract of their own.
     pub(crate) sla: SlaTerms,
     /// Kinds of tickets, checklists, schedules, events of devices.
@@ -416,6 +418,13 @@ impl Config {
         }
     }
 
+    /// What work costs.
+    pub(crate) fn costs(&self) -> Costs {
+        Costs {
+            labour_per_hour: self.care.labour_cost_per_hour,
+        }
+    }
+
     /// By which customers get their tier.
     ///
     /// # Errors
@@ -552,6 +561,7 @@ impl Config {
         for (key, value) in [
             ("detect.confirm_hours", self.detect.confirm_hours),
             ("care.margin", self.care.margin),
+            ("care.labour_cost_per_hour", self.care.labour_cost_per_hour),
             (
                 "care.dispatch.travel_cost_per_hour",
                 self.care.dispatch.travel_cost_per_hour,

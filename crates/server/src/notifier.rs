@@ -242,19 +242,28 @@ impl Notifier {
         Ok(notices.len())
     }
 
-    /// Whom the level that was reached names.
+    /// Whom the level that was reached names; of what concerns a ticket that nobody has, the first level of all.
     async fn escalation(&self, notice: &Notice) -> Result<Vec<String>, StoreError> {
-        let NoticeKind::SlaEscalated { clock, level } = notice.what else {
-            return Ok(Vec::new());
+        let reached = match notice.what {
+            NoticeKind::SlaEscalated { clock, level } => Some((clock, level)),
+            _ if notice.technician.is_none() => None,
+            _ => return Ok(Vec::new()),
         };
         let Some(ticket) = notice.ticket else {
             return Ok(Vec::new());
         };
         let ticket = self.store.ticket(ticket).await?;
         let terms = self.terms.of(&ticket);
-        let levels = terms.escalations().iter();
-        let reached = levels.filter(|e| e.clock == clock && e.level == level);
-        Ok(reached.flat_map(|e| e.to.clone()).collect())
+        let levels = terms.escalations();
+        let first = levels.iter().map(|e| e.level).min();
+        let of = levels.iter().filter(|e| match reached {
+            Some(reached) => (e.clock, e.level) == reached,
+            None => Some(e.level) == first,
+        });
+        let mut names: Vec<String> = of.flat_map(|e| e.to.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 
     /// Whose the machine is, or whom it is about where there is none.

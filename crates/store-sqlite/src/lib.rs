@@ -10,6 +10,7 @@ mod abort;
 mod connection;
 mod desk;
 mod fault;
+mod files;
 mod history;
 mod ingest;
 mod layout;

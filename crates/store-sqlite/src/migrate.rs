@@ -24,6 +24,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_parts", include_str!("../migrations/0004_parts.sql")),
     ("0005_outbox", include_str!("../migrations/0005_outbox.sql")),
     ("0006_units", include_str!("../migrations/0006_units.sql")),
+    ("0007_files", include_str!("../migrations/0007_files.sql")),
 ];
 
 /// Applies what is missing.

@@ -1,5 +1,7 @@
 //! Notices, their deliveries, and what customers say.
 
+use std::collections::BTreeSet;
+
 use forecare_domain::{DeliveryId, Notice, NoticeId, SurveyAnswer, TicketId, Timestamp};
 use forecare_store::{
     Attempt, DELIVERIES_PER_NOTICE_MAX, Delivery, DeliveryFilter, DeliveryState, NOTICES_KEPT,
@@ -124,7 +126,8 @@ pub(crate) fn delivery(conn: &Connection, id: DeliveryId) -> Outcome<Delivery> {
 
 fn put(conn: &Connection, after: &Delivery) -> Outcome<()> {
     conn.prepare_cached(
-        "UPDATE deliveries SET state = ?2, attempts = ?3, next_at = ?4, error = ?5, updated_at = ?6 WHERE id = ?1",
+        "UPDATE deliveries SET state = ?2, attempts = ?3, next_at = ?4, error = ?5, updated_at = ?6, recipient = ?7,
+         address = ?8 WHERE id = ?1",
     )?
     .execute(params![
         after.id.0,
@@ -132,8 +135,26 @@ fn put(conn: &Connection, after: &Delivery) -> Outcome<()> {
         after.attempts,
         after.next_at.as_millis(),
         after.error,
-        after.updated_at.as_millis()
+        after.updated_at.as_millis(),
+        after.recipient,
+        after.address
     ])?;
+    Ok(())
+}
+
+/// Takes people, by name and address, out of deliveries; the caller holds the transaction.
+pub(crate) fn erase(
+    conn: &Connection,
+    addressed: &BTreeSet<(String, String)>,
+    at: Timestamp,
+) -> Outcome<()> {
+    let sql = format!("{DELIVERY} WHERE d.recipient = ?1 AND d.address = ?2");
+    for (name, address) in addressed {
+        for mut delivery in collect(conn, &sql, [name, address], read_delivery)? {
+            delivery.erase(at);
+            put(conn, &delivery)?;
+        }
+    }
     Ok(())
 }
 

@@ -262,6 +262,21 @@ pub(crate) fn ticket_entries(
     page(conn, select, "seq", terms, request, |r| body(r, 1))
 }
 
+pub(crate) fn minutes_booked(conn: &Connection) -> Outcome<Vec<(TicketId, u64)>> {
+    collect(
+        conn,
+        "SELECT ticket, sum(json_extract(body, '$.body.minutes')) FROM ticket_entries
+         WHERE json_extract(body, '$.body.entry') = 'time' GROUP BY ticket",
+        [],
+        |r| {
+            Ok((
+                TicketId(r.get(0)?),
+                u64::try_from(r.get::<_, i64>(1)?).unwrap_or(0),
+            ))
+        },
+    )
+}
+
 pub(crate) fn attachment(
     conn: &Connection,
     ticket: TicketId,

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{Actor, AssetId};
 use forecare_registry::{
-    Action, Body, Known, Needs, RecordId, RecordKind, RecordRef, Stored, erase, needs, plan, stale,
+    Action, Body, Known, Needs, RecordId, RecordKind, RecordRef, Stored, addressed, erase, needs,
+    plan, stale,
 };
 use forecare_store::{
     Erasure, PAGE_ENTRIES_MAX, PageRequest, Paged, RECORD_VERSIONS_KEPT, RecordCommit,
@@ -17,7 +18,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use crate::fault::{Outcome, unreadable};
 use crate::query::collect;
-use crate::{registry, text};
+use crate::{outbox, registry, text};
 
 /// Findings of a check at most.
 const FINDINGS_MAX: usize = 20;
@@ -260,7 +261,10 @@ fn erase_everywhere(conn: &Connection, erasure: &Erasure) -> Outcome<StoredRecor
     let sql = format!("{VERSION} WHERE kind = ?1 AND id = ?2");
     let versions = collect(conn, &sql, [key.kind.label(), key.id.as_str()], version)?;
     let mut found = false;
+    let mut addresses = BTreeSet::new();
     for old in versions {
+        let body = old.body.iter();
+        addresses.extend(body.flat_map(|b| addressed(&key.id, b, &erasure.person)));
         let Some(after) = old.body.as_ref().and_then(|b| erase(b, &erasure.person)) else {
             continue;
         };
@@ -287,6 +291,7 @@ fn erase_everywhere(conn: &Connection, erasure: &Erasure) -> Outcome<StoredRecor
         updated_by: erasure.by.clone(),
     };
     write(conn, Action::Erase, &after)?;
+    outbox::erase(conn, &addresses, erasure.at)?;
     Ok(after)
 }
 

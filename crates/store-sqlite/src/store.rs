@@ -17,7 +17,7 @@ use forecare_store::{
     LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest, Paged,
     RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
     ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
-    StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
+    StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
 use rusqlite::params;
 
@@ -26,7 +26,7 @@ use crate::connection::{Pool, Writer, open_for_reading, open_for_writing};
 use crate::fault::{Outcome, unreadable};
 use crate::ingest::Known;
 use crate::layout::Layout;
-use crate::{desk, history, ingest, migrate, outbox, query, records, registry, stock};
+use crate::{desk, files, history, ingest, migrate, outbox, query, records, registry, stock};
 
 /// Name of the database file in a data directory.
 const FILE_NAME: &str = "forecare.sqlite";
@@ -475,6 +475,30 @@ impl Store for SqliteStore {
             .read("ticket entries", move |conn, _| {
                 query::ticket_entries(conn, ticket, page)
             })
+            .await
+    }
+
+    async fn put_file(&self, file: StoredFile) -> Result<(), StoreError> {
+        let work = move |conn: &_, _: &_, _: &_, _: &mut _| files::put(conn, &file);
+        self.write("put_file", work).await
+    }
+
+    async fn file(&self, sha256: &str) -> Result<Option<StoredFile>, StoreError> {
+        let sha256 = sha256.to_owned();
+        self.pool
+            .read("file", move |conn, _| files::get(conn, &sha256))
+            .await
+    }
+
+    async fn remove_file(&self, sha256: &str) -> Result<bool, StoreError> {
+        let sha256 = sha256.to_owned();
+        let work = move |conn: &_, _: &_, _: &_, _: &mut _| files::remove(conn, &sha256);
+        self.write("remove_file", work).await
+    }
+
+    async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError> {
+        self.pool
+            .read("minutes booked", |conn, _| query::minutes_booked(conn))
             .await
     }
 

@@ -6,6 +6,7 @@ mod connection;
 mod copy;
 mod desk;
 mod fault;
+mod files;
 mod history;
 mod ingest;
 mod instant;

@@ -1,6 +1,8 @@
 //! Notices, their deliveries, and what customers say. Every change is made under
 //! [`lock_care`](crate::connection::lock_care).
 
+use std::collections::BTreeSet;
+
 use deadpool_postgres::Transaction;
 use forecare_domain::{DeliveryId, Notice, NoticeId, SurveyAnswer, TicketId, Timestamp};
 use forecare_store::{
@@ -145,7 +147,8 @@ pub(crate) async fn delivery(tx: &Transaction<'_>, id: DeliveryId) -> Outcome<De
 async fn put(tx: &Transaction<'_>, after: &Delivery) -> Outcome<()> {
     execute(
         tx,
-        "UPDATE deliveries SET state = $2, attempts = $3, next_at = $4, error = $5, updated_at = $6 WHERE id = $1",
+        "UPDATE deliveries SET state = $2, attempts = $3, next_at = $4, error = $5, updated_at = $6, recipient = $7,
+         address = $8 WHERE id = $1",
         &[
             &after.id.0,
             &after.state.label(),
@@ -153,9 +156,27 @@ async fn put(tx: &Transaction<'_>, after: &Delivery) -> Outcome<()> {
             &Instant(after.next_at),
             &after.error.as_deref().map(text::storable),
             &Instant(after.updated_at),
+            &after.recipient,
+            &after.address,
         ],
     )
     .await?;
+    Ok(())
+}
+
+/// Takes people, by name and address, out of deliveries; the caller holds the transaction.
+pub(crate) async fn erase(
+    tx: &Transaction<'_>,
+    addressed: &BTreeSet<(String, String)>,
+    at: Timestamp,
+) -> Outcome<()> {
+    let sql = format!("{DELIVERY} WHERE d.recipient = $1 AND d.address = $2");
+    for (name, address) in addressed {
+        for mut delivery in collect(tx, &sql, &[name, address], read_delivery).await? {
+            delivery.erase(at);
+            put(tx, &delivery).await?;
+        }
+    }
     Ok(())
 }
 

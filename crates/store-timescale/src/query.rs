@@ -295,6 +295,20 @@ pub(crate) async fn ticket_entries(
     page(tx, select, "seq", terms, request, |r| body(r, 1)).await
 }
 
+pub(crate) async fn minutes_booked(tx: &Transaction<'_>) -> Outcome<Vec<(TicketId, u64)>> {
+    collect(
+        tx,
+        "SELECT ticket, sum((body->'body'->>'minutes')::bigint)::bigint FROM ticket_entries
+         WHERE body->'body'->>'entry' = 'time' GROUP BY ticket",
+        &[],
+        |r| {
+            let minutes: i64 = r.try_get(1)?;
+            Ok((TicketId(r.try_get(0)?), u64::try_from(minutes).unwrap_or(0)))
+        },
+    )
+    .await
+}
+
 pub(crate) async fn attachment(
     tx: &Transaction<'_>,
     ticket: TicketId,

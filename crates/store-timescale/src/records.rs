@@ -1,13 +1,14 @@
 //! Master data and its history. Every change is made under [`lock_records`](crate::connection::lock_records), so that
 //! references hold and positions of versions are in the order of their commits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::Transaction;
 use forecare_catalogue::Catalogue;
 use forecare_domain::Actor;
 use forecare_registry::{
-    Action, Body, Known, Needs, RecordId, RecordKind, RecordRef, Stored, erase, needs, plan, stale,
+    Action, Body, Known, Needs, RecordId, RecordKind, RecordRef, Stored, addressed, erase, needs,
+    plan, stale,
 };
 use forecare_store::{
     Erasure, PAGE_ENTRIES_MAX, PageRequest, Paged, RECORD_VERSIONS_KEPT, RecordCommit,
@@ -17,10 +18,11 @@ use forecare_store::{
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::connection::lock_care;
 use crate::fault::{Outcome, unreadable};
 use crate::instant::Instant;
 use crate::query::{collect, execute};
-use crate::text;
+use crate::{outbox, text};
 
 /// Findings of a check at most.
 const FINDINGS_MAX: usize = 20;
@@ -330,7 +332,10 @@ pub(crate) async fn erase_person(tx: &Transaction<'_>, erasure: &Erasure) -> Out
     let (kind, id) = (key.kind.label(), key.id.as_str());
     let sql = format!("{VERSION} WHERE kind = $1 AND id = $2");
     let mut scrubbed: BTreeMap<i64, String> = BTreeMap::new();
+    let mut addresses = BTreeSet::new();
     for old in collect(tx, &sql, &[&kind, &id], version).await? {
+        let body = old.body.iter();
+        addresses.extend(body.flat_map(|b| addressed(&key.id, b, &erasure.person)));
         if let Some(after) = old.body.as_ref().and_then(|b| erase(b, &erasure.person)) {
             scrubbed.insert(old.version, after.to_value().to_string());
         }
@@ -356,6 +361,9 @@ pub(crate) async fn erase_person(tx: &Transaction<'_>, erasure: &Erasure) -> Out
         updated_by: erasure.by.clone(),
     };
     write(tx, Some(Action::Erase), std::slice::from_ref(&after)).await?;
+    // Nothing waits for records while it has this lock.
+    lock_care(tx).await?;
+    outbox::erase(tx, &addresses, erasure.at).await?;
     Ok(after)
 }
 

@@ -16,7 +16,7 @@ use forecare_store::{
     LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest, Paged,
     RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
     ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
-    StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
+    StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
 use tokio::sync::Mutex;
 
@@ -27,7 +27,8 @@ use crate::layout::Layout;
 use crate::preflight::Server;
 use crate::settings::TimescaleSettings;
 use crate::{
-    arrivals, desk, history, migrate, outbox, policies, query, records, registry, stock, views,
+    arrivals, desk, files, history, migrate, outbox, policies, query, records, registry, stock,
+    views,
 };
 
 /// A read of the port: `$work` sees one state of the database through the transaction `$tx`.
@@ -550,6 +551,22 @@ impl Store for TimescaleStore {
         read!(self, "ticket entries", |tx| query::ticket_entries(
             tx, ticket, page
         ))
+    }
+
+    async fn put_file(&self, file: StoredFile) -> Result<(), StoreError> {
+        write!(self, "put_file", |tx| files::put(tx, &file))
+    }
+
+    async fn file(&self, sha256: &str) -> Result<Option<StoredFile>, StoreError> {
+        read!(self, "file", |tx| files::get(tx, sha256))
+    }
+
+    async fn remove_file(&self, sha256: &str) -> Result<bool, StoreError> {
+        write!(self, "remove_file", |tx| files::remove(tx, sha256))
+    }
+
+    async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError> {
+        read!(self, "minutes booked", |tx| query::minutes_booked(tx))
     }
 
     async fn attachment(

@@ -3,6 +3,7 @@
 mod agreed;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod files;
 mod memory;
 mod outbox;
 mod pages;
@@ -16,6 +17,7 @@ pub use agreed::{
     is_person, marks_for, marks_named, need_of_victim, next_order, nobody_to_erase, offers,
     place_on_record, refusal, refused, served, shelf_of, stock_list, units_of_line, use_lines,
 };
+pub use files::{FILES_BYTES_MAX, StoredFile};
 pub use forecare_domain::{PurchaseOrder, StockCommand, StockMove};
 pub use memory::MemoryStore;
 pub use outbox::{

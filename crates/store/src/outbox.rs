@@ -2,6 +2,7 @@
 //! that are tried until they succeed or are given up.
 
 use forecare_domain::{DeliveryId, Notice, TicketId, Timestamp};
+use forecare_registry::ERASED;
 
 /// Notices kept with their deliveries; the oldest go first, whatever their state. A million deliveries at most, and far
 /// fewer in practice.
@@ -90,6 +91,20 @@ pub struct Delivery {
     pub error: Option<String>,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+impl Delivery {
+    /// Forgets to whom it goes or went; what is still to be sent, or given up, is not sent any more.
+    pub fn erase(&mut self, at: Timestamp) {
+        self.recipient = ERASED.to_owned();
+        // Two of one notice stay two.
+        self.address = format!("{ERASED} {}", self.id.0);
+        self.error = None;
+        self.updated_at = at;
+        if self.state != DeliveryState::Delivered {
+            self.state = DeliveryState::Obsolete;
+        }
+    }
 }
 
 /// What came of trying a delivery.

@@ -13,7 +13,7 @@ use forecare_registry::{RecordKind, RecordRef};
 
 use crate::{
     Attempt, Delivery, DeliveryFilter, Erasure, NewDelivery, OutboxDepth, RecordCommit,
-    RecordFilter, RecordPage, RecordVersion, RecordsOutcome, StoredRecord,
+    RecordFilter, RecordPage, RecordVersion, RecordsOutcome, StoredFile, StoredRecord,
 };
 
 /// What can go wrong, in the port's language. The adapter's own error is kept as source.
@@ -676,12 +676,21 @@ pub trait Store: Send + Sync {
         ticket: TicketId,
         page: PageRequest,
     ) -> Result<Vec<Paged<TicketEntry>>, StoreError>;
+    /// Minutes that people booked, by ticket; tickets without any are left out. In no order.
+    async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError>;
     /// The file of the entry at `position` of a ticket. [`StoreError::NotFound`] where that has none.
     async fn attachment(
         &self,
         ticket: TicketId,
         position: i64,
     ) -> Result<(TicketEntry, Vec<u8>), StoreError>;
+    /// Keeps a file that records refer to; one with the same content again changes nothing. [`StoreError::Conflict`] where
+    /// all together would have more than [`FILES_BYTES_MAX`](crate::FILES_BYTES_MAX).
+    async fn put_file(&self, file: StoredFile) -> Result<(), StoreError>;
+    /// The file of that SHA-256.
+    async fn file(&self, sha256: &str) -> Result<Option<StoredFile>, StoreError>;
+    /// Removes a file; false: it is not there.
+    async fn remove_file(&self, sha256: &str) -> Result<bool, StoreError>;
     /// Reservations, newest first.
     async fn reservations(
         &self,

@@ -6,7 +6,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use forecare_care::dispatch::is_assignable;
-use forecare_domain::{Actor, Channel, SurveyAnswer, Ticket, TicketId, TicketState};
+use forecare_domain::{Actor, Channel, SurveyAnswer, Ticket, TicketId, TicketState, Visibility};
 use forecare_store::{PageRequest, StoreError};
 use serde::Deserialize;
 
@@ -397,6 +397,7 @@ async fn moved(app: &App, id: TicketId, answer: &SurveyAnswer) -> Result<(), Des
     // Closed meanwhile, or another ticket is open for the same fault.
     let comment = answer.comment.as_deref().unwrap_or_default();
     let said = Said {
+        visibility: Visibility::Public,
         text: format!("{said}\n{comment}").trim_end().to_owned(),
         kind: complaint(),
         key: Some(format!("answer:{id}:{}", answer.at)),

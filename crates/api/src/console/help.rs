@@ -13,7 +13,8 @@ use super::shell::render;
 use crate::app::{App, cut};
 use crate::extract::ApiPath;
 use crate::problem::Problem;
-use crate::routes::knowledge::{HitDto, for_customers, search_public};
+use crate::routes::files::saved;
+use crate::routes::knowledge::{HitDto, for_customers, is_file_for_customers, search_public};
 
 /// What is looked for.
 #[derive(Debug, Default, Deserialize)]
@@ -106,9 +107,33 @@ pub(crate) async fn page(
     let missing = || Problem::not_found(format_args!("article \"{}\"", cut(&id, 128)));
     let key = RecordId::new(&id).map_err(|_invalid| missing())?;
     let article = for_customers(&app, &key).await?.ok_or_else(missing)?;
+    // Files that are kept here, by the address that is open to customers.
+    let mut article = article;
+    for document in &mut article.documents {
+        if document.file().is_some() {
+            document.url.insert_str(0, "/help");
+        }
+    }
+    let text = article.text.replace("](/files/", "](/help/files/");
     Ok(render(&HelpArticlePage {
         words: words(language.lang, &headers),
-        html: markdown::to_html(&article.text),
+        html: markdown::to_html(&text),
         article,
     }))
+}
+
+/// A file that an article names which customers may read.
+pub(crate) async fn file(
+    State(app): State<App>,
+    ApiPath(sha256): ApiPath<String>,
+) -> Result<Response, Problem> {
+    if !app.help.admits() {
+        return Ok(busy());
+    }
+    let missing = || Problem::not_found("the file");
+    if !is_file_for_customers(&app, &sha256).await? {
+        return Err(missing());
+    }
+    let found = app.state.store.file(&sha256).await?;
+    found.map(saved).ok_or_else(missing)
 }

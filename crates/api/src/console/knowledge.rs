@@ -63,6 +63,7 @@ struct ArticlePage {
     html: String,
     written: When,
     by: String,
+    may_write: bool,
 }
 
 pub(crate) async fn page(
@@ -93,6 +94,7 @@ pub(crate) async fn page(
         html: markdown::to_html(&article.text),
         written: When::new(now, record.updated_at),
         by: record.updated_by.name,
+        may_write: caller.needs_to_know(),
         article,
     }))
 }

@@ -32,6 +32,7 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::auth::ANSWER_BYTES_MAX;
+use crate::routes::files;
 
 pub(crate) use shell::error_page;
 
@@ -73,6 +74,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/kpis/{key}", get(kpis::behind))
         .route("/help", get(help::list))
         .route("/help/{id}", get(help::page))
+        .route("/help/files/{sha256}", get(help::file))
+        .route("/files/{sha256}", get(files::file))
         .route("/knowledge", get(knowledge::list))
         .route("/knowledge/{id}", get(knowledge::page))
         .route("/tickets/{id}/article", post(knowledge::propose))

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use forecare_care::appointments::{NotChoosable, agreed_start};
 use forecare_care::visit_start;
-use forecare_domain::{Actor, Channel, Ticket, TicketId, Timestamp};
+use forecare_domain::{Actor, Channel, Ticket, TicketId, Timestamp, Visibility};
 use sha2::{Digest, Sha256};
 
 use super::answer::{COMMENT_CHARS_MAX, Words};
@@ -141,6 +141,7 @@ async fn written(
     by: &Actor,
 ) -> (Option<&'static str>, Option<&'static str>) {
     let said = Said {
+        visibility: Visibility::Public,
         text: text.to_owned(),
         kind: complaint(),
         // Sent twice by a double click it is one message.

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use forecare_care::work::{ATTACHMENT_BYTES_MAX, MEDIA_TYPES, NOTE_CHARS_MAX};
-use forecare_domain::{Actor, AssetId, Channel, TicketId};
-use forecare_registry::{Body, RecordKind};
+use forecare_care::work::{ATTACHMENT_BYTES_MAX, MEDIA_TYPES, NOTE_CHARS_MAX, WorkStep};
+use forecare_domain::{Actor, AssetId, Channel, TicketId, Visibility};
+use forecare_registry::{Body, RecordId, RecordKind, RecordRef};
 use forecare_store::RecordFilter;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -71,6 +71,9 @@ const LEFT_OUT: EmailTakenDto = EmailTakenDto {
     ticket_id: None,
 };
 
+/// What stands before the words of somebody who is no contact of the machine's customer.
+const STRANGER: &str = "(From an address that is no contact of this customer.)\n";
+
 /// A message, wherever it came from.
 struct Incoming {
     message_id: String,
@@ -85,7 +88,8 @@ struct Incoming {
 ///
 /// A reply with the number of a ticket in its subject becomes a note of it, which the customer may read, and its
 /// technician is told; where that ticket is closed, it opens one that follows it up. Any other opens a ticket for
-/// `asset_id`. The same `message_id` again changes nothing.
+/// `asset_id`. The same `message_id` again changes nothing. Where the machine has a customer and the sender's address is no
+/// contact of theirs, the text says so, and the customer may not read it.
 #[utoipa::path(post, path = "/api/v1/inbound/email", tag = "tickets", request_body = EmailDto,
     responses((status = 200, description = "what became of it", body = EmailTakenDto)))]
 pub(crate) async fn email(
@@ -150,7 +154,9 @@ pub(crate) async fn raw_email(
     };
     let (taken, by) = take(&app, incoming).await?;
     if let Some(ticket) = taken.ticket_id {
+        let mut refusals = Vec::new();
         for (n, file) in files.into_iter().enumerate() {
+            let name = file.name.clone();
             let request = WorkRequest {
                 step: Work::Step(attached(file.name, file.media_type, None, file.content)),
                 if_version: None,
@@ -161,9 +167,24 @@ pub(crate) async fn raw_email(
                 Ok(_) => {}
                 // It is not what it claims to be, or there is no room: the message itself is kept.
                 Err(refused @ (DeskError::Invalid(_) | DeskError::Conflict(_))) => {
-                    tracing::warn!(ticket.id = ticket, %refused, "a file of a message was left out");
+                    refusals.push(format!("{name}: {refused}"));
                 }
                 Err(failure) => return Err(failure.into()),
+            }
+        }
+        if !refusals.is_empty() {
+            let text = format!("Files of the message left out: {}", refusals.join("; "));
+            let request = WorkRequest {
+                step: Work::Step(WorkStep::Note {
+                    text: cut(&text, NOTE_CHARS_MAX),
+                    visibility: Visibility::Internal,
+                }),
+                if_version: None,
+                idempotency_key: Some(format!("email:{}:left-out", mail.message_id.trim())),
+            };
+            let noted = app.state.desk.work(TicketId(ticket), request, by).await;
+            if let Err(refused) = noted {
+                tracing::warn!(ticket.id = ticket, %refused, text, "files of a message were left out");
             }
         }
     }
@@ -258,8 +279,16 @@ async fn take(app: &App, mail: Incoming) -> Result<(EmailTakenDto, Actor), Probl
         } else {
             text
         };
+        let asset = app.state.store.ticket(id).await?.asset;
+        let (text, visibility) = if is_stranger(app, &asset, &mail.from).await? {
+            let marked = cut(&format!("{STRANGER}{text}"), NOTE_CHARS_MAX);
+            (marked, Visibility::Internal)
+        } else {
+            (text, Visibility::Public)
+        };
         let said = Said {
             text,
+            visibility,
             kind: mail.kind.unwrap_or_else(complaint),
             key,
         };
@@ -275,6 +304,12 @@ async fn take(app: &App, mail: Incoming) -> Result<(EmailTakenDto, Actor), Probl
             "asset_id",
             "the subject names no ticket ([#7]): say which machine it is about",
         ));
+    };
+    let text = match AssetId::new(&asset_id) {
+        Ok(asset) if is_stranger(app, &asset, &mail.from).await? => {
+            cut(&format!("{STRANGER}{text}"), NOTE_CHARS_MAX)
+        }
+        Ok(_) | Err(_) => text,
     };
     let one_line = |c: char| if c.is_control() { ' ' } else { c };
     let title: String = mail.subject.chars().map(one_line).collect();
@@ -297,6 +332,31 @@ async fn take(app: &App, mail: Incoming) -> Result<(EmailTakenDto, Actor), Probl
         ticket_id: Some(ticket.id.0),
     };
     Ok((taken, by))
+}
+
+/// Whether `asset` has a customer, and the address of `from` is no contact of theirs.
+async fn is_stranger(app: &App, asset: &AssetId, from: &str) -> Result<bool, Problem> {
+    let store = &app.state.store;
+    let key = RecordRef::new(RecordKind::Asset, RecordId::from(asset));
+    let customer = match store.record(&key).await?.and_then(|found| found.body) {
+        Some(Body::Asset(details)) => details.customer,
+        Some(_) | None => None,
+    };
+    let Some(id) = customer else { return Ok(false) };
+    let key = RecordRef::new(RecordKind::Customer, id);
+    let Some(Body::Customer(customer)) = store.record(&key).await?.and_then(|found| found.body)
+    else {
+        return Ok(false);
+    };
+    let address = address(from);
+    let mut known = customer.contacts.iter().flat_map(|c| &c.channels);
+    Ok(!known.any(|a| a.address.eq_ignore_ascii_case(address)))
+}
+
+/// The address of `Bo Lund <bo@example.com>`.
+fn address(from: &str) -> &str {
+    let bracketed = from.rsplit_once('<').map_or(from, |(_, rest)| rest);
+    bracketed.trim().trim_end_matches('>').trim()
 }
 
 /// The name before the address, else what stands before its `@`.

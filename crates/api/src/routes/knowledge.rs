@@ -266,6 +266,13 @@ pub(crate) async fn for_customers(app: &App, id: &RecordId) -> Result<Option<Art
     })
 }
 
+/// Whether an article that customers may read has the file among its documents.
+pub(crate) async fn is_file_for_customers(app: &App, sha256: &str) -> Result<bool, Problem> {
+    let articles = open_articles(app).await?;
+    let mut documents = articles.iter().flat_map(|(_, article)| &article.documents);
+    Ok(documents.any(|document| document.file() == Some(sha256)))
+}
+
 /// Articles in `state`, by id.
 async fn articles(app: &App, state: ArticleState) -> Result<Vec<(RecordId, Article)>, Problem> {
     let all = RecordFilter::default();

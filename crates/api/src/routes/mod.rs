@@ -5,6 +5,7 @@ pub(crate) mod assets;
 pub(crate) mod automation;
 pub(crate) mod customers;
 pub(crate) mod devices;
+pub(crate) mod files;
 pub(crate) mod inbound;
 pub(crate) mod knowledge;
 pub(crate) mod kpis;

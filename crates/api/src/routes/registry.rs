@@ -36,7 +36,7 @@ fn kind(text: &str) -> Result<RecordKind, Problem> {
     })
 }
 
-fn record_ref(kind_text: &str, id: &str) -> Result<RecordRef, Problem> {
+pub(super) fn record_ref(kind_text: &str, id: &str) -> Result<RecordRef, Problem> {
     let kind = kind(kind_text)?;
     let id = RecordId::new(id).map_err(|_invalid| missing(kind, id))?;
     Ok(RecordRef::new(kind, id))

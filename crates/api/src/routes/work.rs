@@ -1,18 +1,20 @@
 //! Work on a ticket.
 
-use axum::body::{Body, to_bytes};
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::{Extension, Json};
 use forecare_care::work::{ATTACHMENT_BYTES_MAX, WorkStep};
 use forecare_domain::{EntryBody, TicketId};
 use forecare_registry::RecordId;
+use forecare_store::StoredFile;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
 use super::assets::WHY_CHARS_MAX;
+use super::files::saved;
 use super::tickets::detail;
 use crate::app::{App, Caller, ticket_id};
 use crate::dto::{TicketDetailDto, TicketEntryDto, WorkDto};
@@ -159,10 +161,7 @@ pub(crate) async fn attach(
             format!("the file has more than {ATTACHMENT_BYTES_MAX} bytes"),
         )
     })?;
-    let declared = headers.get(header::CONTENT_TYPE);
-    let declared = declared.and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let media_type = declared.split(';').next().unwrap_or_default();
-    let media_type = media_type.trim().to_ascii_lowercase();
+    let media_type = media_type_of(&headers);
     let step = attached(params.name, media_type, params.signed_by, content.to_vec());
     let request = WorkRequest {
         step: Work::Step(step),
@@ -180,14 +179,27 @@ pub(crate) fn attached(
     signed_by: Option<String>,
     content: Vec<u8>,
 ) -> WorkStep {
-    let digest = Sha256::digest(&content);
     WorkStep::Attach {
         name,
         media_type,
         signed_by,
-        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: hexadecimal(&content),
         content,
     }
+}
+
+/// SHA-256 of `content`.
+pub(super) fn hexadecimal(content: &[u8]) -> String {
+    let digest = Sha256::digest(content);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What `Content-Type` says, without parameters, in small letters.
+pub(super) fn media_type_of(headers: &HeaderMap) -> String {
+    let declared = headers.get(header::CONTENT_TYPE);
+    let declared = declared.and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let media_type = declared.split(';').next().unwrap_or_default();
+    media_type.trim().to_ascii_lowercase()
 }
 
 /// The file of an entry
@@ -210,24 +222,16 @@ pub(crate) async fn attachment(
     let EntryBody::Attachment(file) = kept.body else {
         return Err(Problem::not_found("the file"));
     };
-    let mut response = Response::new(Body::from(content));
-    let headers = response.headers_mut();
-    // Never shown inside a page of ours: saved, under its name.
-    let disposition = format!("attachment; filename*=UTF-8''{}", encoded(&file.name));
-    for (name, value) in [
-        (header::CONTENT_TYPE, file.media_type),
-        (header::CONTENT_DISPOSITION, disposition),
-        (header::ETAG, format!("\"{}\"", file.sha256)),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(name, value);
-        }
-    }
-    Ok(response)
+    Ok(saved(StoredFile {
+        sha256: file.sha256,
+        name: file.name,
+        media_type: file.media_type,
+        content,
+    }))
 }
 
 /// A name as RFC 8187 wants it in a header.
-fn encoded(name: &str) -> String {
+pub(super) fn encoded(name: &str) -> String {
     name.bytes()
         .map(|b| match b {
             b if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') => {

@@ -4,6 +4,7 @@
 //! fixed the first time only once a month has passed without the fault, a survey that was not answered says nothing.
 
 mod case;
+mod cost;
 mod count;
 mod figure;
 mod links;
@@ -12,6 +13,7 @@ mod pareto;
 mod tests;
 
 pub use case::{Answers, Case, Cut, Dimension, Failure, Machine, Promise, failures_of};
+pub use cost::{Booked, costs};
 pub use count::{Period, Scope, by, figures};
 pub use figure::{Figure, FigureKind, Unit};
 pub use links::Links;

@@ -206,6 +206,35 @@ fn entry(ticket: TicketId, text: &str, content: Option<Vec<u8>>) -> NewEntry {
     }
 }
 
+pub async fn booked_minutes_are_added_up_by_ticket(store: Arc<dyn Store>) {
+    let (first, _) = open(&store, 0, 1, Vec::new()).await;
+    let (second, _) = open(&store, 1, 1, Vec::new()).await;
+    let time = |of: TicketId, minutes: u32| {
+        let mut new = entry(of, "a note", None);
+        new.entry.body = EntryBody::Time {
+            minutes,
+            what: "on the road".to_owned(),
+        };
+        new
+    };
+    assert!(store.minutes_booked().await.unwrap().is_empty());
+    let entries = vec![
+        time(first.id, 30),
+        time(second.id, 5),
+        entry(second.id, "no time", None),
+        time(first.id, 10_080),
+    ];
+    let commit = CareCommit {
+        entries,
+        at: hour(1),
+        ..CareCommit::default()
+    };
+    store.commit_care(commit).await.unwrap();
+    let mut booked = store.minutes_booked().await.unwrap();
+    booked.sort_unstable();
+    assert_eq!(booked, [(first.id, 10_110), (second.id, 5)]);
+}
+
 pub async fn entries_and_files_are_kept_with_their_ticket(store: Arc<dyn Store>) {
     let (first, _) = open(&store, 0, 1, Vec::new()).await;
     let (second, _) = open(&store, 1, 1, Vec::new()).await;

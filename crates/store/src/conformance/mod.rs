@@ -108,6 +108,7 @@ macro_rules! conformance_tests {
                 tasks_are_handed_out_in_order_and_done_once,
                 one_open_ticket_per_asset_and_mode,
                 what_no_alarm_opened_has_keys_of_its_own,
+                booked_minutes_are_added_up_by_ticket,
                 entries_and_files_are_kept_with_their_ticket,
                 children_are_found_by_their_parent,
                 a_stale_version_changes_nothing,
@@ -165,7 +166,9 @@ macro_rules! conformance_tests {
                 history_keeps_every_version_with_who_and_when,
                 changes_are_read_in_order_each_once,
                 what_others_refer_to_cannot_go,
+                a_file_is_kept_once,
                 an_erased_person_is_in_no_version,
+                an_erased_person_is_in_no_delivery,
                 concurrent_writers_lose_no_version,
                 references_hold_beside_concurrent_deletes,
             ]

@@ -10,10 +10,10 @@ use forecare_registry::{
 };
 use serde_json::{Value, json};
 
-use super::fixtures::{ALL, hour, items, register};
+use super::fixtures::{ALL, hour, items, open, register};
 use crate::{
-    Erasure, RECORD_VERSIONS_KEPT, RecordCommit, RecordFilter, RecordPage, RecordsOutcome, Store,
-    StoreError,
+    Attempt, DeliveryFilter, DeliveryState, Erasure, NewDelivery, RECORD_VERSIONS_KEPT,
+    RecordCommit, RecordFilter, RecordPage, RecordsOutcome, Store, StoreError, StoredFile,
 };
 
 #[must_use]
@@ -462,6 +462,92 @@ pub async fn an_erased_person_is_in_no_version(store: Arc<dyn Store>) {
         store.erase_person(nobody).await,
         Err(StoreError::NotFound(_))
     ));
+}
+
+/// Also of those sent long ago, under a name or address they had then; of what was to be sent, nothing is.
+pub async fn an_erased_person_is_in_no_delivery(store: Arc<dyn Store>) {
+    let known = |name: &str, address: &str| {
+        let channels = json!([{"kind": "email", "address": address}]);
+        let contacts = json!([{"id": "ada", "name": name, "channels": channels}]);
+        put(
+            RecordKind::Customer,
+            "c1",
+            json!({"name": "Acme", "contacts": contacts}),
+        )
+    };
+    stored(&store, 1, vec![known("Ada", "ada@old.example")]).await;
+    stored(&store, 2, vec![known("Ada L.", "ada@example.com")]).await;
+    open(&store, 0, 3, Vec::new()).await;
+    let notice = store.unrouted_notices(10).await.unwrap().remove(0).id;
+    let to = |recipient: &str, address: &str| NewDelivery {
+        channel: "mail".to_owned(),
+        recipient: recipient.to_owned(),
+        address: address.to_owned(),
+        language: "en".to_owned(),
+        to_customer: true,
+        digest: false,
+        due_at: hour(5),
+    };
+    let deliveries = vec![
+        to("Ada", "ada@old.example"),
+        to("Ada L.", "ada@example.com"),
+        to("Bo", "office@example.com"),
+    ];
+    store
+        .route_notice(&notice, deliveries, hour(4))
+        .await
+        .unwrap();
+    let first = Attempt {
+        id: store.due_deliveries(hour(5), 10).await.unwrap()[0].id,
+        attempts: 0,
+        state: DeliveryState::Delivered,
+        next_at: hour(5),
+        error: None,
+    };
+    store.record_attempts(vec![first], hour(5)).await.unwrap();
+    let erasure = Erasure {
+        record: record(RecordKind::Customer, "c1"),
+        person: Person::Contact(RecordId::new("ada").unwrap()),
+        by: crm(),
+        at: hour(9),
+    };
+    store.erase_person(erasure).await.unwrap();
+    let all = DeliveryFilter::default();
+    let mut found = store.deliveries(&all, ALL).await.unwrap();
+    found.reverse();
+    let text = format!("{found:?}").to_lowercase();
+    assert!(!text.contains("ada"), "{text}");
+    let states: Vec<DeliveryState> = found.iter().map(|d| d.item.state).collect();
+    assert_eq!(
+        states,
+        [
+            DeliveryState::Delivered,
+            DeliveryState::Obsolete,
+            DeliveryState::Waiting
+        ]
+    );
+    let due = store.due_deliveries(hour(9), 10).await.unwrap();
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].recipient, "Bo");
+}
+
+pub async fn a_file_is_kept_once(store: Arc<dyn Store>) {
+    let file = |digit: char, name: &str| StoredFile {
+        sha256: digit.to_string().repeat(64),
+        name: name.to_owned(),
+        media_type: "text/plain".to_owned(),
+        content: vec![0, 1, 2],
+    };
+    for name in ["first.txt", "again.txt"] {
+        store.put_file(file('a', name)).await.unwrap();
+    }
+    store.put_file(file('b', "other.txt")).await.unwrap();
+    let found = store.file(&"a".repeat(64)).await.unwrap();
+    assert_eq!(found, Some(file('a', "first.txt")));
+    assert!(store.remove_file(&"a".repeat(64)).await.unwrap());
+    assert!(!store.remove_file(&"a".repeat(64)).await.unwrap());
+    assert_eq!(store.file(&"a".repeat(64)).await.unwrap(), None);
+    assert!(store.file(&"b".repeat(64)).await.unwrap().is_some());
 }
 
 /// Clients that raise a counter, each by the version it read: none is lost.

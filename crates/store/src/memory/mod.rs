@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DepotName,
-    DeviceId, DeviceStatus, Label, Notice, NoticeId, PurchaseOrder, RejectReason, Reservation, Row,
-    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, UnitAt,
+    DeviceId, DeviceStatus, EntryBody, Label, Notice, NoticeId, PurchaseOrder, RejectReason,
+    Reservation, Row, SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, UnitAt,
 };
 
 use crate::agreed::place_on_record;
@@ -26,7 +26,7 @@ use crate::{
     LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PAGE_ENTRIES_MAX,
     PageRequest, Paged, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
     ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
-    StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
+    StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
 use desk::Desk;
 use forecare_registry::{RecordKind, RecordRef};
@@ -47,6 +47,7 @@ struct State {
     records: Records,
     credentials: BTreeMap<String, Credential>,
     settings: BTreeMap<String, String>,
+    files: BTreeMap<String, StoredFile>,
     windows: Vec<MaintenanceWindow>,
 }
 
@@ -261,7 +262,10 @@ impl Store for MemoryStore {
     }
 
     async fn erase_person(&self, erasure: Erasure) -> Result<StoredRecord, StoreError> {
-        self.state().records.erase(&erasure)
+        let state = &mut *self.state();
+        let (after, addressed) = state.records.erase(&erasure)?;
+        state.desk.outbox.erase(&addressed, erasure.at);
+        Ok(after)
     }
 
     async fn next_tasks(&self, limit: usize) -> Result<Vec<(TaskId, CareTask)>, StoreError> {
@@ -337,6 +341,17 @@ impl Store for MemoryStore {
         Ok(page(its.map(|(n, e)| (n, &e.entry)), request))
     }
 
+    async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError> {
+        let state = self.state();
+        let mut booked: BTreeMap<TicketId, u64> = BTreeMap::new();
+        for kept in &state.desk.entries {
+            if let EntryBody::Time { minutes, .. } = &kept.entry.body {
+                *booked.entry(kept.ticket).or_default() += u64::from(*minutes);
+            }
+        }
+        Ok(booked.into_iter().collect())
+    }
+
     async fn attachment(
         &self,
         ticket: TicketId,
@@ -347,6 +362,26 @@ impl Store for MemoryStore {
             numbered(&state.desk.entries).find(|(n, e)| *n == position && e.ticket == ticket);
         let file = found.and_then(|(_, e)| Some((e.entry.clone(), e.content.clone()?)));
         file.ok_or_else(|| StoreError::no_attachment(ticket, position))
+    }
+
+    async fn put_file(&self, file: StoredFile) -> Result<(), StoreError> {
+        let state = &mut *self.state();
+        let before: usize = state.files.values().map(|f| f.content.len()).sum();
+        if !state.files.contains_key(&file.sha256) {
+            if let Some(full) = file.too_much(i64::try_from(before).unwrap_or(i64::MAX)) {
+                return Err(full);
+            }
+            state.files.insert(file.sha256.clone(), file);
+        }
+        Ok(())
+    }
+
+    async fn file(&self, sha256: &str) -> Result<Option<StoredFile>, StoreError> {
+        Ok(self.state().files.get(sha256).cloned())
+    }
+
+    async fn remove_file(&self, sha256: &str) -> Result<bool, StoreError> {
+        Ok(self.state().files.remove(sha256).is_some())
     }
 
     async fn reservations(

@@ -1,6 +1,6 @@
 //! Notices, their deliveries, and what customers say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_domain::{DeliveryId, Notice, NoticeId, SurveyAnswer, TicketId, Timestamp};
 
@@ -49,6 +49,16 @@ impl Outbox {
             .take(limit.clamp(1, PAGE_ENTRIES_MAX))
             .map(|kept| kept.notice.clone())
             .collect()
+    }
+
+    /// Takes people out of deliveries; what they had not got yet is not sent.
+    pub(super) fn erase(&mut self, addressed: &BTreeSet<(String, String)>, at: Timestamp) {
+        for delivery in self.deliveries.values_mut() {
+            let to = (delivery.recipient.clone(), delivery.address.clone());
+            if addressed.contains(&to) {
+                delivery.erase(at);
+            }
+        }
     }
 
     pub(super) fn route(

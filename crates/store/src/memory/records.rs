@@ -1,9 +1,11 @@
 //! Master data in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_catalogue::Catalogue;
-use forecare_registry::{Action, Known, RecordKind, RecordRef, Stored, erase, needs, plan};
+use forecare_registry::{
+    Action, Known, RecordKind, RecordRef, Stored, addressed, erase, needs, plan,
+};
 
 use crate::agreed::{check_writes, nobody_to_erase};
 use crate::{
@@ -135,10 +137,17 @@ impl Records {
             .collect()
     }
 
-    pub(super) fn erase(&mut self, erasure: &Erasure) -> Result<StoredRecord, StoreError> {
+    /// The record without the person, and the names and addresses that messages to them went to.
+    pub(super) fn erase(
+        &mut self,
+        erasure: &Erasure,
+    ) -> Result<(StoredRecord, BTreeSet<(String, String)>), StoreError> {
         let mut found = false;
+        let mut addresses = BTreeSet::new();
         let of_record = |v: &&mut RecordVersion| v.record == erasure.record;
         for version in self.versions.values_mut().filter(of_record) {
+            let body = version.body.iter();
+            addresses.extend(body.flat_map(|b| addressed(&erasure.record.id, b, &erasure.person)));
             if let Some(after) = version
                 .body
                 .as_ref()
@@ -161,6 +170,6 @@ impl Records {
             updated_by: erasure.by.clone(),
         };
         self.write_as(Action::Erase, after.clone());
-        Ok(after)
+        Ok((after, addresses))
     }
 }

@@ -1,0 +1,189 @@
+//! Documents of machines and articles that are kept here.
+
+use axum::Extension;
+use axum::Json;
+use axum::body::{Body as HttpBody, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use forecare_care::work::{ATTACHMENT_BYTES_MAX, check_file};
+use forecare_registry::{Body, Change, Document, RecordFaultKind, RecordWrite, is_sha256};
+use forecare_store::{RecordsOutcome, StoredFile};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::registry::{change, record_ref};
+use super::work::{encoded, hexadecimal, media_type_of};
+use crate::app::{App, Caller};
+use crate::extract::{ApiPath, ApiQuery};
+use crate::problem::Problem;
+
+/// Times a document is added to a record that somebody else changes meanwhile.
+const TRIES: usize = 5;
+
+/// What a document is called.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DocumentParams {
+    /// The file's name, without a path.
+    name: String,
+    /// What people call it; its name where not given.
+    title: Option<String>,
+}
+
+/// A document that is kept here.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeptDocument)]
+pub(crate) struct KeptDocumentDto {
+    /// What people call it.
+    pub(crate) title: String,
+    /// Its address in the record's `documents`, and in an article's text: `![](/files/...)`.
+    pub(crate) url: String,
+    /// SHA-256 of its content, hexadecimal: it is read at `/api/v1/files/{sha256}`.
+    pub(crate) sha256: String,
+    /// Its length, bytes.
+    pub(crate) bytes: u64,
+}
+
+/// Puts a document to a machine or an article
+///
+/// The body is the file, of at most 10 MiB; `Content-Type` one of image/jpeg, image/png, image/webp, application/pdf,
+/// text/plain and text/csv, and what it begins with must be that. It is added to the record's `documents`; the same
+/// content again changes nothing.
+#[utoipa::path(post, path = "/api/v1/registry/{kind}/{id}/documents", tag = "registry",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "the file"),
+    params(
+        ("kind" = String, Path, description = "assets or articles"),
+        ("id" = String, Path, description = "the record's id"),
+        DocumentParams
+    ),
+    responses((status = 201, description = "the document", body = KeptDocumentDto)))]
+pub(crate) async fn put_document(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiPath((kind, id)): ApiPath<(String, String)>,
+    ApiQuery(params): ApiQuery<DocumentParams>,
+    request: Request,
+) -> Result<(StatusCode, Json<KeptDocumentDto>), Problem> {
+    let key = record_ref(&kind, &id)?;
+    let (parts, body) = request.into_parts();
+    let content = to_bytes(body, ATTACHMENT_BYTES_MAX).await;
+    let content = content.map_err(|_cause| {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the file has more than {ATTACHMENT_BYTES_MAX} bytes"),
+        )
+    })?;
+    let media_type = media_type_of(&parts.headers);
+    check_file(&params.name, &media_type, None, &content)
+        .map_err(|refused| Problem::invalid("body", refused.to_string()))?;
+    let sha256 = hexadecimal(&content);
+    let title = params.title.filter(|t| !t.trim().is_empty());
+    let document = Document::of_file(title.unwrap_or_else(|| params.name.clone()), &sha256);
+    let store = &app.state.store;
+    let missing = || Problem::not_found(format_args!("{key}"));
+    let answer = KeptDocumentDto {
+        title: document.title.clone(),
+        url: document.url.clone(),
+        sha256: sha256.clone(),
+        bytes: content.len() as u64,
+    };
+    for n_tried in 0..TRIES {
+        let record = store.record(&key).await?.ok_or_else(missing)?;
+        let mut body = record.body.ok_or_else(missing)?;
+        let documents = match &mut body {
+            Body::Asset(details) => &mut details.documents,
+            Body::Article(article) => &mut article.documents,
+            _ => {
+                return Err(Problem::invalid(
+                    "kind",
+                    "documents are put to assets and articles",
+                ));
+            }
+        };
+        if documents.iter().any(|d| d.url == document.url) {
+            break;
+        }
+        documents.push(document.clone());
+        if n_tried == 0 {
+            // First: what a record names is there.
+            let file = StoredFile {
+                sha256: sha256.clone(),
+                name: params.name.clone(),
+                media_type: media_type.clone(),
+                content: content.to_vec(),
+            };
+            store.put_file(file).await?;
+        }
+        let write = RecordWrite {
+            kind: key.kind,
+            id: key.id.clone(),
+            if_version: Some(record.version),
+            change: Change::Put(Box::new(body)),
+        };
+        match change(&app, &caller, vec![write]).await? {
+            RecordsOutcome::Stored(_) => break,
+            RecordsOutcome::Refused(faults) => {
+                let is_raced = faults
+                    .iter()
+                    .all(|f| matches!(f.kind, RecordFaultKind::Version { .. }));
+                if !is_raced || n_tried + 1 == TRIES {
+                    return Err(faults.into_iter().next().map_or_else(
+                        || Problem::new(StatusCode::CONFLICT, "refused"),
+                        Problem::refused_record,
+                    ));
+                }
+            }
+        }
+    }
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// A document that is kept here
+#[utoipa::path(get, path = "/api/v1/files/{sha256}", tag = "registry",
+    params(("sha256" = String, Path, description = "SHA-256 of its content, 64 hexadecimal digits")),
+    responses((status = 200, description = "the file, to be saved", content_type = "application/octet-stream",
+        headers(("Content-Disposition" = String, description = "its name")))))]
+pub(crate) async fn file(
+    State(app): State<App>,
+    ApiPath(sha256): ApiPath<String>,
+) -> Result<Response, Problem> {
+    let found = match is_sha256(&sha256) {
+        true => app.state.store.file(&sha256).await?,
+        false => None,
+    };
+    found
+        .map(saved)
+        .ok_or_else(|| Problem::not_found("the file"))
+}
+
+/// Removes a document's content
+///
+/// Records that name it are not changed: take it out of their `documents` too.
+#[utoipa::path(delete, path = "/api/v1/files/{sha256}", tag = "registry",
+    params(("sha256" = String, Path, description = "SHA-256 of its content, 64 hexadecimal digits")),
+    responses((status = 204, description = "it is gone")))]
+pub(crate) async fn remove_file(
+    State(app): State<App>,
+    ApiPath(sha256): ApiPath<String>,
+) -> Result<StatusCode, Problem> {
+    app.state.store.remove_file(&sha256).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A file, never shown as a page of ours: saved, under its name, or a picture within a page.
+pub(crate) fn saved(file: StoredFile) -> Response {
+    let disposition = format!("attachment; filename*=UTF-8''{}", encoded(&file.name));
+    let mut response = Response::new(HttpBody::from(file.content));
+    for (name, value) in [
+        (header::CONTENT_TYPE, file.media_type),
+        (header::CONTENT_DISPOSITION, disposition),
+        (header::ETAG, format!("\"{}\"", file.sha256)),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
