@@ -283,11 +283,15 @@ fn failed_batches(
         return failed;
     }
     let asset_of: BTreeMap<TicketId, &AssetId> = tickets.iter().map(|t| (t.id, &t.asset)).collect();
-    // What was fitted last, by machine and what the part has become.
-    let mut fitted: BTreeMap<(&AssetId, PartNumber), (TicketId, String)> = BTreeMap::new();
+    // What was fitted, by machine and what the part has become; the last is in it.
+    let mut fitted: BTreeMap<(&AssetId, PartNumber), Vec<(TicketId, String)>> = BTreeMap::new();
     for line in lines {
-        let is_fitted = matches!(line.kind.as_str(), "consumed" | "issue");
-        let (true, Some(ticket)) = (is_fitted, line.ticket) else {
+        let is_fitted = match line.kind.as_str() {
+            "consumed" | "issue" => true,
+            "return" => false,
+            _ => continue,
+        };
+        let Some(ticket) = line.ticket else {
             continue;
         };
         let Some(asset) = asset_of.get(&ticket) else {
@@ -300,12 +304,21 @@ fn failed_batches(
             let Some(name) = batch.or(serial) else {
                 continue;
             };
-            let key = (*asset, newest_part.clone());
-            match fitted.insert(key, (ticket, name)) {
-                Some((before, name)) if before != ticket => {
-                    failed.entry(ticket).or_insert(name);
+            let pieces = fitted.entry((*asset, newest_part.clone())).or_default();
+            let piece = (ticket, name);
+            if is_fitted {
+                if let Some((before, name)) = pieces.last()
+                    && *before != ticket
+                {
+                    failed.entry(ticket).or_insert_with(|| name.clone());
                 }
-                Some(_) | None => {}
+                pieces.push(piece);
+            } else if pieces.last() == Some(&piece) {
+                // Handed out and given back: it never was in the machine.
+                pieces.pop();
+                if pieces.last().is_none_or(|(of, _)| *of != ticket) {
+                    failed.remove(&ticket);
+                }
             }
         }
     }

@@ -603,10 +603,6 @@ fn check_marks(parts: &[PartSpec], stock: &[StockLevel], f: &mut Findings) {
                         level.on_hand
                     )
                 });
-                f.unique(
-                    &format!("{at}: serial"),
-                    serials.iter().map(SerialNumber::as_str),
-                );
             }
         }
         let same = |other: &&StockLevel| other.part == level.part && other.depot == level.depot;
@@ -614,6 +610,13 @@ fn check_marks(parts: &[PartSpec], stock: &[StockLevel], f: &mut Findings) {
         f.require(tracking == Tracking::Not || n_same == 1, || {
             format!("{at}: write one line, and book further batches as receipts")
         });
+    }
+    for part in parts {
+        let lines = stock.iter().filter(|level| level.part == part.number);
+        f.unique(
+            &format!("stock of {}: serial", part.number),
+            lines.flat_map(|level| level.marks.serials.iter().map(SerialNumber::as_str)),
+        );
     }
 }
 
@@ -763,6 +766,10 @@ mod tests {
         assert_eq!(catalogue.stock[0].marks.serials.len(), 2);
         let says = findings(&format!("{text}{stock}"));
         assert!(says.contains("name 2 serials"), "{says}");
+        let north = "[[depot]]\nname = \"north\"\ntitle = \"North\"\n";
+        let there = stock.replace("main", "north").replace("= 2", "= 1");
+        let twice = format!("{named}{north}{there}serials = [\"S2\"]\n");
+        assert!(findings(&twice).contains("serial \"S2\" stands twice"));
         let untracked = findings(&format!("{SMALL}{stock}batch = \"B7\"\n"));
         assert!(untracked.contains("not tracked"), "{untracked}");
         let word = findings(&text.replace("\"serial\"", "\"lot\""));

@@ -7,7 +7,7 @@ use forecare_care::tracking::{self, Use, check_left, other_place, places_of};
 use forecare_care::{AllocationPlan, Need, allocate, parts_short};
 use forecare_catalogue::{Catalogue, Tracking};
 use forecare_domain::{
-    Actor, BatchNumber, DepotName, Marks, OrderId, PartNumber, PurchaseOrder, Reservation,
+    Actor, AssetId, BatchNumber, DepotName, Marks, OrderId, PartNumber, PurchaseOrder, Reservation,
     ReservationId, ReservationState, SerialNumber, StockAsked, StockCommand, StockMove, Supply,
     TicketId, Timestamp, Unit, UnitAt, UnitPlace,
 };
@@ -488,12 +488,24 @@ fn count_unit(
     conn.prepare_cached(
         "UPDATE units SET quantity = quantity + ?5 WHERE part = ?1 AND serial = ?2 AND batch = ?3 AND place = ?4",
     )?
-    .execute(params![part.as_str(), serial, batch, key, change])?;
+    .execute(params![part.as_str(), serial, batch, key, change])
+    .map_err(Into::into)
+    .and_then(|n_found| gone(n_found == 1, part, &key))?;
     conn.prepare_cached(
         "DELETE FROM units WHERE part = ?1 AND serial = ?2 AND batch = ?3 AND place = ?4 AND quantity = 0",
     )?
     .execute(params![part.as_str(), serial, batch, key])?;
     Ok(())
+}
+
+/// The books have a piece elsewhere than where it is taken from.
+fn gone(is_there: bool, part: &PartNumber, place: &str) -> Outcome<()> {
+    if is_there {
+        return Ok(());
+    }
+    Err(unreadable(format!(
+        "a piece of {part} is not in {place}, where it is taken from"
+    )))
 }
 
 fn read_unit(r: &Row<'_>) -> Outcome<UnitAt> {
@@ -537,14 +549,14 @@ fn units_known(
 pub(crate) fn units(conn: &Connection, filter: &UnitFilter) -> Outcome<Vec<UnitAt>> {
     let sql = format!(
         "{UNIT} WHERE (?1 IS NULL OR part = ?1) AND (?2 IS NULL OR batch = ?2) AND (?3 IS NULL OR serial = ?3)
-             AND (NOT ?4 OR place GLOB 'ticket:*')
+             AND (?4 IS NULL OR place IN (SELECT 'ticket:' || id FROM tickets WHERE asset = ?4))
          ORDER BY part, units.serial, units.batch, place LIMIT {UNITS_MAX}"
     );
     let params = params![
         filter.part.as_ref().map(PartNumber::as_str),
         filter.batch.as_ref().map(BatchNumber::as_str),
         filter.serial.as_ref().map(SerialNumber::as_str),
-        filter.with_tickets
+        filter.asset.as_ref().map(AssetId::as_str)
     ];
     collect(conn, &sql, params, read_unit)
 }

@@ -10,7 +10,7 @@ use forecare_care::tracking::{self, Use, check_left, other_place, places_of};
 use forecare_care::{AllocationPlan, Need, allocate, parts_short};
 use forecare_catalogue::{Catalogue, Tracking};
 use forecare_domain::{
-    Actor, BatchNumber, DepotName, Marks, OrderId, PartNumber, PurchaseOrder, Reservation,
+    Actor, AssetId, BatchNumber, DepotName, Marks, OrderId, PartNumber, PurchaseOrder, Reservation,
     ReservationId, ReservationState, SerialNumber, StockAsked, StockCommand, StockMove, Supply,
     TicketId, Timestamp, Unit, UnitAt, UnitPlace,
 };
@@ -492,12 +492,17 @@ async fn count_unit(
         return Ok(());
     }
     let with: Params<'_> = &[&part.as_str(), &serial, &batch, &key, &change];
-    execute(
+    let n_found = execute(
         tx,
         "UPDATE units SET quantity = quantity + $5 WHERE part = $1 AND serial = $2 AND batch = $3 AND place = $4",
         with,
     )
     .await?;
+    if n_found != 1 {
+        return Err(unreadable(format!(
+            "a piece of {part} is not in {key}, where it is taken from"
+        )));
+    }
     execute(
         tx,
         "DELETE FROM units WHERE part = $1 AND serial = $2 AND batch = $3 AND place = $4 AND quantity = 0",
@@ -546,14 +551,14 @@ async fn units_known(
 pub(crate) async fn units(tx: &Transaction<'_>, filter: &UnitFilter) -> Outcome<Vec<UnitAt>> {
     let sql = format!(
         "{UNIT} WHERE ($1::text IS NULL OR part = $1) AND ($2::text IS NULL OR batch = $2)
-             AND ($3::text IS NULL OR serial = $3) AND (NOT $4 OR place LIKE 'ticket:%')
+             AND ($3::text IS NULL OR serial = $3) AND ($4::text IS NULL OR place IN (SELECT 'ticket:' || id FROM tickets WHERE asset = $4))
          ORDER BY units.part, units.serial, units.batch, units.place LIMIT {UNITS_MAX}"
     );
     let params: Params<'_> = &[
         &filter.part.as_ref().map(PartNumber::as_str),
         &filter.batch.as_ref().map(BatchNumber::as_str),
         &filter.serial.as_ref().map(SerialNumber::as_str),
-        &filter.with_tickets,
+        &filter.asset.as_ref().map(AssetId::as_str),
     ];
     collect(tx, &sql, params, read_unit).await
 }

@@ -288,8 +288,8 @@ pub struct UnitFilter {
     pub batch: Option<BatchNumber>,
     /// Only with this serial number.
     pub serial: Option<SerialNumber>,
-    /// Only those with a ticket: handed out to it, or fitted on it.
-    pub with_tickets: bool,
+    /// Only those with a ticket of this machine: handed out to it, or fitted on it.
+    pub asset: Option<AssetId>,
 }
 
 /// A span in which an asset is worked on: nothing is raised.

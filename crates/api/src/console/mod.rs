@@ -3,6 +3,7 @@
 mod alarms;
 mod answer;
 mod asset;
+mod automation;
 mod customers;
 mod dispatch;
 mod fleet;
@@ -62,6 +63,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/parts/orders", post(supply::put_order))
         .route("/customers", get(customers::list))
         .route("/customers/{id}", get(customers::page))
+        .route("/automation", get(automation::page))
         .route("/deliveries", get(notices::page))
         .route("/deliveries/retry", post(notices::retry))
         .route(

@@ -67,17 +67,13 @@ pub(crate) async fn found(app: &App, params: &UnitParams) -> Result<UnitsDto, Pr
         params.serial.as_deref().map(SerialNumber::new).transpose(),
         params.asset.as_deref().map(AssetId::new).transpose(),
     );
-    let asset = asset.map_err(|e| named("asset", e))?;
     let filter = UnitFilter {
         part: part.map_err(|e| named("part", e))?,
         batch: batch.map_err(|e| named("batch", e))?,
         serial: serial.map_err(|e| named("serial", e))?,
-        with_tickets: asset.is_some(),
+        asset: asset.map_err(|e| named("asset", e))?,
     };
-    let (mut items, is_cut) = where_units(app.state.store.as_ref(), &filter).await?;
-    if let Some(asset) = &asset {
-        items.retain(|unit| unit.asset_id.as_deref() == Some(asset.as_str()));
-    }
+    let (items, is_cut) = where_units(app.state.store.as_ref(), &filter).await?;
     Ok(UnitsDto { items, is_cut })
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn run(args: RecallArgs) -> Result<()> {
         part: args.part,
         batch: args.batch,
         serial: args.serial,
-        with_tickets: false,
+        asset: None,
     };
     let (units, is_cut) = where_units(instance.storage.store().as_ref(), &filter).await?;
     let text = if args.json {

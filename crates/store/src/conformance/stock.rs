@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use forecare_domain::{
-    Actor, BatchNumber, Channel, Consumer, Fate, Marks, NoticeKind, OrderId, PartUsed, Priority,
-    PurchaseOrder, ReservationState as State, SerialNumber, StockCommand, Supply, TicketId,
-    TicketState,
+    Actor, AssetId, BatchNumber, Channel, Consumer, Fate, Marks, NoticeKind, OrderId, PartUsed,
+    Priority, PurchaseOrder, ReservationState as State, SerialNumber, StockCommand, Supply,
+    TicketId, TicketState,
 };
 use forecare_registry::{Body, Change, RecordId, RecordKind, RecordWrite};
 
@@ -1010,9 +1010,14 @@ pub async fn a_ticket_uses_the_pieces_that_are_named(store: Arc<dyn Store>) {
     );
     let fitted = UnitFilter {
         batch: BatchNumber::new("B7").ok(),
-        with_tickets: true,
+        asset: Some(ticket.asset.clone()),
         ..UnitFilter::default()
     };
+    let other = UnitFilter {
+        asset: AssetId::new("another").ok(),
+        ..UnitFilter::default()
+    };
+    assert!(store.units(&other).await.unwrap().is_empty());
     assert_eq!(store.units(&fitted).await.unwrap().len(), 2, "a recall");
     // One that comes out again is off the machine.
     let theirs = back(Consumer::Ticket(ticket.id), Fate::Scrap);

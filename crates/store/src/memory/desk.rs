@@ -592,39 +592,40 @@ impl Desk {
         places: &[UnitPlace],
         serials: &[SerialNumber],
     ) -> Vec<UnitAt> {
-        let filter = UnitFilter {
-            part: Some(part.clone()),
-            ..UnitFilter::default()
-        };
-        let mut known = self.units(&filter);
-        known.retain(|unit| {
+        let is_it = |unit: &UnitAt| {
             let is_named = unit.serial.as_ref().is_some_and(|s| serials.contains(s));
-            is_named || places.contains(&unit.place)
-        });
-        known
+            unit.part == *part && (is_named || places.contains(&unit.place))
+        };
+        self.all_units().filter(is_it).collect()
+    }
+
+    fn all_units(&self) -> impl Iterator<Item = UnitAt> + '_ {
+        self.units
+            .iter()
+            .filter_map(|((part, serial, batch, place), (quantity, since))| {
+                Some(UnitAt {
+                    part: part.clone(),
+                    batch: batch.clone(),
+                    serial: serial.clone(),
+                    place: UnitPlace::of_key(place)?,
+                    quantity: *quantity,
+                    since: *since,
+                })
+            })
     }
 
     pub(super) fn units(&self, filter: &UnitFilter) -> Vec<UnitAt> {
-        let all =
-            self.units
-                .iter()
-                .filter_map(|((part, serial, batch, place), (quantity, since))| {
-                    Some(UnitAt {
-                        part: part.clone(),
-                        batch: batch.clone(),
-                        serial: serial.clone(),
-                        place: UnitPlace::of_key(place)?,
-                        quantity: *quantity,
-                        since: *since,
-                    })
-                });
+        let is_of = |place: &UnitPlace, asset: &AssetId| match place {
+            UnitPlace::Ticket(id) => self.ticket(*id).is_ok_and(|t| t.asset == *asset),
+            UnitPlace::Shelf(_) | UnitPlace::Repair(_) | UnitPlace::CostCentre(_) => false,
+        };
         let is_it = |unit: &UnitAt| {
             filter.part.as_ref().is_none_or(|p| unit.part == *p)
                 && (filter.batch.is_none() || unit.batch == filter.batch)
                 && (filter.serial.is_none() || unit.serial == filter.serial)
-                && (!filter.with_tickets || matches!(unit.place, UnitPlace::Ticket(_)))
+                && filter.asset.as_ref().is_none_or(|a| is_of(&unit.place, a))
         };
-        all.filter(is_it).take(UNITS_MAX).collect()
+        self.all_units().filter(is_it).take(UNITS_MAX).collect()
     }
 
     pub(super) fn book(
