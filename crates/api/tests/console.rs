@@ -188,6 +188,7 @@ async fn empty_pages_say_what_would_fill_them() {
         ("/tickets", "No open ticket"),
         ("/tickets?show=ended", "No ticket has ended yet"),
         ("/parts", "Nothing is reserved"),
+        ("/automation", "renew"),
     ] {
         assert!(visit(&router, path).await.text.contains(text), "{path}");
     }

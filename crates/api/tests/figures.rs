@@ -17,8 +17,8 @@ use forecare_api::router;
 use forecare_domain::Severity;
 use serde_json::{Value, json};
 
-/// Two machines of which one was repaired, the other waits.
-async fn worked() -> (World, Router) {
+/// Two machines with a ticket each.
+async fn warned() -> (World, Router) {
     let world = World::new();
     for (n, site) in [(1, "north"), (2, "south")] {
         let pump = world
@@ -29,6 +29,17 @@ async fn worked() -> (World, Router) {
         world.open_ticket(&pump, "bearing-wear", 0.8, now()).await;
     }
     let router = router(world.state.clone());
+    (world, router)
+}
+
+/// The first was repaired, the other waits.
+async fn worked() -> (World, Router) {
+    let (world, router) = warned().await;
+    repair(&router).await;
+    (world, router)
+}
+
+async fn repair(router: &Router) {
     for step in [
         json!({"to": "triaged"}),
         json!({"to": "dispatched", "technician": "Ada"}),
@@ -36,10 +47,9 @@ async fn worked() -> (World, Router) {
         json!({"to": "in_progress"}),
         json!({"to": "resolved", "finding": {"verdict": "confirmed", "failure_code": "BRD"}}),
     ] {
-        let done = post(&router, "/api/v1/tickets/1/transitions", &step).await;
+        let done = post(router, "/api/v1/tickets/1/transitions", &step).await;
         assert_eq!(done.status, StatusCode::OK, "{step}: {}", done.text);
     }
-    (world, router)
 }
 
 fn figure<'a>(figures: &'a Value, key: &str) -> &'a Value {
@@ -186,4 +196,25 @@ async fn an_article_that_is_for_customers_is_open_and_what_helped_is_counted() {
         "{}",
         ticket.text
     );
+}
+
+#[tokio::test]
+async fn a_ticket_costs_the_hours_and_parts_booked_on_it() {
+    let (_world, router) = warned().await;
+    for (ticket, minutes) in [(1, 60), (1, 30), (2, 600)] {
+        let time = json!({"work": "time", "minutes": minutes, "what": "on the road"});
+        let path = format!("/api/v1/tickets/{ticket}/work");
+        post(&router, &path, &time).await.json();
+    }
+    let issue = json!({"kind": "issue", "depot": "north", "quantity": 2, "ticket": "T-1"});
+    let key = [("idempotency-key", "i1")];
+    let path = "/api/v1/parts/BRG-6310/movements";
+    let issued = ask(&router, "POST", path, &key, &issue.to_string()).await;
+    assert!(issued.status.is_success(), "{}", issued.text);
+    repair(&router).await;
+    let figures = get(&router, "/api/v1/kpis").await.json();
+    let cost = figure(&figures, "cost_per_ticket");
+    // 1.5 hours at 90 and two bearings at 86; the other ticket is not resolved.
+    assert_eq!(cost["value"], json!(307.0), "{cost}");
+    assert_eq!(cost["n"], 1);
 }

@@ -692,3 +692,95 @@ async fn articles_are_found_proposed_and_written_from_a_resolution() {
     let page = visit(&router, "/knowledge/bearing").await;
     assert!(page.text.contains("<h1>Look</h1>"), "{}", page.text);
 }
+
+#[tokio::test]
+async fn a_document_is_kept_and_is_open_to_customers_with_its_article() {
+    let world = World::new();
+    filled(&world).await;
+    let router = router(world.state.clone());
+    for (id, public) in [("open", true), ("ours", false)] {
+        let body = json!({"title": id, "text": "See ![it](/files/x)", "language": "en", "state": "published", "public": public});
+        put(&router, &format!("articles/{id}"), &[], &body).await;
+    }
+    let send_file = async |path: &str, media: &str, content: &'static [u8]| {
+        let request = Request::post(format!("/api/v1/registry/{path}"))
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("content-type", media);
+        send(&router, request.body(Body::from(content)).unwrap()).await
+    };
+    let picture: &[u8] = b"RIFF1234WEBPopen";
+    let mut urls = Vec::new();
+    for _ in 0..2 {
+        let kept = send_file(
+            "articles/open/documents?name=a.webp&title=Bearing",
+            "image/webp",
+            picture,
+        )
+        .await;
+        assert_eq!(kept.status, StatusCode::CREATED, "{}", kept.text);
+        urls.push(kept.json()["url"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(urls[0], urls[1], "the same content is the same file");
+    let article = get(&router, "/api/v1/registry/articles/open").await.json();
+    let documents = json!([{"title": "Bearing", "url": urls[0]}]);
+    assert_eq!(article["body"]["documents"], documents);
+    let ours = send_file(
+        "articles/ours/documents?name=b.txt",
+        "text/plain",
+        b"secret",
+    )
+    .await;
+    let ours = ours.json();
+    let asset = send_file(
+        "assets/pump-1/documents?name=c.txt",
+        "text/plain",
+        b"drawing",
+    )
+    .await;
+    assert_eq!(asset.status, StatusCode::CREATED, "{}", asset.text);
+    // Without a login only what a public article names is there.
+    let page = peek(&router, "/help/open").await;
+    assert!(
+        page.text.contains(&format!("/help{}", urls[0])),
+        "{}",
+        page.text
+    );
+    let picture = peek(&router, &format!("/help{}", urls[0])).await;
+    assert_eq!(picture.status, StatusCode::OK);
+    assert_eq!(picture.header("content-type"), "image/webp");
+    let theirs = ours["url"].as_str().unwrap();
+    assert_eq!(
+        peek(&router, &format!("/help{theirs}")).await.status,
+        StatusCode::NOT_FOUND
+    );
+    let sha256 = ours["sha256"].as_str().unwrap();
+    let read = get(&router, &format!("/api/v1/files/{sha256}")).await;
+    assert_eq!(read.text, "secret");
+    assert!(read.header("content-disposition").starts_with("attachment"));
+    // What it is not, or is put to, is refused with the reason.
+    for (path, media, field) in [
+        ("articles/open/documents?name=a.png", "image/png", "body"),
+        ("articles/open/documents?name=a.html", "text/html", "body"),
+        ("customers/C-1/documents?name=a.txt", "text/plain", "kind"),
+    ] {
+        let refused = send_file(path, media, b"text").await.problem(422);
+        assert_eq!(refused["field"], field, "{refused}");
+    }
+    send_file("articles/none/documents?name=a.txt", "text/plain", b"x")
+        .await
+        .problem(404);
+    let bad = json!({"title": "x", "text": "x", "language": "en", "documents": [{"title": "x", "url": "/files/../x"}]});
+    assert!(
+        put(&router, "articles/x", &[], &bad)
+            .await
+            .text
+            .contains("SHA-256")
+    );
+    let request = Request::delete(format!("/api/v1/files/{sha256}"))
+        .header("authorization", format!("Bearer {TOKEN}"));
+    let gone = send(&router, request.body(Body::empty()).unwrap()).await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT);
+    get(&router, &format!("/api/v1/files/{sha256}"))
+        .await
+        .problem(404);
+}
