@@ -43,7 +43,8 @@ fn is_open(path: &str) -> bool {
 /// Longest body for an address, bytes.
 pub(crate) fn body_bytes_max(path: &str) -> usize {
     let is_import = path.starts_with("/api/v1/registry/") && path.ends_with("/import");
-    let is_file = path.starts_with("/api/v1/tickets/") && path.ends_with("/attachments");
+    let is_file = (path.starts_with("/api/v1/tickets/") && path.ends_with("/attachments"))
+        || (path.starts_with("/api/v1/registry/") && path.ends_with("/documents"));
     if is_import {
         IMPORT_BYTES_MAX
     } else if is_file {

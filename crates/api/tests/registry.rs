@@ -757,6 +757,9 @@ async fn a_document_is_kept_and_is_open_to_customers_with_its_article() {
     let read = get(&router, &format!("/api/v1/files/{sha256}")).await;
     assert_eq!(read.text, "secret");
     assert!(read.header("content-disposition").starts_with("attachment"));
+    let large: &[u8] = Box::leak(vec![b'x'; 3 << 20].into_boxed_slice());
+    let kept = send_file("articles/ours/documents?name=d.txt", "text/plain", large).await;
+    assert_eq!(kept.json()["bytes"], 3 << 20);
     // What it is not, or is put to, is refused with the reason.
     for (path, media, field) in [
         ("articles/open/documents?name=a.png", "image/png", "body"),

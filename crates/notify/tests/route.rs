@@ -182,6 +182,21 @@ fn a_technician_is_written_to_after_the_quiet_hours_but_at_once_for_p1() {
 }
 
 #[test]
+fn a_message_on_a_ticket_that_nobody_has_is_heard_by_the_chain() {
+    let rules = RULES.replace(
+        "\"ticket.assigned\"",
+        "\"ticket.assigned\", \"ticket.message\"",
+    );
+    let notify = notify(&rules);
+    let mut message = notice(NoticeKind::TicketMessage, Priority::P1);
+    let routed = route(&notify, &message, &book(), evening());
+    assert_eq!(told(&routed)[1..], [("sms", "Ada", "+49 170 1")]);
+    message.technician = None;
+    let routed = route(&notify, &message, &book(), evening());
+    assert_eq!(told(&routed)[1..], [("sms", "dispatcher", "+49 170 2")]);
+}
+
+#[test]
 fn a_customer_is_told_of_a_visit_in_time_and_asked_only_with_consent() {
     let start_at = at("2026-03-05T09:00:00Z");
     let notify = notify(RULES);
