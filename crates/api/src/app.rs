@@ -38,6 +38,8 @@ pub(crate) struct App {
     pub(crate) open_articles: Arc<OpenArticles>,
     /// How much of the open articles is served.
     pub(crate) help: Arc<Rate>,
+    /// Files that are handed to everybody at once.
+    pub(crate) file_places: Arc<Semaphore>,
     forms: Arc<Forms>,
 }
 
@@ -47,6 +49,9 @@ struct Forms {
     process: u64,
     given: AtomicU64,
 }
+
+/// Files handed to everybody at once: with 10 MiB each a bound on memory.
+const FILES_AT_ONCE: usize = 16;
 
 impl App {
     pub(crate) fn new(state: ApiState, closing: watch::Receiver<bool>) -> Self {
@@ -58,6 +63,7 @@ impl App {
             outcomes: Arc::default(),
             public: Arc::new(Rate::new()),
             help: Arc::new(Rate::new()),
+            file_places: Arc::new(Semaphore::new(FILES_AT_ONCE)),
             helped: Arc::default(),
             open_articles: Arc::default(),
             forms: Arc::new(Forms {

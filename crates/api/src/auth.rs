@@ -44,7 +44,9 @@ fn is_open(path: &str) -> bool {
 pub(crate) fn body_bytes_max(path: &str) -> usize {
     let is_import = path.starts_with("/api/v1/registry/") && path.ends_with("/import");
     let is_file = (path.starts_with("/api/v1/tickets/") && path.ends_with("/attachments"))
-        || (path.starts_with("/api/v1/registry/") && path.ends_with("/documents"));
+        || (path.starts_with("/api/v1/registry/")
+            && path.ends_with("/documents")
+            && path.split('/').count() == 7);
     if is_import {
         IMPORT_BYTES_MAX
     } else if is_file {

@@ -19,6 +19,7 @@ mod routes;
 mod state;
 mod stream;
 mod trace;
+mod used;
 mod waiting;
 mod web;
 

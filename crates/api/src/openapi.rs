@@ -97,6 +97,7 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(registry::export_records))
         .routes(routes!(registry::erase_person))
         .routes(routes!(files::put_document))
+        .routes(routes!(files::files))
         .routes(routes!(files::file, files::remove_file))
         .routes(routes!(customers::customer_overview))
         .routes(routes!(notices::deliveries))

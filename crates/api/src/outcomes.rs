@@ -5,17 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use forecare_care::kpi::{
-    Answers, Booked, Case, Cut, Dimension, Links, Machine, Period, Scope, costs,
-};
-use forecare_catalogue::Tracking;
-use forecare_domain::{
-    Asset, AssetId, PartNumber, Priority, Ticket, TicketId, TicketState, Timestamp,
-};
+use forecare_care::kpi::{Answers, Case, Cut, Dimension, Links, Machine, Period, Scope, costs};
+use forecare_domain::{Asset, AssetId, Priority, Ticket, TicketId, TicketState, Timestamp};
 use forecare_registry::{
     AssetDetails, Body, Contract, Customer, Date, Level, Location, RecordId, RecordKind,
 };
-use forecare_store::{LedgerEntry, RecordFilter, StoreError, TicketFilter, newest};
+use forecare_store::{RecordFilter, StoreError, TicketFilter, newest};
 use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
@@ -23,6 +18,7 @@ use utoipa::IntoParams;
 use crate::app::App;
 use crate::overview::whole;
 use crate::problem::Problem;
+use crate::used::{failed_batches, parts_used};
 
 /// Everything is read anew no more often.
 const READ_EVERY: Duration = Duration::from_secs(5);
@@ -210,12 +206,15 @@ impl Outcomes {
         let mut answers = answers(app).await?;
         let mut lines = newest(LINES_MAX, |page| store.ledger(page)).await?;
         lines.reverse();
-        let failed = failed_batches(app, &tickets, &lines);
-        let costs = costs(
-            &tickets,
-            &booked(app, &lines).await?,
-            app.state.costs.labour_per_hour,
-        );
+        let is_cut = is_cut || lines.len() == LINES_MAX;
+        let catalogue = &app.state.catalogue;
+        let asset_of = tickets.iter().map(|t| (t.id, &t.asset)).collect();
+        let failed = failed_batches(catalogue, &asset_of, &lines);
+        let mut booked = parts_used(catalogue, &lines);
+        for (ticket, minutes) in store.minutes_booked().await? {
+            booked.entry(ticket).or_default().minutes = minutes;
+        }
+        let costs = costs(&tickets, &booked, app.state.costs.labour_per_hour);
         let cases = tickets.iter().map(|ticket| {
             let mut case = Case {
                 answers: answers.remove(&ticket.id).unwrap_or_default(),
@@ -267,82 +266,6 @@ async fn answers(app: &App) -> Result<BTreeMap<TicketId, Answers>, StoreError> {
         all.entry(answer.ticket).or_insert(answers);
     }
     Ok(all)
-}
-
-/// Batch, or else serial number, of the part that failed, by ticket: of what was in the machine when another piece of
-/// the same part took its place. Read from the ledger, so that it stays known when the old piece is given back.
-fn failed_batches(
-    app: &App,
-    tickets: &[Ticket],
-    lines: &[LedgerEntry],
-) -> BTreeMap<TicketId, String> {
-    let catalogue = &app.state.catalogue;
-    let is_tracked = |number: &PartNumber| catalogue.tracking(number) != Tracking::Not;
-    let mut failed = BTreeMap::new();
-    if !catalogue.parts.iter().any(|p| is_tracked(&p.number)) {
-        return failed;
-    }
-    let asset_of: BTreeMap<TicketId, &AssetId> = tickets.iter().map(|t| (t.id, &t.asset)).collect();
-    // What was fitted, by machine and what the part has become; the last is in it.
-    let mut fitted: BTreeMap<(&AssetId, PartNumber), Vec<(TicketId, String)>> = BTreeMap::new();
-    for line in lines {
-        let is_fitted = match line.kind.as_str() {
-            "consumed" | "issue" => true,
-            "return" => false,
-            _ => continue,
-        };
-        let Some(ticket) = line.ticket else {
-            continue;
-        };
-        let Some(asset) = asset_of.get(&ticket) else {
-            continue;
-        };
-        let newest_part = catalogue.newest(&line.part).clone();
-        for unit in &line.units {
-            let batch = unit.batch.as_ref().map(ToString::to_string);
-            let serial = unit.serial.as_ref().map(ToString::to_string);
-            let Some(name) = batch.or(serial) else {
-                continue;
-            };
-            let pieces = fitted.entry((*asset, newest_part.clone())).or_default();
-            let piece = (ticket, name);
-            if is_fitted {
-                if let Some((before, name)) = pieces.last()
-                    && *before != ticket
-                {
-                    failed.entry(ticket).or_insert_with(|| name.clone());
-                }
-                pieces.push(piece);
-            } else if pieces.last() == Some(&piece) {
-                // Handed out and given back: it never was in the machine.
-                pieces.pop();
-                if pieces.last().is_none_or(|(of, _)| *of != ticket) {
-                    failed.remove(&ticket);
-                }
-            }
-        }
-    }
-    failed
-}
-
-/// Hours and parts, by ticket. `lines`: of the ledger.
-async fn booked(
-    app: &App,
-    lines: &[LedgerEntry],
-) -> Result<BTreeMap<TicketId, Booked>, StoreError> {
-    let mut booked: BTreeMap<TicketId, Booked> = BTreeMap::new();
-    for (ticket, minutes) in app.state.store.minutes_booked().await? {
-        booked.entry(ticket).or_default().minutes = minutes;
-    }
-    for line in lines {
-        if let Some(ticket) = line.ticket
-            && matches!(line.kind.as_str(), "consumed" | "issue" | "return")
-            && let Some(part) = app.state.catalogue.part(&line.part)
-        {
-            booked.entry(ticket).or_default().parts -= line.delta as f64 * part.unit_cost;
-        }
-    }
-    Ok(booked)
 }
 
 /// Master data that tickets are told apart by.

@@ -53,6 +53,7 @@ pub(crate) enum List {
     Surveys,
     TicketEntries,
     Automation,
+    Files,
 }
 
 fn refused() -> Problem {

@@ -14,8 +14,10 @@ use crate::template::language_of;
 /// What the registry and the service levels say of a notice's ticket.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AddressBook {
-    /// Whom the level that was reached names; of a ticket that nobody has, the first level.
+    /// Whom the level that was reached names.
     pub escalation: Vec<String>,
+    /// Of a message on a ticket that nobody has: whom the first level of the escalation chain names.
+    pub first_level: Vec<String>,
     /// All technicians.
     pub technicians: Vec<(RecordId, Technician)>,
     /// Whose the machine is.
@@ -112,10 +114,7 @@ fn recipients<'a>(
         }
         "@technician" => {
             // What a customer writes is heard, whether or not somebody has the ticket yet.
-            let nobody_has_it =
-                notice.technician.is_none() && notice.what == NoticeKind::TicketMessage;
-            let first = book.escalation.iter().filter(|_| nobody_has_it);
-            let who = notice.technician.iter().chain(first);
+            let who = notice.technician.iter().chain(&book.first_level);
             who.map(|name| person(notify, &book.technicians, name))
                 .collect()
         }

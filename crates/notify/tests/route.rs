@@ -94,6 +94,7 @@ fn book() -> AddressBook {
     .unwrap();
     AddressBook {
         escalation: vec!["dispatcher".to_owned(), "nobody".to_owned()],
+        first_level: Vec::new(),
         technicians: vec![(RecordId::new("t-ada").unwrap(), ada)],
         customer: Some(customer),
     }
@@ -192,7 +193,11 @@ fn a_message_on_a_ticket_that_nobody_has_is_heard_by_the_chain() {
     let routed = route(&notify, &message, &book(), evening());
     assert_eq!(told(&routed)[1..], [("sms", "Ada", "+49 170 1")]);
     message.technician = None;
-    let routed = route(&notify, &message, &book(), evening());
+    let book = AddressBook {
+        first_level: vec!["dispatcher".to_owned()],
+        ..book()
+    };
+    let routed = route(&notify, &message, &book, evening());
     assert_eq!(told(&routed)[1..], [("sms", "dispatcher", "+49 170 2")]);
 }
 

@@ -42,25 +42,45 @@ pub fn erase(body: &Body, person: &Person) -> Option<Body> {
     }
 }
 
-/// Names and addresses under which messages to the person in the record `id` are known, as `body` has them.
+/// To whom messages went.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Addressed {
+    /// A name, or a technician's id.
+    pub name: String,
+    /// The address; `None`: any, as people of the configuration have addresses that no record knows.
+    pub address: Option<String>,
+    /// True: one of a customer's people.
+    pub is_customer: bool,
+}
+
+/// Under which names and addresses messages went to the person in the record `id`, as `body` has them.
 #[must_use]
-pub fn addressed(id: &RecordId, body: &Body, person: &Person) -> Vec<(String, String)> {
-    let (names, channels) = match (body, person) {
+pub fn addressed(id: &RecordId, body: &Body, person: &Person) -> Vec<Addressed> {
+    match (body, person) {
         (Body::Customer(customer), Person::Contact(contact)) => {
-            match customer.contacts.iter().find(|c| c.id == *contact) {
-                Some(contact) => (vec![contact.name.clone()], &contact.channels),
-                None => return Vec::new(),
-            }
+            let contact = customer.contacts.iter().find(|c| c.id == *contact);
+            let channels = contact
+                .iter()
+                .flat_map(|c| c.channels.iter().map(|to| (&c.name, to)));
+            channels
+                .map(|(name, to)| Addressed {
+                    name: name.clone(),
+                    address: Some(to.address.clone()),
+                    is_customer: true,
+                })
+                .collect()
         }
-        (Body::Technician(technician), Person::Technician) => (
-            vec![technician.name.clone(), id.to_string()],
-            &technician.channels,
-        ),
-        (_, Person::Contact(_) | Person::Technician) => return Vec::new(),
-    };
-    let pairs = names.iter().flat_map(|name| {
-        let addresses = channels.iter().map(|c| c.address.clone());
-        addresses.map(|address| (name.clone(), address))
-    });
-    pairs.collect()
+        (Body::Technician(technician), Person::Technician) => {
+            [technician.name.clone(), id.to_string()]
+                .into_iter()
+                .filter(|name| name != ERASED)
+                .map(|name| Addressed {
+                    name,
+                    address: None,
+                    is_customer: false,
+                })
+                .collect()
+        }
+        (_, Person::Contact(_) | Person::Technician) => Vec::new(),
+    }
 }

@@ -30,7 +30,7 @@ pub use customer::{
     Contact, ContactAddress, ContactChannel, Customer, CustomerValue, DataConsent, Purpose,
 };
 pub use date::{Date, InvalidDate};
-pub use erase::{ERASED, Person, addressed, erase};
+pub use erase::{Addressed, ERASED, Person, addressed, erase};
 pub use fault::{Fault, Faults};
 pub use id::RecordId;
 pub use kind::{RecordKind, UnknownKind};

@@ -3,11 +3,12 @@
 //! A notice is routed once, in one transaction; an attempt is recorded when the other side has answered. A process that
 //! dies in between sends again, under the same id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use forecare_care::sla::Escalation;
 use forecare_domain::{Clock, Notice, NoticeKind, Timestamp};
 use forecare_notify::{
     AddressBook, Channels, Message, Notify, SendError, Shown, SurveyLinks, Templates, next_attempt,
@@ -223,8 +224,10 @@ impl Notifier {
             self.desk.automate(notice).await?;
             let now = self.clock.now();
             let deliveries = if speaks {
+                let (escalation, first_level) = self.escalation(notice).await?;
                 let book = AddressBook {
-                    escalation: self.escalation(notice).await?,
+                    escalation,
+                    first_level,
                     technicians: technicians.clone(),
                     customer: self.customer(notice).await?,
                 };
@@ -242,28 +245,30 @@ impl Notifier {
         Ok(notices.len())
     }
 
-    /// Whom the level that was reached names; of what concerns a ticket that nobody has, the first level of all.
-    async fn escalation(&self, notice: &Notice) -> Result<Vec<String>, StoreError> {
+    /// Whom the level that was reached names, and whom the first level does where a customer wrote on a ticket that nobody
+    /// has.
+    async fn escalation(&self, notice: &Notice) -> Result<(Vec<String>, Vec<String>), StoreError> {
         let reached = match notice.what {
             NoticeKind::SlaEscalated { clock, level } => Some((clock, level)),
-            _ if notice.technician.is_none() => None,
-            _ => return Ok(Vec::new()),
+            NoticeKind::TicketMessage if notice.technician.is_none() => None,
+            _ => return Ok((Vec::new(), Vec::new())),
         };
         let Some(ticket) = notice.ticket else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         };
         let ticket = self.store.ticket(ticket).await?;
         let terms = self.terms.of(&ticket);
         let levels = terms.escalations();
+        let names = |is_it: &dyn Fn(&Escalation) -> bool| {
+            let of = levels.iter().filter(|e| is_it(e));
+            let names: BTreeSet<String> = of.flat_map(|e| e.to.clone()).collect();
+            names.into_iter().collect()
+        };
         let first = levels.iter().map(|e| e.level).min();
-        let of = levels.iter().filter(|e| match reached {
-            Some(reached) => (e.clock, e.level) == reached,
-            None => Some(e.level) == first,
-        });
-        let mut names: Vec<String> = of.flat_map(|e| e.to.clone()).collect();
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        Ok(match reached {
+            Some(reached) => (names(&|e| (e.clock, e.level) == reached), Vec::new()),
+            None => (Vec::new(), names(&|e| Some(e.level) == first)),
+        })
     }
 
     /// Whose the machine is, or whom it is about where there is none.

@@ -1,10 +1,11 @@
 //! Files that records refer to.
 
-use forecare_store::StoredFile;
+use forecare_store::{FileInfo, StoredFile};
 use rusqlite::{Connection, params};
 
 use crate::fault::Outcome;
 use crate::query::collect;
+use crate::text;
 
 pub(crate) fn put(conn: &Connection, file: &StoredFile) -> Outcome<()> {
     if conn
@@ -13,10 +14,10 @@ pub(crate) fn put(conn: &Connection, file: &StoredFile) -> Outcome<()> {
     {
         return Ok(());
     }
-    let before = conn
-        .prepare_cached("SELECT coalesce(sum(bytes), 0) FROM files")?
-        .query_row([], |r| r.get(0))?;
-    if let Some(full) = file.too_much(before) {
+    let sum = "SELECT count(*), coalesce(sum(bytes), 0) FROM files";
+    let kept = collect(conn, sum, [], |r| Ok((text::count(r, 0)?, r.get(1)?)))?;
+    let (n, before) = kept.first().copied().unwrap_or_default();
+    if let Some(full) = file.too_much(n, before) {
         return Err(full.into());
     }
     conn.prepare_cached(
@@ -30,6 +31,18 @@ pub(crate) fn put(conn: &Connection, file: &StoredFile) -> Outcome<()> {
         file.content
     ])?;
     Ok(())
+}
+
+pub(crate) fn all(conn: &Connection) -> Outcome<Vec<FileInfo>> {
+    let sql = "SELECT sha256, name, media_type, bytes FROM files ORDER BY sha256";
+    collect(conn, sql, [], |r| {
+        Ok(FileInfo {
+            sha256: r.get(0)?,
+            name: r.get(1)?,
+            media_type: r.get(2)?,
+            bytes: text::count(r, 3)?,
+        })
+    })
 }
 
 pub(crate) fn get(conn: &Connection, sha256: &str) -> Outcome<Option<StoredFile>> {

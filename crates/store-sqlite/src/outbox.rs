@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use forecare_domain::{DeliveryId, Notice, NoticeId, SurveyAnswer, TicketId, Timestamp};
+use forecare_registry::Addressed;
 use forecare_store::{
     Attempt, DELIVERIES_PER_NOTICE_MAX, Delivery, DeliveryFilter, DeliveryState, NOTICES_KEPT,
     NewDelivery, OutboxDepth, PAGE_ENTRIES_MAX, PageRequest, Paged, SURVEY_ANSWERS_MAX, StoreError,
@@ -142,15 +143,18 @@ fn put(conn: &Connection, after: &Delivery) -> Outcome<()> {
     Ok(())
 }
 
-/// Takes people, by name and address, out of deliveries; the caller holds the transaction.
+/// Takes people out of deliveries; the caller holds the transaction.
 pub(crate) fn erase(
     conn: &Connection,
-    addressed: &BTreeSet<(String, String)>,
+    addressed: &BTreeSet<Addressed>,
     at: Timestamp,
 ) -> Outcome<()> {
-    let sql = format!("{DELIVERY} WHERE d.recipient = ?1 AND d.address = ?2");
-    for (name, address) in addressed {
-        for mut delivery in collect(conn, &sql, [name, address], read_delivery)? {
+    let sql = format!(
+        "{DELIVERY} WHERE d.recipient = ?1 AND (?2 IS NULL OR d.address = ?2) AND d.customer = ?3"
+    );
+    for to in addressed {
+        let found = params![to.name, to.address, to.is_customer];
+        for mut delivery in collect(conn, &sql, found, read_delivery)? {
             delivery.erase(at);
             put(conn, &delivery)?;
         }

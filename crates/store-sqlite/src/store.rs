@@ -13,9 +13,9 @@ use forecare_domain::{
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
     AlarmFilter, Attempt, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt,
-    Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, Fingerprint,
-    LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest, Paged,
-    RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
+    Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, FileInfo,
+    Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest,
+    Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
     ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
     StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
@@ -481,6 +481,10 @@ impl Store for SqliteStore {
     async fn put_file(&self, file: StoredFile) -> Result<(), StoreError> {
         let work = move |conn: &_, _: &_, _: &_, _: &mut _| files::put(conn, &file);
         self.write("put_file", work).await
+    }
+
+    async fn files(&self) -> Result<Vec<FileInfo>, StoreError> {
+        self.pool.read("files", |conn, _| files::all(conn)).await
     }
 
     async fn file(&self, sha256: &str) -> Result<Option<StoredFile>, StoreError> {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use deadpool_postgres::Transaction;
 use forecare_domain::{DeliveryId, Notice, NoticeId, SurveyAnswer, TicketId, Timestamp};
+use forecare_registry::Addressed;
 use forecare_store::{
     Attempt, DELIVERIES_PER_NOTICE_MAX, Delivery, DeliveryFilter, DeliveryState, NOTICES_KEPT,
     NewDelivery, OutboxDepth, PAGE_ENTRIES_MAX, PageRequest, Paged, SURVEY_ANSWERS_MAX, StoreError,
@@ -164,15 +165,20 @@ async fn put(tx: &Transaction<'_>, after: &Delivery) -> Outcome<()> {
     Ok(())
 }
 
-/// Takes people, by name and address, out of deliveries; the caller holds the transaction.
+/// Takes people out of deliveries; the caller holds the transaction.
 pub(crate) async fn erase(
     tx: &Transaction<'_>,
-    addressed: &BTreeSet<(String, String)>,
+    addressed: &BTreeSet<Addressed>,
     at: Timestamp,
 ) -> Outcome<()> {
-    let sql = format!("{DELIVERY} WHERE d.recipient = $1 AND d.address = $2");
-    for (name, address) in addressed {
-        for mut delivery in collect(tx, &sql, &[name, address], read_delivery).await? {
+    let sql = format!(
+        "{DELIVERY} WHERE d.recipient = $1 AND ($2::text IS NULL OR d.address = $2) AND d.customer = $3"
+    );
+    for to in addressed {
+        let (name, address) = (&to.name, &to.address);
+        for mut delivery in
+            collect(tx, &sql, &[name, address, &to.is_customer], read_delivery).await?
+        {
             delivery.erase(at);
             put(tx, &delivery).await?;
         }

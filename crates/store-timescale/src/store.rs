@@ -12,9 +12,9 @@ use forecare_domain::{
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
     AlarmFilter, Attempt, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt,
-    Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, Fingerprint,
-    LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest, Paged,
-    RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
+    Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, FileInfo,
+    Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest,
+    Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
     ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
     StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
@@ -554,7 +554,12 @@ impl Store for TimescaleStore {
     }
 
     async fn put_file(&self, file: StoredFile) -> Result<(), StoreError> {
-        write!(self, "put_file", |tx| files::put(tx, &file))
+        // Under the lock of records: no two upload past the bounds together.
+        write_records!(self, "put_file", |tx| files::put(tx, &file))
+    }
+
+    async fn files(&self) -> Result<Vec<FileInfo>, StoreError> {
+        read!(self, "files", |tx| files::all(tx))
     }
 
     async fn file(&self, sha256: &str) -> Result<Option<StoredFile>, StoreError> {

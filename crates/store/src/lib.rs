@@ -17,7 +17,7 @@ pub use agreed::{
     is_person, marks_for, marks_named, need_of_victim, next_order, nobody_to_erase, offers,
     place_on_record, refusal, refused, served, shelf_of, stock_list, units_of_line, use_lines,
 };
-pub use files::{FILES_BYTES_MAX, StoredFile};
+pub use files::{FILES_BYTES_MAX, FILES_MAX, FileInfo, StoredFile};
 pub use forecare_domain::{PurchaseOrder, StockCommand, StockMove};
 pub use memory::MemoryStore;
 pub use outbox::{

@@ -12,7 +12,7 @@ use forecare_domain::{
 use forecare_registry::{RecordKind, RecordRef};
 
 use crate::{
-    Attempt, Delivery, DeliveryFilter, Erasure, NewDelivery, OutboxDepth, RecordCommit,
+    Attempt, Delivery, DeliveryFilter, Erasure, FileInfo, NewDelivery, OutboxDepth, RecordCommit,
     RecordFilter, RecordPage, RecordVersion, RecordsOutcome, StoredFile, StoredRecord,
 };
 
@@ -685,8 +685,11 @@ pub trait Store: Send + Sync {
         position: i64,
     ) -> Result<(TicketEntry, Vec<u8>), StoreError>;
     /// Keeps a file that records refer to; one with the same content again changes nothing. [`StoreError::Conflict`] where
-    /// all together would have more than [`FILES_BYTES_MAX`](crate::FILES_BYTES_MAX).
+    /// there would be more than [`FILES_MAX`](crate::FILES_MAX), or all together would have more than
+    /// [`FILES_BYTES_MAX`](crate::FILES_BYTES_MAX).
     async fn put_file(&self, file: StoredFile) -> Result<(), StoreError>;
+    /// All files, by SHA-256.
+    async fn files(&self) -> Result<Vec<FileInfo>, StoreError>;
     /// The file of that SHA-256.
     async fn file(&self, sha256: &str) -> Result<Option<StoredFile>, StoreError>;
     /// Removes a file; false: it is not there.

@@ -1,10 +1,13 @@
 //! What customers may read of the knowledge base, without a login.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use forecare_registry::{Article, RecordId};
+use forecare_store::StoredFile;
 use serde::Deserialize;
 
 use super::answer::{Language, busy, is_chinese};
@@ -13,8 +16,8 @@ use super::shell::render;
 use crate::app::{App, cut};
 use crate::extract::ApiPath;
 use crate::problem::Problem;
-use crate::routes::files::saved;
-use crate::routes::knowledge::{HitDto, for_customers, is_file_for_customers, search_public};
+use crate::routes::files::slowly;
+use crate::routes::knowledge::{HitDto, for_customers, search_public, title_for_customers};
 
 /// What is looked for.
 #[derive(Debug, Default, Deserialize)]
@@ -114,26 +117,39 @@ pub(crate) async fn page(
             document.url.insert_str(0, "/help");
         }
     }
-    let text = article.text.replace("](/files/", "](/help/files/");
     Ok(render(&HelpArticlePage {
         words: words(language.lang, &headers),
-        html: markdown::to_html(&text),
+        html: markdown::to_html(&article.text, "/help/files"),
         article,
     }))
 }
 
 /// A file that an article names which customers may read.
+///
+/// Everybody may ask: as many at once as there are places, each for a bounded time, and browsers keep what they have.
 pub(crate) async fn file(
     State(app): State<App>,
     ApiPath(sha256): ApiPath<String>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if !app.help.admits() {
-        return Ok(busy());
-    }
     let missing = || Problem::not_found("the file");
-    if !is_file_for_customers(&app, &sha256).await? {
-        return Err(missing());
+    let title = title_for_customers(&app, &sha256).await?;
+    let title = title.ok_or_else(missing)?;
+    let etag = format!("\"{sha256}\"");
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == etag.as_bytes())
+    {
+        return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
+    let Ok(place) = Arc::clone(&app.file_places).try_acquire_owned() else {
+        return Ok(busy());
+    };
     let found = app.state.store.file(&sha256).await?;
-    found.map(saved).ok_or_else(missing)
+    // Under the title they know, whatever it was called when it was put here.
+    let found = found.map(|file| StoredFile {
+        name: title,
+        ..file
+    });
+    Ok(slowly(found.ok_or_else(missing)?, place))
 }

@@ -91,7 +91,7 @@ pub(crate) async fn page(
             ArticleState::Published => "published",
             ArticleState::Withdrawn => "withdrawn",
         },
-        html: markdown::to_html(&article.text),
+        html: markdown::to_html(&article.text, "/files"),
         written: When::new(now, record.updated_at),
         by: record.updated_by.name,
         may_write: caller.needs_to_know(),

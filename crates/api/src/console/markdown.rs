@@ -2,16 +2,16 @@
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
 
-/// `text` as HTML.
-pub(super) fn to_html(text: &str) -> String {
+/// `text` as HTML. Files that are kept here have addresses that begin with `files` in place of `/files`.
+pub(super) fn to_html(text: &str, files: &str) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
-    let events = Parser::new_ext(text, options).map(safe);
+    let events = Parser::new_ext(text, options).map(|event| safe(event, files));
     let mut out = String::new();
     html::push_html(&mut out, events);
     out
 }
 
-fn safe(event: Event<'_>) -> Event<'_> {
+fn safe<'a>(event: Event<'a>, files: &str) -> Event<'a> {
     if let Event::Html(raw) | Event::InlineHtml(raw) = event {
         Event::Text(raw)
     } else if let Event::Start(Tag::Link {
@@ -23,7 +23,7 @@ fn safe(event: Event<'_>) -> Event<'_> {
     {
         Event::Start(Tag::Link {
             link_type,
-            dest_url: harmless(dest_url),
+            dest_url: harmless(dest_url, files),
             title,
             id,
         })
@@ -36,7 +36,7 @@ fn safe(event: Event<'_>) -> Event<'_> {
     {
         Event::Start(Tag::Image {
             link_type,
-            dest_url: harmless(dest_url),
+            dest_url: harmless(dest_url, files),
             title,
             id,
         })
@@ -46,7 +46,10 @@ fn safe(event: Event<'_>) -> Event<'_> {
 }
 
 /// An address that runs nothing.
-fn harmless(url: CowStr<'_>) -> CowStr<'_> {
+fn harmless<'a>(url: CowStr<'a>, files: &str) -> CowStr<'a> {
+    if let Some(file) = url.strip_prefix("/files/") {
+        return format!("{files}/{file}").into();
+    }
     let leads_somewhere = url.starts_with("https://")
         || url.starts_with("http://")
         || (url.starts_with('/') && !url.starts_with("//"))
@@ -60,7 +63,21 @@ fn harmless(url: CowStr<'_>) -> CowStr<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::to_html;
+    fn to_html(text: &str) -> String {
+        super::to_html(text, "/files")
+    }
+
+    #[test]
+    fn files_are_where_the_reader_may_read_them() {
+        for text in [
+            "![x](/files/ab)",
+            "![x](</files/ab>)",
+            "![x][1]\n\n[1]: /files/ab",
+        ] {
+            let html = super::to_html(text, "/help/files");
+            assert!(html.contains("src=\"/help/files/ab\""), "{html}");
+        }
+    }
 
     #[test]
     fn markdown_becomes_html() {

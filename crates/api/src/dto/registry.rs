@@ -41,6 +41,7 @@ pub(crate) fn shown(mut body: Body, needs_to_know: bool) -> Body {
         | Body::Lead(_) => {}
         Body::Article(article) if article.state != ArticleState::Published => {
             article.text = WITHHELD.to_owned();
+            article.documents.clear();
         }
         Body::Article(_) => {}
     }

@@ -1,23 +1,41 @@
 //! Documents of machines and articles that are kept here.
 
-use axum::Extension;
-use axum::Json;
-use axum::body::{Body as HttpBody, to_bytes};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body as HttpBody, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use axum::{Extension, Json};
 use forecare_care::work::{ATTACHMENT_BYTES_MAX, check_file};
-use forecare_registry::{Body, Change, Document, RecordFaultKind, RecordWrite, is_sha256};
-use forecare_store::{RecordsOutcome, StoredFile};
+use forecare_registry::{
+    Body, Change, Document, RecordFaultKind, RecordKind, RecordWrite, is_sha256,
+};
+use forecare_store::{RecordFilter, RecordsOutcome, StoredFile};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 
+use super::knowledge::title_for_customers;
 use super::registry::{change, record_ref};
 use super::work::{encoded, hexadecimal, media_type_of};
 use crate::app::{App, Caller};
 use crate::extract::{ApiPath, ApiQuery};
+use crate::overview::whole;
+use crate::page::{List, Page, PageParams};
 use crate::problem::Problem;
 
+/// What only those read who work with it.
+const DOCUMENTS: &str = "documents";
+/// Records of a kind that are looked through.
+const RECORDS_MAX: usize = 200_000;
+/// Time for a file that is handed to everybody.
+const HANDED_WITHIN: Duration = Duration::from_secs(120);
+/// Bytes handed on at once.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Times a document is added to a record that somebody else changes meanwhile.
 const TRIES: usize = 5;
 
@@ -83,7 +101,7 @@ pub(crate) async fn put_document(
     let document = Document::of_file(title.unwrap_or_else(|| params.name.clone()), &sha256);
     let store = &app.state.store;
     let missing = || Problem::not_found(format_args!("{key}"));
-    let answer = KeptDocumentDto {
+    let mut answer = KeptDocumentDto {
         title: document.title.clone(),
         url: document.url.clone(),
         sha256: sha256.clone(),
@@ -102,19 +120,26 @@ pub(crate) async fn put_document(
                 ));
             }
         };
-        if documents.iter().any(|d| d.url == document.url) {
-            break;
+        let named = documents.iter().find(|d| d.url == document.url).cloned();
+        if named.is_none() {
+            documents.push(document.clone());
         }
-        documents.push(document.clone());
-        if n_tried == 0 {
-            // First: what a record names is there.
-            let file = StoredFile {
-                sha256: sha256.clone(),
-                name: params.name.clone(),
-                media_type: media_type.clone(),
-                content: content.to_vec(),
-            };
-            store.put_file(file).await?;
+        // What would be refused is not kept.
+        Body::parse(key.kind, body.to_value()).map_err(|faults| {
+            let field = faults.0.first().map_or("", |fault| &fault.field);
+            Problem::invalid(field, faults.to_string())
+        })?;
+        // First: what a record names is there. Again, where somebody removed it meanwhile.
+        let file = StoredFile {
+            sha256: sha256.clone(),
+            name: params.name.clone(),
+            media_type: media_type.clone(),
+            content: content.to_vec(),
+        };
+        store.put_file(file).await?;
+        if let Some(named) = named {
+            answer.title = named.title;
+            break;
         }
         let write = RecordWrite {
             kind: key.kind,
@@ -140,15 +165,78 @@ pub(crate) async fn put_document(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
+/// A file, and what names it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeptFile)]
+pub(crate) struct KeptFileDto {
+    /// SHA-256 of its content, hexadecimal.
+    pub(crate) sha256: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its media type.
+    pub(crate) media_type: String,
+    /// Its length, bytes.
+    pub(crate) bytes: u64,
+    /// Records that have it among their documents: `articles/bearing`. Empty: it may go.
+    pub(crate) named_by: Vec<String>,
+}
+
+/// The documents that are kept here, and which records name them
+///
+/// For operators only.
+#[utoipa::path(get, path = "/api/v1/files", tag = "registry", params(PageParams),
+    responses((status = 200, description = "a page of files", body = Page<KeptFileDto>)))]
+pub(crate) async fn files(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    ApiQuery(page): ApiQuery<PageParams>,
+) -> Result<Json<Page<KeptFileDto>>, Problem> {
+    caller.must_need_to_know(DOCUMENTS)?;
+    let mut named_by: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for kind in [RecordKind::Asset, RecordKind::Article] {
+        for record in whole(&app, kind, &RecordFilter::default(), RECORDS_MAX).await? {
+            let documents = match &record.body {
+                Some(Body::Asset(details)) => &details.documents,
+                Some(Body::Article(article)) => &article.documents,
+                Some(_) | None => continue,
+            };
+            for sha256 in documents.iter().filter_map(Document::file) {
+                let names = named_by.entry(sha256.to_owned()).or_default();
+                names.push(record.record.to_string());
+            }
+        }
+    }
+    let files = app.state.store.files().await?;
+    let page = page.cut(
+        List::Files,
+        &files,
+        |file| file.sha256.as_str(),
+        |file| KeptFileDto {
+            sha256: file.sha256.clone(),
+            name: file.name.clone(),
+            media_type: file.media_type.clone(),
+            bytes: file.bytes,
+            named_by: named_by.get(&file.sha256).cloned().unwrap_or_default(),
+        },
+    )?;
+    Ok(Json(page))
+}
+
 /// A document that is kept here
+///
+/// For operators, and for everybody who may read the article that customers read.
 #[utoipa::path(get, path = "/api/v1/files/{sha256}", tag = "registry",
     params(("sha256" = String, Path, description = "SHA-256 of its content, 64 hexadecimal digits")),
     responses((status = 200, description = "the file, to be saved", content_type = "application/octet-stream",
         headers(("Content-Disposition" = String, description = "its name")))))]
 pub(crate) async fn file(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     ApiPath(sha256): ApiPath<String>,
 ) -> Result<Response, Problem> {
+    if title_for_customers(&app, &sha256).await?.is_none() {
+        caller.must_need_to_know(DOCUMENTS)?;
+    }
     let found = match is_sha256(&sha256) {
         true => app.state.store.file(&sha256).await?,
         false => None,
@@ -170,6 +258,34 @@ pub(crate) async fn remove_file(
 ) -> Result<StatusCode, Problem> {
     app.state.store.remove_file(&sha256).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// [`saved`], for everybody: `place` is free again when it is handed over, and who does not take it in time does not get it.
+pub(crate) fn slowly(mut file: StoredFile, place: OwnedSemaphorePermit) -> Response {
+    let content = Bytes::from(std::mem::take(&mut file.content));
+    let length = content.len();
+    let (pieces, taken) = mpsc::channel::<Result<Bytes, Infallible>>(1);
+    tokio::spawn(async move {
+        let _place = place;
+        let handing = async {
+            for from in (0..length).step_by(PIECE_BYTES) {
+                let piece = content.slice(from..length.min(from + PIECE_BYTES));
+                if pieces.send(Ok(piece)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Cut off, it is shorter than was said: no browser takes it for whole.
+        let _in_time = tokio::time::timeout(HANDED_WITHIN, handing).await;
+    });
+    let mut response = saved(file);
+    *response.body_mut() = HttpBody::from_stream(ReceiverStream::new(taken));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    // What it is called tells what is in it: it never changes.
+    let kept = HeaderValue::from_static("private, max-age=86400");
+    headers.insert(header::CACHE_CONTROL, kept);
+    response
 }
 
 /// A file, never shown as a page of ours: saved, under its name, or a picture within a page.

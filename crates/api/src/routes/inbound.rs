@@ -6,8 +6,8 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use forecare_care::work::{ATTACHMENT_BYTES_MAX, MEDIA_TYPES, NOTE_CHARS_MAX, WorkStep};
 use forecare_domain::{Actor, AssetId, Channel, TicketId, Visibility};
-use forecare_registry::{Body, RecordId, RecordKind, RecordRef};
-use forecare_store::RecordFilter;
+use forecare_registry::{Body, ContactChannel, RecordId, RecordKind, RecordRef};
+use forecare_store::{RecordFilter, forecare};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -89,7 +89,7 @@ struct Incoming {
 /// A reply with the number of a ticket in its subject becomes a note of it, which the customer may read, and its
 /// technician is told; where that ticket is closed, it opens one that follows it up. Any other opens a ticket for
 /// `asset_id`. The same `message_id` again changes nothing. Where the machine has a customer and the sender's address is no
-/// contact of theirs, the text says so, and the customer may not read it.
+/// contact of theirs, the text says so, a note is internal, and a new ticket's title is neutral.
 #[utoipa::path(post, path = "/api/v1/inbound/email", tag = "tickets", request_body = EmailDto,
     responses((status = 200, description = "what became of it", body = EmailTakenDto)))]
 pub(crate) async fn email(
@@ -182,7 +182,9 @@ pub(crate) async fn raw_email(
                 if_version: None,
                 idempotency_key: Some(format!("email:{}:left-out", mail.message_id.trim())),
             };
-            let noted = app.state.desk.work(TicketId(ticket), request, by).await;
+            // Ours, not the customer's: nobody is woken for it.
+            let noted = app.state.desk.work(TicketId(ticket), request, forecare());
+            let noted = noted.await;
             if let Err(refused) = noted {
                 tracing::warn!(ticket.id = ticket, %refused, text, "files of a message were left out");
             }
@@ -305,14 +307,16 @@ async fn take(app: &App, mail: Incoming) -> Result<(EmailTakenDto, Actor), Probl
             "the subject names no ticket ([#7]): say which machine it is about",
         ));
     };
-    let text = match AssetId::new(&asset_id) {
-        Ok(asset) if is_stranger(app, &asset, &mail.from).await? => {
-            cut(&format!("{STRANGER}{text}"), NOTE_CHARS_MAX)
-        }
-        Ok(_) | Err(_) => text,
-    };
     let one_line = |c: char| if c.is_control() { ' ' } else { c };
-    let title: String = mail.subject.chars().map(one_line).collect();
+    let subject: String = mail.subject.chars().map(one_line).collect();
+    let (title, text) = match AssetId::new(&asset_id) {
+        // Customers see titles: not in a stranger's words.
+        Ok(asset) if is_stranger(app, &asset, &mail.from).await? => (
+            format!("E-mail about {asset}"),
+            cut(&format!("{STRANGER}{subject}\n{text}"), NOTE_CHARS_MAX),
+        ),
+        Ok(_) | Err(_) => (subject, text),
+    };
     let mut request = checked_opening(NewTicketDto {
         asset_id,
         kind: mail.kind.unwrap_or_else(|| "corrective".to_owned()),
@@ -349,8 +353,13 @@ async fn is_stranger(app: &App, asset: &AssetId, from: &str) -> Result<bool, Pro
         return Ok(false);
     };
     let address = address(from);
-    let mut known = customer.contacts.iter().flat_map(|c| &c.channels);
-    Ok(!known.any(|a| a.address.eq_ignore_ascii_case(address)))
+    let channels = customer.contacts.iter().flat_map(|c| &c.channels);
+    let mut known = channels
+        .filter(|c| c.kind == ContactChannel::Email)
+        .map(|c| &c.address)
+        .peekable();
+    // Where no address is known, nobody is told apart.
+    Ok(known.peek().is_some() && !known.any(|a| a.eq_ignore_ascii_case(address)))
 }
 
 /// The address of `Bo Lund <bo@example.com>`.

@@ -266,11 +266,15 @@ pub(crate) async fn for_customers(app: &App, id: &RecordId) -> Result<Option<Art
     })
 }
 
-/// Whether an article that customers may read has the file among its documents.
-pub(crate) async fn is_file_for_customers(app: &App, sha256: &str) -> Result<bool, Problem> {
+/// What the file is called in an article that customers may read; `None`: none has it.
+pub(crate) async fn title_for_customers(
+    app: &App,
+    sha256: &str,
+) -> Result<Option<String>, Problem> {
     let articles = open_articles(app).await?;
     let mut documents = articles.iter().flat_map(|(_, article)| &article.documents);
-    Ok(documents.any(|document| document.file() == Some(sha256)))
+    let found = documents.find(|document| document.file() == Some(sha256));
+    Ok(found.map(|document| document.title.clone()))
 }
 
 /// Articles in `state`, by id.

@@ -9,7 +9,9 @@ use forecare_domain::{Ticket, TicketId};
 pub struct Booked {
     /// Minutes, travel included.
     pub minutes: u64,
-    /// Parts used, less those given back, at their prices.
+    /// Parts used: those given back unused are not among them.
+    pub n_parts: i64,
+    /// What these cost.
     pub parts: f64,
 }
 
@@ -26,7 +28,8 @@ pub fn costs(
         .filter_map(|t| Some((t.id, t.work.merged_into?)))
         .collect();
     let mut costs = BTreeMap::new();
-    for (ticket, booked) in booked {
+    let is_any = |booked: &Booked| booked.minutes > 0 || booked.n_parts != 0;
+    for (ticket, booked) in booked.iter().filter(|(_, booked)| is_any(booked)) {
         let mut goes_on = *ticket;
         // Only an open ticket is merged into, so there is no circle; what is stored is not trusted with that.
         for _ in 0..into.len() {

@@ -89,7 +89,7 @@ kinds! {
     CSAT: "csat", "Satisfaction (CSAT)", Share, "answers of 4 or 5 of 5, of tickets resolved in the period";
     NPS: "nps", "Net promoter score", Points, "share of 9 and 10 less share of 0 to 6, times 100, of tickets resolved in the period";
     CES: "ces", "Effort score (CES)", Points, "mean answer, 1 (hard) to 7 (easy), of tickets resolved in the period";
-    COST: "cost_per_ticket", "Cost per ticket", Money, "mean of hours booked and parts used at their prices, of tickets resolved in the period on which anything was booked";
+    COST: "cost_per_ticket", "Cost per ticket", Money, "mean of hours booked and parts used at today's prices, of tickets resolved in the period on which anything was booked";
     FAILURES: "failures", "Failures", Count, "machines failed in the period, as tickets tell";
     MTBF: "mtbf", "Mean time between failures", Hours, "hours of all machines in the period, by the failures in it";
     MTTR: "mttr", "Mean time to repair", Hours, "mean time from a failure to its last resolution, of failures of the period that are mended";

@@ -544,6 +544,9 @@ pub async fn a_file_is_kept_once(store: Arc<dyn Store>) {
     store.put_file(file('b', "other.txt")).await.unwrap();
     let found = store.file(&"a".repeat(64)).await.unwrap();
     assert_eq!(found, Some(file('a', "first.txt")));
+    let all = store.files().await.unwrap();
+    let all: Vec<(&str, u64)> = all.iter().map(|f| (f.name.as_str(), f.bytes)).collect();
+    assert_eq!(all, [("first.txt", 3), ("other.txt", 3)]);
     assert!(store.remove_file(&"a".repeat(64)).await.unwrap());
     assert!(!store.remove_file(&"a".repeat(64)).await.unwrap());
     assert_eq!(store.file(&"a".repeat(64)).await.unwrap(), None);

@@ -22,11 +22,11 @@ use forecare_domain::{
 use crate::agreed::place_on_record;
 use crate::{
     AlarmFilter, Attempt, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt,
-    Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, Fingerprint,
-    LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PAGE_ENTRIES_MAX,
-    PageRequest, Paged, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
-    ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
-    StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
+    Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, FileInfo,
+    Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth,
+    PAGE_ENTRIES_MAX, PageRequest, Paged, RecordCommit, RecordFilter, RecordPage, RecordVersion,
+    RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store,
+    StoreError, StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
 use desk::Desk;
 use forecare_registry::{RecordKind, RecordRef};
@@ -368,12 +368,24 @@ impl Store for MemoryStore {
         let state = &mut *self.state();
         let before: usize = state.files.values().map(|f| f.content.len()).sum();
         if !state.files.contains_key(&file.sha256) {
-            if let Some(full) = file.too_much(i64::try_from(before).unwrap_or(i64::MAX)) {
+            let n = state.files.len();
+            if let Some(full) = file.too_much(n, i64::try_from(before).unwrap_or(i64::MAX)) {
                 return Err(full);
             }
             state.files.insert(file.sha256.clone(), file);
         }
         Ok(())
+    }
+
+    async fn files(&self) -> Result<Vec<FileInfo>, StoreError> {
+        let state = self.state();
+        let all = state.files.values().map(|file| FileInfo {
+            sha256: file.sha256.clone(),
+            name: file.name.clone(),
+            media_type: file.media_type.clone(),
+            bytes: file.content.len() as u64,
+        });
+        Ok(all.collect())
     }
 
     async fn file(&self, sha256: &str) -> Result<Option<StoredFile>, StoreError> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_domain::{DeliveryId, Notice, NoticeId, SurveyAnswer, TicketId, Timestamp};
+use forecare_registry::Addressed;
 
 use crate::{
     Attempt, DELIVERIES_PER_NOTICE_MAX, Delivery, DeliveryFilter, DeliveryState, NOTICES_KEPT,
@@ -52,10 +53,14 @@ impl Outbox {
     }
 
     /// Takes people out of deliveries; what they had not got yet is not sent.
-    pub(super) fn erase(&mut self, addressed: &BTreeSet<(String, String)>, at: Timestamp) {
+    pub(super) fn erase(&mut self, addressed: &BTreeSet<Addressed>, at: Timestamp) {
         for delivery in self.deliveries.values_mut() {
-            let to = (delivery.recipient.clone(), delivery.address.clone());
-            if addressed.contains(&to) {
+            let is_it = |a: &Addressed| {
+                a.name == delivery.recipient
+                    && a.is_customer == delivery.to_customer
+                    && a.address.as_ref().is_none_or(|to| *to == delivery.address)
+            };
+            if addressed.iter().any(is_it) {
                 delivery.erase(at);
             }
         }

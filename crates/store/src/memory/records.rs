@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_catalogue::Catalogue;
 use forecare_registry::{
-    Action, Known, RecordKind, RecordRef, Stored, addressed, erase, needs, plan,
+    Action, Addressed, Known, RecordKind, RecordRef, Stored, addressed, erase, needs, plan,
 };
 
 use crate::agreed::{check_writes, nobody_to_erase};
@@ -141,7 +141,7 @@ impl Records {
     pub(super) fn erase(
         &mut self,
         erasure: &Erasure,
-    ) -> Result<(StoredRecord, BTreeSet<(String, String)>), StoreError> {
+    ) -> Result<(StoredRecord, BTreeSet<Addressed>), StoreError> {
         let mut found = false;
         let mut addresses = BTreeSet::new();
         let of_record = |v: &&mut RecordVersion| v.record == erasure.record;
