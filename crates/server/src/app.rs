@@ -17,6 +17,7 @@ use forecare_ingest::{
 };
 use forecare_notify::{LinkRefused, SurveyLinks};
 use forecare_store::{Credential, CredentialRole, Store, StoreError};
+use forecare_store_timescale::ServiceClaim;
 use forecare_wire::Limits;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
@@ -181,6 +182,13 @@ impl App {
             stats: &stats,
             spill_stats: &spill_stats,
         };
+        // Before anything is taken from the broker: a second service would take it from the first.
+        let who = format!(
+            "process {} in {}",
+            std::process::id(),
+            std::path::absolute(home.dir())?.display()
+        );
+        let claim = Storage::claim(&config.store, &who).await?;
         // Before the store: while its database is away the broker's queue would overflow. The embedded broker has
         // to wait, its devices' credentials are in the store.
         let early = if config.mqtt.url.is_empty() {
@@ -198,6 +206,7 @@ impl App {
             &home.database(),
             &catalogue,
             &*clock,
+            (&who, claim),
             waiting,
         )
         .await?;
@@ -387,6 +396,7 @@ impl App {
             ended = &mut self.desk => ended.context("the care desk broke")?,
             ended = &mut self.notifier => ended.context("the notifier broke")?,
             ended = &mut self.api => ended.context("the API broke")??,
+            why = self.storage.replaced() => bail!(why),
         }
         bail!("a part of the service ended unexpectedly")
     }
@@ -521,6 +531,7 @@ async fn open_store(
     database: &Path,
     catalogue: &Catalogue,
     clock: &dyn Clock,
+    (who, claim): (&str, Option<ServiceClaim>),
     told: Waiting<'_>,
 ) -> Result<(TcpListener, Storage)> {
     let listener = listener.into_std()?;
@@ -548,8 +559,9 @@ async fn open_store(
             Err(error) => debug!(%error, "cannot answer while waiting for the database"),
         }
     };
+    let now = clock.now();
     let storage =
-        Storage::open_patiently(config, database, catalogue, clock.now(), waiting).await?;
+        Storage::open_patiently(config, database, catalogue, now, who, claim, waiting).await?;
     told.metrics.outage.over();
     if let Some((reason, task)) = answering {
         drop(reason);

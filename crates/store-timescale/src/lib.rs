@@ -20,6 +20,7 @@ mod query;
 mod records;
 mod registry;
 mod rows;
+mod service;
 mod settings;
 mod stock;
 mod store;
@@ -29,5 +30,6 @@ mod views;
 
 pub use checks::{Finding, FindingVerdict};
 pub use jobs::Jobs;
+pub use service::ServiceClaim;
 pub use settings::{ChunkInterval, Retention, TimescaleSettings};
 pub use store::TimescaleStore;

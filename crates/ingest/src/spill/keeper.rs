@@ -128,6 +128,8 @@ pub(super) struct Keeper {
     last_commit: Option<Duration>,
     numbers: u64,
     ended_at: Option<Instant>,
+    /// The pipeline has asked for a batch: the store is open.
+    is_open: bool,
 }
 
 impl Keeper {
@@ -177,6 +179,7 @@ impl Keeper {
             last_commit: None,
             numbers: 0,
             ended_at: None,
+            is_open: false,
         }
     }
 
@@ -207,6 +210,11 @@ impl Keeper {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Next(limit, answer) => {
+                if !self.is_open {
+                    self.is_open = true;
+                    // It had nothing to take before.
+                    self.moved_at = Instant::now();
+                }
                 self.limit = limit;
                 self.request = Some(answer);
             }
@@ -281,10 +289,11 @@ impl Keeper {
         self.n_memory > 0 && (self.spilling || self.moved_at.elapsed() >= self.patience())
     }
 
-    /// Shorter when the window is full: from then on the broker's own queue fills, which may be small. Longer while
-    /// the store may be at work on a batch: it is slow then, not away.
+    /// Shorter when the window is full: from then on the broker's own queue fills, which may be small. Not before the
+    /// store is open, which takes a moment with a queue of the broker's waiting. Longer while the store may be at work on a
+    /// batch: it is slow then, not away.
     fn patience(&self) -> Duration {
-        let idle = if self.window_is_full() {
+        let idle = if self.is_open && self.window_is_full() {
             self.config.after / FULL_WINDOW_HASTE
         } else {
             self.config.after
@@ -418,6 +427,7 @@ impl Keeper {
     /// Lets go of the oldest batches as far as they are stored.
     async fn settle_stored(&mut self) {
         let mut settled_to = None;
+        let n_before = self.given.len();
         while let Some(given) = self.given.pop_front_if(|given| given.fate == Fate::Stored) {
             let now = Instant::now();
             if given.n_messages > 0 {
@@ -449,13 +459,23 @@ impl Keeper {
             }
             self.show_oldest();
         }
-        if self.spilling && self.all_read() && self.waiting.is_empty() {
+        let stored_some = self.given.len() < n_before;
+        let caught_up = self.all_read() || (stored_some && self.fits_the_window());
+        if self.spilling && caught_up && self.waiting.is_empty() {
             self.spilling = false;
             info!(
                 n_messages = self.stats.spilled() - self.spilled_before,
                 "the store has caught up: messages no longer go to disk"
             );
         }
+    }
+
+    /// What is still on disk would fit into the window. A store that takes messages faster than they come has stored it
+    /// before new ones fill the window; one that does not is merely slow, and is not made slower by writing all twice.
+    fn fits_the_window(&self) -> bool {
+        let fits = |n: u64, max: usize| usize::try_from(n).is_ok_and(|n| n < max);
+        fits(self.log.n_messages(), self.config.memory_messages_max)
+            && fits(self.log.bytes(), self.config.memory_bytes_max)
     }
 
     fn all_read(&self) -> bool {
@@ -726,5 +746,54 @@ async fn until(wake_at: Option<Instant>) {
     match wake_at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::super::SEGMENT_BYTES;
+    use super::super::log::LogSettings;
+    use super::*;
+
+    /// Never has anything.
+    struct Silent;
+
+    #[async_trait]
+    impl Source for Silent {
+        async fn next_batch(&mut self, _limit: BatchLimit) -> Option<Batch> {
+            std::future::pending().await
+        }
+        async fn commit(&mut self, _position: Position) {}
+        async fn abandon(&mut self, _position: Position) {}
+    }
+
+    #[tokio::test]
+    async fn a_full_window_hurries_nobody_before_the_store_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = SpillConfig {
+            dir: dir.path().to_owned(),
+            bytes_max: 1 << 20,
+            disk_free_min: 0,
+            after: Duration::from_secs(2),
+            memory_messages_max: 10,
+            memory_bytes_max: 1 << 20,
+        };
+        let log = Log::open(LogSettings {
+            dir: config.dir.clone(),
+            bytes_max: config.bytes_max,
+            disk_free_min: 0,
+            segment_bytes: SEGMENT_BYTES,
+        })
+        .unwrap();
+        let (_commands, received) = mpsc::channel(1);
+        let stats = Arc::new(SpillStats::default());
+        let mut keeper = Keeper::new(config, Box::new(Silent), log, stats, received);
+        keeper.n_memory = 10;
+        assert_eq!(keeper.patience(), Duration::from_secs(2));
+        let (answer, _asked) = oneshot::channel();
+        keeper.obey(Command::Next(FIRST_LIMIT, answer)).await;
+        assert_eq!(keeper.patience(), Duration::from_millis(500));
     }
 }
