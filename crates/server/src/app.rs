@@ -28,7 +28,7 @@ use crate::auth::{ADMIN, Keys};
 use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
 use crate::desk::{Automation, CareDesk, SLOT_PLACES, Terms};
-use crate::home::{Home, secret_hash};
+use crate::home::{Home, Running, secret_hash};
 use crate::jobs::JobWatch;
 use crate::master_data;
 use crate::metrics::Metrics;
@@ -189,6 +189,13 @@ impl App {
             std::path::absolute(home.dir())?.display()
         );
         let claim = Storage::claim(&config.store, &who).await?;
+        let mut running = Running {
+            process: std::process::id(),
+            mqtt_url: config.mqtt.url.clone(),
+            mqtt_listen: None,
+            http_listen: http_addr,
+        };
+        home.keep_running(&running)?;
         // Before the store: while its database is away the broker's queue would overflow. The embedded broker has
         // to wait, its devices' credentials are in the store.
         let early = if config.mqtt.url.is_empty() {
@@ -231,6 +238,8 @@ impl App {
             Some(open) => open,
             None => intake.open().await?,
         };
+        running.mqtt_listen = mqtt_addr;
+        home.keep_running(&running)?;
         let (stream, _) = broadcast::channel(STREAM_EVENTS_MAX);
         let (control, control_requests) = mpsc::channel::<Control>(CONTROL_MAX);
         let care_wake = Arc::new(Notify::new());

@@ -20,6 +20,7 @@ mod query;
 mod records;
 mod registry;
 mod rows;
+mod scratch;
 mod service;
 mod settings;
 mod stock;
@@ -30,6 +31,7 @@ mod views;
 
 pub use checks::{Finding, FindingVerdict};
 pub use jobs::Jobs;
+pub use scratch::{SCRATCH_SCHEMA, drop_scratch};
 pub use service::ServiceClaim;
 pub use settings::{ChunkInterval, Retention, TimescaleSettings};
 pub use store::TimescaleStore;

@@ -103,7 +103,9 @@ impl ServiceClaim {
                 if begin.elapsed() > GRACE {
                     return Err(Fault::Store(misconfigured(format!(
                         "another service works on {place} ({}): stop it, or give this one a schema of its own ([store] schema)",
-                        holder(&client, &settings.schema).await?.unwrap_or_else(|| "it has just ended".to_owned()),
+                        holder(&client, &settings.schema)
+                            .await?
+                            .unwrap_or_else(|| "it has just ended".to_owned()),
                     ))));
                 }
                 tokio::time::sleep(GRACE_PAUSE).await;
@@ -198,7 +200,9 @@ impl TimescaleStore {
     /// # Errors
     /// [`StoreError::Unavailable`] where the server cannot be reached, or the claim was lost meanwhile.
     pub async fn serve(&self, claim: &mut ServiceClaim) -> Result<(), StoreError> {
-        self.pool.bounded("claiming the schema", claim.begin()).await?;
+        self.pool
+            .bounded("claiming the schema", claim.begin())
+            .await?;
         self.pool.fence(Arc::clone(&claim.fence));
         Ok(())
     }
@@ -265,7 +269,9 @@ impl Held {
             self.fence.replaced_by(Some(&value));
             return Ok(None);
         }
-        Ok(is_ours.then(|| connection.take().map(|c| (client, c))).flatten())
+        Ok(is_ours
+            .then(|| connection.take().map(|c| (client, c)))
+            .flatten())
     }
 }
 

@@ -1,0 +1,90 @@
+//! What a measurement needs beside the port: a schema to try things in, its chunks compressed at once, plans.
+
+use forecare_store::{RANGE_ROWS_MAX, StoreError, TelemetryQuery};
+
+use crate::connection::{Access, Pool};
+use crate::fault::Outcome;
+use crate::history;
+use crate::settings::TimescaleSettings;
+use crate::store::TimescaleStore;
+
+/// The schema of measurements: made by opening a store with it, dropped by [`drop_scratch`].
+pub const SCRATCH_SCHEMA: &str = "forecare_bench";
+
+/// Drops [`SCRATCH_SCHEMA`] with all that is in it from the database of the settings, whatever schema these name.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] where the server cannot be reached, or the role does not own the schema.
+pub async fn drop_scratch(settings: &TimescaleSettings) -> Result<(), StoreError> {
+    let pool = Pool::new(settings, Access::Write)?;
+    let dropping = async {
+        let session = pool.patient_session().await?;
+        session
+            .batch_execute(&format!("DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA} CASCADE"))
+            .await?;
+        Outcome::Ok(())
+    };
+    let dropped = dropping.await;
+    pool.close();
+    dropped.map_err(|fault| fault.at(pool.address(), "dropping the schema of the measurement"))
+}
+
+impl TimescaleStore {
+    /// Compresses every chunk of readings now, whatever its age; returns how many there are. 0 without the extension.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the server cannot be reached.
+    pub async fn compress_all(&self) -> Result<usize, StoreError> {
+        if !self.layout().has_timescale() {
+            return Ok(0);
+        }
+        let compressing = async {
+            let session = self.pool.patient_session().await?;
+            let chunks = session
+                .query(
+                    "SELECT compress_chunk(format('%I.%I', chunk_schema, chunk_name)::regclass, if_not_compressed => true)
+                     FROM timescaledb_information.chunks
+                     WHERE hypertable_schema = current_schema() AND hypertable_name ~ '^(telemetry_[0-9]+|overflow)$'",
+                    &[],
+                )
+                .await?;
+            Outcome::Ok(chunks.len())
+        };
+        compressing
+            .await
+            .map_err(|fault| fault.at(self.pool.address(), "compressing"))
+    }
+
+    /// How the server answers a query of telemetry: its statements on readings, each with its plan as it ran.
+    ///
+    /// # Errors
+    /// As [`telemetry`](forecare_store::Store::telemetry).
+    pub async fn telemetry_plans(&self, query: &TelemetryQuery) -> Result<Vec<String>, StoreError> {
+        let asking = async {
+            let mut session = self.pool.session().await?;
+            let tx = session.snapshot().await?;
+            let plans =
+                history::telemetry_plans(&tx, &self.layout(), query, RANGE_ROWS_MAX).await?;
+            tx.commit().await?;
+            session.release();
+            Outcome::Ok(plans)
+        };
+        self.pool.bounded("telemetry_plans", asking).await
+    }
+
+    /// How the server answers [`latest`](forecare_store::Store::latest): the statement with its plan as it ran.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the server cannot be reached.
+    pub async fn latest_plan(&self) -> Result<String, StoreError> {
+        let asking = async {
+            let mut session = self.pool.session().await?;
+            let tx = session.snapshot().await?;
+            let plan = history::latest_plan(&tx).await?;
+            tx.commit().await?;
+            session.release();
+            Outcome::Ok(plan)
+        };
+        self.pool.bounded("latest_plan", asking).await
+    }
+}
