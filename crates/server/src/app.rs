@@ -347,7 +347,8 @@ impl App {
         let surveying = tokio::spawn(survey.run());
         let noticing = notice_devices(Arc::clone(&store), keys, stored, control.clone());
         let maintaining = maintain(storage.clone());
-        let watching_jobs = JobWatch::new(&metrics.registry)?.run(storage.clone());
+        let watching_jobs =
+            JobWatch::new(&metrics.registry)?.run(storage.clone(), Arc::clone(&metrics));
         let guarding = Arc::clone(&guard);
         let noticing = tokio::spawn(async move {
             tokio::join!(noticing, maintaining, watching_jobs, guarding.run(control));

@@ -10,7 +10,7 @@ use forecare_domain::Timestamp;
 use forecare_store::{Store, StoreError};
 use forecare_store_sqlite::SqliteStore;
 use forecare_store_timescale::{
-    ChunkInterval, Jobs, Retention, ServiceClaim, TimescaleSettings, TimescaleStore,
+    ChunkInterval, Jobs, Retention, ServiceClaim, StoreSize, TimescaleSettings, TimescaleStore,
 };
 use tokio::sync::Mutex;
 use tracing::{info, warn};
@@ -250,6 +250,25 @@ impl Storage {
         match &self.adapter {
             Adapter::Sqlite(_) => Ok(None),
             Adapter::Timescale(store) => store.jobs().await,
+        }
+    }
+
+    /// How much the database holds; `None` for SQLite, whose file lies in the instance's directory.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub(crate) async fn size(&self) -> Result<Option<StoreSize>, StoreError> {
+        match &self.adapter {
+            Adapter::Sqlite(_) => Ok(None),
+            Adapter::Timescale(store) => store.size().await.map(Some),
+        }
+    }
+
+    /// Seconds since 1970 at which the database's certificate expires; `None` without TLS.
+    pub(crate) fn certificate_expires_at_s(&self) -> Option<i64> {
+        match &self.adapter {
+            Adapter::Sqlite(_) => None,
+            Adapter::Timescale(store) => store.certificate_expires_at_s(),
         }
     }
 

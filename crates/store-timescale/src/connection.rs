@@ -12,6 +12,7 @@ use deadpool_postgres::{
     Transaction,
 };
 use forecare_store::StoreError;
+use forecare_tls::PeerCertificate;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Config, IsolationLevel, NoTls};
 
@@ -55,6 +56,7 @@ pub(crate) struct Pool {
     spent: Mutex<Vec<String>>,
     /// Set where these connections are a service's.
     fence: OnceLock<Arc<Fence>>,
+    certificate: Arc<PeerCertificate>,
 }
 
 /// A borrowed connection. It goes back only by [`Session::release`]: one that was left in the middle of
@@ -70,6 +72,7 @@ impl Pool {
         if access == Access::Read {
             set_up += "; SET default_transaction_read_only = on";
         }
+        let certificate = Arc::new(PeerCertificate::default());
         let build = |n_max: usize| {
             let recycling = ManagerConfig {
                 recycling_method: RecyclingMethod::Fast,
@@ -77,7 +80,8 @@ impl Pool {
             let manager = if config.get_ssl_mode() == SslMode::Disable {
                 Manager::from_config(config.clone(), NoTls, recycling)
             } else {
-                let connector = tls::connector(settings.ca_file.as_deref())?;
+                let connector =
+                    tls::connector(settings.ca_file.as_deref(), Arc::clone(&certificate))?;
                 Manager::from_config(config.clone(), connector, recycling)
             };
             let set_up = set_up.clone();
@@ -104,6 +108,7 @@ impl Pool {
             address,
             spent: Mutex::default(),
             fence: OnceLock::new(),
+            certificate,
         })
     }
 
@@ -111,6 +116,11 @@ impl Pool {
     pub(crate) fn fence(&self, fence: Arc<Fence>) {
         // A store serves once.
         self.fence.set(fence).ok();
+    }
+
+    /// What the server showed when a connection was last made.
+    pub(crate) fn certificate(&self) -> &PeerCertificate {
+        &self.certificate
     }
 
     /// Hosts and database, for messages.

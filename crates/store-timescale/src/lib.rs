@@ -30,7 +30,7 @@ mod tls;
 mod views;
 
 pub use checks::{Finding, FindingVerdict};
-pub use jobs::Jobs;
+pub use jobs::{Jobs, StoreSize};
 pub use scratch::{SCRATCH_SCHEMA, drop_scratch};
 pub use service::ServiceClaim;
 pub use settings::{ChunkInterval, Retention, TimescaleSettings};

@@ -317,7 +317,7 @@ async fn connect(settings: &TimescaleSettings) -> Outcome<(Client, JoinHandle<()
             let (client, connection) = config.connect(NoTls).await?;
             Outcome::Ok((client, tokio::spawn(async { drop(connection.await) })))
         } else {
-            let connector = tls::connector(settings.ca_file.as_deref())?;
+            let connector = tls::connector(settings.ca_file.as_deref(), Arc::default())?;
             let (client, connection) = config.connect(connector).await?;
             Ok((client, tokio::spawn(async { drop(connection.await) })))
         }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use forecare_domain::Clock;
 use forecare_ingest::{ExternalBroker, IngestStats};
 
 use super::{Findings, Patient};
@@ -14,6 +15,8 @@ use crate::clock::SystemClock;
 const CHECK: &str = "broker";
 /// Longest wait for connection and subscription.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
+/// A certificate that expires earlier is to be renewed, days; as in `deploy/prometheus`.
+const CERTIFICATE_DAYS_MIN: i64 = 21;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub(super) async fn examine(patient: &Patient, findings: &mut Findings) {
@@ -138,10 +141,15 @@ async fn external(patient: &Patient, findings: &mut Findings) {
     let outcome = tokio::time::timeout(ANSWER_MAX, waiting).await;
     drop(broker);
     match outcome {
-        Ok(Ok(())) => findings.ok(
-            CHECK,
-            format!("{address} ({said_by}): let in, may read {topics} at QoS 1"),
-        ),
+        Ok(Ok(())) => {
+            findings.ok(
+                CHECK,
+                format!("{address} ({said_by}): let in, may read {topics} at QoS 1"),
+            );
+            if let Some(at_s) = stats.broker_certificate().expires_at_s() {
+                certificate(at_s, findings);
+            }
+        }
         Ok(Err(error)) => {
             let fix = fix(&error);
             findings.fail(CHECK, format!("{address} ({said_by}): {error}"), fix);
@@ -161,6 +169,20 @@ async fn external(patient: &Patient, findings: &mut Findings) {
             format!("{address}: passwords and readings cross the network unencrypted"),
             "use mqtts:// with mqtt.ca_file",
         );
+    }
+}
+
+fn certificate(expires_at_s: i64, findings: &mut Findings) {
+    let days = (expires_at_s - SystemClock.now().as_millis() / 1_000) / 86_400;
+    let text = format!("its certificate expires in {days} days");
+    if days < CERTIFICATE_DAYS_MIN {
+        findings.warn(
+            CHECK,
+            text,
+            "renew it and let the broker read it: afterwards no connection can be made",
+        );
+    } else {
+        findings.ok(CHECK, text);
     }
 }
 
