@@ -428,7 +428,7 @@ fn by_month_there_is_a_file_for_each_month_with_readings_and_none_for_the_others
         }
     }
     std::fs::write(&file, lines).unwrap();
-    let (ok, _, err) = instance.import(&[file], &["--class", CLASS]);
+    let (ok, _, err) = instance.import(&[file], &["--register", CLASS]);
     assert!(ok, "{err}");
     for format in ["csv", "parquet"] {
         let files = instance.export(format, &["--by-month", "--format", format]);
@@ -444,7 +444,7 @@ fn by_month_there_is_a_file_for_each_month_with_readings_and_none_for_the_others
         }
         // All of it comes back.
         let other = Instance::new("");
-        let (ok, _, err) = other.import(&files, &["--class", CLASS]);
+        let (ok, _, err) = other.import(&files, &["--register", CLASS]);
         assert!(ok, "{err}");
         assert_eq!(other.fingerprints(), instance.fingerprints());
     }

@@ -69,7 +69,7 @@ fn a_second_service_is_refused_with_the_fix_and_tools_go_on_working_beside_the_f
         "device,time,vibration\npress-1,2026-01-01T00:00:00Z,2.5\n",
     )
     .unwrap();
-    let class = ["--class", "screw-compressor"];
+    let class = ["--register", "screw-compressor"];
     let (ok, _, err) = run(on(one.path(), "import").args(class).arg(&file));
     assert!(ok, "{err}");
     let out = one.path().join("out");
