@@ -1,6 +1,7 @@
 //! What a measurement needs beside the port: a schema to try things in, its chunks compressed at once, plans.
 
 use forecare_store::{RANGE_ROWS_MAX, StoreError, TelemetryQuery};
+use tokio_postgres::error::SqlState;
 
 use crate::connection::{Access, Pool};
 use crate::fault::Outcome;
@@ -11,6 +12,9 @@ use crate::store::TimescaleStore;
 /// The schema of measurements: made by opening a store with it, dropped by [`drop_scratch`].
 pub const SCRATCH_SCHEMA: &str = "forecare_bench";
 
+/// Times that dropping is tried, against jobs at work.
+const DROP_TRIES: u32 = 10;
+
 /// Drops [`SCRATCH_SCHEMA`] with all that is in it from the database of the settings, whatever schema these name.
 ///
 /// # Errors
@@ -19,9 +23,31 @@ pub async fn drop_scratch(settings: &TimescaleSettings) -> Result<(), StoreError
     let pool = Pool::new(settings, Access::Write)?;
     let dropping = async {
         let session = pool.patient_session().await?;
-        session
-            .batch_execute(&format!("DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA} CASCADE"))
+        // The jobs that look after its tables, and lock what is to go.
+        let has_jobs = session
+            .query_one(
+                "SELECT to_regclass('timescaledb_information.jobs') IS NOT NULL",
+                &[],
+            )
             .await?;
+        if has_jobs.try_get(0)? {
+            let sql = "SELECT delete_job(job_id) FROM timescaledb_information.jobs WHERE hypertable_schema = $1";
+            session.query(sql, &[&SCRATCH_SCHEMA]).await?;
+        }
+        let drop = format!("DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA} CASCADE");
+        let mut n_tries = 0;
+        loop {
+            n_tries += 1;
+            match session.batch_execute(&drop).await {
+                Ok(()) => break,
+                // A job that was at work already.
+                Err(e)
+                    if n_tries < DROP_TRIES
+                        && e.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        session.release();
         Outcome::Ok(())
     };
     let dropped = dropping.await;

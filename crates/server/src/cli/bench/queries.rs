@@ -24,6 +24,8 @@ const BEGIN_MS: i64 = 1_749_945_600_000;
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
+/// Assets registered at once.
+const ASSETS: usize = 1_000;
 /// Rows of a batch.
 const BATCH_ROWS: usize = 10_000;
 
@@ -114,13 +116,19 @@ pub(super) async fn run(args: QueriesArgs) -> Result<()> {
         application_name: SCRATCH_SCHEMA.to_owned(),
         ..settings(&config.store)?
     };
-    let mut store = TimescaleStore::open(settings.clone(), &catalogue, begin).await?;
-    if !is_loaded(&args, &store).await? {
-        // Of another run, or one that was broken off.
-        store.close().await;
-        drop_scratch(&settings).await?;
-        store = TimescaleStore::open(settings.clone(), &catalogue, begin).await?;
+    let there = TimescaleStore::open_to_examine(settings.clone(), &catalogue).await?;
+    let is_loaded = match &there {
+        Some(there) => is_loaded(&args, there).await?,
+        None => false,
+    };
+    if let Some(there) = there {
+        there.close().await;
+        if !is_loaded {
+            // Of another run, or one that was broken off.
+            drop_scratch(&settings).await?;
+        }
     }
+    let store = TimescaleStore::open(settings.clone(), &catalogue, begin).await?;
     let store = Arc::new(store);
     let measured = measure(&args, &Subject::Timescale(Arc::clone(&store)), &catalogue).await;
     store.close().await;
@@ -208,7 +216,9 @@ async fn load(
         })
     };
     let assets: Result<Vec<Asset>> = devices.iter().map(asset).collect();
-    store.register_assets(assets?).await?;
+    for some in assets?.chunks(ASSETS) {
+        store.register_assets(some.to_vec()).await?;
+    }
     let span = (Timestamp::from_millis(BEGIN_MS), end(args));
     let now = SystemClock.now();
     let before = match subject {
