@@ -145,7 +145,9 @@ async fn measure(args: &QueriesArgs, subject: &Subject, catalogue: &Catalogue) -
     let n_rows = u64::from(args.devices) * u64::from(args.days) * 1_440
         + u64::from(n_devices(args) - args.devices);
     if is_loaded(args, &*store).await? {
-        println!("{n_rows} rows of 8 metrics are there from an earlier run");
+        println!(
+            "{n_rows} rows of 8 metrics are there from an earlier run, compressed if that measured"
+        );
     } else {
         load(args, subject, catalogue, n_rows).await?;
     }
