@@ -349,6 +349,68 @@ fn the_unit_is_valid_and_exposes_little() {
 }
 
 #[test]
+fn commands_beside_the_unit_run_as_its_user_for_its_directory() {
+    let unit = text("forecare.service");
+    let readme = text("README.md");
+    let of_unit = |key: &str| {
+        let line = unit
+            .lines()
+            .find_map(|l| l.strip_prefix(&format!("{key}=")));
+        line.unwrap_or_else(|| panic!("{key} in the unit"))
+            .to_owned()
+    };
+    let user = of_unit("User");
+    let start = of_unit("ExecStart");
+    let after = |flag: &str| {
+        let mut words = start.split_whitespace().skip_while(|w| *w != flag).skip(1);
+        words.next().unwrap().to_owned()
+    };
+    // The one line through which all of them go.
+    let line = readme
+        .lines()
+        .find(|l| l.starts_with("as_service()"))
+        .unwrap();
+    for part in [
+        format!("runuser -u {user} --"),
+        format!("FORECARE_HOME={}", after("--home")),
+        format!("FORECARE_CONFIG={}", after("--config")),
+    ] {
+        assert!(line.contains(&part), "{part} in {line}");
+    }
+    assert!(readme.contains(&format!("--shell /usr/sbin/nologin {user}\n")));
+    assert!(after("--home").ends_with(&of_unit("StateDirectory")));
+    // They work as written, on a directory and a configuration of this test's.
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("forecare.toml");
+    std::fs::write(&config, "").unwrap();
+    let mut tried = 0;
+    for line in readme
+        .lines()
+        .filter_map(|l| l.strip_prefix("as_service forecare "))
+    {
+        let words: Vec<&str> = line.split('#').next().unwrap().split_whitespace().collect();
+        let words = words.iter().map(|w| match *w {
+            "history.csv" => dir.path().join("history.csv").display().to_string(),
+            w => w.replace("/var/lib/forecare", &dir.path().display().to_string()),
+        });
+        std::fs::write(
+            dir.path().join("history.csv"),
+            "device,time,vibration\npress-1,2026-01-01T00:00:00Z,2.5\n",
+        )
+        .unwrap();
+        let (ok, said, err) = run(forecare()
+            .args(words)
+            .env("FORECARE_HOME", dir.path().join("home"))
+            .env("FORECARE_CONFIG", &config));
+        // Too little history to learn from, which it says.
+        let understood = ok || (line.starts_with("train") && !err.contains("Usage"));
+        assert!(understood, "{line}: {said}{err}");
+        tried += 1;
+    }
+    assert_eq!(tried, 5);
+}
+
+#[test]
 fn the_images_root_is_enough_to_run_the_binary() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
@@ -628,6 +690,18 @@ async fn devices_reach_forecare_through_the_brokers_tls_and_only_under_their_own
     wait_for("the subscription", || {
         service.metric("forecare_ingest_connected") > 0.0
     });
+
+    // What the broker showed, as bootstrap made it: 825 days.
+    let expiry = service.metric("forecare_peer_certificate_expiry_timestamp_seconds");
+    let (_, now, _) = run(Command::new("date").arg("+%s"));
+    let days = (expiry - now.trim().parse::<f64>().unwrap()) / 86_400.0;
+    assert!((823.0..=826.0).contains(&days), "{days}");
+    let (_, said, _) = run(forecare()
+        .args(["doctor", "--config"])
+        .arg(&file)
+        .arg("--home")
+        .arg(&home));
+    assert!(said.contains("its certificate expires in 82"), "{said}");
 
     // As add-device does it.
     let mut add = forecare();

@@ -111,6 +111,71 @@ fn terminate_by_id(id: u32) -> bool {
         .success()
 }
 
+/// A service whose log is kept; its command is that of `serve`.
+fn logged(serve: &Command, log: &Path, home: &Path) -> Service {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "exec \"$0\" \"$@\" 2>\"$LOG\""])
+        .env("LOG", log)
+        .arg(serve.get_program())
+        .args(serve.get_args());
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("FORECARE_")) {
+        command.env_remove(key);
+    }
+    Service::start(&mut command, home)
+}
+
+#[test]
+fn a_running_service_is_looked_at_where_it_is_whatever_it_was_started_with_and_logs_no_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    // Embedded, on ports that no configuration names.
+    let home = dir.path().join("embedded");
+    let mut serve = on(&home, "serve");
+    serve.args(["--mqtt-listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    let service = logged(&serve, &log, &home);
+    let (ok, findings) = doctor(&mut on(&home, "doctor"));
+    assert!(ok, "{findings:#?}");
+    let text = found(&findings, "broker", "ok");
+    assert!(
+        text.contains(service.mqtt.as_deref().unwrap())
+            && text.contains("as the running service was started"),
+        "{text}"
+    );
+    let http = service.http["http://".len()..].trim_end_matches('/');
+    assert!(found(&findings, "service", "ok").contains(http));
+    assert!(service.stop());
+    // What is gone is not believed.
+    let (_, findings) = doctor(on(&home, "doctor").args(["--mqtt-listen", "127.0.0.1:0"]));
+    assert!(found(&findings, "broker", "ok").contains("as the command line says"));
+
+    // An external one, named on the command line.
+    let home = dir.path().join("external");
+    let port = free_port();
+    let _broker = Mosquitto::start(dir.path(), port);
+    let url = format!("mqtt://127.0.0.1:{port}");
+    let mut serve = on(&home, "serve");
+    serve.args(["--mqtt", &url, "--http", "127.0.0.1:0"]);
+    let log_of_second = dir.path().join("log-2");
+    let service = logged(&serve, &log_of_second, &home);
+    let (ok, findings) = doctor(&mut on(&home, "doctor"));
+    assert!(ok, "{findings:#?}");
+    let text = found(&findings, "broker", "ok");
+    assert!(
+        text.contains(&url) && text.contains("as the running service was started"),
+        "{text}"
+    );
+    // Asked of another one all the same, if that is what is wanted.
+    let nobody = format!("mqtt://127.0.0.1:{}", free_port());
+    let (ok, findings) = doctor(on(&home, "doctor").args(["--mqtt", &nobody]));
+    assert!(!ok && found(&findings, "broker", "fail").contains(&nobody));
+    assert!(service.stop());
+    for log in [log, log_of_second] {
+        let log = std::fs::read_to_string(log).unwrap();
+        assert!(log.contains("INFO") && !log.contains("WARN"), "{log}");
+    }
+}
+
 #[test]
 fn each_fault_is_named_with_its_fix() {
     let dir = tempfile::tempdir().unwrap();

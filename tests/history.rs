@@ -413,3 +413,39 @@ fn the_rest_is_exported_as_json_lines_of_the_chosen_assets() {
         .arg(instance.dir.path().join("x")));
     assert!(!ok && err.contains("press-77"), "{err}");
 }
+
+#[test]
+fn by_month_there_is_a_file_for_each_month_with_readings_and_none_for_the_others() {
+    let instance = Instance::new("");
+    let file = instance.dir.path().join("some.csv");
+    let mut lines = "device,time,vibration\n".to_owned();
+    // Two devices whose months do not follow each other; the second's begin before the first's end.
+    for (device, months) in [("a", ["2024-01", "2026-06"]), ("b", ["2024-03", "2026-06"])] {
+        for month in months {
+            for day in ["01T00:00:00Z", "15T12:00:00Z", "30T23:59:59Z"] {
+                lines += &format!("{device},{month}-{day},2.5\n");
+            }
+        }
+    }
+    std::fs::write(&file, lines).unwrap();
+    let (ok, _, err) = instance.import(&[file], &["--register", CLASS]);
+    assert!(ok, "{err}");
+    for format in ["csv", "parquet"] {
+        let files = instance.export(format, &["--by-month", "--format", format]);
+        let names: Vec<String> = files
+            .iter()
+            .map(|f| f.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        let month = |month: &str| format!("telemetry-{CLASS}-{month}.{format}");
+        assert_eq!(names, ["2024-01", "2024-03", "2026-06"].map(month));
+        if format == "csv" {
+            let n_rows = files.iter().map(|f| text(f).lines().count() - 1);
+            assert_eq!(n_rows.collect::<Vec<_>>(), [3, 3, 6]);
+        }
+        // All of it comes back.
+        let other = Instance::new("");
+        let (ok, _, err) = other.import(&files, &["--register", CLASS]);
+        assert!(ok, "{err}");
+        assert_eq!(other.fingerprints(), instance.fingerprints());
+    }
+}

@@ -1,7 +1,9 @@
 //! Counters of a source, read by metrics and health checks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use forecare_tls::PeerCertificate;
 
 type Probe = Box<dyn Fn() -> usize + Send + Sync>;
 
@@ -24,6 +26,7 @@ pub struct IngestStats {
     pub(crate) refused_topic: AtomicU64,
     pub(crate) refused_clients: AtomicU64,
     queue: OnceLock<Probe>,
+    broker_certificate: Arc<PeerCertificate>,
     last_error: Mutex<Option<String>>,
 }
 
@@ -39,6 +42,12 @@ impl std::fmt::Debug for IngestStats {
 }
 
 impl IngestStats {
+    /// What an external broker with TLS showed when the connection was last made.
+    #[must_use]
+    pub fn broker_certificate(&self) -> Arc<PeerCertificate> {
+        Arc::clone(&self.broker_certificate)
+    }
+
     /// Messages that entered the queue.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)

@@ -164,6 +164,25 @@ async fn once_the_disk_is_read_to_its_end_messages_stay_in_memory_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn once_the_rest_on_disk_would_fit_into_memory_new_messages_wait_there_behind_it() {
+    let (mosquitto, dir) = (Mosquitto::start().await, tempfile::tempdir().unwrap());
+    leave_on_disk(&mosquitto, dir.path(), 200).await;
+    let (_broker, mut source, stats, spill) = behind(&mosquitto, dir.path(), NEVER).await;
+    until("the files to be seen", || spill.spilling()).await;
+    // 80 are left, and the window holds 75.
+    assert_eq!(store(&mut source, 120).await, numbers(0..120));
+    assert!(spill.spilling());
+    assert_eq!(store(&mut source, 40).await, numbers(120..160));
+    until("memory again", || !spill.spilling()).await;
+    assert_eq!(spill.messages(), 40);
+    publish(&mosquitto, 200..250).await;
+    until("all to be in memory", || spill.memory_messages() == 50).await;
+    assert_eq!(store(&mut source, 90).await, numbers(160..250));
+    assert_eq!((spill.spilled(), spill.drained()), (0, 200));
+    until("acknowledgement", || stats.in_flight() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_on_disk_comes_first_after_a_restart_without_the_store() {
     let (mosquitto, dir) = (Mosquitto::start().await, tempfile::tempdir().unwrap());
     let (broker, mut source, stats, spill) = behind(&mosquitto, dir.path(), SOON).await;

@@ -17,6 +17,7 @@ use forecare_ingest::{
 };
 use forecare_notify::{LinkRefused, SurveyLinks};
 use forecare_store::{Credential, CredentialRole, Store, StoreError};
+use forecare_store_timescale::ServiceClaim;
 use forecare_wire::Limits;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
@@ -27,7 +28,7 @@ use crate::auth::{ADMIN, Keys};
 use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
 use crate::desk::{Automation, CareDesk, SLOT_PLACES, Terms};
-use crate::home::{Home, secret_hash};
+use crate::home::{Home, Running, secret_hash};
 use crate::jobs::JobWatch;
 use crate::master_data;
 use crate::metrics::Metrics;
@@ -181,6 +182,20 @@ impl App {
             stats: &stats,
             spill_stats: &spill_stats,
         };
+        // Before anything is taken from the broker: a second service would take it from the first.
+        let who = format!(
+            "process {} in {}",
+            std::process::id(),
+            std::path::absolute(home.dir())?.display()
+        );
+        let claim = Storage::claim(&config.store, &who).await?;
+        let mut running = Running {
+            process: std::process::id(),
+            mqtt_url: config.mqtt.url.clone(),
+            mqtt_listen: None,
+            http_listen: http_addr,
+        };
+        home.keep_running(&running)?;
         // Before the store: while its database is away the broker's queue would overflow. The embedded broker has
         // to wait, its devices' credentials are in the store.
         let early = if config.mqtt.url.is_empty() {
@@ -198,6 +213,7 @@ impl App {
             &home.database(),
             &catalogue,
             &*clock,
+            (&who, claim),
             waiting,
         )
         .await?;
@@ -222,6 +238,8 @@ impl App {
             Some(open) => open,
             None => intake.open().await?,
         };
+        running.mqtt_listen = mqtt_addr;
+        home.keep_running(&running)?;
         let (stream, _) = broadcast::channel(STREAM_EVENTS_MAX);
         let (control, control_requests) = mpsc::channel::<Control>(CONTROL_MAX);
         let care_wake = Arc::new(Notify::new());
@@ -330,7 +348,8 @@ impl App {
         let surveying = tokio::spawn(survey.run());
         let noticing = notice_devices(Arc::clone(&store), keys, stored, control.clone());
         let maintaining = maintain(storage.clone());
-        let watching_jobs = JobWatch::new(&metrics.registry)?.run(storage.clone());
+        let watching_jobs =
+            JobWatch::new(&metrics.registry)?.run(storage.clone(), Arc::clone(&metrics));
         let guarding = Arc::clone(&guard);
         let noticing = tokio::spawn(async move {
             tokio::join!(noticing, maintaining, watching_jobs, guarding.run(control));
@@ -388,6 +407,7 @@ impl App {
             ended = &mut self.desk => ended.context("the care desk broke")?,
             ended = &mut self.notifier => ended.context("the notifier broke")?,
             ended = &mut self.api => ended.context("the API broke")??,
+            why = self.storage.replaced() => bail!(why),
         }
         bail!("a part of the service ended unexpectedly")
     }
@@ -522,6 +542,7 @@ async fn open_store(
     database: &Path,
     catalogue: &Catalogue,
     clock: &dyn Clock,
+    (who, claim): (&str, Option<ServiceClaim>),
     told: Waiting<'_>,
 ) -> Result<(TcpListener, Storage)> {
     let listener = listener.into_std()?;
@@ -549,8 +570,9 @@ async fn open_store(
             Err(error) => debug!(%error, "cannot answer while waiting for the database"),
         }
     };
+    let now = clock.now();
     let storage =
-        Storage::open_patiently(config, database, catalogue, clock.now(), waiting).await?;
+        Storage::open_patiently(config, database, catalogue, now, who, claim, waiting).await?;
     told.metrics.outage.over();
     if let Some((reason, task)) = answering {
         drop(reason);

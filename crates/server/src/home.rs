@@ -2,16 +2,35 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Name of the database file in an instance's directory, where no other database is configured.
 pub(crate) const DATABASE: &str = "forecare.sqlite";
+
+/// Name of the file that says how the service was started.
+const RUNNING: &str = "running.json";
+
+/// How a service was started: what of its configuration the command line or the environment may have replaced, and the
+/// ports that it chose itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// Its process.
+    pub(crate) process: u32,
+    /// URL of its external broker; empty: the embedded one.
+    pub(crate) mqtt_url: String,
+    /// Where its embedded broker listens; `None`: it has none, or its store is not open yet.
+    pub(crate) mqtt_listen: Option<SocketAddr>,
+    /// Where API and console listen.
+    pub(crate) http_listen: SocketAddr,
+}
 
 /// An instance's directory, locked while this value lives.
 #[derive(Debug)]
@@ -94,6 +113,25 @@ impl Home {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// Keeps how the service was started, for `forecare doctor`.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub(crate) fn keep_running(&self, running: &Running) -> Result<()> {
+        let path = self.dir.join(RUNNING);
+        let partial = path.with_extension("json.part");
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(true).write(true);
+        // The broker's URL may hold a password.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options
+            .open(&partial)
+            .and_then(|mut file| file.write_all(&serde_json::to_vec(running)?))
+            .and_then(|()| fs::rename(&partial, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// The token file.
     #[must_use]
     pub(crate) fn token_file(&self) -> PathBuf {
@@ -165,6 +203,15 @@ pub(crate) fn is_running(dir: &Path) -> bool {
         .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
+/// How the service that works in this directory was started; `None` where none does, or it says nothing of it.
+#[must_use]
+pub(crate) fn running(dir: &Path) -> Option<Running> {
+    let record: Running = serde_json::from_slice(&fs::read(dir.join(RUNNING)).ok()?).ok()?;
+    let owner = fs::read_to_string(dir.join("lock")).ok()?;
+    // What an earlier service left says nothing of this one.
+    (is_running(dir) && owner.trim() == record.process.to_string()).then_some(record)
+}
+
 /// Where an instance keeps the catalogue that its store is laid out for.
 #[must_use]
 pub(crate) fn kept_catalogue(home: &Path) -> PathBuf {
@@ -208,6 +255,25 @@ mod tests {
         );
         drop(first);
         Home::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_service_of_before_left_says_nothing_of_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let mut record = Running {
+            process: std::process::id(),
+            mqtt_url: String::new(),
+            mqtt_listen: Some(([127, 0, 0, 1], 1_883).into()),
+            http_listen: ([127, 0, 0, 1], 8_080).into(),
+        };
+        home.keep_running(&record).unwrap();
+        assert_eq!(running(dir.path()), Some(record.clone()));
+        record.process += 1;
+        home.keep_running(&record).unwrap();
+        assert_eq!(running(dir.path()), None);
+        drop(home);
+        assert_eq!(running(dir.path()), None);
     }
 
     #[test]

@@ -1,22 +1,29 @@
-//! The database's background jobs, watched: what stops compressing, aggregating or dropping is told before the disk is
+//! The database's background jobs and its size, watched: what stops compressing, aggregating or dropping is told before the disk is
 //! full or the charts stand still.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use forecare_store_timescale::FindingVerdict;
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tracing::{debug, info, warn};
 
+use crate::metrics::Metrics;
 use crate::pipeline::chain;
 use crate::storage::Storage;
 
 /// How often the database is asked.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// The gauge that tells what the jobs are doing.
+/// How often it is asked how much it holds, in looks: the server looks at every file for that.
+const SIZE_EVERY: u32 = 10;
+
+/// The gauges that tell what the jobs are doing, and what becomes of the disk where they do nothing.
 pub(crate) struct JobWatch {
     jobs: IntGaugeVec,
+    bytes: IntGauge,
+    chunks_overdue: IntGauge,
 }
 
 impl JobWatch {
@@ -36,13 +43,45 @@ impl JobWatch {
         for state in ["on_time", "overdue", "off", "failed"] {
             jobs.with_label_values(&[state]).set(0);
         }
-        Ok(Self { jobs })
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, anyhow::Error>(gauge)
+        };
+        Ok(Self {
+            jobs,
+            bytes: gauge(
+                "forecare_store_bytes",
+                "Bytes of the database that holds everything, indexes included; 0 for SQLite, and before it was asked.",
+            )?,
+            chunks_overdue: gauge(
+                "forecare_store_chunks_overdue",
+                "Chunks of readings that should have been compressed two days ago or more, and are not.",
+            )?,
+        })
+    }
+
+    async fn look_at_size(&self, storage: &Storage) {
+        match storage.size().await {
+            Ok(Some(size)) => {
+                self.bytes.set(size.database_bytes);
+                self.chunks_overdue.set(size.chunks_overdue);
+            }
+            Ok(None) => {}
+            Err(error) => debug!(error = chain(&error), "the database's size is not known"),
+        }
     }
 
     /// Asks again and again, and says what has changed, until the task is ended.
-    pub(crate) async fn run(self, storage: Storage) {
+    pub(crate) async fn run(self, storage: Storage, metrics: Arc<Metrics>) {
         let mut said = Vec::new();
+        let mut n_looks = 0_u32;
         loop {
+            if n_looks.is_multiple_of(SIZE_EVERY) {
+                self.look_at_size(&storage).await;
+            }
+            n_looks = n_looks.wrapping_add(1);
+            metrics.certificate("database", storage.certificate_expires_at_s());
             match storage.jobs().await {
                 Ok(None) => return,
                 Ok(Some(jobs)) => {

@@ -7,7 +7,9 @@ use forecare_domain::{
 };
 use forecare_ingest::{IngestStats, SpillStats};
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use crate::outage::Outage;
 
@@ -33,6 +35,7 @@ pub(crate) struct Metrics {
     spill: SpillMetrics,
     pub(crate) outage: Outage,
     pub(crate) store_available: IntGauge,
+    certificates: IntGaugeVec,
 }
 
 /// What the sources count, brought over before a scrape.
@@ -213,6 +216,14 @@ impl Metrics {
                 .buckets(buckets),
             )?,
         )?;
+        let certificates = IntGaugeVec::new(
+            Opts::new(
+                "forecare_peer_certificate_expiry_timestamp_seconds",
+                "When the first of the certificates that broker or database showed expires, as of the newest connection; nothing without TLS.",
+            ),
+            &["peer"],
+        )?;
+        registry.register(Box::new(certificates.clone()))?;
         Ok(Self {
             messages: counter(
                 r,
@@ -320,6 +331,7 @@ impl Metrics {
                 )?,
             },
             spill: SpillMetrics::new(r)?,
+            certificates,
             store_available: gauge(
                 r,
                 "forecare_store_available",
@@ -383,6 +395,14 @@ impl Metrics {
         self.ingest.in_flight.set(level(stats.in_flight()));
         self.ingest.queue.set(level(stats.queue_len()));
         self.ingest.connected.set(i64::from(stats.connected()));
+        self.certificate("broker", stats.broker_certificate().expires_at_s());
+    }
+
+    /// Shows when the certificate of a peer expires, where it showed one.
+    pub(crate) fn certificate(&self, peer: &str, expires_at_s: Option<i64>) {
+        if let Some(at_s) = expires_at_s {
+            self.certificates.with_label_values(&[peer]).set(at_s);
+        }
     }
 
     /// Brings the spill's counts over; `now` is the clock that tells when messages arrive.

@@ -9,7 +9,10 @@ use forecare_catalogue::Catalogue;
 use forecare_domain::Timestamp;
 use forecare_store::{Store, StoreError};
 use forecare_store_sqlite::SqliteStore;
-use forecare_store_timescale::{ChunkInterval, Jobs, Retention, TimescaleSettings, TimescaleStore};
+use forecare_store_timescale::{
+    ChunkInterval, Jobs, Retention, ServiceClaim, StoreSize, TimescaleSettings, TimescaleStore,
+};
+use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::app::secret_file;
@@ -19,10 +22,15 @@ use crate::config::{self, StoreConfig};
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// Before the reason why a start ends.
+const UNUSABLE: &str = "the store cannot be used";
+
 /// An open store.
 #[derive(Clone)]
 pub(crate) struct Storage {
     adapter: Adapter,
+    /// The right to work on the database's schema, where the store is a service's.
+    claim: Option<Arc<Mutex<ServiceClaim>>>,
 }
 
 #[derive(Clone)]
@@ -49,11 +57,31 @@ impl Storage {
             let store = TimescaleStore::open(settings, catalogue, now).await?;
             Adapter::Timescale(Arc::new(store))
         };
-        Ok(Self { adapter })
+        Ok(Self {
+            adapter,
+            claim: None,
+        })
     }
 
-    /// As [`Storage::open`], and tries for as long as it takes while the database cannot be reached: it may
-    /// start after us. `waiting` is told why.
+    /// Claims the configured database's schema for this service, which is `who` to others; `None` where there is nothing
+    /// to claim, or the database is away: [`Storage::open_patiently`] claims it then.
+    ///
+    /// # Errors
+    /// Another service works on it; what waiting does not cure.
+    pub(crate) async fn claim(config: &StoreConfig, who: &str) -> Result<Option<ServiceClaim>> {
+        if config.url.is_empty() {
+            return Ok(None);
+        }
+        match ServiceClaim::take(&settings(config)?, who).await {
+            Ok(claim) => Ok(Some(claim)),
+            Err(error) if TimescaleStore::may_pass(&error) => Ok(None),
+            // PostgreSQL's own words are part of the text.
+            Err(error) => Err(anyhow!("{error}").context(UNUSABLE)),
+        }
+    }
+
+    /// As [`Storage::open`] for the service that has the `claim`, and tries for as long as it takes while the database
+    /// cannot be reached: it may start after us. `waiting` is told why.
     ///
     /// # Errors
     /// What waiting does not cure.
@@ -62,17 +90,21 @@ impl Storage {
         database: &Path,
         catalogue: &Catalogue,
         now: Timestamp,
+        who: &str,
+        mut claim: Option<ServiceClaim>,
         mut waiting: impl FnMut(String),
     ) -> Result<Self> {
         let mut pause = RETRY_PAUSE_MIN;
         let mut n_failures = 0_u32;
         loop {
-            let error = match Self::open(config, database, catalogue, now).await {
-                Ok(storage) => {
+            let opening = Self::open_claimed(config, database, catalogue, now, who, &mut claim);
+            let error = match opening.await {
+                Ok(mut storage) => {
                     if n_failures > 0 {
                         info!(n_failures, "the database answers");
                     }
                     storage.warn().await;
+                    storage.claim = claim.map(|claim| Arc::new(Mutex::new(claim)));
                     return Ok(storage);
                 }
                 Err(error) => error,
@@ -81,9 +113,9 @@ impl Storage {
                 Some(failure) if !config.url.is_empty() && TimescaleStore::may_pass(failure) => {}
                 // PostgreSQL's own words are part of the text.
                 Some(failure) if !config.url.is_empty() => {
-                    return Err(anyhow!("{failure}").context("the store cannot be used"));
+                    return Err(anyhow!("{failure}").context(UNUSABLE));
                 }
-                _ => return Err(error.context("the store cannot be used")),
+                _ => return Err(error.context(UNUSABLE)),
             }
             let why = error.to_string();
             n_failures += 1;
@@ -96,6 +128,36 @@ impl Storage {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
+    }
+
+    /// The claim before the schema is touched: it may be another version that works on it.
+    async fn open_claimed(
+        config: &StoreConfig,
+        database: &Path,
+        catalogue: &Catalogue,
+        now: Timestamp,
+        who: &str,
+        claim: &mut Option<ServiceClaim>,
+    ) -> Result<Self> {
+        if !config.url.is_empty() && claim.as_ref().is_none_or(|claim| !claim.is_held()) {
+            *claim = Some(ServiceClaim::take(&settings(config)?, who).await?);
+        }
+        let storage = Self::open(config, database, catalogue, now).await?;
+        if let (Adapter::Timescale(store), Some(claim)) = (&storage.adapter, claim) {
+            store.serve(claim).await?;
+        }
+        Ok(storage)
+    }
+
+    /// Resolves where another service has taken over the database: what is said of it. For ever where none does.
+    pub(crate) async fn replaced(&self) -> String {
+        if let Some(claim) = &self.claim {
+            let mut replaced = claim.lock().await.replaced();
+            if let Ok(why) = replaced.wait_for(Option::is_some).await {
+                return why.clone().unwrap_or_default();
+            }
+        }
+        std::future::pending().await
     }
 
     /// Says what is amiss with a database that works all the same.
@@ -191,6 +253,25 @@ impl Storage {
         }
     }
 
+    /// How much the database holds; `None` for SQLite, whose file lies in the instance's directory.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub(crate) async fn size(&self) -> Result<Option<StoreSize>, StoreError> {
+        match &self.adapter {
+            Adapter::Sqlite(_) => Ok(None),
+            Adapter::Timescale(store) => store.size().await.map(Some),
+        }
+    }
+
+    /// Seconds since 1970 at which the database's certificate expires; `None` without TLS.
+    pub(crate) fn certificate_expires_at_s(&self) -> Option<i64> {
+        match &self.adapter {
+            Adapter::Sqlite(_) => None,
+            Adapter::Timescale(store) => store.certificate_expires_at_s(),
+        }
+    }
+
     /// Finishes what is queued and closes the store; calls after it fail.
     ///
     /// # Errors
@@ -201,6 +282,9 @@ impl Storage {
                 tokio::task::spawn_blocking(move || store.close()).await??;
             }
             Adapter::Timescale(store) => store.close().await,
+        }
+        if let Some(claim) = self.claim {
+            claim.lock().await.release().await;
         }
         Ok(())
     }

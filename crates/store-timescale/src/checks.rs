@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use crate::fault::Outcome;
 use crate::instant::Instant;
-use crate::jobs::{self, Jobs};
+use crate::jobs::{self, Chunks, Jobs};
 use crate::layout::{ClassLayout, Level};
 use crate::migrate::STEPS;
 use crate::preflight::Server;
@@ -21,6 +21,8 @@ const RECONCILING_MAX: Duration = Duration::from_secs(20);
 const DAY_MS: i64 = 86_400_000;
 /// Difference between the two clocks from which on windows and policies disagree, s.
 const SKEW_S_MAX: f64 = 5.0;
+/// A certificate that expires earlier is to be renewed, days; as in `deploy/prometheus`.
+const CERTIFICATE_DAYS_MIN: i64 = 21;
 /// WAL that a replication slot may hold back, bytes.
 const SLOT_BYTES_MAX: i64 = 1 << 30;
 
@@ -108,6 +110,7 @@ impl TimescaleStore {
         // First: the time that passes before counts as skew.
         keep("clock", clock(&session, now).await);
         keep("server", self.server(&session).await);
+        keep("certificate", Ok(self.certificate(now)));
         keep("schema", self.schema(&session).await);
         if self.layout().has_timescale() {
             keep("aggregates", Ok(self.internals()));
@@ -146,6 +149,25 @@ impl TimescaleStore {
             .map(|(what, fix)| Finding::warn("replication", what, fix))
             .into_iter()
             .collect()
+    }
+
+    fn certificate(&self, now: Timestamp) -> Vec<Finding> {
+        let Some(at_s) = self.certificate_expires_at_s() else {
+            return Vec::new();
+        };
+        let days = (at_s - now.as_millis() / 1_000) / 86_400;
+        vec![if days < CERTIFICATE_DAYS_MIN {
+            Finding::warn(
+                "certificate",
+                format!("the database's certificate expires in {days} days"),
+                "renew it and let PostgreSQL read it (SELECT pg_reload_conf()): afterwards no connection can be made",
+            )
+        } else {
+            Finding::ok(
+                "certificate",
+                format!("the database's expires in {days} days"),
+            )
+        }]
     }
 
     async fn server(&self, client: &Client) -> Outcome<Vec<Finding>> {
@@ -241,19 +263,11 @@ impl TimescaleStore {
         let Some(after) = self.settings.compress_after else {
             return Ok(vec![Finding::ok("compression", "switched off")]);
         };
-        // Two days of grace: the job comes by every half a day.
-        let limit = format!("{} seconds", after.as_secs() + 2 * 86_400);
-        let row = client
-            .query_one(
-                "SELECT count(*) FILTER (WHERE NOT is_compressed AND range_end < now() - $1::text::interval),
-                     count(*) FILTER (WHERE is_compressed), count(*)
-                 FROM timescaledb_information.chunks
-                 WHERE hypertable_schema = current_schema() AND hypertable_name ~ '^(telemetry_[0-9]+|overflow)$'",
-                &[&limit],
-            )
-            .await?;
-        let (late, compressed, all): (i64, i64, i64) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let Chunks {
+            overdue: late,
+            compressed,
+            all,
+        } = Chunks::ask(client, after).await?;
         Ok(vec![if late == 0 {
             Finding::ok(
                 "compression",
@@ -537,7 +551,7 @@ async fn disk(client: &Client) -> Outcome<Vec<Finding>> {
     Ok(vec![Finding::ok(
         "disk",
         format!(
-            "the database takes {} MiB; SQL cannot tell what is free, watch the server's disk",
+            "the database takes {} MiB; SQL cannot tell what is free: watch the server's disk (deploy/README.md)",
             bytes >> 20
         ),
     )])

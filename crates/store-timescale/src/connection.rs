@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -12,15 +12,17 @@ use deadpool_postgres::{
     Transaction,
 };
 use forecare_store::StoreError;
+use forecare_tls::PeerCertificate;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Config, IsolationLevel, NoTls};
 
 use crate::fault::{Fault, Outcome, misconfigured, unavailable};
+use crate::service::{Fence, token_of};
 use crate::settings::TimescaleSettings;
 use crate::tls;
 
 /// How long a host may take to answer a connection attempt.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence after which the other end is asked whether it is still there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// Unacknowledged data after this long means the connection is lost.
@@ -52,6 +54,9 @@ pub(crate) struct Pool {
     limit: Duration,
     address: String,
     spent: Mutex<Vec<String>>,
+    /// Set where these connections are a service's.
+    fence: OnceLock<Arc<Fence>>,
+    certificate: Arc<PeerCertificate>,
 }
 
 /// A borrowed connection. It goes back only by [`Session::release`]: one that was left in the middle of
@@ -67,6 +72,7 @@ impl Pool {
         if access == Access::Read {
             set_up += "; SET default_transaction_read_only = on";
         }
+        let certificate = Arc::new(PeerCertificate::default());
         let build = |n_max: usize| {
             let recycling = ManagerConfig {
                 recycling_method: RecyclingMethod::Fast,
@@ -74,7 +80,8 @@ impl Pool {
             let manager = if config.get_ssl_mode() == SslMode::Disable {
                 Manager::from_config(config.clone(), NoTls, recycling)
             } else {
-                let connector = tls::connector(settings.ca_file.as_deref())?;
+                let connector =
+                    tls::connector(settings.ca_file.as_deref(), Arc::clone(&certificate))?;
                 Manager::from_config(config.clone(), connector, recycling)
             };
             let set_up = set_up.clone();
@@ -100,7 +107,20 @@ impl Pool {
             limit: settings.statement_timeout,
             address,
             spent: Mutex::default(),
+            fence: OnceLock::new(),
+            certificate,
         })
+    }
+
+    /// From now on every commit makes sure that no other service has taken over.
+    pub(crate) fn fence(&self, fence: Arc<Fence>) {
+        // A store serves once.
+        self.fence.set(fence).ok();
+    }
+
+    /// What the server showed when a connection was last made.
+    pub(crate) fn certificate(&self) -> &PeerCertificate {
+        &self.certificate
     }
 
     /// Hosts and database, for messages.
@@ -178,7 +198,7 @@ impl Pool {
     /// the number of a transaction that never reached the disk to another one, which then is committed.
     pub(crate) async fn commit(&self, tx: Transaction<'_>, n_columns: Option<i64>) -> Outcome<()> {
         let spent = std::mem::take(&mut *self.spent());
-        let mark = leave_mark(&tx, &spent, n_columns).await;
+        let mark = leave_mark(&tx, &spent, n_columns, self.fence.get()).await;
         let done = match mark {
             Ok(mark) => match tx.commit().await {
                 Ok(()) => Ok(mark),
@@ -304,19 +324,41 @@ impl DerefMut for Session {
     }
 }
 
-/// Leaves a mark in the transaction, and removes those that are `spent`.
+/// Leaves a mark in the transaction, and removes those that are `spent`. Where the transaction is a service's, no other
+/// can take over before its end.
 async fn leave_mark(
     tx: &Transaction<'_>,
     spent: &[String],
     n_columns: Option<i64>,
+    fence: Option<&Arc<Fence>>,
 ) -> Outcome<String> {
+    let Some(fence) = fence else {
+        let statement = tx
+            .prepare_cached(
+                "WITH gone AS (DELETE FROM commit_marks WHERE mark = ANY ($1::text[]::uuid[]))
+                 INSERT INTO commit_marks DEFAULT VALUES RETURNING mark::text, (SELECT count(*) FROM class_columns)",
+            )
+            .await?;
+        return marked(&tx.query_one(&statement, &[&spent]).await?, n_columns);
+    };
     let statement = tx
         .prepare_cached(
-            "WITH gone AS (DELETE FROM commit_marks WHERE mark = ANY ($1::text[]::uuid[]))
-             INSERT INTO commit_marks DEFAULT VALUES RETURNING mark::text, (SELECT count(*) FROM class_columns)",
+            "WITH gone AS (DELETE FROM commit_marks WHERE mark = ANY ($1::text[]::uuid[])),
+                 service AS (SELECT value FROM settings WHERE key = 'service' FOR SHARE)
+             INSERT INTO commit_marks DEFAULT VALUES RETURNING mark::text, (SELECT count(*) FROM class_columns),
+                 (SELECT value FROM service)",
         )
         .await?;
     let row = tx.query_one(&statement, &[&spent]).await?;
+    let value: Option<String> = row.try_get(2)?;
+    if value.as_deref().and_then(token_of).as_deref() != Some(fence.token()) {
+        return Err(fence.replaced_by(value.as_deref()));
+    }
+    marked(&row, n_columns)
+}
+
+/// The mark, unless columns were added since they were counted.
+fn marked(row: &tokio_postgres::Row, n_columns: Option<i64>) -> Outcome<String> {
     if n_columns.is_some_and(|known| row.get::<_, i64>(1) != known) {
         return Err(Fault::LayoutChanged);
     }
@@ -361,7 +403,7 @@ pub(crate) async fn lock_start(tx: &tokio_postgres::Transaction<'_>, schema: &st
 }
 
 /// What every new connection is told.
-fn set_up(settings: &TimescaleSettings) -> String {
+pub(crate) fn set_up(settings: &TimescaleSettings) -> String {
     format!(
         "-- The extension's functions are found wherever it was created.
          SELECT set_config('search_path', concat_ws(', ', '{schema}', (
@@ -385,7 +427,8 @@ fn set_up(settings: &TimescaleSettings) -> String {
     )
 }
 
-fn config(settings: &TimescaleSettings) -> Result<Config, StoreError> {
+/// How to reach the server.
+pub(crate) fn config(settings: &TimescaleSettings) -> Result<Config, StoreError> {
     // libpq's names for what is always done here: the certificate is verified wherever TLS is used.
     let url = settings
         .url
@@ -443,7 +486,7 @@ fn is_local(config: &Config) -> bool {
 }
 
 /// `host:port,host:port/database`: no user, no password.
-fn address(config: &Config) -> String {
+pub(crate) fn address(config: &Config) -> String {
     let ports = config.get_ports();
     let port = |i: usize| ports.get(i).or(ports.first()).copied().unwrap_or(5432);
     let hosts = config.get_hosts().iter().enumerate();

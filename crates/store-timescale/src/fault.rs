@@ -178,8 +178,8 @@ pub(crate) fn may_pass(error: &StoreError) -> bool {
     };
     let Some(source) = source else { return false };
     let Some(e) = source.downcast_ref::<tokio_postgres::Error>() else {
-        // The pool's: no connection in time.
-        return source.is::<deadpool_postgres::PoolError>();
+        // No connection in time, the pool's or ours.
+        return source.is::<deadpool_postgres::PoolError>() || source.is::<std::io::Error>();
     };
     match e.code().map(SqlState::code) {
         Some(code) => {

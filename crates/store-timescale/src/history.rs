@@ -115,9 +115,7 @@ pub(crate) async fn newest(tx: &Transaction<'_>, id: &DeviceId) -> Outcome<Optio
 
 /// Reads the table that every batch keeps, not the readings.
 pub(crate) async fn latest(tx: &Transaction<'_>, layout: &Layout) -> Outcome<Vec<LatestRow>> {
-    let sql = "SELECT d.name, d.class_no, l.ts, l.health, l.readings
-               FROM latest AS l JOIN devices AS d USING (device_no) JOIN assets AS a ON a.device = d.name";
-    let mut stream = pin!(tx.query_typed_raw(sql, NO_PARAMS).await?);
+    let mut stream = pin!(tx.query_typed_raw(LATEST, NO_PARAMS).await?);
     let mut all = Vec::new();
     while let Some(r) = stream.try_next().await? {
         let Some(class) = layout.class(r.try_get(1)?) else {
@@ -140,6 +138,9 @@ pub(crate) async fn latest(tx: &Transaction<'_>, layout: &Layout) -> Outcome<Vec
     all.sort_by(|a, b| a.device.cmp(&b.device));
     Ok(all)
 }
+
+const LATEST: &str = "SELECT d.name, d.class_no, l.ts, l.health, l.readings
+               FROM latest AS l JOIN devices AS d USING (device_no) JOIN assets AS a ON a.device = d.name";
 
 const NO_PARAMS: [(&(dyn ToSql + Sync), Type); 0] = [];
 
@@ -237,6 +238,49 @@ pub(crate) async fn telemetry(
     query: &TelemetryQuery,
     rows_max: u64,
 ) -> Outcome<Vec<Series>> {
+    Ok(read_telemetry(tx, layout, query, rows_max, None).await?.0)
+}
+
+/// How the server does what [`telemetry`] asks of it: its statements on readings, each with its plan, as they ran.
+pub(crate) async fn telemetry_plans(
+    tx: &Transaction<'_>,
+    layout: &Layout,
+    query: &TelemetryQuery,
+    rows_max: u64,
+) -> Outcome<Vec<String>> {
+    let (_, plans) = read_telemetry(tx, layout, query, rows_max, Some(Vec::new())).await?;
+    Ok(plans.unwrap_or_default())
+}
+
+/// As [`telemetry_plans`], of [`latest`].
+pub(crate) async fn latest_plan(tx: &Transaction<'_>) -> Outcome<String> {
+    explained(tx, LATEST, &NO_PARAMS).await
+}
+
+/// Runs a statement; returns it with its plan.
+async fn explained(
+    tx: &Transaction<'_>,
+    sql: &str,
+    params: &[(&(dyn ToSql + Sync), Type)],
+) -> Outcome<String> {
+    let explain = format!("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) {sql}");
+    let mut text = format!("{sql}\n");
+    for line in tx.query_typed(&explain, params).await? {
+        text += "  ";
+        text += line.try_get::<_, &str>(0)?;
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// The series, and the plans where these are asked for.
+async fn read_telemetry(
+    tx: &Transaction<'_>,
+    layout: &Layout,
+    query: &TelemetryQuery,
+    rows_max: u64,
+    plans: Option<Vec<String>>,
+) -> Outcome<(Vec<Series>, Option<Vec<String>>)> {
     let Some((class, device_no)) = locate(tx, layout, &query.device).await? else {
         return Err(StoreError::NotFound(format!("device {}", query.device)).into());
     };
@@ -254,6 +298,7 @@ pub(crate) async fn telemetry(
         rows_left: rows_max,
         rows_max,
         all: metrics.iter().map(|_| Buckets::default()).collect(),
+        plans,
     };
     let whole = [(query.from.as_millis(), query.to.as_millis())];
     let mut wanted: Vec<Wanted> = Vec::new();
@@ -304,11 +349,11 @@ pub(crate) async fn telemetry(
             reader.read_levels(class, of_generation, level).await?;
         }
     }
-    Ok(metrics
+    let series = metrics
         .into_iter()
         .zip(reader.all)
-        .map(|(metric, buckets)| buckets.series(metric, query))
-        .collect())
+        .map(|(metric, buckets)| buckets.series(metric, query));
+    Ok((series.collect(), reader.plans))
 }
 
 /// Sum, count, least and greatest of a column of readings.
@@ -435,6 +480,7 @@ struct Reader<'a> {
     rows_left: u64,
     rows_max: u64,
     all: Vec<Buckets>,
+    plans: Option<Vec<String>>,
 }
 
 impl Reader<'_> {
@@ -475,6 +521,9 @@ impl Reader<'_> {
                  CROSS JOIN LATERAL ({inner} AND ts >= r.a AND ts < r.b GROUP BY bucket) AS part"
             )
         };
+        if let Some(plans) = &mut self.plans {
+            plans.push(explained(self.tx, &sql, &params).await?);
+        }
         let mut stream = pin!(self.tx.query_typed_raw(&sql, params).await?);
         while let Some(r) = stream.try_next().await? {
             let n_rows: i64 = r.try_get(1)?;

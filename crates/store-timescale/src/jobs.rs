@@ -1,5 +1,7 @@
 //! The server's background jobs: what compresses, aggregates and drops.
 
+use std::time::Duration;
+
 use forecare_store::StoreError;
 use tokio_postgres::Client;
 
@@ -41,6 +43,76 @@ impl TimescaleStore {
             Ok(Some(jobs))
         };
         self.pool.bounded("jobs", asking).await
+    }
+}
+
+/// How much the database holds, and what of it should be smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreSize {
+    /// Bytes of the whole database, indexes included.
+    pub database_bytes: i64,
+    /// Chunks that are old enough to be compressed by more than two days, and are not; 0 where compression is off.
+    pub chunks_overdue: i64,
+}
+
+impl TimescaleStore {
+    /// How much the database holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the server cannot be reached.
+    pub async fn size(&self) -> Result<StoreSize, StoreError> {
+        let asking = async {
+            let session = self.pool.session().await?;
+            let row = session
+                .query_one("SELECT pg_database_size(current_database())", &[])
+                .await?;
+            let overdue = match self.settings.compress_after {
+                Some(after) if self.layout().has_timescale() => {
+                    Chunks::ask(&session, after).await?.overdue
+                }
+                _ => 0,
+            };
+            session.release();
+            Ok(StoreSize {
+                database_bytes: row.try_get(0)?,
+                chunks_overdue: overdue,
+            })
+        };
+        self.pool.bounded("size", asking).await
+    }
+
+    /// Seconds since 1970 at which the server's certificate expires, as of the newest connection; `None` without TLS.
+    #[must_use]
+    pub fn certificate_expires_at_s(&self) -> Option<i64> {
+        self.pool.certificate().expires_at_s()
+    }
+}
+
+/// Chunks of readings by what compression has made of them.
+pub(crate) struct Chunks {
+    pub(crate) overdue: i64,
+    pub(crate) compressed: i64,
+    pub(crate) all: i64,
+}
+
+impl Chunks {
+    pub(crate) async fn ask(client: &Client, compress_after: Duration) -> Outcome<Self> {
+        // Two days of grace: the job comes by every half a day.
+        let limit = format!("{} seconds", compress_after.as_secs() + 2 * 86_400);
+        let row = client
+            .query_one(
+                "SELECT count(*) FILTER (WHERE NOT is_compressed AND range_end < now() - $1::text::interval),
+                     count(*) FILTER (WHERE is_compressed), count(*)
+                 FROM timescaledb_information.chunks
+                 WHERE hypertable_schema = current_schema() AND hypertable_name ~ '^(telemetry_[0-9]+|overflow)$'",
+                &[&limit],
+            )
+            .await?;
+        Ok(Self {
+            overdue: row.try_get(0)?,
+            compressed: row.try_get(1)?,
+            all: row.try_get(2)?,
+        })
     }
 }
 

@@ -21,6 +21,8 @@ mod query;
 mod records;
 mod registry;
 mod rows;
+mod scratch;
+mod service;
 mod settings;
 mod stock;
 mod store;
@@ -29,6 +31,8 @@ mod tls;
 mod views;
 
 pub use checks::{Finding, FindingVerdict};
-pub use jobs::Jobs;
+pub use jobs::{Jobs, StoreSize};
+pub use scratch::{SCRATCH_SCHEMA, drop_scratch};
+pub use service::ServiceClaim;
 pub use settings::{ChunkInterval, Retention, TimescaleSettings};
 pub use store::TimescaleStore;

@@ -7,7 +7,7 @@
 
 mod support;
 
-use forecare_store_timescale::{TimescaleSettings, TimescaleStore};
+use forecare_store_timescale::{FindingVerdict, TimescaleSettings, TimescaleStore};
 use forecare_test_databases::{Authority, Options, Postgres};
 use support::{open, plain, refusal};
 
@@ -34,6 +34,18 @@ async fn the_named_authority_is_trusted_and_no_other() {
     let connections = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'forecare'";
     let store = open(&good).await.unwrap();
     assert_eq!(cluster.sql("postgres", connections), "t");
+    // Issued for a day.
+    let expires_at_s = store.certificate_expires_at_s().unwrap();
+    let now = cluster.sql("postgres", "SELECT extract(epoch FROM now())::int8");
+    let left_s = expires_at_s - now.parse::<i64>().unwrap();
+    assert!((80_000..=86_400).contains(&left_s), "{left_s}");
+    let found = store
+        .examine(forecare_domain::Timestamp::from_millis(
+            expires_at_s * 1_000,
+        ))
+        .await;
+    let certificate = found.iter().find(|f| f.name == "certificate").unwrap();
+    assert_eq!(certificate.verdict, FindingVerdict::Warn);
     drop(store);
     // libpq's stricter names mean the same.
     for mode in ["require", "verify-ca", "verify-full"] {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forecare_domain::Clock;
+use forecare_tls::PeerCertificate;
 use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Login};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -136,7 +137,7 @@ impl ExternalBroker {
                 return Err(IngestError::BadSetting { key, reason });
             }
         }
-        let endpoint = endpoint(&config)?;
+        let endpoint = endpoint(&config, stats.broker_certificate())?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let queued = Arc::new(QueuedBytes::default());
         stats.watch_queue(&queue);
@@ -177,14 +178,14 @@ impl Drop for ExternalBroker {
     }
 }
 
-fn endpoint(config: &ExternalConfig) -> Result<Endpoint, IngestError> {
+fn endpoint(config: &ExternalConfig, seen: Arc<PeerCertificate>) -> Result<Endpoint, IngestError> {
     let address: Address = config.url.parse()?;
     let username = config.username.clone().or(address.username);
     let password = config.password.clone().or(address.password);
     let login = (username.is_some() || password.is_some())
         .then(|| Login::new(username.unwrap_or_default(), password.unwrap_or_default()));
     let tls = if address.tls {
-        Some(tls::client_config(config.ca_file.as_deref())?)
+        Some(tls::client_config(config.ca_file.as_deref(), seen)?)
     } else {
         None
     };

@@ -3,6 +3,10 @@
 //! What is not stored yet is one queue, oldest first: batches handed out, then messages on disk, then
 //! messages in memory. Only a queue that ends in memory is unacknowledged, and only its part in memory.
 
+mod handing_out;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,10 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::log::{Found, Log, Place, Refused, Unread};
+use super::log::{Log, Place, Refused};
 use super::stats::SpillStats;
 use super::{SpillConfig, record};
-use crate::gather::BATCH_BYTES_MAX;
 use crate::stats::count;
 use crate::{Batch, BatchLimit, Message, Position, Source};
 
@@ -35,12 +38,8 @@ const COMMIT_GROWTH: u32 = 2;
 const COMMIT_MAX: u32 = 10;
 /// A batch that failed so often as the oldest is handed out in halves.
 const FAILURES_BEFORE_HALVES: u32 = 2;
-/// So often a part of the disk is tried before it is given up.
-const READ_TRIES: u32 = 5;
 /// How often it is said again that messages wait.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
-/// So long the disk is still drained after the inner source has ended; the rest waits for the next start.
-const DRAIN_AT_END: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) enum Command {
@@ -72,20 +71,6 @@ struct Given {
     out_at: Instant,
     /// How often it failed while it was the oldest.
     n_failures: u32,
-}
-
-/// What came of a look for something to hand out.
-enum Handed {
-    Batch(Batch),
-    /// It was on disk, and cannot be read any more.
-    Lost,
-    /// The disk gives nothing now.
-    Later,
-}
-
-enum ReadAgain {
-    Later,
-    Never,
 }
 
 /// The disk takes no more.
@@ -128,6 +113,8 @@ pub(super) struct Keeper {
     last_commit: Option<Duration>,
     numbers: u64,
     ended_at: Option<Instant>,
+    /// The pipeline has asked for a batch: the store is open.
+    is_open: bool,
 }
 
 impl Keeper {
@@ -177,6 +164,7 @@ impl Keeper {
             last_commit: None,
             numbers: 0,
             ended_at: None,
+            is_open: false,
         }
     }
 
@@ -207,6 +195,11 @@ impl Keeper {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Next(limit, answer) => {
+                if !self.is_open {
+                    self.is_open = true;
+                    // It had nothing to take before.
+                    self.moved_at = Instant::now();
+                }
                 self.limit = limit;
                 self.request = Some(answer);
             }
@@ -281,10 +274,11 @@ impl Keeper {
         self.n_memory > 0 && (self.spilling || self.moved_at.elapsed() >= self.patience())
     }
 
-    /// Shorter when the window is full: from then on the broker's own queue fills, which may be small. Longer while
-    /// the store may be at work on a batch: it is slow then, not away.
+    /// Shorter when the window is full: from then on the broker's own queue fills, which may be small. Not before the
+    /// store is open, which takes a moment with a queue of the broker's waiting. Longer while the store may be at work on a
+    /// batch: it is slow then, not away.
     fn patience(&self) -> Duration {
-        let idle = if self.window_is_full() {
+        let idle = if self.is_open && self.window_is_full() {
             self.config.after / FULL_WINDOW_HASTE
         } else {
             self.config.after
@@ -418,6 +412,7 @@ impl Keeper {
     /// Lets go of the oldest batches as far as they are stored.
     async fn settle_stored(&mut self) {
         let mut settled_to = None;
+        let n_before = self.given.len();
         while let Some(given) = self.given.pop_front_if(|given| given.fate == Fate::Stored) {
             let now = Instant::now();
             if given.n_messages > 0 {
@@ -449,7 +444,9 @@ impl Keeper {
             }
             self.show_oldest();
         }
-        if self.spilling && self.all_read() && self.waiting.is_empty() {
+        let stored_some = self.given.len() < n_before;
+        let caught_up = self.all_read() || (stored_some && self.fits_the_window());
+        if self.spilling && caught_up && self.waiting.is_empty() {
             self.spilling = false;
             info!(
                 n_messages = self.stats.spilled() - self.spilled_before,
@@ -458,223 +455,16 @@ impl Keeper {
         }
     }
 
+    /// What is still on disk would fit into the window. A store that takes messages faster than they come has stored it
+    /// before new ones fill the window; one that does not is merely slow, and is not made slower by writing all twice.
+    fn fits_the_window(&self) -> bool {
+        let fits = |n: u64, max: usize| usize::try_from(n).is_ok_and(|n| n < max);
+        fits(self.log.n_messages(), self.config.memory_messages_max)
+            && fits(self.log.bytes(), self.config.memory_bytes_max)
+    }
+
     fn all_read(&self) -> bool {
         self.read_to.sequence >= self.log.end().sequence
-    }
-
-    /// Answers the pipeline's request if there is something for it.
-    async fn hand_out(&mut self) {
-        if self.request.is_none() || self.read_again_at.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        self.read_again_at = None;
-        let batch = loop {
-            let abandoned = self
-                .given
-                .iter()
-                .position(|given| given.fate == Fate::Abandoned);
-            let again_from_disk = abandoned
-                .and_then(|index| self.given.get(index))
-                .is_some_and(|given| matches!(given.held, Held::Disk { .. }));
-            let drained = self
-                .ended_at
-                .is_some_and(|ended| ended.elapsed() >= DRAIN_AT_END);
-            let left_on_disk = again_from_disk || (drained && !self.all_read());
-            if self.ended_at.is_some() && left_on_disk {
-                // Safe on disk, and the store is away or far behind: it waits for the next start.
-                break None;
-            }
-            let found = if let Some(index) = abandoned {
-                self.again(index)
-            } else if !self.all_read() {
-                self.next_from_disk()
-            } else if !self.waiting.is_empty() {
-                break Some(self.next_from_memory());
-            } else if self.ended_at.is_some() {
-                break None;
-            } else {
-                return;
-            };
-            match found {
-                Handed::Batch(batch) => break Some(batch),
-                // Nothing of it is left, but there may be something behind it.
-                Handed::Lost => self.settle_stored().await,
-                Handed::Later => return,
-            }
-        };
-        if let Some(request) = self.request.take()
-            && let Err(Some(unwanted)) = request.send(batch)
-        {
-            self.set_fate(&unwanted.position, Fate::Abandoned);
-        }
-    }
-
-    fn give(&mut self, messages: &[Message], held: Held) -> Position {
-        self.numbers += 1;
-        self.given.push_back(Given {
-            number: self.numbers,
-            n_messages: messages.len(),
-            received_at: messages.first().map(|message| message.received_at),
-            held,
-            fate: Fate::Out,
-            out_at: Instant::now(),
-            n_failures: 0,
-        });
-        Position::new(self.numbers)
-    }
-
-    /// Hands an abandoned batch out again, or its first part where it is to be in parts.
-    fn again(&mut self, index: usize) -> Handed {
-        let Some(given) = self.given.get(index) else {
-            return Handed::Later;
-        };
-        let n_whole = given.n_messages;
-        let n_first = n_whole.min(self.batch_max);
-        let messages = match &given.held {
-            Held::Memory(messages) => messages.get(..n_first).unwrap_or_default().to_vec(),
-            &Held::Disk { from, to } => {
-                let found = match self.log.read_again(from, to, n_first) {
-                    Ok(found) => found,
-                    Err(error) => match self.unreadable(&error) {
-                        ReadAgain::Later => return Handed::Later,
-                        ReadAgain::Never => {
-                            // Its file is kept.
-                            self.log.give_up(from);
-                            Found {
-                                messages: Vec::new(),
-                                to,
-                                n_damaged: 0,
-                            }
-                        }
-                    },
-                };
-                self.n_unread = 0;
-                let n_found = found.messages.len();
-                if n_found < n_whole && found.to != to {
-                    self.split(index, n_found, Some(found.to));
-                } else if n_found < n_whole {
-                    // Damaged since it was read.
-                    self.lost((n_whole - n_found) as u64);
-                    self.given[index].n_messages = n_found;
-                }
-                found.messages
-            }
-        };
-        if n_first < n_whole && matches!(self.given[index].held, Held::Memory(_)) {
-            self.split(index, n_first, None);
-        }
-        self.numbers += 1;
-        let given = &mut self.given[index];
-        given.number = self.numbers;
-        given.out_at = Instant::now();
-        if messages.is_empty() {
-            given.fate = Fate::Stored;
-            return Handed::Lost;
-        }
-        given.fate = Fate::Out;
-        Handed::Batch(Batch {
-            messages,
-            position: Position::new(self.numbers),
-        })
-    }
-
-    /// Makes two of an abandoned batch; the second part begins at `middle` where it is on disk.
-    fn split(&mut self, index: usize, n_first: usize, middle: Option<Place>) {
-        let Some(given) = self.given.get_mut(index) else {
-            return;
-        };
-        let (received_at, held) = match (&mut given.held, middle) {
-            (Held::Memory(messages), _) => {
-                let second = messages.split_off(n_first);
-                (second.first().map(|m| m.received_at), Held::Memory(second))
-            }
-            (Held::Disk { to, .. }, Some(middle)) => {
-                let second = Held::Disk {
-                    from: middle,
-                    to: std::mem::replace(to, middle),
-                };
-                (given.received_at, second)
-            }
-            (Held::Disk { .. }, None) => return,
-        };
-        let n_second = given.n_messages - n_first;
-        given.n_messages = n_first;
-        self.numbers += 1;
-        let second = Given {
-            number: self.numbers,
-            n_messages: n_second,
-            received_at,
-            held,
-            fate: Fate::Abandoned,
-            out_at: Instant::now(),
-            n_failures: 0,
-        };
-        self.given.insert(index + 1, second);
-    }
-
-    fn next_from_disk(&mut self) -> Handed {
-        let from = self.read_to;
-        let n_max = self.limit.messages_max.min(self.batch_max).max(1);
-        let found = match self.log.read(from, n_max, BATCH_BYTES_MAX) {
-            Ok(found) => found,
-            Err(error) => match self.unreadable(&error) {
-                ReadAgain::Later => return Handed::Later,
-                ReadAgain::Never => self.log.give_up(from),
-            },
-        };
-        self.n_unread = 0;
-        self.read_to = found.to;
-        if found.n_damaged > 0 {
-            self.lost(found.n_damaged);
-        }
-        let held = Held::Disk { from, to: found.to };
-        let position = self.give(&found.messages, held);
-        if found.messages.is_empty() {
-            self.set_fate(&position, Fate::Stored);
-            return Handed::Lost;
-        }
-        Handed::Batch(Batch {
-            messages: found.messages,
-            position,
-        })
-    }
-
-    fn lost(&self, n_messages: u64) {
-        self.stats.damaged.fetch_add(n_messages, Ordering::Relaxed);
-        error!(
-            n_messages,
-            "messages on disk are damaged: they are lost to the store; the file is kept as *.damaged"
-        );
-    }
-
-    fn next_from_memory(&mut self) -> Batch {
-        let mut bytes = 0;
-        let n_messages = self
-            .waiting
-            .iter()
-            .take(self.limit.messages_max.min(self.batch_max).max(1))
-            .take_while(|message| {
-                let fits = bytes < BATCH_BYTES_MAX;
-                bytes += record::bytes_of(message);
-                fits
-            })
-            .count();
-        let messages: Vec<Message> = self.waiting.drain(..n_messages).collect();
-        let position = self.give(&messages, Held::Memory(messages.clone()));
-        Batch { messages, position }
-    }
-
-    fn unreadable(&mut self, unread: &Unread) -> ReadAgain {
-        count(&self.stats.failed, 1);
-        self.n_unread += 1;
-        let dir = self.config.dir.display();
-        if matches!(unread, Unread::Lost(_)) && self.n_unread >= READ_TRIES {
-            error!(error = %unread, %dir, n_tries = self.n_unread, "a part of the spill cannot be read: given up");
-            return ReadAgain::Never;
-        }
-        error!(error = %unread, %dir, "the spill cannot be read: tried again; check spill.dir and its disk");
-        self.read_again_at = Some(Instant::now() + DISK_RETRY);
-        ReadAgain::Later
     }
 
     /// When there is something to do though nothing comes.

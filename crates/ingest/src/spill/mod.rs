@@ -34,7 +34,7 @@ pub struct SpillConfig {
     /// Bytes that must stay free on that disk.
     pub disk_free_min: u64,
     /// So long the store may take nothing before messages go to disk; a quarter of that once either bound
-    /// of memory is reached, and twice the last batch's time more while one is handed out.
+    /// of memory is reached and a batch was asked for, and twice the last batch's time more while one is handed out.
     pub after: Duration,
     /// Most messages in memory, handed out or waiting; at least 1.
     pub memory_messages_max: usize,

@@ -6,6 +6,7 @@ mod consumer;
 mod database;
 mod fleet;
 mod ingest;
+mod queries;
 mod queue;
 mod usage;
 
@@ -20,6 +21,8 @@ pub(crate) enum BenchCommand {
     Drain(queue::DrainArgs),
     /// What a Mosquitto with its default limits loses under load, and how late the rest is committed.
     Live(queue::LiveArgs),
+    /// How long reading back takes: range, down-sampled, gaps filled, latest of a fleet; before and after compression.
+    Queries(queries::QueriesArgs),
     /// A backtest over the stored history of a simulated fleet: reading, scoring, deciding.
     Backtest(backtest::BacktestBenchArgs),
 }
@@ -29,6 +32,7 @@ pub(crate) async fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Ingest(args) => ingest::run(args).await,
         BenchCommand::Drain(args) => queue::drain(args).await,
         BenchCommand::Live(args) => queue::live(args).await,
+        BenchCommand::Queries(args) => queries::run(args).await,
         BenchCommand::Backtest(args) => backtest::run(args).await,
     }
 }

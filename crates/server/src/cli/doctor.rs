@@ -15,10 +15,11 @@ use forecare_catalogue::Catalogue;
 use serde::Serialize;
 
 use super::instance::InstanceArgs;
+use super::serve::AddressArgs;
 use super::{DEMO_CATALOGUE, SERVE_HOME};
 use crate::app::catalogue;
 use crate::config::Config;
-use crate::home::{is_running, kept_catalogue};
+use crate::home::{is_running, kept_catalogue, running as running_service};
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
@@ -27,6 +28,9 @@ pub(crate) struct DoctorArgs {
     json: bool,
     #[command(flatten)]
     instance: InstanceArgs,
+    /// As given to `serve`; a running service's are known without.
+    #[command(flatten)]
+    addresses: AddressArgs,
 }
 
 /// How good it is.
@@ -90,11 +94,34 @@ struct Patient {
     catalogue: Catalogue,
     /// A service works in it.
     running: bool,
+    /// Who says which broker is asked.
+    broker_said_by: SaidBy,
+    /// The running service has yet to open its store, and its embedded broker after that.
+    broker_waits: bool,
+}
+
+/// Where an address comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SaidBy {
+    Configuration,
+    CommandLine,
+    /// It may have been started with other addresses than the configuration has.
+    RunningService,
+}
+
+impl std::fmt::Display for SaidBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Configuration => "as configured",
+            Self::CommandLine => "as the command line says",
+            Self::RunningService => "as the running service was started",
+        })
+    }
 }
 
 pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode> {
     let mut findings = Findings::default();
-    if let Some(patient) = admit(args.instance, &mut findings) {
+    if let Some(patient) = admit(args.instance, &args.addresses, &mut findings) {
         files::examine(&patient, &mut findings);
         store::examine(&patient, &mut findings).await;
         notify::examine(&patient, &mut findings).await;
@@ -143,8 +170,8 @@ fn written(findings: &Findings) -> String {
 }
 
 /// Reads configuration and catalogue; nothing else can be examined without them.
-fn admit(args: InstanceArgs, findings: &mut Findings) -> Option<Patient> {
-    let config = match Config::load(args.config.as_deref(), &[]) {
+fn admit(args: InstanceArgs, addresses: &AddressArgs, findings: &mut Findings) -> Option<Patient> {
+    let mut config = match Config::load(args.config.as_deref(), &addresses.overrides()) {
         Ok(config) => config,
         Err(error) => {
             findings.failed("config", &error);
@@ -188,11 +215,30 @@ fn admit(args: InstanceArgs, findings: &mut Findings) -> Option<Patient> {
         ),
         _ => findings.ok("catalogue", what),
     }
+    let mut broker_said_by = if addresses.mqtt.is_some() || addresses.mqtt_listen.is_some() {
+        SaidBy::CommandLine
+    } else {
+        SaidBy::Configuration
+    };
+    let mut broker_waits = false;
+    if let Some(started) = running_service(&home) {
+        if broker_said_by == SaidBy::Configuration {
+            broker_said_by = SaidBy::RunningService;
+            broker_waits = started.mqtt_url.is_empty() && started.mqtt_listen.is_none();
+            config.mqtt.url = started.mqtt_url;
+            config.mqtt.listen = started.mqtt_listen.unwrap_or(config.mqtt.listen);
+        }
+        if addresses.http.is_none() {
+            config.http.listen = started.http_listen;
+        }
+    }
     Some(Patient {
         home,
         config_file: args.config,
         config,
         catalogue,
         running,
+        broker_said_by,
+        broker_waits,
     })
 }

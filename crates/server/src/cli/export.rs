@@ -1,7 +1,9 @@
 //! `forecare export`: telemetry as CSV or Parquet, the rest as JSON lines.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +20,10 @@ use crate::tables::{Format, PartialFile, TableWriter};
 
 /// Rows asked from the store at a time.
 const CHUNK_ROWS: usize = 20_000;
+/// Rows that Parquet files hold in memory, all together.
+const HELD_ROWS_MAX: usize = 200_000;
+/// Files written at once: a system lets a process have some 1,024 open.
+const FILES_MAX: usize = 600;
 /// Records asked from the store at a time.
 const PAGE: usize = 1_000;
 
@@ -52,7 +58,7 @@ pub(crate) struct ExportArgs {
     /// Readings and events before this time.
     #[arg(long, value_name = "TIME", value_parser = instant)]
     to: Option<Timestamp>,
-    /// A file per class and month (UTC) instead of one per class.
+    /// A file per class and month (UTC) that has readings, instead of one per class.
     #[arg(long)]
     by_month: bool,
     #[command(flatten)]
@@ -230,22 +236,22 @@ impl Telemetry<'_> {
                 .filter(|asset| asset.class == class.name)
                 .map(|asset| &asset.device)
                 .collect();
-            let months = if self.by_month {
-                self.months(&devices).await?
-            } else {
-                vec![(None, self.span)]
-            };
-            let n_steps = devices.len() * months.len();
-            if n_steps == 0 {
+            if devices.is_empty() {
                 continue;
             }
-            let progress = Progress::bar(u64::try_from(n_steps)?, "devices");
+            let progress = Progress::bar(u64::try_from(devices.len())?, "devices");
+            let mut files = Files::new(self, class);
+            if !self.by_month {
+                // There also where it has no rows.
+                files.open(None)?;
+            }
             let mut n_done = 0;
-            for (month, span) in &months {
-                let path = self.path(&class.name, month.as_deref());
-                let n_rows = self
-                    .file(&path, class, &devices, *span, &progress, &mut n_done)
-                    .await?;
+            for device in devices {
+                self.device(device, class, &mut files, &progress).await?;
+                n_done += 1;
+                progress.set(n_done);
+            }
+            for (path, n_rows) in files.finish()? {
                 progress.note(&format!("{}: {n_rows} rows", path.display()));
             }
             progress.finish();
@@ -261,84 +267,159 @@ impl Telemetry<'_> {
         ))
     }
 
-    async fn file(
+    /// Reads a device once, from its first row of the span to its last.
+    async fn device(
         &self,
-        path: &Path,
+        device: &DeviceId,
         class: &AssetClass,
-        devices: &[&DeviceId],
-        span: Span,
+        files: &mut Files<'_>,
         progress: &Progress,
-        n_done: &mut u64,
-    ) -> Result<u64> {
-        let is_wanted = |name| self.metrics.as_ref().is_none_or(|m| m.contains(name));
-        let columns: Vec<usize> = (0..class.metrics.len())
-            .filter(|i| is_wanted(&class.metrics[*i].name))
-            .collect();
-        let mut writer = TableWriter::create(path, self.format, class, &columns)?;
-        let mut n_rows = 0_u64;
-        for device in devices {
-            // The store gives what is later than a time.
-            let mut after = before(span.from);
-            loop {
-                let rows = self.store.rows_after(device, after, CHUNK_ROWS).await?;
-                let Some(last) = rows.last().map(|row| row.ts) else {
-                    break;
+    ) -> Result<()> {
+        let columns = self.columns(class);
+        // The store gives what is later than a time.
+        let mut after = before(self.span.from);
+        loop {
+            let rows = self.store.rows_after(device, after, CHUNK_ROWS).await?;
+            let Some(last) = rows.last().map(|row| row.ts) else {
+                return Ok(());
+            };
+            after = Some(last);
+            for row in rows.iter().take_while(|row| row.ts < self.span.to) {
+                let extra = if self.metrics.is_none() {
+                    extra(row)?
+                } else {
+                    None
                 };
-                after = Some(last);
-                for row in rows.iter().take_while(|row| row.ts < span.to) {
-                    let extra = if self.metrics.is_none() {
-                        extra(row)?
-                    } else {
-                        None
-                    };
-                    let values = columns
-                        .iter()
-                        .map(|i| row.values.get(*i).copied().flatten());
-                    if extra.is_none() && values.clone().all(|v| v.is_none()) {
-                        continue;
-                    }
-                    writer.row(row, values, extra)?;
-                    n_rows += 1;
+                let values = columns
+                    .iter()
+                    .map(|i| row.values.get(*i).copied().flatten());
+                if extra.is_none() && values.clone().all(|v| v.is_none()) {
+                    continue;
                 }
-                progress.say(format!("{device}, {n_rows} rows"));
-                if last >= span.to {
-                    break;
-                }
+                files.of(row.ts)?.row(row, values, extra)?;
             }
-            *n_done += 1;
-            progress.set(*n_done);
+            files.bound_memory()?;
+            progress.say(format!("{device}, {} rows", files.n_rows()));
+            if last >= self.span.to {
+                return Ok(());
+            }
         }
-        writer.finish()?;
-        Ok(n_rows)
     }
 
-    /// The months (UTC) in which any of the devices has a reading in the span, or between two of them.
-    async fn months(&self, devices: &[&DeviceId]) -> Result<Vec<(Option<String>, Span)>> {
-        let mut first: Option<Timestamp> = None;
-        let mut last: Option<Timestamp> = None;
-        let before = before(self.span.from);
-        for device in devices {
-            if let Some(row) = self.store.rows_after(device, before, 1).await?.first() {
-                first = Some(first.map_or(row.ts, |at| at.min(row.ts)));
-                last = last.max(self.store.newest_reading(device).await?);
-            }
+    /// Places of the wanted metrics in the class.
+    fn columns(&self, class: &AssetClass) -> Vec<usize> {
+        let is_wanted = |name| self.metrics.as_ref().is_none_or(|m| m.contains(name));
+        (0..class.metrics.len())
+            .filter(|i| is_wanted(&class.metrics[*i].name))
+            .collect()
+    }
+}
+
+/// The files of one class: one, or one for each month that has rows.
+struct Files<'a> {
+    telemetry: &'a Telemetry<'a>,
+    class: &'a AssetClass,
+    open: BTreeMap<Option<String>, OpenFile>,
+    /// The file of the last row, and the time that it holds, epoch ms.
+    current: Option<(Option<String>, Range<i64>)>,
+}
+
+struct OpenFile {
+    path: PathBuf,
+    writer: TableWriter,
+    n_rows: u64,
+}
+
+impl OpenFile {
+    fn row(
+        &mut self,
+        row: &Row,
+        values: impl Iterator<Item = Option<f64>>,
+        extra: Option<String>,
+    ) -> Result<()> {
+        self.n_rows += 1;
+        self.writer.row(row, values, extra)
+    }
+}
+
+impl<'a> Files<'a> {
+    fn new(telemetry: &'a Telemetry<'a>, class: &'a AssetClass) -> Self {
+        Self {
+            telemetry,
+            class,
+            open: BTreeMap::new(),
+            current: None,
         }
-        let (Some(first), Some(last)) = (first, last) else {
-            return Ok(Vec::new());
+    }
+
+    /// The file that a row of this time belongs into.
+    fn of(&mut self, at: Timestamp) -> Result<&mut OpenFile> {
+        if !self.telemetry.by_month {
+            return self.open(None);
+        }
+        let at_ms = at.as_millis();
+        let month = match &self.current {
+            Some((month, held)) if held.contains(&at_ms) => month.clone(),
+            _ => {
+                let (month, next) = month_of(at)?;
+                let month = Some(month);
+                // Rows of a device come in order of time; the next device's begin anew.
+                self.current = Some((month.clone(), at_ms..next.as_millis()));
+                month
+            }
         };
-        let mut months = Vec::new();
-        let mut from = first;
-        while from <= last && from < self.span.to {
-            let (month, next) = month_of(from)?;
-            let to = next.min(self.span.to);
-            months.push((Some(month), Span { from, to }));
-            if next <= from {
-                // The last month that can be written.
-                break;
-            }
-            from = next;
+        self.open(month)
+    }
+
+    fn open(&mut self, month: Option<String>) -> Result<&mut OpenFile> {
+        if self.open.len() >= FILES_MAX && !self.open.contains_key(&month) {
+            bail!(
+                "the readings lie in more than {FILES_MAX} months, and as many files would be open at once: export a part of them with --from and --to"
+            );
         }
-        Ok(months)
+        match self.open.entry(month) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let path = self
+                    .telemetry
+                    .path(&self.class.name, entry.key().as_deref());
+                let columns = self.telemetry.columns(self.class);
+                let format = self.telemetry.format;
+                let writer = TableWriter::create(&path, format, self.class, &columns)?;
+                Ok(entry.insert(OpenFile {
+                    path,
+                    writer,
+                    n_rows: 0,
+                }))
+            }
+        }
+    }
+
+    /// Writes what the fullest files hold, until all together hold few enough.
+    fn bound_memory(&mut self) -> Result<()> {
+        let mut n_held: usize = self.open.values().map(|f| f.writer.held_rows()).sum();
+        while n_held > HELD_ROWS_MAX
+            && let Some(fullest) = self.open.values_mut().max_by_key(|f| f.writer.held_rows())
+        {
+            n_held -= fullest.writer.held_rows();
+            fullest.writer.flush_rows()?;
+        }
+        Ok(())
+    }
+
+    fn n_rows(&self) -> u64 {
+        self.open.values().map(|file| file.n_rows).sum()
+    }
+
+    /// Completes the files; each with its rows, in order of time.
+    fn finish(self) -> Result<Vec<(PathBuf, u64)>> {
+        self.open
+            .into_values()
+            .map(|file| {
+                file.writer.finish()?;
+                Ok((file.path, file.n_rows))
+            })
+            .collect()
     }
 }
 

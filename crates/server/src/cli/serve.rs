@@ -21,29 +21,40 @@ pub(crate) struct ServeArgs {
     /// Config file (`forecare config default` prints one).
     #[arg(long, env = "FORECARE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    addresses: AddressArgs,
+}
+
+/// Addresses that replace those of the configuration.
+#[derive(Debug, Args)]
+pub(crate) struct AddressArgs {
     /// URL of an external broker, mqtt:// or mqtts://; without it the embedded one is used.
     #[arg(long, value_name = "URL")]
-    mqtt: Option<String>,
+    pub(super) mqtt: Option<String>,
     /// Address of the embedded broker.
     #[arg(long, value_name = "ADDRESS")]
-    mqtt_listen: Option<String>,
+    pub(super) mqtt_listen: Option<String>,
     /// Address of API and console.
     #[arg(long, value_name = "ADDRESS")]
-    http: Option<String>,
+    pub(super) http: Option<String>,
+}
+
+impl AddressArgs {
+    /// Keys of the configuration with their values, as TOML.
+    pub(super) fn overrides(&self) -> Vec<(&'static str, String)> {
+        [
+            ("mqtt.url", &self.mqtt),
+            ("mqtt.listen", &self.mqtt_listen),
+            ("http.listen", &self.http),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, format!("{:?}", value.as_ref()?))))
+        .collect()
+    }
 }
 
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
-    let mut overrides = Vec::new();
-    for (key, value) in [
-        ("mqtt.url", &args.mqtt),
-        ("mqtt.listen", &args.mqtt_listen),
-        ("http.listen", &args.http),
-    ] {
-        if let Some(value) = value {
-            overrides.push((key, format!("{value:?}")));
-        }
-    }
-    let config = Config::load(args.config.as_deref(), &overrides)?;
+    let config = Config::load(args.config.as_deref(), &args.addresses.overrides())?;
     log_to_stderr(&config.log.filter, config.log.format)?;
     if let Some(address) = config.mqtt.unencrypted() {
         warn!(

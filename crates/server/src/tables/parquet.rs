@@ -158,10 +158,21 @@ impl ParquetWriter {
         Ok(())
     }
 
-    pub(crate) fn finish(mut self) -> Result<PartialFile> {
-        if !self.times.is_empty() {
-            self.group()?;
+    /// Rows of the group that is not written yet.
+    pub(crate) fn held_rows(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Ends the group early.
+    pub(crate) fn flush_rows(&mut self) -> Result<()> {
+        if self.times.is_empty() {
+            return Ok(());
         }
+        self.group()
+    }
+
+    pub(crate) fn finish(mut self) -> Result<PartialFile> {
+        self.flush_rows()?;
         Ok(self.writer.into_inner()?)
     }
 }

@@ -183,6 +183,27 @@ impl TableWriter {
         Ok(())
     }
 
+    /// Rows held in memory until [`TableWriter::flush_rows`], or until they are enough for a group of Parquet's.
+    pub(crate) fn held_rows(&self) -> usize {
+        match self {
+            Self::Csv(_) => 0,
+            #[cfg(feature = "parquet")]
+            Self::Parquet(writer) => writer.held_rows(),
+        }
+    }
+
+    /// Writes the rows held in memory.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) fn flush_rows(&mut self) -> Result<()> {
+        match self {
+            Self::Csv(_) => Ok(()),
+            #[cfg(feature = "parquet")]
+            Self::Parquet(writer) => writer.flush_rows(),
+        }
+    }
+
     /// Completes the file.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What both measurements need: a fleet, a database to try things in, and clocks.
+//! What the measurement needs: a fleet, a database to try things in, and clocks.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,8 +22,10 @@ pub(crate) fn argument(name: &str) -> Option<String> {
 }
 
 pub(crate) fn url() -> String {
-    argument("--url")
-        .unwrap_or_else(|| panic!("--url postgres://user@host/database of a TimescaleDB is needed"))
+    argument("--url").unwrap_or_else(|| {
+        eprintln!("usage: ways --url postgres://user@host/database [--azure FILE]; the database has TimescaleDB");
+        std::process::exit(2);
+    })
 }
 
 /// SplitMix64: the same figures every time.

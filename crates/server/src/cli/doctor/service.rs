@@ -43,7 +43,7 @@ pub(super) fn examine(patient: &Patient, findings: &mut Findings) {
             return findings.fail(
                 CHECK,
                 format!("the running service does not answer on http.listen = {listen}: {error}"),
-                "see its log; if it was started with another configuration (or --http), name that with --config",
+                "see its log; if it was started with another address, name that with --http",
             );
         }
     }

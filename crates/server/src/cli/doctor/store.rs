@@ -35,6 +35,7 @@ async fn timescale(patient: &Patient, findings: &mut Findings) {
         Err(error) => return findings.push(CHECK, Level::Fail, error.to_string(), None),
     };
     findings.ok(CHECK, "TimescaleDB, as configured");
+    served(patient, store.served_by().await, findings);
     for finding in store.examine(SystemClock.now()).await {
         let level = match finding.verdict {
             FindingVerdict::Ok => Level::Ok,
@@ -45,6 +46,25 @@ async fn timescale(patient: &Patient, findings: &mut Findings) {
     }
     registry(store.check_records().await, findings);
     store.close().await;
+}
+
+/// Who works on the schema.
+fn served(patient: &Patient, by: Result<Option<String>, StoreError>, findings: &mut Findings) {
+    match by {
+        Ok(Some(who)) if patient.running => findings.ok(CHECK, format!("worked on by {who}")),
+        Ok(Some(who)) => findings.warn(
+            CHECK,
+            format!("another service works on the schema: {who}"),
+            "a start of this one is refused meanwhile: stop that one, or give this one a schema of its own ([store] schema)",
+        ),
+        Ok(None) if patient.running => findings.warn(
+            CHECK,
+            "the running service does not hold the schema",
+            "it takes it again within seconds after the database was away; see its log",
+        ),
+        Ok(None) => findings.ok(CHECK, "no service works on the schema"),
+        Err(error) => findings.failed(CHECK, &anyhow::Error::from(error)),
+    }
 }
 
 /// What master data says, and no longer holds.
