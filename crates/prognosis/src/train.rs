@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use forecare_catalogue::{AssetClass, FailureMode};
 use forecare_domain::Timestamp;
 
-use crate::boost::{Binned, BoostParams, Forest, fit, fit_further, split_mix};
+use crate::boost::{Binned, BoostParams, fit, fit_further, split_mix};
+use crate::forest::Forest;
 use crate::calibration::{Held, choose};
 use crate::drift::Inputs;
 use crate::features::FeatureSpec;
