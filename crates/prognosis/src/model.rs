@@ -7,10 +7,10 @@ use forecare_domain::{ClassName, Contribution, ModeName, Prognosis, Rul, Timesta
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::forest::Forest;
 use crate::calibration::Calibration;
 use crate::drift::{Drift, InputCounts, Inputs};
 use crate::features::{FeatureSpec, FeatureState};
+use crate::forest::Forest;
 use crate::life::{LifeModel, LifeState};
 use crate::scores::{ProbabilityScores, ReliabilityBin};
 use crate::view::{Usual, VIEW_FEATURES, View, departures};

@@ -359,10 +359,7 @@ impl Rules<'_> {
     ) -> bool {
         let judged = now.min(heard.unwrap_or(ticket.evidence_at));
         let is_due = |held: &Reservation| {
-            held.state.is_live()
-                && self
-                    .reservation_write(held, ticket, judged, now)
-                    .is_some()
+            held.state.is_live() && self.reservation_write(held, ticket, judged, now).is_some()
         };
         confirm_due(ticket, self.policy, now).is_some()
             || withdraw_due(ticket, false, self.policy, judged).is_some()

@@ -310,9 +310,7 @@ impl Monitor {
         self.features.push(row.ts, &row.values);
         let mut prognoses = context
             .model()
-            .map(|model| {
-                model.predict_explaining(&self.features, row.ts, context.explained_from)
-            })
+            .map(|model| model.predict_explaining(&self.features, row.ts, context.explained_from))
             .unwrap_or_default();
         // Lives that ended say more than the trend of one that has not.
         let learnt = context.model().and_then(|model| {
