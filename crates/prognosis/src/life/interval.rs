@@ -207,7 +207,9 @@ mod tests {
         let narrowing = |phase| {
             let all = held(phase).into_iter();
             all.map(|h| HeldOut {
-                truth: h.estimate + (h.truth - h.estimate) * h.estimate / (10.0 + h.estimate),
+                // Five times the growth of the spread.
+                truth: h.estimate
+                    + (h.truth - h.estimate) / (1.0 + h.estimate / 10.0) * (1.0 + h.estimate / 2.0),
                 ..h
             })
             .collect::<Vec<HeldOut>>()
