@@ -167,7 +167,7 @@ pub(crate) fn staggered<'a>(
 }
 
 /// Hours without fault between a repair and the next onset, in the histories that models learn from.
-pub(crate) const HEALTHY_HOURS: (f64, f64) = (96.0, 500.0);
+pub const HEALTHY_HOURS: (f64, f64) = (96.0, 500.0);
 /// Hours from failure to the machine running again.
 pub(crate) const REPAIR_HOURS: f64 = 6.0;
 

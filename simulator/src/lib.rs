@@ -8,7 +8,7 @@ mod payload;
 mod publish;
 mod session;
 
-pub use fault::InjectedFault;
+pub use fault::{HEALTHY_HOURS, InjectedFault};
 pub use fleet::{
     CLASS, Emission, Fleet, FleetConfig, FleetError, STOPPED_CODE, histories, histories_start,
     run_to_failure,

@@ -5,13 +5,10 @@
 //! may be learnt from a seeded share of rows and features per tree (Friedman, "Stochastic gradient
 //! boosting", 2002).
 
-use std::hint::select_unpredictable;
-
-use serde::{Deserialize, Serialize};
+use crate::forest::{Forest, LEAF, Node, sigmoid};
 
 /// Most bins of a feature; a bin fits a byte.
 const BINS_MAX: usize = 64;
-const LEAF: u16 = u16::MAX;
 
 /// Shape and pace of the trees.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,225 +18,6 @@ pub(crate) struct BoostParams {
     pub(crate) learning_rate: f64,
     pub(crate) leaf_weight_min: f64,
     pub(crate) l2: f64,
-}
-
-/// A node; the left child stands right behind its parent.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(from = "(u16, f64, u32, f64)", into = "(u16, f64, u32, f64)")]
-struct Node {
-    /// Feature compared, or [`LEAF`].
-    feature: u16,
-    /// Left when the feature is at most this.
-    threshold: f64,
-    /// Place of the right child.
-    right: u32,
-    /// What the tree adds here (log-odds, or the quantity's unit); of an inner node: what it would add if it
-    /// were a leaf.
-    value: f64,
-}
-
-impl From<(u16, f64, u32, f64)> for Node {
-    fn from((feature, threshold, right, value): (u16, f64, u32, f64)) -> Self {
-        Self {
-            feature,
-            threshold,
-            right,
-            value,
-        }
-    }
-}
-
-impl From<Node> for (u16, f64, u32, f64) {
-    fn from(n: Node) -> Self {
-        (n.feature, n.threshold, n.right, n.value)
-    }
-}
-
-/// Trees whose sum is a log-odds, or a quantity in its own unit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "ForestFile", into = "ForestFile")]
-pub(crate) struct Forest {
-    base: f64,
-    trees: Vec<Vec<Node>>,
-    walk: Walk,
-}
-
-/// A forest in the model file.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ForestFile {
-    base: f64,
-    trees: Vec<Vec<Node>>,
-}
-
-impl From<ForestFile> for Forest {
-    fn from(ForestFile { base, trees }: ForestFile) -> Self {
-        Self::new(base, trees)
-    }
-}
-
-impl From<Forest> for ForestFile {
-    fn from(Forest { base, trees, .. }: Forest) -> Self {
-        Self { base, trees }
-    }
-}
-
-pub(crate) fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-impl Forest {
-    fn new(base: f64, trees: Vec<Vec<Node>>) -> Self {
-        let walk = Walk::over(&trees);
-        Self { base, trees, walk }
-    }
-
-    /// The log-odds, or the quantity, of a row. `x` has a finite value for every feature.
-    pub(crate) fn margin(&self, x: &[f64]) -> f64 {
-        self.walk.sum(self.base, x)
-    }
-
-    /// Adds to `out` how far each feature moved the log-odds: at every step down a tree the change of the
-    /// node's value is credited to the feature that was asked (Saabas, "Interpreting random forests", 2014).
-    pub(crate) fn contributions(&self, x: &[f64], out: &mut [f64]) {
-        for tree in &self.trees {
-            let mut i = 0;
-            while tree[i].feature != LEAF {
-                let j = next(&tree[i], i, x);
-                out[usize::from(tree[i].feature)] += tree[j].value - tree[i].value;
-                i = j;
-            }
-        }
-    }
-
-    /// True when every walk ends at a leaf and asks only for features below `n_features`.
-    pub(crate) fn is_sound(&self, n_features: usize) -> bool {
-        self.base.is_finite()
-            && self.trees.iter().all(|tree| {
-                !tree.is_empty()
-                    && tree.iter().enumerate().all(|(i, node)| {
-                        let right = usize::try_from(node.right).unwrap_or(usize::MAX);
-                        node.value.is_finite()
-                            && (node.feature == LEAF
-                                || usize::from(node.feature) < n_features
-                                    && right > i + 1
-                                    && right < tree.len())
-                    })
-            })
-    }
-}
-
-/// Trees walked side by side at once.
-const ABREAST: usize = 4;
-
-/// The trees once more, for walking: which child comes next is computed, not jumped to, because a processor guesses
-/// every other jump wrong; and several trees go down together, because each step waits for the one before.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Walk {
-    steps: Vec<Step>,
-    /// What the tree adds at each step's place.
-    values: Vec<f64>,
-    roots: Vec<usize>,
-    depth: usize,
-}
-
-/// From a node to the next one. A leaf leads to itself.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Step {
-    /// Left when the feature is at most this.
-    threshold: f64,
-    feature: u16,
-    /// Way to the left child.
-    left: u16,
-    /// Way from the left child to the right one.
-    skip: u32,
-}
-
-impl Step {
-    const LEAF: Self = Self {
-        threshold: f64::INFINITY,
-        feature: 0,
-        left: 0,
-        skip: 0,
-    };
-}
-
-impl Walk {
-    /// Of trees that need not be sound: then nobody may walk.
-    fn over(trees: &[Vec<Node>]) -> Self {
-        let mut walk = Self::default();
-        for tree in trees {
-            walk.roots.push(walk.steps.len());
-            walk.depth = walk.depth.max(depth(tree));
-            for (i, node) in tree.iter().enumerate() {
-                let left = u32::try_from(i + 1).unwrap_or(u32::MAX);
-                walk.steps.push(if node.feature == LEAF {
-                    Step::LEAF
-                } else {
-                    Step {
-                        threshold: node.threshold,
-                        feature: node.feature,
-                        left: 1,
-                        skip: node.right.saturating_sub(left),
-                    }
-                });
-                walk.values.push(node.value);
-            }
-        }
-        // The last ones are joined by a leaf that adds nothing, not even to a negative zero.
-        let nothing = walk.steps.len();
-        walk.steps.push(Step::LEAF);
-        walk.values.push(-0.0);
-        let n_padded = walk.roots.len().next_multiple_of(ABREAST);
-        walk.roots.resize(n_padded, nothing);
-        walk
-    }
-
-    fn sum(&self, base: f64, x: &[f64]) -> f64 {
-        let mut sum = base;
-        for roots in self.roots.as_chunks::<ABREAST>().0 {
-            let mut at = *roots;
-            for _ in 0..self.depth {
-                for place in &mut at {
-                    let step = &self.steps[*place];
-                    let right = x[usize::from(step.feature)] > step.threshold;
-                    let skip = select_unpredictable(right, step.skip as usize, 0);
-                    *place += usize::from(step.left) + skip;
-                }
-            }
-            for place in at {
-                sum += self.values[place];
-            }
-        }
-        sum
-    }
-}
-
-/// Steps of the longest walk.
-fn depth(tree: &[Node]) -> usize {
-    let mut depths = vec![0; tree.len()];
-    let mut most = 0;
-    for (i, node) in tree.iter().enumerate() {
-        let below = depths[i] + 1;
-        most = most.max(depths[i]);
-        if node.feature != LEAF {
-            for child in [i + 1, node.right as usize] {
-                if let Some(depth) = depths.get_mut(child) {
-                    *depth = below;
-                }
-            }
-        }
-    }
-    most
-}
-
-fn next(node: &Node, i: usize, x: &[f64]) -> usize {
-    if x[usize::from(node.feature)] <= node.threshold {
-        i + 1
-    } else {
-        // Checked by `is_sound`: a place in the tree.
-        node.right as usize
-    }
 }
 
 /// Rows cut into bins, once for all models on the same features.
@@ -603,7 +381,7 @@ fn partition(rows: &mut [u32], goes_left: impl Fn(u32) -> bool) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const PARAMS: BoostParams = BoostParams {
@@ -629,7 +407,8 @@ mod tests {
         (rows, labels)
     }
 
-    fn learn() -> (Forest, Vec<f64>, Vec<bool>) {
+    /// A forest, the rows it was learnt from, three features each, and their labels.
+    pub(crate) fn learn() -> (Forest, Vec<f64>, Vec<bool>) {
         let (rows, labels) = either_or();
         let data = Binned::new(&rows, 3);
         let at: Vec<u32> = (0..1600).collect();
@@ -647,42 +426,5 @@ mod tests {
             .count();
         assert!(right >= 1568, "{right} of 1600");
         assert!(forest.is_sound(3));
-    }
-
-    #[test]
-    fn contributions_sum_to_the_way_from_root_to_leaf_and_spare_the_idle_feature() {
-        let (forest, rows, _) = learn();
-        let roots: f64 = forest.base + forest.trees.iter().map(|t| t[0].value).sum::<f64>();
-        for x in rows.chunks_exact(3).step_by(37) {
-            let mut moved = [0.0; 3];
-            forest.contributions(x, &mut moved);
-            let sum: f64 = moved.iter().sum();
-            assert!((roots + sum - forest.margin(x)).abs() < 1e-9);
-            assert!(moved[2].abs() < 0.5 * (moved[0].abs() + moved[1].abs()));
-        }
-    }
-
-    #[test]
-    fn side_by_side_the_trees_add_what_they_add_one_by_one() {
-        let (forest, rows, _) = learn();
-        for x in rows.chunks_exact(3) {
-            let mut sum = forest.base;
-            for tree in &forest.trees {
-                let mut i = 0;
-                while tree[i].feature != LEAF {
-                    i = next(&tree[i], i, x);
-                }
-                sum += tree[i].value;
-            }
-            assert_eq!(sum.to_bits(), forest.margin(x).to_bits());
-        }
-    }
-
-    #[test]
-    fn a_tree_that_leads_nowhere_is_not_sound() {
-        let (mut forest, _, _) = learn();
-        assert!(!forest.is_sound(1));
-        forest.trees[0][0].right = 0;
-        assert!(!forest.is_sound(3));
     }
 }

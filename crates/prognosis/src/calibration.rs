@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::boost::sigmoid;
+use crate::forest::sigmoid;
 use crate::scores::{Judged, log_loss};
 
 /// A prediction on a machine the trees had not seen: log-odds, what happened, weight, and the fold it was held

@@ -14,6 +14,8 @@ pub const WINDOWS_H: [u32; 4] = [3, 6, 12, 24];
 const RING_H: i64 = 24;
 const RING_SLOTS: usize = 24;
 const HOUR_MS: i64 = 3_600_000;
+/// Distances between readings that are remembered.
+const GAPS: usize = 3;
 /// Codes remembered per device; the one silent for longest gives way.
 const CODES_MAX: usize = 32;
 /// Times remembered per code: counts saturate here.
@@ -79,6 +81,11 @@ impl Moments {
         if shares.own_n != self.n || shares.other_n != other.n {
             *shares = Shares::of(self.n, other.n);
         }
+        self.merge_by(other, shares);
+    }
+
+    /// Merges readings whose numbers `shares` are of.
+    fn merge_by(&mut self, other: Self, shares: &Shares) {
         let delta = other.mean - self.mean;
         self.mean += delta * shares.of_other;
         self.m2 += other.m2 + delta * delta * shares.of_square;
@@ -139,6 +146,19 @@ impl Past {
             return;
         }
         self.pooled.merge_with(bucket, shares);
+        self.count(bucket, x, interval_h);
+    }
+
+    /// As [`Self::take`] of an hour with readings, where `shares` are those of this very merge; `None`: it is the first.
+    fn take_alike(&mut self, bucket: Moments, x: f64, interval_h: f64, shares: Option<&Shares>) {
+        match shares {
+            Some(shares) => self.pooled.merge_by(bucket, shares),
+            None => self.pooled = bucket,
+        }
+        self.count(bucket, x, interval_h);
+    }
+
+    fn count(&mut self, bucket: Moments, x: f64, interval_h: f64) {
         self.covered_h += interval_h;
         self.hours += 1.0;
         self.w += bucket.n;
@@ -157,6 +177,33 @@ impl Past {
             f64::NAN
         }
     }
+}
+
+/// Takes an hour of all metrics, `x` hours later than now; `n_alike` readings each of them has had so far, or they differ.
+/// Returns the same afterwards. Where they are alike, as they mostly are, the metrics' sums do not wait for comparisons.
+fn take_hour(
+    pasts: &mut [Past],
+    buckets: &[Moments],
+    x: f64,
+    interval_h: f64,
+    n_alike: Option<f64>,
+) -> Option<f64> {
+    let n = buckets.first().map_or(0.0, |b| b.n);
+    let alike = n_alike.filter(|_| buckets.iter().all(|b| b.n == n));
+    let Some(before) = alike else {
+        let mut shares = Shares::default();
+        for (past, bucket) in pasts.iter_mut().zip(buckets) {
+            past.take(*bucket, x, interval_h, &mut shares);
+        }
+        return None;
+    };
+    if n > 0.0 {
+        let shares = (before > 0.0).then(|| Shares::of(before, n));
+        for (past, bucket) in pasts.iter_mut().zip(buckets) {
+            past.take_alike(*bucket, x, interval_h, shares.as_ref());
+        }
+    }
+    Some(before + n)
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -248,7 +295,7 @@ impl FeatureState {
         }
         match self.last_ms {
             Some(last) if ms > last => {
-                if self.gaps_h.len() == 3 {
+                if self.gaps_h.len() == GAPS {
                     self.gaps_h.remove(0);
                 }
                 self.gaps_h.push(hours_between(last, ms));
@@ -324,12 +371,12 @@ impl FeatureState {
 
     /// Hours of the present that one reading stands for.
     fn interval_h(&self) -> f64 {
-        let mut gaps = self.gaps_h.clone();
-        gaps.sort_by(f64::total_cmp);
-        gaps.get(gaps.len() / 2)
-            .copied()
-            .unwrap_or(1.0)
-            .clamp(1.0, RING_H as f64)
+        let mut gaps = [0.0; GAPS];
+        let n = self.gaps_h.len().min(GAPS);
+        gaps[..n].copy_from_slice(&self.gaps_h[..n]);
+        gaps[..n].sort_by(f64::total_cmp);
+        let median = if n > 0 { gaps[n / 2] } else { 1.0 };
+        median.clamp(1.0, RING_H as f64)
     }
 
     /// Puts the features of the metrics at `ms` into `out`; NaN where nothing can be said.
@@ -340,16 +387,16 @@ impl FeatureState {
         let known = n_metrics.min(self.n_metrics);
         let now = hour_of(ms);
         let mut pasts = vec![Past::default(); known];
+        // Readings that all metrics have had alike, as long as they have.
+        let mut n_alike = Some(0.0);
         let mut window = 0;
         // Hour by hour, all metrics: what one has to wait for does not hold up the others.
         for age in 0..RING_H {
             let hour = now - age;
             if hour <= self.head_hour && hour > self.head_hour - RING_H {
                 let slot = slot_of(hour) * self.n_metrics;
-                let mut shares = Shares::default();
-                for (past, bucket) in pasts.iter_mut().zip(&self.ring[slot..]) {
-                    past.take(*bucket, -(age as f64), interval_h, &mut shares);
-                }
+                let buckets = &self.ring[slot..slot + known];
+                n_alike = take_hour(&mut pasts, buckets, -(age as f64), interval_h, n_alike);
             }
             while WINDOWS_H
                 .get(window)

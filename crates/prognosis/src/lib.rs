@@ -4,6 +4,7 @@ mod boost;
 mod calibration;
 mod drift;
 mod features;
+mod forest;
 mod life;
 mod model;
 mod own;
@@ -18,7 +19,7 @@ pub use features::{FeatureSpec, FeatureState, WINDOWS_H};
 pub use life::{
     HeldOutReading, LifeError, LifeModel, LifeParams, LifeScores, LifeState, learn_life, train_life,
 };
-pub use model::{ModeScores, Model, ModelCard, ModelError};
+pub use model::{EXPLAINED_FROM, ModeScores, Model, ModelCard, ModelError};
 pub use rows::{Finding, History, HistoryItem};
 pub use scores::{
     CALIBRATION_BINS, HIGH_FROM, Judged, ProbabilityScores, RELIABILITY_BOUNDS, ReliabilityBin,

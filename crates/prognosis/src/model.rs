@@ -7,18 +7,18 @@ use forecare_domain::{ClassName, Contribution, ModeName, Prognosis, Rul, Timesta
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::boost::Forest;
 use crate::calibration::Calibration;
 use crate::drift::{Drift, InputCounts, Inputs};
 use crate::features::{FeatureSpec, FeatureState};
+use crate::forest::Forest;
 use crate::life::{LifeModel, LifeState};
 use crate::scores::{ProbabilityScores, ReliabilityBin};
-use crate::view::{Usual, VIEW_FEATURES, View};
+use crate::view::{Usual, VIEW_FEATURES, View, departures};
 
 /// Version of the file's layout and of the features; a change of either makes a new one.
 pub(crate) const VERSION: u32 = 2;
 /// From this probability on a prognosis says what moved it.
-const EXPLAINED_FROM: f64 = 0.05;
+pub const EXPLAINED_FROM: f64 = 0.05;
 /// Most features named in an explanation.
 const EXPLAINED_MAX: usize = 5;
 
@@ -398,12 +398,24 @@ impl Model {
     /// raised it where it is 0.05 or more.
     #[must_use]
     pub fn predict(&self, features: &FeatureState, ts: Timestamp) -> Vec<Prognosis> {
+        self.predict_explaining(features, ts, EXPLAINED_FROM)
+    }
+
+    /// As [`Self::predict`], with the features only where the probability is `explained_from` or more.
+    #[must_use]
+    pub fn predict_explaining(
+        &self,
+        features: &FeatureState,
+        ts: Timestamp,
+        explained_from: f64,
+    ) -> Vec<Prognosis> {
         if self.modes.is_empty() {
             return Vec::new();
         }
         let mut x = Vec::with_capacity(self.usual.len());
         self.spec.extract(features, ts, &mut x);
         fill_unknown(&mut x, &self.usual);
+        let departures = departures(&x, &self.usual, self.spec.metrics.len());
         let mut seen = Vec::with_capacity(VIEW_FEATURES);
         self.modes
             .iter()
@@ -411,7 +423,7 @@ impl Model {
                 let mut margin = mode.forest.as_ref().map_or(0.0, |own| own.margin(&x));
                 if let (Some(view), Some(in_common)) = (&mode.view, &self.in_common) {
                     seen.clear();
-                    view.extend(&x, &self.usual, &mut seen);
+                    view.extend_by(&x, &departures, &mut seen);
                     margin += in_common.margin(&seen);
                 }
                 let probability = mode.calibration.probability(margin);
@@ -419,7 +431,7 @@ impl Model {
                     mode: mode.mode.clone(),
                     probability,
                     horizon_hours: self.card.horizon_hours,
-                    contributions: if probability >= EXPLAINED_FROM {
+                    contributions: if probability >= explained_from {
                         self.explain(mode, &x)
                     } else {
                         Vec::new()

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use forecare_catalogue::{AssetClass, FailureMode};
 use forecare_domain::Timestamp;
 
-use crate::boost::{Binned, BoostParams, Forest, fit, fit_further, split_mix};
+use crate::boost::{Binned, BoostParams, fit, fit_further, split_mix};
 use crate::calibration::{Held, choose};
 use crate::drift::Inputs;
 use crate::features::FeatureSpec;
+use crate::forest::Forest;
 use crate::model::{ModeModel, ModeScores, Model, ModelCard, fill_unknown};
 use crate::own::AXES_MAX;
 use crate::rows::{History, HistoryItem, Outcome, Rows};

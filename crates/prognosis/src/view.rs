@@ -105,11 +105,17 @@ impl View {
     /// hours since the newest and since all of them, number of other codes within 24 h, hours since its
     /// component was replaced, and the largest departure of any other metric's day.
     pub(crate) fn extend(&self, x: &[f64], usual: &[Usual], out: &mut Vec<f64>) {
+        let departures = departures(x, usual, self.n_metrics);
+        self.extend_by(x, &departures, out);
+    }
+
+    /// The same, with the [`departures`] of the row.
+    pub(crate) fn extend_by(&self, x: &[f64], departures: &[f64], out: &mut Vec<f64>) {
         for feature in 0..METRIC_FEATURES {
             let departure: f64 = self
                 .metrics
                 .iter()
-                .map(|m| m.weight * self.departure(m, feature, x, usual))
+                .map(|m| m.weight * towards(m, feature, departures))
                 .sum();
             out.push(departure);
         }
@@ -138,10 +144,7 @@ impl View {
             .map_or(0.0, |c| x[codes + self.n_codes * CODE_FEATURES + c]);
         let other_metrics = (0..self.n_metrics)
             .filter(|m| self.metrics.iter().all(|own| own.index != *m))
-            .map(|m| {
-                let at = m * METRIC_FEATURES + DAY_MEAN;
-                spreads(x[at], usual[at]).abs()
-            })
+            .map(|m| departures[m * METRIC_FEATURES + DAY_MEAN].abs())
             .fold(0.0, f64::max);
         let share = |n: f64| n / n_own.max(1) as f64;
         out.extend([
@@ -154,19 +157,6 @@ impl View {
             age,
             other_metrics,
         ]);
-    }
-
-    fn departure(&self, metric: &OwnMetric, feature: usize, x: &[f64], usual: &[Usual]) -> f64 {
-        let at = metric.index * METRIC_FEATURES + feature;
-        let departure = spreads(x[at], usual[at]);
-        if is_deviation(feature) {
-            // A metric scatters more or less, whichever way the mode moves it.
-            departure
-        } else if metric.sign == 0.0 {
-            departure.abs()
-        } else {
-            metric.sign * departure
-        }
     }
 
     /// Credits what the features of the view did to the features of the row they come from.
@@ -219,6 +209,25 @@ impl View {
 
 /// Place of the mean of the longest window among a metric's features.
 const DAY_MEAN: usize = 2 * (WINDOWS_H.len() - 1);
+
+/// How far the features of `n_metrics` metrics lie from the usual, in spreads: the same for every mode.
+pub(crate) fn departures(x: &[f64], usual: &[Usual], n_metrics: usize) -> Vec<f64> {
+    let of_metrics = x.iter().zip(usual).take(n_metrics * METRIC_FEATURES);
+    of_metrics.map(|(x, usual)| spreads(*x, *usual)).collect()
+}
+
+/// A departure of a mode's metric, positive where the mode would move it.
+fn towards(metric: &OwnMetric, feature: usize, departures: &[f64]) -> f64 {
+    let departure = departures[metric.index * METRIC_FEATURES + feature];
+    if is_deviation(feature) {
+        // A metric scatters more or less, whichever way the mode moves it.
+        departure
+    } else if metric.sign == 0.0 {
+        departure.abs()
+    } else {
+        metric.sign * departure
+    }
+}
 
 fn is_deviation(feature: usize) -> bool {
     feature < 2 * WINDOWS_H.len() && feature % 2 == 1

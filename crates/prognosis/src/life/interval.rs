@@ -7,10 +7,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Estimates at which the interval is known; between them straight lines.
+/// Estimates at which the interval is known, the denser the nearer the failure; between them straight lines.
 const KNOTS: usize = 16;
-/// Share of the weight around a knot that speaks for it.
+/// Share of the weight around a knot that speaks for it; less where the knot would not be in the middle: just before
+/// a failure errors grow with the estimate, and those of longer ones would make the shortest too wide.
 const NEIGHBOURHOOD: f64 = 0.12;
+/// But at least so much on either side.
+const LEAST_HALF: f64 = 0.01;
 /// Share of machines that fail between p10 and p90.
 const INSIDE: f64 = 0.8;
 
@@ -52,25 +55,25 @@ impl Intervals {
         let n = n_machines.max(1) as f64;
         let half = (INSIDE / 2.0 * (n + 1.0) / n).min(0.5);
         let (lower, upper) = (0.5 - half, 0.5 + half);
+        let place = |weight: f64| {
+            let at = up_to.partition_point(|w| *w < weight);
+            at.min(sorted.len().saturating_sub(1))
+        };
         let mut knots: Vec<(f64, f64, f64)> = Vec::with_capacity(KNOTS);
         for knot in 0..KNOTS {
-            let middle = (knot as f64 + 0.5) / KNOTS as f64 * total;
-            let half = NEIGHBOURHOOD / 2.0 * total;
-            let (low, high) = if middle < half {
-                (0.0, 2.0 * half)
-            } else if middle > total - half {
-                (total - 2.0 * half, total)
-            } else {
-                (middle - half, middle + half)
-            };
-            let from = up_to.partition_point(|w| *w < low);
-            let to = (up_to.partition_point(|w| *w < high) + 1).min(sorted.len());
-            let at = up_to
-                .partition_point(|w| *w < middle)
-                .min(sorted.len().saturating_sub(1));
-            let Some(centre) = sorted.get(at) else {
+            let share = ((knot as f64 + 0.5) / KNOTS as f64).powi(2);
+            let half = (NEIGHBOURHOOD / 2.0).min(share.max(LEAST_HALF));
+            let low = (share - half).clamp(0.0, 1.0 - 2.0 * half);
+            let (Some(first), Some(centre), Some(last)) = (
+                sorted.get(place(low * total)),
+                sorted.get(place(share * total)),
+                sorted.get(place((low + 2.0 * half) * total)),
+            ) else {
                 continue;
             };
+            // Where many have the same estimate, that of the cap, all of them or none.
+            let from = sorted.partition_point(|h| h.estimate < first.estimate);
+            let to = sorted.partition_point(|h| h.estimate <= last.estimate);
             let mut near: Vec<(f64, f64)> = sorted[from..to]
                 .iter()
                 .map(|h| (h.truth - h.estimate, h.weight))
@@ -165,6 +168,55 @@ mod tests {
         };
         assert!(width(90.0) > 2.0 * width(20.0));
         assert!(intervals.is_sound());
+    }
+
+    /// Share of those that `is_asked` whose truth lies inside.
+    fn share_inside(
+        intervals: &Intervals,
+        held: &[HeldOut],
+        is_asked: impl Fn(f64) -> bool,
+    ) -> f64 {
+        let asked = held.iter().filter(|h| is_asked(h.estimate));
+        let (mut n, mut inside) = (0.0, 0.0);
+        for h in asked {
+            let (low, high) = intervals.around(h.estimate);
+            n += 1.0;
+            inside += f64::from(u8::from(low <= h.truth && h.truth <= high));
+        }
+        inside / n
+    }
+
+    #[test]
+    fn of_estimates_at_the_cap_four_in_five_lie_inside_too() {
+        let capped = |phase| {
+            let estimate = |h: &HeldOut| h.estimate.min(60.0);
+            let all = held(phase).into_iter();
+            all.map(|h| HeldOut {
+                estimate: estimate(&h),
+                ..h
+            })
+            .collect::<Vec<HeldOut>>()
+        };
+        let intervals = Intervals::learn(&capped(0), 200);
+        let share = share_inside(&intervals, &capped(5), |e| e >= 60.0);
+        assert!((0.75..=0.86).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn just_before_a_failure_the_interval_is_as_narrow_as_the_errors_are_there() {
+        let narrowing = |phase| {
+            let all = held(phase).into_iter();
+            all.map(|h| HeldOut {
+                // Five times the growth of the spread.
+                truth: h.estimate
+                    + (h.truth - h.estimate) / (1.0 + h.estimate / 10.0) * (1.0 + h.estimate / 2.0),
+                ..h
+            })
+            .collect::<Vec<HeldOut>>()
+        };
+        let intervals = Intervals::learn(&narrowing(0), 200);
+        let share = share_inside(&intervals, &narrowing(5), |e| (1.0..5.0).contains(&e));
+        assert!((0.7..=0.9).contains(&share), "{share}");
     }
 
     #[test]

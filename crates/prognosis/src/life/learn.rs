@@ -15,7 +15,8 @@ use super::lives::{Life, lives};
 use super::model::LifeModel;
 use super::regimes::Standard;
 use super::state::LifeState;
-use crate::boost::{Binned, BoostParams, Forest, Sampling, fit_quantity, split_mix};
+use crate::boost::{Binned, BoostParams, Sampling, fit_quantity, split_mix};
+use crate::forest::Forest;
 use crate::rows::History;
 use crate::train::folds_of;
 

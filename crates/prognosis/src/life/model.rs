@@ -8,7 +8,7 @@ use super::interval::Intervals;
 use super::learn::LifeScores;
 use super::regimes::Standard;
 use super::state::LifeState;
-use crate::boost::Forest;
+use crate::forest::Forest;
 
 /// Most metrics named in an explanation.
 const EXPLAINED_MAX: usize = 5;

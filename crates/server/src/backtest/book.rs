@@ -1,7 +1,7 @@
 //! The care desk's book in simulated time: the in-memory store behind the service's own steps, and beside it what a
 //! backtest counts: parts held, back-orders, orders that keep the shelves at their level.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -60,8 +60,11 @@ struct Counts {
     holdings: Holdings,
     held: BTreeMap<ReservationId, Held>,
     newest_reservation: i64,
-    ledger_read_to: i64,
+    n_ledger_read: usize,
     on_hand: BTreeMap<Shelf, i64>,
+    /// Who waits at which shelf for how many, and their number there.
+    waiting: BTreeMap<ReservationId, (Shelf, u32)>,
+    n_waiting: BTreeMap<Shelf, u32>,
     on_order: BTreeMap<Shelf, u32>,
     arrivals: Vec<Arrival>,
     n_receipts: u64,
@@ -93,7 +96,7 @@ impl SimulatedBook {
             levels,
             counts: Mutex::default(),
         };
-        book.count(now).await?;
+        book.count(now);
         Ok(book)
     }
 
@@ -108,6 +111,15 @@ impl SimulatedBook {
 
     pub(crate) async fn ticket(&self, id: TicketId) -> Result<Ticket, StoreError> {
         self.memory.ticket(id).await
+    }
+
+    /// Shows a ticket and what was ever reserved for it, without copying any.
+    pub(crate) fn see<R>(
+        &self,
+        id: TicketId,
+        see: impl FnOnce(&Ticket, &mut dyn Iterator<Item = &Reservation>) -> R,
+    ) -> Result<R, StoreError> {
+        self.memory.see_ticket(id, see)
     }
 
     /// Number of open tickets.
@@ -190,7 +202,8 @@ impl SimulatedBook {
             at,
         };
         self.memory.move_stock(command).await?;
-        self.count(at).await
+        self.count(at);
+        Ok(())
     }
 
     /// The holdings up to `at`.
@@ -204,55 +217,27 @@ impl SimulatedBook {
     }
 
     /// Notes what has changed on the shelves, and orders what is missing there.
-    async fn count(&self, at: Timestamp) -> Result<(), StoreError> {
-        self.read_ledger().await?;
+    fn count(&self, at: Timestamp) {
         let counts = &mut *self.counts();
-        let mut waiting: BTreeMap<Shelf, u32> = BTreeMap::new();
-        let mut now_held = BTreeMap::new();
-        let known = counts.newest_reservation;
-        let filter = ReservationFilter {
-            ticket: None,
-            live: true,
+        let n_read = counts.n_ledger_read;
+        let mut changed: BTreeSet<Shelf> = match n_read {
+            0 => self.levels.keys().cloned().collect(),
+            _ => BTreeSet::new(),
         };
-        self.memory.for_each_reservation(&filter, |r| {
-            let open = r.quantity - r.used;
-            counts.newest_reservation = counts.newest_reservation.max(r.id.0);
-            if r.id.0 > known {
-                counts.holdings.reserved += r.quantity;
-                if matches!(r.supply, Supply::BackOrder { .. }) {
-                    counts.holdings.back_ordered += r.quantity;
-                }
-            }
-            match &r.supply {
-                Supply::BackOrder { to } => {
-                    *waiting.entry((r.part.clone(), to.clone())).or_insert(0) += open;
-                }
-                Supply::Stock { .. } | Supply::Transfer { .. } => {
-                    let held = Held {
-                        part: r.part.clone(),
-                        quantity: open,
-                        is_hard: r.state != ReservationState::Soft,
-                        since: at,
-                    };
-                    now_held.insert(r.id, held);
-                }
-            }
+        self.memory.for_each_ledger_entry_after(n_read, |entry| {
+            counts.n_ledger_read += 1;
+            let shelf = (entry.part.clone(), entry.depot.clone());
+            *counts.on_hand.entry(shelf.clone()).or_insert(0) += entry.delta;
+            changed.insert(shelf);
         });
-        for (id, before) in std::mem::take(&mut counts.held) {
-            match now_held.get_mut(&id) {
-                Some(now) if (now.quantity, now.is_hard) == (before.quantity, before.is_hard) => {
-                    now.since = before.since;
-                }
-                _ => counts.holdings.add(&before, at, &self.catalogue),
-            }
-        }
-        counts.held = now_held;
-        let shelves = self.levels.keys().chain(waiting.keys()).cloned();
-        let shelves: std::collections::BTreeSet<Shelf> = shelves.collect();
-        for shelf in shelves {
+        let known = counts.newest_reservation;
+        self.memory.for_each_changed_reservation(|r| {
+            counts.note(r, known, at, &self.catalogue, &mut changed);
+        });
+        for shelf in changed {
             let of = |map: &BTreeMap<Shelf, u32>| i64::from(map.get(&shelf).copied().unwrap_or(0));
             let on_hand = counts.on_hand.get(&shelf).copied().unwrap_or(0);
-            let position = on_hand + of(&counts.on_order) - of(&waiting);
+            let position = on_hand + of(&counts.on_order) - of(&counts.n_waiting);
             let missing = u32::try_from(of(&self.levels) - position).unwrap_or(0);
             let Some(part) = self.catalogue.part(&shelf.0).filter(|_| missing > 0) else {
                 continue;
@@ -265,29 +250,68 @@ impl SimulatedBook {
             });
             *counts.on_order.entry(shelf).or_insert(0) += missing;
         }
-        Ok(())
     }
+}
 
-    async fn read_ledger(&self) -> Result<(), StoreError> {
-        let mut before = None;
-        let read_to = self.counts().ledger_read_to;
-        let mut newest = read_to;
-        loop {
-            let page = self
-                .memory
-                .ledger(PageRequest { before, limit: 16 })
-                .await?;
-            before = page.last().map(|p| p.position);
-            let mut counts = self.counts();
-            for entry in page.iter().filter(|p| p.position > read_to) {
-                newest = newest.max(entry.position);
-                let shelf = (entry.item.part.clone(), entry.item.depot.clone());
-                *counts.on_hand.entry(shelf).or_insert(0) += entry.item.delta;
+impl Counts {
+    /// A reservation that was made or has changed; those up to `known` were counted. Shelves where others wait now are
+    /// put to `changed`.
+    fn note(
+        &mut self,
+        r: &Reservation,
+        known: i64,
+        at: Timestamp,
+        catalogue: &Catalogue,
+        changed: &mut BTreeSet<Shelf>,
+    ) {
+        let is_live = r.state.is_live();
+        let open = r.quantity - r.used;
+        let back_order = match &r.supply {
+            Supply::BackOrder { to } if is_live => Some((r.part.clone(), to.clone())),
+            Supply::BackOrder { .. } | Supply::Stock { .. } | Supply::Transfer { .. } => None,
+        };
+        if is_live {
+            self.newest_reservation = self.newest_reservation.max(r.id.0);
+            if r.id.0 > known {
+                self.holdings.reserved += r.quantity;
+                if back_order.is_some() {
+                    self.holdings.back_ordered += r.quantity;
+                }
             }
-            if before.is_none_or(|position| position <= read_to + 1) {
-                counts.ledger_read_to = newest;
-                return Ok(());
+        }
+        let now = (is_live && back_order.is_none()).then(|| Held {
+            part: r.part.clone(),
+            quantity: open,
+            is_hard: r.state != ReservationState::Soft,
+            since: at,
+        });
+        let before = match now {
+            Some(now) => match self.held.get_mut(&r.id) {
+                Some(held) if (held.quantity, held.is_hard) == (now.quantity, now.is_hard) => {
+                    held.part = now.part;
+                    None
+                }
+                Some(held) => Some(std::mem::replace(held, now)),
+                None => {
+                    self.held.insert(r.id, now);
+                    None
+                }
+            },
+            None => self.held.remove(&r.id),
+        };
+        if let Some(before) = before {
+            self.holdings.add(&before, at, catalogue);
+        }
+        if let Some((shelf, n)) = self.waiting.remove(&r.id) {
+            if let Some(all) = self.n_waiting.get_mut(&shelf) {
+                *all -= n;
             }
+            changed.insert(shelf);
+        }
+        if let Some(shelf) = back_order {
+            *self.n_waiting.entry(shelf.clone()).or_insert(0) += open;
+            self.waiting.insert(r.id, (shelf.clone(), open));
+            changed.insert(shelf);
         }
     }
 }
@@ -324,7 +348,7 @@ impl Book for SimulatedBook {
             })
             .await?;
         if touches_stock {
-            self.count(at).await?;
+            self.count(at);
         }
         Ok(outcome)
     }

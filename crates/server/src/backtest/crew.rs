@@ -50,6 +50,19 @@ impl Crew {
                 .any(|t| skills.iter().all(|s| t.skills.contains(s)))
     }
 
+    /// The places of those who have the skills.
+    pub(crate) fn able(&self, skills: &[String]) -> Vec<usize> {
+        let all = self.technicians.iter().enumerate();
+        all.filter(|(_, t)| skills.iter().all(|s| t.skills.contains(s)))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// True where one of `able` is free at `now`.
+    pub(crate) fn is_one_free(&self, able: &[usize], now: Timestamp) -> bool {
+        self.technicians.is_empty() || able.iter().any(|place| self.free_at[*place] <= now)
+    }
+
     /// Who is free at `now` and has the skills: the first of those that the desk would propose.
     pub(crate) fn free(
         &self,
@@ -84,9 +97,14 @@ impl Crew {
     }
 
     /// True when planned work may begin at `now`: in the shift, or where it must be done before the next one begins
-    /// and overtime is allowed.
-    pub(crate) fn may_begin(&self, now: Timestamp, latest_begin: Timestamp) -> bool {
-        self.next_shift(now) <= now || (self.rules.overtime && latest_begin < self.next_shift(now))
+    /// and overtime is allowed. `next_shift`: that of `now`.
+    pub(crate) fn may_begin(
+        &self,
+        now: Timestamp,
+        next_shift: Timestamp,
+        latest_begin: Timestamp,
+    ) -> bool {
+        next_shift <= now || (self.rules.overtime && latest_begin < next_shift)
     }
 
     /// When the shift is next on: `at` itself during one.
@@ -178,8 +196,12 @@ mod tests {
         let evening = at("2026-01-02T18:00:00Z");
         let tonight = at("2026-01-02T23:00:00Z");
         let monday = at("2026-01-05T10:00:00Z");
-        assert!(crew(WEEK, true).may_begin(evening, tonight));
-        assert!(!crew(WEEK, true).may_begin(evening, monday));
-        assert!(!crew(WEEK, false).may_begin(evening, tonight));
+        let may = |overtime, latest_begin| {
+            let crew = crew(WEEK, overtime);
+            crew.may_begin(evening, crew.next_shift(evening), latest_begin)
+        };
+        assert!(may(true, tonight));
+        assert!(!may(true, monday));
+        assert!(!may(false, tonight));
     }
 }

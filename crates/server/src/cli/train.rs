@@ -4,7 +4,7 @@ mod history;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_datasets::azure_pdm::{AzurePdm, MachineRange, Telemetry};
@@ -13,7 +13,7 @@ use forecare_domain::{ClassName, Clock};
 use forecare_prognosis::{
     CardData, History, HistoryItem, LifeModel, Model, TrainParams, train, train_life,
 };
-use forecare_simulator::Emission;
+use forecare_simulator::{Emission, FleetConfig, HEALTHY_HOURS, run_to_failure};
 
 use super::evaluate;
 use super::models::{person, place};
@@ -91,6 +91,15 @@ pub(crate) struct SimulatedArgs {
     /// Simulated hours.
     #[arg(long, default_value_t = 2_000.0)]
     hours: f64,
+    /// Seconds between readings.
+    #[arg(long, default_value_t = 600.0)]
+    interval: f64,
+    /// Hours without fault before each onset, at least and at most.
+    #[arg(long, num_args = 2, value_names = ["LEAST", "MOST"], default_values_t = [HEALTHY_HOURS.0, HEALTHY_HOURS.1])]
+    healthy_hours: Vec<f64>,
+    /// Hours between the rows that are learnt from.
+    #[arg(long, default_value_t = 1.0)]
+    row_distance: f64,
 }
 
 pub(crate) async fn run(command: TrainCommand) -> Result<()> {
@@ -161,12 +170,22 @@ fn cmapss(args: &CmapssArgs) -> Result<()> {
 fn simulated(args: SimulatedArgs) -> Result<()> {
     let (_, catalogue) = catalogue(Path::new(""), DEMO_CATALOGUE)?;
     let class = class(&catalogue, forecare_simulator::CLASS)?;
-    let mut fleet = forecare_simulator::histories(
-        args.seed,
-        usize::try_from(args.devices)?,
-        args.hours,
-        &catalogue,
-    )?;
+    let &[least, most] = args.healthy_hours.as_slice() else {
+        bail!("--healthy-hours takes two numbers");
+    };
+    if !(0.0 <= least && least <= most && most.is_finite()) {
+        bail!("--healthy-hours takes a least and a most, neither below 0");
+    }
+    let config = FleetConfig {
+        seed: args.seed,
+        n_devices: usize::try_from(args.devices)?,
+        start: forecare_simulator::histories_start(),
+        sample_interval_s: args.interval,
+        n_faults: 0,
+        first_onset_hours: 0.0,
+        onset_spacing_hours: 0.0,
+    };
+    let mut fleet = run_to_failure(&config, args.hours, (least, most), &catalogue)?;
     let mut histories: Vec<History> = fleet
         .devices()
         .iter()
@@ -232,7 +251,7 @@ fn simulated(args: SimulatedArgs) -> Result<()> {
         trained_at: end,
     };
     let params = TrainParams {
-        row_distance_hours: 1.0,
+        row_distance_hours: args.row_distance,
         own_usual: true,
         ..TrainParams::default()
     };

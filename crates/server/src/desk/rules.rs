@@ -302,31 +302,11 @@ impl Rules<'_> {
             changed = Some(stored);
         }
         let ticket = changed.as_ref().unwrap_or(ticket);
-        // What no alarm opened needs its parts until it ends.
-        let evidence_active = !ticket.is_predicted()
-            || judged.hours_since(ticket.evidence_at) < self.policy.soft_hold_hours;
         let writes: Vec<ReservationWrite> = self
             .held_for(ticket.id, true)
             .await?
             .iter()
-            .filter_map(|held| {
-                let lead_time_hours = self.catalogue.lead_time_hours(held.wanted());
-                let to = reservation_due(
-                    held,
-                    ticket,
-                    evidence_active,
-                    lead_time_hours,
-                    self.policy,
-                    now,
-                )?;
-                let expires_at = hold_ends_at(held, ticket, self.policy);
-                Some(ReservationWrite {
-                    id: held.id,
-                    from: held.state,
-                    to,
-                    expires_at,
-                })
-            })
+            .filter_map(|held| self.reservation_write(held, ticket, judged, now))
             .collect();
         if !writes.is_empty() {
             self.book
@@ -338,6 +318,52 @@ impl Rules<'_> {
                 .await?;
         }
         Ok(changed)
+    }
+
+    /// What time makes of a reservation; `judged`: time with readings.
+    fn reservation_write(
+        &self,
+        held: &Reservation,
+        ticket: &Ticket,
+        judged: Timestamp,
+        now: Timestamp,
+    ) -> Option<ReservationWrite> {
+        // What no alarm opened needs its parts until it ends.
+        let evidence_active = !ticket.is_predicted()
+            || judged.hours_since(ticket.evidence_at) < self.policy.soft_hold_hours;
+        let lead_time_hours = self.catalogue.lead_time_hours(held.wanted());
+        let to = reservation_due(
+            held,
+            ticket,
+            evidence_active,
+            lead_time_hours,
+            self.policy,
+            now,
+        )?;
+        Some(ReservationWrite {
+            id: held.id,
+            from: held.state,
+            to,
+            expires_at: hold_ends_at(held, ticket, self.policy),
+        })
+    }
+
+    /// Whether [`Self::timers`] would change something, where no evidence can be queued and there are no service level
+    /// clocks: of a ticket, its reservations, and the newest reading of its device.
+    pub(crate) fn is_due<'r>(
+        &self,
+        ticket: &Ticket,
+        mut reserved: impl Iterator<Item = &'r Reservation>,
+        heard: Option<Timestamp>,
+        now: Timestamp,
+    ) -> bool {
+        let judged = now.min(heard.unwrap_or(ticket.evidence_at));
+        let is_due = |held: &Reservation| {
+            held.state.is_live() && self.reservation_write(held, ticket, judged, now).is_some()
+        };
+        confirm_due(ticket, self.policy, now).is_some()
+            || withdraw_due(ticket, false, self.policy, judged).is_some()
+            || reserved.any(is_due)
     }
 
     /// Looks at the timers of one asset's tickets, or of all; returns the tickets that have changed.

@@ -15,7 +15,7 @@ use forecare_domain::{
     Alarm, AlarmChange, AlarmSource, AssetHealth, CareTask, ComponentName, DeviceEvent, MetricName,
     ModeName, Prognosis, REPLACED_CODE, Row, Severity, Timestamp,
 };
-use forecare_prognosis::{FeatureState, LifeState, Model, TrendState};
+use forecare_prognosis::{EXPLAINED_FROM, FeatureState, LifeState, Model, TrendState};
 use serde::{Deserialize, Serialize};
 
 use crate::models::watch::Watch;
@@ -42,6 +42,8 @@ pub(crate) struct ClassContext {
     act_above: BTreeMap<ModeName, f64>,
     /// Which events open tickets.
     tickets: Arc<TicketRules>,
+    /// Probability from which a prognosis says what moved it.
+    explained_from: f64,
 }
 
 impl ClassContext {
@@ -74,6 +76,7 @@ impl ClassContext {
             confirm_hours,
             act_above,
             tickets: Arc::default(),
+            explained_from: EXPLAINED_FROM,
         })
     }
 
@@ -93,6 +96,16 @@ impl ClassContext {
             confirm_hours: self.confirm_hours,
             act_above: self.act_above.clone(),
             tickets: Arc::clone(&self.tickets),
+            explained_from: self.explained_from,
+        }
+    }
+
+    /// The same class where nobody looks at health: only a prognosis that raises or holds an alarm says what moved it.
+    pub(crate) fn explaining_alarms_only(&self) -> Self {
+        let least = self.act_above.values().copied().fold(1.0, f64::min);
+        Self {
+            explained_from: EXPLAINED_FROM.max(PROGNOSIS_HOLD_SHARE * least),
+            ..self.with_models(Arc::clone(&self.watch))
         }
     }
 
@@ -297,7 +310,7 @@ impl Monitor {
         self.features.push(row.ts, &row.values);
         let mut prognoses = context
             .model()
-            .map(|model| model.predict(&self.features, row.ts))
+            .map(|model| model.predict_explaining(&self.features, row.ts, context.explained_from))
             .unwrap_or_default();
         // Lives that ended say more than the trend of one that has not.
         let learnt = context.model().and_then(|model| {

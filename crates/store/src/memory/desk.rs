@@ -34,6 +34,8 @@ pub(super) struct Desk {
     reservations: Vec<Reservation>,
     of_ticket: BTreeMap<TicketId, Vec<ReservationId>>,
     live: BTreeSet<ReservationId>,
+    /// Reservations made or changed that nobody has looked at since.
+    pub(super) unseen: BTreeSet<ReservationId>,
     pub(super) shelves: BTreeMap<(PartNumber, DepotName), Shelf>,
     pub(super) ledger: Vec<LedgerEntry>,
     /// Pieces of tracked parts: by part, serial number, batch and place, how many and since when.
@@ -141,13 +143,14 @@ impl Desk {
         }
     }
 
-    fn reservation(&self, id: ReservationId) -> Option<&Reservation> {
+    pub(super) fn reservation(&self, id: ReservationId) -> Option<&Reservation> {
         place(id.0).and_then(|place| self.reservations.get(place))
     }
 
     fn set_state(&mut self, id: ReservationId, state: ReservationState) {
         if let Some(r) = place(id.0).and_then(|place| self.reservations.get_mut(place)) {
             r.state = state;
+            self.unseen.insert(id);
             if state.is_live() {
                 self.live.insert(id);
             } else {
@@ -160,6 +163,7 @@ impl Desk {
     pub(super) fn hold(&mut self, new: Reservation) {
         let id = ReservationId(next_number(self.reservations.len()));
         self.of_ticket.entry(new.ticket).or_default().push(id);
+        self.unseen.insert(id);
         if new.state.is_live() {
             self.live.insert(id);
         }
@@ -555,6 +559,7 @@ impl Desk {
         for after in served(catalogue, part, depot, free, waiting, at) {
             let found = place(after.id.0).and_then(|place| self.reservations.get_mut(place));
             if let Some(r) = found {
+                self.unseen.insert(after.id);
                 *r = after;
             }
         }

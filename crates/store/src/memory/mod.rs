@@ -77,6 +77,36 @@ impl MemoryStore {
         asked.filter(|r| is_held_for(r, filter)).for_each(see);
     }
 
+    /// Shows a ticket and what was ever reserved for it, oldest first, without copying any.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub fn see_ticket<R>(
+        &self,
+        id: TicketId,
+        see: impl FnOnce(&Ticket, &mut dyn Iterator<Item = &Reservation>) -> R,
+    ) -> Result<R, StoreError> {
+        let desk = &self.state().desk;
+        let filter = ReservationFilter {
+            ticket: Some(id),
+            live: false,
+        };
+        Ok(see(desk.ticket(id)?, &mut desk.reservations_for(&filter)))
+    }
+
+    /// Shows every reservation that was made or has changed since the last call, oldest first.
+    pub fn for_each_changed_reservation(&self, see: impl FnMut(&Reservation)) {
+        let desk = &mut self.state().desk;
+        let changed = std::mem::take(&mut desk.unseen);
+        let changed = changed.iter().filter_map(|id| desk.reservation(*id));
+        changed.for_each(see);
+    }
+
+    /// Shows every line of the ledger behind the first `n`, oldest first.
+    pub fn for_each_ledger_entry_after(&self, n: usize, see: impl FnMut(&LedgerEntry)) {
+        self.state().desk.ledger.iter().skip(n).for_each(see);
+    }
+
     /// Whether stock may be brought to a place of that name.
     fn is_place<'a>(&'a self, records: &'a Records) -> impl Fn(&DepotName) -> bool + 'a {
         |name| {

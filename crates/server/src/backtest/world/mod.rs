@@ -5,6 +5,7 @@
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use forecare_care::{Assessment, Precision};
@@ -25,7 +26,7 @@ use crate::backtest::policy::Policy;
 use crate::backtest::tally::{Fate, Spent, Tally};
 use crate::backtest::truth::Truth;
 use crate::desk::{Book, Rules, Subject};
-use crate::pipeline::class_contexts;
+use crate::pipeline::{ClassContext, class_contexts};
 use work::{Job, Work};
 
 /// Hours between two looks at the timers of an open ticket.
@@ -38,7 +39,8 @@ enum Event {
     Fault(usize),
     Arrival(Arrival),
     WorkEnd(Work),
-    Look(TicketId),
+    /// At a ticket of a device.
+    Look(TicketId, usize),
     Dispatch,
 }
 
@@ -51,7 +53,7 @@ impl Event {
             Self::Fault(_) => 0,
             Self::Arrival(_) => 2,
             Self::WorkEnd(_) => 3,
-            Self::Look(_) => 4,
+            Self::Look(..) => 4,
             Self::Dispatch => 5,
         }
     }
@@ -79,6 +81,7 @@ pub(crate) struct World<'a> {
     crew: Crew,
     precisions: BTreeMap<(ClassName, ModeName), Precision>,
     pub(crate) fates: Vec<Fate>,
+    /// What waits, in the order in which it is looked at.
     jobs: Vec<Job>,
     queue: BTreeMap<(Timestamp, u8, i64), Event>,
     n_queued: i64,
@@ -90,10 +93,14 @@ pub(crate) struct World<'a> {
 impl<'a> World<'a> {
     pub(crate) async fn new(policy: &'a Policy, given: Given<'a>) -> Result<Self> {
         let contexts = class_contexts(&policy.catalogue, policy.models.clone(), &policy.classes)?;
+        let contexts: Vec<Arc<ClassContext>> = contexts
+            .iter()
+            .map(|context| Arc::new(context.explaining_alarms_only()))
+            .collect();
         let courses = given.records.assets.iter().map(|asset| {
             let context = contexts.iter().find(|c| c.class.name == asset.class);
             let context = context.with_context(|| format!("no class {}", asset.class))?;
-            Ok(DeviceCourse::new(std::sync::Arc::clone(context)))
+            Ok(DeviceCourse::new(Arc::clone(context)))
         });
         let mut world = Self {
             given,
@@ -171,7 +178,7 @@ impl<'a> World<'a> {
                         self.at(now, Event::Dispatch);
                     }
                     Event::WorkEnd(work) => self.work_end(work, now, piece).await?,
-                    Event::Look(ticket) => self.look(ticket, now, piece).await?,
+                    Event::Look(ticket, device) => self.look(ticket, device, now, piece).await?,
                     Event::Dispatch => self.dispatch(now, piece).await?,
                 }
             }
@@ -185,7 +192,7 @@ impl<'a> World<'a> {
         let rank = event.rank();
         // One look at a ticket, and one dispatch, is enough at an instant.
         let number = match &event {
-            Event::Look(ticket) => ticket.0,
+            Event::Look(ticket, _) => ticket.0,
             Event::Dispatch => 0,
             Event::Fault(_) | Event::Arrival(_) | Event::WorkEnd(_) => {
                 self.n_queued += 1;
@@ -219,9 +226,12 @@ impl<'a> World<'a> {
         found.with_context(|| format!("no failure mode {mode}"))
     }
 
+    fn heard(&self, device: usize, now: Timestamp, piece: &Piece<'_>) -> Option<Timestamp> {
+        self.courses[device].heard_at(now, piece.rows[device])
+    }
+
     fn hear(&self, device: usize, now: Timestamp, piece: &Piece<'_>) {
-        let newest = self.courses[device].heard_at(now, piece.rows[device]);
-        self.book.hear(newest);
+        self.book.hear(self.heard(device, now, piece));
     }
 
     fn key(&self, device: usize, mode: &ModeName) -> (ClassName, ModeName) {
@@ -356,7 +366,7 @@ impl<'a> World<'a> {
             .assess(None, &assessment, subject, &precision)
             .await?;
         match outcome {
-            CareOutcome::Opened { ticket, .. } => self.opened(device, &ticket),
+            CareOutcome::Opened { ticket, .. } => self.opened(device, &ticket)?,
             CareOutcome::Updated(ticket) => {
                 // Parts may have been reserved again.
                 if self.jobs.iter().any(|job| job.ticket == Some(ticket.id)) {
@@ -368,23 +378,31 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Timers of a ticket.
-    async fn look(&mut self, id: TicketId, now: Timestamp, piece: &Piece<'_>) -> Result<()> {
-        let ticket = self.book.ticket(id).await?;
-        let device = self
-            .given
-            .records
-            .assets
-            .binary_search_by(|a| a.device.cmp(&ticket.device));
-        if let Ok(device) = device {
-            self.hear(device, now, piece);
+    /// Timers of a ticket. Mostly nothing is due: that is seen without copying anything.
+    async fn look(
+        &mut self,
+        id: TicketId,
+        device: usize,
+        now: Timestamp,
+        piece: &Piece<'_>,
+    ) -> Result<()> {
+        let heard = self.heard(device, now, piece);
+        let rules = self.rules();
+        let (mut is_open, is_due) = self.book.see(id, |ticket, reserved| {
+            let is_due = rules.is_due(ticket, reserved, heard, now);
+            (ticket.state.is_open(), is_due)
+        })?;
+        if is_due {
+            let ticket = self.book.ticket(id).await?;
+            self.book.hear(heard);
+            let changed = self.rules().timers(&ticket, now, true).await?;
+            if let Some(changed) = &changed {
+                self.ended(changed);
+            }
+            is_open = changed.unwrap_or(ticket).state.is_open();
         }
-        let changed = self.rules().timers(&ticket, now, true).await?;
-        if let Some(changed) = &changed {
-            self.ended(changed);
-        }
-        if changed.unwrap_or(ticket).state.is_open() {
-            self.at(now.plus_hours(LOOK_HOURS), Event::Look(id));
+        if is_open {
+            self.at(now.plus_hours(LOOK_HOURS), Event::Look(id, device));
         }
         Ok(())
     }
@@ -410,13 +428,15 @@ impl<'a> World<'a> {
         if let Some(ticket) = open
             && let Some(job) = self.jobs.iter().position(|j| j.ticket == Some(ticket.id))
         {
-            let (there_since, _) = self.parts_at_hand(device, &ticket, now).await?;
+            let there_since = self.parts_there_since(device, &ticket, now).await?;
             self.fates[place] = Fate::TooLate {
                 opened_at: ticket.opened_at,
                 part_there: there_since.is_some(),
             };
-            self.jobs[job].is_repair = true;
-            self.jobs[job].priority = Priority::P1;
+            let mut job = self.jobs.remove(job);
+            job.is_repair = true;
+            job.priority = Priority::P1;
+            self.wait(job);
             // A hold may have run out: now the part is needed.
             let class = self.class(device)?;
             let needs = self
@@ -446,13 +466,15 @@ impl<'a> World<'a> {
             }
         }
         self.tally.stock_outs += usize::from(is_short);
-        self.jobs.push(Job {
+        self.wait(Job {
             device,
             mode: fault.mode.clone(),
             ticket: None,
             is_repair: true,
             priority: Priority::P1,
             due_at: now,
+            latest_begin: now.plus_hours(-mode.work_hours),
+            able: self.crew.able(&mode.skills),
             response_at,
             ready_at,
             parts_at: Some(ready_at),

@@ -27,12 +27,39 @@ pub(super) struct Job {
     pub(super) is_repair: bool,
     pub(super) priority: Priority,
     pub(super) due_at: Timestamp,
+    /// When it must begin to end by then.
+    pub(super) latest_begin: Timestamp,
+    /// The technicians that have its skills.
+    pub(super) able: Vec<usize>,
     /// When somebody can be there.
     pub(super) response_at: Timestamp,
     /// When it can begin at the earliest.
     pub(super) ready_at: Timestamp,
     /// When its parts are there, for work without a ticket.
     pub(super) parts_at: Option<Timestamp>,
+}
+
+impl Job {
+    /// What is looked at first: repairs, then the most urgent.
+    fn rank(&self) -> (bool, Priority, Timestamp, usize, Option<TicketId>) {
+        (
+            !self.is_repair,
+            self.priority,
+            self.due_at,
+            self.device,
+            self.ticket,
+        )
+    }
+}
+
+/// Whether the parts of a ticket are there.
+enum Parts {
+    /// The ticket is over.
+    Over,
+    /// Since then, as far as they are reserved.
+    There(Option<Timestamp>),
+    /// One is not; when the last of those on their way arrives.
+    Awaited(Option<Timestamp>),
 }
 
 /// Work that goes on.
@@ -46,20 +73,31 @@ pub(super) struct Work {
 }
 
 impl World<'_> {
-    pub(super) fn opened(&mut self, device: usize, ticket: &Ticket) {
+    /// Puts work among what waits.
+    pub(super) fn wait(&mut self, job: Job) {
+        let place = self.jobs.partition_point(|j| j.rank() <= job.rank());
+        self.jobs.insert(place, job);
+    }
+
+    pub(super) fn opened(&mut self, device: usize, ticket: &Ticket) -> Result<()> {
         // Only alarms open tickets here, and theirs have a mode.
         let Some(mode) = &ticket.mode else {
-            return;
+            return Ok(());
         };
+        let FailureMode {
+            skills, work_hours, ..
+        } = self.mode(device, mode)?;
         self.counts(device, mode).tickets += 1;
         let ready_at = ticket.opened_at.plus_hours(self.crew.response_hours());
-        self.jobs.push(Job {
+        self.wait(Job {
             device,
             mode: mode.clone(),
             ticket: Some(ticket.id),
             is_repair: false,
             priority: ticket.priority,
             due_at: ticket.due_at,
+            latest_begin: ticket.due_at.plus_hours(-work_hours),
+            able: self.crew.able(skills),
             response_at: ready_at,
             ready_at,
             parts_at: None,
@@ -67,12 +105,13 @@ impl World<'_> {
         self.at(ready_at, Event::Dispatch);
         self.at(
             ticket.opened_at.plus_hours(LOOK_HOURS),
-            Event::Look(ticket.id),
+            Event::Look(ticket.id, device),
         );
         let skills = &ticket.skills;
         if !self.crew.can(skills) {
             self.tally.crew.without_skills += 1;
         }
+        Ok(())
     }
 
     /// Parts of a repair without a ticket: part, serving depot, quantity, lead time in hours.
@@ -98,95 +137,116 @@ impl World<'_> {
             .collect()
     }
 
-    /// Since when all parts of a ticket are there; where they are not, when a part that is on its way arrives.
-    pub(super) async fn parts_at_hand(
+    /// What is reserved for a ticket, without copying anything.
+    fn parts_reserved(&self, id: TicketId, now: Timestamp) -> Result<Parts> {
+        let parts = self.book.see(id, |ticket, reserved| {
+            if !ticket.state.is_open() {
+                return Parts::Over;
+            }
+            let mut arrives: Option<Timestamp> = None;
+            let mut is_there = true;
+            for r in reserved.filter(|r| r.state.is_live()) {
+                match r.supply {
+                    Supply::Stock { .. } | Supply::Transfer { .. } => {
+                        arrives = arrives.max(Some(r.available_at));
+                        is_there &= r.available_at <= now;
+                    }
+                    // Told by its arrival.
+                    Supply::BackOrder { .. } => is_there = false,
+                }
+            }
+            if is_there {
+                Parts::There(arrives)
+            } else {
+                Parts::Awaited(arrives.filter(|at| *at > now))
+            }
+        })?;
+        Ok(parts)
+    }
+
+    /// Since when all parts of an open ticket are there; `None`: they are not.
+    pub(super) async fn parts_there_since(
         &self,
         device: usize,
         ticket: &Ticket,
         now: Timestamp,
-    ) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
-        let held = self.rules().held_for(ticket.id, true).await?;
-        let mut arrives: Option<Timestamp> = None;
-        let mut is_there = true;
-        for r in &held {
-            match r.supply {
-                Supply::Stock { .. } | Supply::Transfer { .. } => {
-                    arrives = arrives.max(Some(r.available_at));
-                    is_there &= r.available_at <= now;
-                }
-                // Told by its arrival.
-                Supply::BackOrder { .. } => is_there = false,
-            }
-        }
+    ) -> Result<Option<Timestamp>> {
+        let Parts::There(since) = self.parts_reserved(ticket.id, now)? else {
+            return Ok(None);
+        };
         let (asset, class) = (self.asset(device), self.class(device)?);
         let missing = self
             .rules()
             .missing_parts(asset, class, ticket, now)
             .await?;
-        Ok(if is_there && missing.is_empty() {
-            (Some(arrives.unwrap_or(ticket.opened_at)), None)
-        } else {
-            (None, arrives.filter(|at| *at > now))
-        })
+        Ok(missing
+            .is_empty()
+            .then(|| since.unwrap_or(ticket.opened_at)))
     }
 
-    /// Sends people to what can be done, the most urgent first.
+    /// Sends people to what can be done, the most urgent first. Where nobody is free nothing is looked at: whoever gets
+    /// free looks again.
     pub(super) async fn dispatch(&mut self, now: Timestamp, piece: &Piece<'_>) -> Result<()> {
-        let mut waiting: Vec<Job> = std::mem::take(&mut self.jobs);
-        waiting.sort_by_key(|job| {
-            (
-                !job.is_repair,
-                job.priority,
-                job.due_at,
-                job.device,
-                job.ticket,
-            )
-        });
+        let next_shift = self.crew.next_shift(now);
         let mut load = None;
-        for job in waiting {
-            if job.ready_at > now {
-                self.jobs.push(job);
+        let mut place = 0;
+        while let Some(job) = self.jobs.get(place) {
+            if job.ready_at > now || !self.crew.is_one_free(&job.able, now) {
+                place += 1;
                 continue;
             }
-            let mode = self.mode(job.device, &job.mode)?;
-            let latest_begin = job.due_at.plus_hours(-mode.work_hours);
-            if !job.is_repair && !self.crew.may_begin(now, latest_begin) {
-                let next = self.crew.next_shift(now);
-                self.at(next, Event::Dispatch);
-                self.jobs.push(job);
+            if !job.is_repair && !self.crew.may_begin(now, next_shift, job.latest_begin) {
+                self.at(next_shift, Event::Dispatch);
+                place += 1;
                 continue;
             }
-            let ticket = match job.ticket {
-                Some(id) => Some(self.book.ticket(id).await?),
-                None => None,
+            let reserved = match job.ticket {
+                Some(id) => self.parts_reserved(id, now)?,
+                None => Parts::There(job.parts_at),
             };
-            if ticket.as_ref().is_some_and(|t| !t.state.is_open()) {
-                continue;
+            match reserved {
+                Parts::Over => {
+                    self.jobs.remove(place);
+                    continue;
+                }
+                Parts::Awaited(again) => {
+                    if let Some(again) = again {
+                        self.at(again, Event::Dispatch);
+                    }
+                    place += 1;
+                    continue;
+                }
+                Parts::There(_) => {}
             }
+            let (device, id, parts_at) = (job.device, job.ticket, job.parts_at);
+            let mode = self.mode(device, &job.mode)?;
             if load.is_none() {
                 load = Some(self.book.load().await?);
             }
             let load = load.as_deref().unwrap_or_default();
-            let depot = self.asset(job.device).depot.as_ref();
+            let depot = self.asset(device).depot.as_ref();
             let depot = depot.or(self.policy.catalogue.depots.first().map(|d| &d.name));
             let care = &self.policy.care;
             let Some(hand) = self.crew.free(&mode.skills, depot, load, care, now) else {
-                // Whoever gets free looks again.
-                self.jobs.push(job);
+                place += 1;
                 continue;
             };
-            let mut parts_at = job.parts_at;
-            if let Some(ticket) = &ticket {
-                let (there_since, again) = self.parts_at_hand(job.device, ticket, now).await?;
-                parts_at = there_since;
-                if there_since.is_none() {
-                    if let Some(again) = again {
-                        self.at(again, Event::Dispatch);
+            let ticket = match id {
+                Some(id) => Some(self.book.ticket(id).await?),
+                None => None,
+            };
+            let parts_at = match &ticket {
+                Some(ticket) => {
+                    let since = self.parts_there_since(device, ticket, now).await?;
+                    if since.is_none() {
+                        place += 1;
+                        continue;
                     }
-                    self.jobs.push(job);
-                    continue;
+                    since
                 }
-            }
+                None => parts_at,
+            };
+            let job = self.jobs.remove(place);
             self.waited(&job, parts_at.unwrap_or(now), now);
             self.begin(&job, ticket, mode, &hand, now, piece).await?;
         }
@@ -333,7 +393,7 @@ impl World<'_> {
             self.learn(work.device, &work.mode, &verdict);
         }
         let confirm_at = now.plus_hours(self.policy.care.confirm_after_hours);
-        self.at(confirm_at, Event::Look(id));
+        self.at(confirm_at, Event::Look(id, work.device));
         let played = played(self.given, piece, work.device);
         let course = &mut self.courses[work.device];
         if let Some(at) = course.next_at() {
