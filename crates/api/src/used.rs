@@ -129,7 +129,10 @@ mod tests {
     fn catalogue() -> Catalogue {
         let text = include_str!("../tests/fixture/catalogue.toml");
         let tracked = "number = \"BRG-6310\"\ntracked = \"batch\"";
-        Catalogue::parse(&text.replace("number = \"BRG-6310\"", tracked)).unwrap()
+        let on_hand = "on_hand = 6";
+        let named = "on_hand = 6\nbatch = \"A\"";
+        let text = text.replace("number = \"BRG-6310\"", tracked);
+        Catalogue::parse(&text.replacen(on_hand, named, 1)).unwrap()
     }
 
     fn line(at: i64, kind: &str, delta: i64, ticket: i64, batch: &str) -> LedgerEntry {

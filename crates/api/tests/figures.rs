@@ -200,7 +200,7 @@ async fn an_article_that_is_for_customers_is_open_and_what_helped_is_counted() {
 
 #[tokio::test]
 async fn a_ticket_costs_the_hours_and_parts_booked_on_it() {
-    let (_world, router) = warned().await;
+    let (world, router) = warned().await;
     for (ticket, minutes) in [(1, 60), (1, 30), (2, 600)] {
         let time = json!({"work": "time", "minutes": minutes, "what": "on the road"});
         let path = format!("/api/v1/tickets/{ticket}/work");
@@ -212,6 +212,7 @@ async fn a_ticket_costs_the_hours_and_parts_booked_on_it() {
     let issued = ask(&router, "POST", path, &key, &issue.to_string()).await;
     assert!(issued.status.is_success(), "{}", issued.text);
     repair(&router).await;
+    world.clock.set(now().plus_hours(1.0));
     let figures = get(&router, "/api/v1/kpis").await.json();
     let cost = figure(&figures, "cost_per_ticket");
     // 1.5 hours at 90 and two bearings at 86; the other ticket is not resolved.

@@ -142,7 +142,9 @@ async fn who_is_no_contact_of_the_customer_is_told_apart() {
     };
     assert_eq!(description(1).await, "It leaks.");
     let marked = "(From an address that is no contact of this customer.)\nIt leaks.";
-    assert_eq!(description(2).await, marked);
+    assert_eq!(description(2).await, marked.replace("\n", "\nLeak\n"));
+    let ticket = get(&router, "/api/v1/tickets/2").await.json();
+    assert_eq!(ticket["title"], "E-mail about pump-1");
     for (id, from) in [("<3@x>", ada), ("<4@x>", stranger)] {
         post(&router, path, &mail(id, from, "Re: [#1]"))
             .await

@@ -786,4 +786,33 @@ async fn a_document_is_kept_and_is_open_to_customers_with_its_article() {
     get(&router, &format!("/api/v1/files/{sha256}"))
         .await
         .problem(404);
+    // Put there again it is there again, under the title it had.
+    let again = send_file(
+        "articles/ours/documents?name=b.txt&title=Other",
+        "text/plain",
+        b"secret",
+    )
+    .await;
+    assert_eq!(again.json()["title"], "b.txt");
+    let list = get(&router, "/api/v1/files").await.json();
+    let named = list["items"].as_array().unwrap();
+    let named = named.iter().find(|f| f["sha256"] == sha256).unwrap();
+    assert_eq!(named["named_by"], json!(["articles/ours"]));
+    // Who only reads sees what customers see.
+    let viewer = async |path: String| {
+        let headers = [("authorization", format!("Bearer {VIEWER_TOKEN}"))];
+        let request = Request::get(path).header(headers[0].0, &headers[0].1);
+        send(&router, request.body(Body::empty()).unwrap()).await
+    };
+    let open = urls[0].trim_start_matches("/files/");
+    assert_eq!(
+        viewer(format!("/api/v1/files/{open}")).await.status,
+        StatusCode::OK
+    );
+    viewer(format!("/api/v1/files/{sha256}")).await.problem(403);
+    viewer("/api/v1/files".to_owned()).await.problem(403);
+    let known =
+        Request::get(format!("/help{}", urls[0])).header("if-none-match", format!("\"{open}\""));
+    let kept = send(&router, known.body(Body::empty()).unwrap()).await;
+    assert_eq!(kept.status, StatusCode::NOT_MODIFIED);
 }

@@ -28,7 +28,7 @@ use crate::auth::{ADMIN, Keys};
 use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
 use crate::desk::{Automation, CareDesk, SLOT_PLACES, Terms};
-use crate::home::{Home, Running, secret_hash};
+use crate::home::{Home, Running, secret_hash, without_user};
 use crate::jobs::JobWatch;
 use crate::master_data;
 use crate::metrics::Metrics;
@@ -191,7 +191,7 @@ impl App {
         let claim = Storage::claim(&config.store, &who).await?;
         let mut running = Running {
             process: std::process::id(),
-            mqtt_url: config.mqtt.url.clone(),
+            mqtt_url: without_user(&config.mqtt.url),
             mqtt_listen: None,
             http_listen: http_addr,
         };

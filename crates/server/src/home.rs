@@ -122,7 +122,7 @@ impl Home {
         let partial = path.with_extension("json.part");
         let mut options = OpenOptions::new();
         options.create(true).truncate(true).write(true);
-        // The broker's URL may hold a password.
+        // Nobody else's business; passwords are not in it.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options
@@ -238,6 +238,20 @@ pub(crate) fn secret_hash(secret: &[u8]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A URL without user and password.
+pub(crate) fn without_user(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority
+                .rsplit_once('@')
+                .map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
 }
 
 #[cfg(test)]

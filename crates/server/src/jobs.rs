@@ -83,7 +83,9 @@ impl JobWatch {
             n_looks = n_looks.wrapping_add(1);
             metrics.certificate("database", storage.certificate_expires_at_s());
             match storage.jobs().await {
-                Ok(None) => return,
+                // Nothing to watch: SQLite, or PostgreSQL without TimescaleDB, whose size and certificate are.
+                Ok(None) if !storage.is_server() => return,
+                Ok(None) => {}
                 Ok(Some(jobs)) => {
                     for (state, n) in [
                         ("on_time", jobs.on_time),

@@ -253,6 +253,14 @@ impl Storage {
         }
     }
 
+    /// Whether a database server holds it all.
+    pub(crate) fn is_server(&self) -> bool {
+        match &self.adapter {
+            Adapter::Sqlite(_) => false,
+            Adapter::Timescale(_) => true,
+        }
+    }
+
     /// How much the database holds; `None` for SQLite, whose file lies in the instance's directory.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Connections: a pool for reading and for the care desk, one connection apart for readings, and what
 //! becomes of a call when one of them is lost.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
@@ -183,11 +184,15 @@ impl Pool {
     ) -> Result<T, StoreError> {
         match tokio::time::timeout(self.limit, work).await {
             Ok(done) => done.map_err(|fault| fault.at(&self.address, what)),
-            Err(_) => Err(unavailable(format!(
-                "{what}: {} did not finish within {} s; see what it is busy with (pg_stat_activity), or raise statement_timeout",
-                self.address,
-                self.limit.as_secs()
-            ))),
+            Err(late) => Err(StoreError::Unavailable {
+                what: format!(
+                    "{what}: {} did not finish within {} s; see what it is busy with (pg_stat_activity), or raise statement_timeout",
+                    self.address,
+                    self.limit.as_secs()
+                ),
+                // It may pass: whoever waits for the database at a start goes on waiting.
+                source: Some(Box::new(std::io::Error::new(ErrorKind::TimedOut, late))),
+            }),
         }
     }
 

@@ -31,6 +31,10 @@ const GRACE_PAUSE: Duration = Duration::from_millis(250);
 /// Pause before a lost lock is taken again, doubled up to the maximum.
 const AGAIN_PAUSE_MIN: Duration = Duration::from_millis(250);
 const AGAIN_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often the connection that holds the lock says something.
+const SPEAK_EVERY: Duration = Duration::from_secs(10);
+/// The server ends it when it says nothing for so long.
+const SILENT_MAX: Duration = Duration::from_secs(45);
 /// Longest wait for the lock to be given back at the end.
 const RELEASE_MAX: Duration = Duration::from_secs(2);
 
@@ -233,7 +237,7 @@ impl Held {
         loop {
             // Aborted with this task.
             let _ends_with_us = AbortOnDrop(connection.abort_handle());
-            connection.await.ok();
+            until_lost(&client, connection).await;
             drop(client);
             warn!("the connection that holds the schema for this service is lost: taking it again");
             let mut pause = AGAIN_PAUSE_MIN;
@@ -273,6 +277,23 @@ impl Held {
             .then(|| connection.take().map(|c| (client, c)))
             .flatten())
     }
+}
+
+/// Speaks on the connection until it does not answer. Whatever stands between here and the server (a pooler, a proxy) has
+/// a connection to keep; and the server ends one that says nothing for longer, so that the lock of a machine that is gone
+/// does not outlive it by much.
+async fn until_lost(client: &Client, mut connection: JoinHandle<()>) {
+    let silent = format!("SET idle_session_timeout = '{} s'", SILENT_MAX.as_secs());
+    let mut said = client.batch_execute(&silent).await.is_ok();
+    while said {
+        tokio::select! {
+            _ended = &mut connection => return,
+            () = tokio::time::sleep(SPEAK_EVERY) => {}
+        }
+        let speaking = tokio::time::timeout(SPEAK_EVERY, client.batch_execute("SELECT 1"));
+        said = matches!(speaking.await, Ok(Ok(())));
+    }
+    connection.abort();
 }
 
 /// Ends a task with this.

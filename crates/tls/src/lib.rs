@@ -53,18 +53,18 @@ impl Default for PeerCertificate {
 }
 
 impl PeerCertificate {
-    /// Seconds since 1970 at which the first of the verified certificates (the server's own, and those it sent along)
-    /// expires; `None` before the first connection, and without TLS.
+    /// Seconds since 1970 at which the server's own certificate expires, as of the newest connection that showed one;
+    /// `None` before the first connection, and without TLS.
     #[must_use]
     pub fn expires_at_s(&self) -> Option<i64> {
         let at = self.expires_at_s.load(Ordering::Relaxed);
         (at != NONE).then_some(at)
     }
 
-    fn seen(&self, certificates: &[&CertificateDer<'_>]) {
-        let expiries = certificates.iter().filter_map(|der| expiry_s(der));
-        if let Some(first) = expiries.min() {
-            self.expires_at_s.store(first, Ordering::Relaxed);
+    fn seen(&self, certificate: &CertificateDer<'_>) {
+        // Of those it sends along some may have expired that no path needs.
+        if let Some(at) = expiry_s(certificate) {
+            self.expires_at_s.store(at, Ordering::Relaxed);
         }
     }
 }
@@ -141,8 +141,7 @@ impl ServerCertVerifier for Noting {
             ocsp_response,
             now,
         )?;
-        let shown: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
-        self.seen.seen(&shown);
+        self.seen.seen(end_entity);
         Ok(verified)
     }
 
@@ -186,7 +185,9 @@ mod tests {
         assert!((now + 86_000..now + 86_500).contains(&expiry), "{expiry}");
         let seen = PeerCertificate::default();
         assert_eq!(seen.expires_at_s(), None);
-        seen.seen(&[&der, &CertificateDer::from(vec![1, 2, 3])]);
+        seen.seen(&der);
+        // What cannot be read says nothing.
+        seen.seen(&CertificateDer::from(vec![1, 2, 3]));
         assert_eq!(seen.expires_at_s(), Some(expiry));
     }
 

@@ -19,7 +19,7 @@ use super::serve::AddressArgs;
 use super::{DEMO_CATALOGUE, SERVE_HOME};
 use crate::app::catalogue;
 use crate::config::Config;
-use crate::home::{is_running, kept_catalogue, running as running_service};
+use crate::home::{is_running, kept_catalogue, running as running_service, without_user};
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
@@ -225,7 +225,10 @@ fn admit(args: InstanceArgs, addresses: &AddressArgs, findings: &mut Findings) -
         if broker_said_by == SaidBy::Configuration {
             broker_said_by = SaidBy::RunningService;
             broker_waits = started.mqtt_url.is_empty() && started.mqtt_listen.is_none();
-            config.mqtt.url = started.mqtt_url;
+            // Who it is let in as stands in the configuration, or is said here.
+            if without_user(&config.mqtt.url) != started.mqtt_url {
+                config.mqtt.url = started.mqtt_url;
+            }
             config.mqtt.listen = started.mqtt_listen.unwrap_or(config.mqtt.listen);
         }
         if addresses.http.is_none() {

@@ -169,6 +169,7 @@ macro_rules! conformance_tests {
                 a_file_is_kept_once,
                 an_erased_person_is_in_no_version,
                 an_erased_person_is_in_no_delivery,
+                an_erased_technician_is_in_no_delivery,
                 concurrent_writers_lose_no_version,
                 references_hold_beside_concurrent_deletes,
             ]

@@ -504,7 +504,10 @@ pub async fn an_erased_person_is_in_no_delivery(store: Arc<dyn Store>) {
         next_at: hour(5),
         error: None,
     };
-    store.record_attempts(vec![first], hour(5)).await.unwrap();
+    store
+        .record_attempts(vec![first.clone()], hour(5))
+        .await
+        .unwrap();
     let erasure = Erasure {
         record: record(RecordKind::Customer, "c1"),
         person: Person::Contact(RecordId::new("ada").unwrap()),
@@ -529,6 +532,71 @@ pub async fn an_erased_person_is_in_no_delivery(store: Arc<dyn Store>) {
     let due = store.due_deliveries(hour(9), 10).await.unwrap();
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].recipient, "Bo");
+    // What was sent meanwhile is not counted on what is no longer theirs.
+    let late = Attempt {
+        id: found[1].item.id,
+        state: DeliveryState::Delivered,
+        ..first
+    };
+    assert_eq!(store.record_attempts(vec![late], hour(9)).await.unwrap(), 0);
+}
+
+/// By name or id, whatever the address: people of the configuration have addresses that no record knows.
+pub async fn an_erased_technician_is_in_no_delivery(store: Arc<dyn Store>) {
+    let eve = json!({"name": "Eve", "channels": [{"kind": "email", "address": "eve@example.com"}]});
+    stored(&store, 1, vec![put(RecordKind::Technician, "t-eve", eve)]).await;
+    open(&store, 0, 3, Vec::new()).await;
+    let notice = store.unrouted_notices(10).await.unwrap().remove(0).id;
+    let to = |recipient: &str, address: &str, to_customer: bool| NewDelivery {
+        channel: "mail".to_owned(),
+        recipient: recipient.to_owned(),
+        address: address.to_owned(),
+        language: "en".to_owned(),
+        to_customer,
+        digest: false,
+        due_at: hour(5),
+    };
+    let deliveries = vec![
+        to("Eve", "eve@configured.example", false),
+        to("t-eve", "eve@example.com", false),
+        to("Eve", "another@customer.example", true),
+    ];
+    store
+        .route_notice(&notice, deliveries, hour(4))
+        .await
+        .unwrap();
+    let due = store.due_deliveries(hour(5), 10).await.unwrap();
+    let dead = Attempt {
+        id: due[0].id,
+        attempts: 0,
+        state: DeliveryState::Dead,
+        next_at: hour(5),
+        error: Some("eve@configured.example: no such user".to_owned()),
+    };
+    store.record_attempts(vec![dead], hour(5)).await.unwrap();
+    let erasure = Erasure {
+        record: record(RecordKind::Technician, "t-eve"),
+        person: Person::Technician,
+        by: crm(),
+        at: hour(9),
+    };
+    store.erase_person(erasure).await.unwrap();
+    let all = DeliveryFilter::default();
+    let mut found = store.deliveries(&all, ALL).await.unwrap();
+    found.reverse();
+    let texts: Vec<String> = found.iter().map(|d| format!("{:?}", d.item)).collect();
+    for text in &texts[..2] {
+        assert!(!text.to_lowercase().contains("eve@"), "{text}");
+    }
+    let states: Vec<DeliveryState> = found.iter().map(|d| d.item.state).collect();
+    let expected = [
+        DeliveryState::Obsolete,
+        DeliveryState::Obsolete,
+        DeliveryState::Waiting,
+    ];
+    assert_eq!(states, expected);
+    let retried = store.retry_delivery(found[0].item.id, hour(9)).await;
+    assert!(matches!(retried, Err(StoreError::Conflict(_))));
 }
 
 pub async fn a_file_is_kept_once(store: Arc<dyn Store>) {

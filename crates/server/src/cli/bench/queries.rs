@@ -111,6 +111,11 @@ pub(super) async fn run(args: QueriesArgs) -> Result<()> {
             .with_context(|| format!("cannot remove {}", dir.display()))?;
         return measured;
     }
+    if config.store.schema == SCRATCH_SCHEMA {
+        bail!(
+            "[store] schema is {SCRATCH_SCHEMA}, which a bench makes and drops: what is in it would be lost; name the schema otherwise (ALTER SCHEMA ... RENAME TO ...)"
+        );
+    }
     let settings = TimescaleSettings {
         schema: SCRATCH_SCHEMA.to_owned(),
         application_name: SCRATCH_SCHEMA.to_owned(),

@@ -48,6 +48,12 @@ fn embedded(patient: &Patient, findings: &mut Findings) {
                 "see its log; if it was started with another address, name that with --mqtt-listen, or its broker with --mqtt",
             );
         }
+    } else if let Some(error) = cannot_be_had(listen) {
+        findings.fail(
+            CHECK,
+            format!("the broker cannot listen on mqtt.listen = {listen} ({said_by}): {error}"),
+            "name an address of this machine, and a port that the service's user may take (above 1023)",
+        );
     } else if listen.port() != 0 && is_taken(listen) {
         findings.fail(
             CHECK,
@@ -67,6 +73,12 @@ fn embedded(patient: &Patient, findings: &mut Findings) {
             "keep the embedded broker on 127.0.0.1, and put a broker with TLS before it (mqtt.url = mqtts://…)",
         );
     }
+}
+
+/// Why nobody could listen there, whoever does now: another machine's address, a port that is not for this user.
+fn cannot_be_had(address: SocketAddr) -> Option<std::io::Error> {
+    let refused = TcpListener::bind(address).err()?;
+    (refused.kind() != ErrorKind::AddrInUse).then_some(refused)
 }
 
 /// Somebody listens there. Found out without a connection, which a broker would log as a broken one.
