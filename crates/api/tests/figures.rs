@@ -183,6 +183,9 @@ async fn an_article_that_is_for_customers_is_open_and_what_helped_is_counted() {
     }
     let chinese = open_page(&router, "/help?lang=zh-CN").await;
     assert!(chinese.text.contains("帮助"), "{}", chinese.text);
+    let nothing = json!({"work": "helped", "article_id": "zz", "helped": true});
+    let refused = post(&router, "/api/v1/tickets/1/work", &nothing).await;
+    assert_eq!(refused.problem(422)["field"], "article_id");
     let helped = json!({"work": "helped", "article_id": id, "helped": true});
     for _ in 0..2 {
         let done = post(&router, "/api/v1/tickets/1/work", &helped).await;

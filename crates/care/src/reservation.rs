@@ -133,7 +133,7 @@ fn at_hand(reservation: &Reservation, ticket: &Ticket) -> bool {
 
 /// What a change of their ticket does to all its `reservations`: id, new state and how many are used in
 /// all, for those that change. Reported use is spread over the reservations of a part in the order given,
-/// what is used already first; use beyond what was reserved is not booked here. A part that stands in for another may be
+/// what is used already first; use beyond what was reserved is not booked here, see [`unbooked`]. A part that stands in for another may be
 /// reported under either number.
 #[must_use]
 pub fn settle(
@@ -151,8 +151,36 @@ pub fn settle(
             .collect();
     }
     let mut changes = Vec::new();
-    // Not yet attributed, per line of the report; parts of reservations that are over count as attributed. A part that
-    // stands in for another may be reported under either number: its own is looked for first.
+    let (more, _) = spread(reservations, parts_used);
+    let live = reservations.iter().zip(more);
+    for (r, more) in live.filter(|(r, _)| r.state.is_live()) {
+        let report = [(r.part.clone(), r.used.saturating_add(more))];
+        if let Some((state, used)) = reservation_on_transition(r, ticket_after, &report) {
+            changes.push((r.id, state, used));
+        }
+    }
+    changes
+}
+
+/// Of `parts_used`, reported in all so far, what is neither held by `reservations`, a ticket's, nor was handed out to it:
+/// nobody knows from where it was taken.
+#[must_use]
+pub fn unbooked(
+    reservations: &[Reservation],
+    parts_used: &[(PartNumber, u32)],
+) -> Vec<(PartNumber, u32)> {
+    let (_, mut left) = spread(reservations, parts_used);
+    left.retain(|(_, n)| *n > 0);
+    left
+}
+
+/// How many more each reservation gives to what was reported, and what of the report is left. Parts of reservations that
+/// are over count as attributed. A part that stands in for another may be reported under either number: its own is
+/// looked for first.
+fn spread(
+    reservations: &[Reservation],
+    parts_used: &[(PartNumber, u32)],
+) -> (Vec<u32>, Vec<(PartNumber, u32)>) {
     let mut left: Vec<(PartNumber, u32)> = parts_used.to_vec();
     let mut share = |of: &dyn Fn(&Reservation) -> u32| -> Vec<u32> {
         let own = reservations.iter().map(|r| take(&mut left, &r.part, of(r)));
@@ -172,14 +200,7 @@ pub fn settle(
             0
         }
     });
-    let live = reservations.iter().zip(more);
-    for (r, more) in live.filter(|(r, _)| r.state.is_live()) {
-        let report = [(r.part.clone(), r.used.saturating_add(more))];
-        if let Some((state, used)) = reservation_on_transition(r, ticket_after, &report) {
-            changes.push((r.id, state, used));
-        }
-    }
-    changes
+    (more, left)
 }
 
 /// Takes up to `wanted` of `part` out of `left`; how many it got.
@@ -203,6 +224,26 @@ mod tests {
         TO_WORK, at, confirmed, depot, part, resolved, soft_hold, ticket, walked,
     };
     use crate::{replaced_elsewhere, withdraw_due};
+
+    #[test]
+    fn what_was_neither_held_nor_handed_out_is_named() {
+        let held = Reservation { used: 1, ..hold() };
+        let held_part = held.part.clone();
+        let told = |parts: &[(PartNumber, u32)]| unbooked(std::slice::from_ref(&held), parts);
+        assert_eq!(told(&[(held_part.clone(), 2)]), []);
+        assert_eq!(told(&[(held_part.clone(), 5)]), [(held_part.clone(), 3)]);
+        let unknown = part("OTHER-1");
+        assert_eq!(told(&[(unknown.clone(), 1)]), [(unknown, 1)]);
+        let released = Reservation {
+            state: ReservationState::Released,
+            used: 0,
+            ..hold()
+        };
+        assert_eq!(
+            unbooked(&[released], &[(held_part.clone(), 1)]),
+            [(held_part, 1)]
+        );
+    }
 
     /// A hold of 2, made at hour 0, needed at hour 44 (the ticket is due at 48), held until 72.
     fn hold() -> Reservation {

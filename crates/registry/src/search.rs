@@ -97,10 +97,11 @@ impl ArticleIndex {
     }
 }
 
-/// The stretch of `text` around the first word of `question` in it, in one line; else its begin.
+/// The stretch of `text`, Markdown, around the first word of `question` in it, in one line and without its signs; else its
+/// begin.
 #[must_use]
 pub fn excerpt(text: &str, question: &str) -> String {
-    let line: Vec<char> = text
+    let line: Vec<char> = plain(text)
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")
@@ -123,6 +124,33 @@ pub fn excerpt(text: &str, question: &str) -> String {
         found.push('\u{2026}');
     }
     found
+}
+
+/// Markdown without the signs that people would stumble over: what begins a line, what surrounds words, where links lead.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines() {
+        let line = line.trim_start_matches(|c: char| c.is_whitespace() || "#>".contains(c));
+        let line = line.strip_prefix("- ").unwrap_or(line);
+        let mut chars = line.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '*' | '`' | '|' => plain.push(' '),
+                '!' if chars.peek() == Some(&'[') => {}
+                '[' => {}
+                ']' if chars.peek() == Some(&'(') => {
+                    // Where it leads.
+                    while chars.next_if(|c| *c != ')').is_some() {}
+                    chars.next();
+                }
+                ']' => {}
+                '-' if chars.peek() == Some(&'-') => while chars.next_if_eq(&'-').is_some() {},
+                c => plain.push(c),
+            }
+        }
+        plain.push('\n');
+    }
+    plain
 }
 
 /// One character for one, so that places stay the same.
@@ -287,5 +315,8 @@ mod tests {
         assert!(shown.contains("separator is torn"), "{shown}");
         assert!(shown.starts_with('\u{2026}') && shown.ends_with('\u{2026}'));
         assert_eq!(excerpt("short", "absent"), "short");
+        let markdown = "# Noise\n\nCheck **vibration** first, see [the plan](/files/ab).\n![pump](/files/cd)\n\n| step | what |\n|---|---|\n- well-known";
+        let shown = "Noise Check vibration first, see the plan. pump step what well-known";
+        assert_eq!(excerpt(markdown, "absent"), shown);
     }
 }

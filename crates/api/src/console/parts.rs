@@ -20,10 +20,25 @@ use crate::routes::parts::{book, places};
 /// Reservations and ledger lines shown at most; the API has all.
 const SHOWN_MAX: usize = 50;
 
+const KINDS: [(&str, &str); 9] = [
+    ("receipt", "Receipt from a supplier"),
+    ("issue", "Issue to a ticket or cost centre"),
+    ("transfer", "Transfer to another place"),
+    ("count", "Count: what was found"),
+    ("return", "Return, unused"),
+    ("return_scrap", "Return, defective: scrap"),
+    ("return_repair", "Return, defective: repair"),
+    ("repaired", "Back from repair"),
+    ("scrap", "Scrap"),
+];
+
 #[derive(Template)]
 #[template(path = "parts.html")]
 struct PartsPage {
     shell: Shell,
+    /// Movements: value and words.
+    kinds: &'static [(&'static str, &'static str)],
+    typed: Fields,
     parts: Vec<PartView>,
     depots: Vec<(String, String)>,
     reservations: Vec<ReservationView>,
@@ -57,6 +72,12 @@ struct StockView {
     short: bool,
 }
 
+impl PartsPage {
+    fn typed(&self, name: &str) -> &str {
+        self.typed.get(name).unwrap_or_default()
+    }
+}
+
 struct LineView {
     at: When,
     kind: String,
@@ -73,10 +94,16 @@ pub(crate) async fn page(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    show(&app, &caller, None).await
+    show(&app, &caller, None, Fields::of([])).await
 }
 
-async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<Response, Problem> {
+/// `typed`: what the form keeps, where it could not be booked.
+async fn show(
+    app: &App,
+    caller: &Caller,
+    problem: Option<&Problem>,
+    typed: Fields,
+) -> Result<Response, Problem> {
     let store = &app.state.store;
     let catalogue = &app.state.catalogue;
     let now = app.state.clock.now();
@@ -98,6 +125,8 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
     };
     let html = PartsPage {
         shell: Shell::new(app, caller, "parts").problem(problem),
+        kinds: &KINDS,
+        typed,
         parts: catalogue
             .parts
             .iter()
@@ -179,7 +208,7 @@ pub(crate) async fn movement(
     };
     match booked.await {
         Ok(_) => Ok(Redirect::to("/parts").into_response()),
-        Err(problem) => show(&app, &caller, Some(&problem)).await,
+        Err(problem) => show(&app, &caller, Some(&problem), fields).await,
     }
 }
 

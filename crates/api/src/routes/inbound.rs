@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use forecare_care::work::{ATTACHMENT_BYTES_MAX, MEDIA_TYPES, NOTE_CHARS_MAX, WorkStep};
 use forecare_domain::{Actor, AssetId, Channel, TicketId, Visibility};
 use forecare_registry::{Body, ContactChannel, RecordId, RecordKind, RecordRef};
-use forecare_store::{RecordFilter, forecare};
+use forecare_store::{RecordFilter, StoreError, forecare};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -281,7 +281,18 @@ async fn take(app: &App, mail: Incoming) -> Result<(EmailTakenDto, Actor), Probl
         } else {
             text
         };
-        let asset = app.state.store.ticket(id).await?.asset;
+        let asset = match app.state.store.ticket(id).await {
+            Ok(ticket) => ticket.asset,
+            Err(StoreError::NotFound(_)) => {
+                return Err(Problem::new(
+                    StatusCode::NOT_FOUND,
+                    format!(
+                        "there is no ticket {id}, which the subject names; for a new one write without a number in brackets"
+                    ),
+                ));
+            }
+            Err(failure) => return Err(failure.into()),
+        };
         let (text, visibility) = if is_stranger(app, &asset, &mail.from).await? {
             let marked = cut(&format!("{STRANGER}{text}"), NOTE_CHARS_MAX);
             (marked, Visibility::Internal)

@@ -7,7 +7,7 @@ use axum::response::Response;
 use axum::{Extension, Json};
 use forecare_care::work::{ATTACHMENT_BYTES_MAX, WorkStep};
 use forecare_domain::{EntryBody, TicketId};
-use forecare_registry::RecordId;
+use forecare_registry::{RecordId, RecordKind, RecordRef};
 use forecare_store::StoredFile;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -70,6 +70,20 @@ pub(crate) async fn entries(
     )))
 }
 
+/// That there is an article of that id.
+async fn must_be_there(app: &App, article: &str) -> Result<(), Problem> {
+    let id = RecordId::new(article).map_err(|e| Problem::invalid("article_id", e.to_string()))?;
+    let key = RecordRef::new(RecordKind::Article, id);
+    let found = app.state.store.record(&key).await?;
+    if found.is_some_and(|record| record.body.is_some()) {
+        return Ok(());
+    }
+    Err(Problem::invalid(
+        "article_id",
+        format!("there is no article \"{article}\""),
+    ))
+}
+
 /// Does something on a ticket
 ///
 /// A note, time spent, a line of the checklist, parts used, fields, whether an article helped, or a merge with a duplicate. With `If-Match`, only
@@ -90,8 +104,12 @@ pub(crate) async fn work(
     ApiJson(body): ApiJson<WorkDto>,
 ) -> Result<Response, Problem> {
     let id = ticket_id(&id)?;
+    let step = checked_work(body)?;
+    if let Work::Step(WorkStep::Helped { article, .. }) = &step {
+        must_be_there(&app, article).await?;
+    }
     let request = WorkRequest {
-        step: checked_work(body)?,
+        step,
         if_version: if_match(&headers)?,
         idempotency_key: idempotency_key(&headers)?,
     };

@@ -530,6 +530,7 @@ impl Desk for CareDesk {
         let parts_used = std::mem::take(&mut request.parts_used);
         let parts_used =
             parts_named(self.catalogue.as_ref(), parts_used).map_err(|part| no_part(&part))?;
+        self.all_booked(id, &parts_used).await?;
         let now = self.clock.now();
         // What fell due on its clocks before this step is said before it.
         let (ticket, mut signals) =

@@ -1,13 +1,54 @@
 //! Work on a ticket, as people ask for it.
 
 use forecare_api::{DeskError, StreamEvent, Work, WorkRequest};
+use forecare_care::unbooked;
 use forecare_care::work::{WorkError, WorkStep, parts_named, work};
-use forecare_domain::{Actor, Ticket, TicketId};
-use forecare_store::{CareCommit, CareOutcome, NewEntry, StoreError, TicketWrite};
+use forecare_domain::{Actor, PartUsed, Reservation, Ticket, TicketId};
+use forecare_store::{
+    CareCommit, CareOutcome, NewEntry, PageRequest, ReservationFilter, StoreError, TicketWrite,
+    counts,
+};
 
 use super::{CareDesk, Requested, desk_error, no_part};
 
+/// Reservations of a ticket that are looked at.
+const HELD_MAX: usize = 1_000;
+
 impl CareDesk {
+    /// That parts reported as used are reserved for the ticket, or were handed out to it: others would be in no book.
+    pub(super) async fn all_booked(
+        &self,
+        id: TicketId,
+        parts: &[PartUsed],
+    ) -> Result<(), DeskError> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let filter = ReservationFilter {
+            ticket: Some(id),
+            live: false,
+        };
+        let page = PageRequest {
+            before: None,
+            limit: HELD_MAX,
+        };
+        let found = self.store.reservations(&filter, page).await;
+        let found = found.map_err(|failure| desk_error(&failure))?;
+        let held: Vec<Reservation> = found.into_iter().map(|paged| paged.item).collect();
+        let missing: Vec<String> = unbooked(&held, &counts(parts))
+            .iter()
+            .map(|(part, n)| format!("{n} x {part}"))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(DeskError::Conflict(format!(
+            "parts_used: {} {} neither reserved for {id} nor handed out to it: book an issue to the ticket from where they were taken, then report them",
+            missing.join(", "),
+            if missing.len() == 1 { "is" } else { "are" }
+        )))
+    }
+
     /// Takes the step: the ticket after it, entries and parts in one transaction.
     pub(super) async fn work_on(
         &self,
@@ -42,7 +83,9 @@ impl CareDesk {
         };
         let step = if let WorkStep::PartsUsed(parts) = step {
             let named = parts_named(self.catalogue.as_ref(), parts);
-            WorkStep::PartsUsed(named.map_err(|part| no_part(&part))?)
+            let named = named.map_err(|part| no_part(&part))?;
+            self.all_booked(id, &named).await?;
+            WorkStep::PartsUsed(named)
         } else {
             step
         };

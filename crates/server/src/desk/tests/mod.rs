@@ -8,11 +8,13 @@ mod year;
 
 use std::sync::Arc;
 
-use forecare_api::{AssignmentRequest, Desk, DeskError, TransitionRequest};
+use forecare_api::{AssignmentRequest, Desk, DeskError, TransitionRequest, Work, WorkRequest};
+use forecare_care::work::WorkStep;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, AlarmId, Asset, AssetId, CareTask, Channel, ClassName, DepotName, DeviceId, ManualClock,
-    ModeName, Rul, Severity, Ticket, TicketId, TicketState, Timestamp,
+    Actor, AlarmId, Asset, AssetId, CareTask, Channel, ClassName, Consumer, DepotName, DeviceId,
+    ManualClock, Marks, ModeName, PartNumber, Rul, Severity, StockCommand, StockMove, Ticket,
+    TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_store::{CommitBatch, MemoryStore, NewTask, PageRequest, Store, TicketFilter};
 use forecare_store_sqlite::SqliteStore;
@@ -302,6 +304,71 @@ async fn a_person_taking_it_up_stops_the_first_clock() {
     let ticket = office.tickets().await.remove(0);
     assert_eq!(said(&ticket).len(), 1, "the second clock is at 48 % yet");
     assert_eq!(counted(&office, "forecare_sla_breaches_total"), 0.0);
+}
+
+#[tokio::test]
+async fn parts_that_are_in_no_book_are_not_reported_as_used() {
+    let office = office(Arc::new(MemoryStore::new(&catalogue(), hour(0))));
+    office.alarmed(&["c1"], "bearing-wear").await;
+    let id = office.tickets().await[0].id;
+    for to in [
+        TicketState::Triaged,
+        TicketState::Dispatched,
+        TicketState::Accepted,
+        TicketState::InProgress,
+    ] {
+        office.step(id, to).await;
+    }
+    let bearing = PartNumber::new("BRG-6310").unwrap();
+    let report = async |quantity: u32| {
+        let step = WorkStep::PartsUsed(vec![(bearing.clone(), quantity).into()]);
+        let request = WorkRequest {
+            step: Work::Step(step),
+            if_version: None,
+            idempotency_key: None,
+        };
+        office.desk.work(id, request, eve()).await
+    };
+    let refused = report(3).await.unwrap_err();
+    let DeskError::Conflict(text) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(text.contains("2 x BRG-6310 is neither reserved"), "{text}");
+    // As it says: what was taken is handed out to the ticket first.
+    let issue = StockCommand {
+        idempotency_key: "issue".to_owned(),
+        kind: StockMove::Issue {
+            to: Consumer::Ticket(id),
+        },
+        part: bearing.clone(),
+        depot: DepotName::new("hamburg").unwrap(),
+        quantity: 3,
+        order: None,
+        reason: None,
+        bin: None,
+        marks: Marks::default(),
+        by: eve(),
+        at: hour(1),
+    };
+    office.desk.store.move_stock(issue).await.unwrap();
+    report(3).await.unwrap();
+    assert!(report(4).await.is_err());
+    let request = TransitionRequest {
+        to: TicketState::Resolved,
+        why: String::new(),
+        verdict: Some(Verdict::Confirmed {
+            failure_code: "BRD".to_owned(),
+        }),
+        technician: None,
+        parts_used: vec![(PartNumber::new("FLT-AIR-12").unwrap(), 1).into()],
+        if_version: None,
+        idempotency_key: None,
+    };
+    let refused = office.desk.transition(id, request, eve()).await;
+    assert!(
+        matches!(refused, Err(DeskError::Conflict(_))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
