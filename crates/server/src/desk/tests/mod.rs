@@ -327,7 +327,7 @@ async fn parts_that_are_in_no_book_are_not_reported_as_used() {
             if_version: None,
             idempotency_key: None,
         };
-        office.desk.work(id, request, eve()).await
+        Desk::work(&office.desk, id, request, eve()).await
     };
     let refused = report(3).await.unwrap_err();
     let DeskError::Conflict(text) = refused else {
