@@ -153,8 +153,10 @@ mod tests {
         }
     }
 
+    type Told = (Vec<(i64, String)>, Vec<(i64, f64)>);
+
     /// Failed batches of tickets 1 to 3, all about one machine, and what the parts of each cost.
-    fn told(lines: &[LedgerEntry]) -> (Vec<(i64, String)>, Vec<(i64, f64)>) {
+    fn told(lines: &[LedgerEntry]) -> Told {
         let asset = AssetId::new("pump-1").unwrap();
         let asset_of = (1..=3).map(|n| (TicketId(n), &asset)).collect();
         let failed = failed_batches(&catalogue(), &asset_of, lines);

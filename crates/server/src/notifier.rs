@@ -248,10 +248,12 @@ impl Notifier {
     /// Whom the level that was reached names, and whom the first level does where a customer wrote on a ticket that nobody
     /// has.
     async fn escalation(&self, notice: &Notice) -> Result<(Vec<String>, Vec<String>), StoreError> {
-        let reached = match notice.what {
-            NoticeKind::SlaEscalated { clock, level } => Some((clock, level)),
-            NoticeKind::TicketMessage if notice.technician.is_none() => None,
-            _ => return Ok((Vec::new(), Vec::new())),
+        let reached = if let NoticeKind::SlaEscalated { clock, level } = notice.what {
+            Some((clock, level))
+        } else if notice.what == NoticeKind::TicketMessage && notice.technician.is_none() {
+            None
+        } else {
+            return Ok((Vec::new(), Vec::new()));
         };
         let Some(ticket) = notice.ticket else {
             return Ok((Vec::new(), Vec::new()));

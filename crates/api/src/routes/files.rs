@@ -113,7 +113,14 @@ pub(crate) async fn put_document(
         let documents = match &mut body {
             Body::Asset(details) => &mut details.documents,
             Body::Article(article) => &mut article.documents,
-            _ => {
+            Body::Location(_)
+            | Body::Customer(_)
+            | Body::Contract(_)
+            | Body::Technician(_)
+            | Body::Depot(_)
+            | Body::Van(_)
+            | Body::Calendar(_)
+            | Body::Lead(_) => {
                 return Err(Problem::invalid(
                     "kind",
                     "documents are put to assets and articles",
@@ -202,7 +209,7 @@ pub(crate) async fn files(
             };
             for sha256 in documents.iter().filter_map(Document::file) {
                 let names = named_by.entry(sha256.to_owned()).or_default();
-                names.push(record.record.to_string());
+                names.push(format!("{}/{}", kind.plural(), record.record.id));
             }
         }
     }
