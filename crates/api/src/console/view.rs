@@ -109,7 +109,7 @@ pub(crate) struct TicketView {
     pub(crate) title: String,
     pub(crate) asset_id: String,
     pub(crate) asset_name: String,
-    /// The failure mode, else the title without the asset's name.
+    /// The failure mode that was predicted, else the title without the asset's name.
     pub(crate) what: String,
     pub(crate) state: &'static str,
     pub(crate) priority: String,
@@ -149,8 +149,9 @@ impl TicketView {
 /// What a ticket is about, in short.
 fn what(catalogue: &Catalogue, asset: Option<&Asset>, t: &Ticket) -> String {
     match &t.mode {
-        Some(mode) => mode_title(catalogue, asset, mode),
-        None => {
+        Some(mode) if t.is_predicted() => mode_title(catalogue, asset, mode),
+        // Somebody has given it a title.
+        Some(_) | None => {
             let name = asset.map_or("", |a| a.name.as_str());
             let rest = t.title.strip_prefix(name).unwrap_or(&t.title);
             rest.trim_start_matches(": ").to_owned()
