@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::{Body as HttpBody, Bytes, to_bytes};
+use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::{Extension, Json};
-use forecare_care::work::{ATTACHMENT_BYTES_MAX, check_file};
+use forecare_care::work::check_file;
 use forecare_registry::{
     Body, Change, Document, RecordFaultKind, RecordKind, RecordWrite, is_sha256,
 };
@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::knowledge::title_for_customers;
 use super::registry::{change, record_ref};
-use super::work::{encoded, hexadecimal, media_type_of};
+use super::work::{encoded, hexadecimal, sent_file};
 use crate::app::{App, Caller};
 use crate::extract::{ApiPath, ApiQuery};
 use crate::overview::whole;
@@ -85,15 +85,7 @@ pub(crate) async fn put_document(
     request: Request,
 ) -> Result<(StatusCode, Json<KeptDocumentDto>), Problem> {
     let key = record_ref(&kind, &id)?;
-    let (parts, body) = request.into_parts();
-    let content = to_bytes(body, ATTACHMENT_BYTES_MAX).await;
-    let content = content.map_err(|_cause| {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the file has more than {ATTACHMENT_BYTES_MAX} bytes"),
-        )
-    })?;
-    let media_type = media_type_of(&parts.headers);
+    let (media_type, content) = sent_file(request).await?;
     check_file(&params.name, &media_type, None, &content)
         .map_err(|refused| Problem::invalid("body", refused.to_string()))?;
     let sha256 = hexadecimal(&content);
@@ -141,7 +133,7 @@ pub(crate) async fn put_document(
             sha256: sha256.clone(),
             name: params.name.clone(),
             media_type: media_type.clone(),
-            content: content.to_vec(),
+            content: content.clone(),
         };
         store.put_file(file).await?;
         if let Some(named) = named {

@@ -170,21 +170,13 @@ pub(crate) async fn attach(
     request: Request,
 ) -> Result<Response, Problem> {
     let id = ticket_id(&id)?;
-    let (parts, body) = request.into_parts();
-    let headers = parts.headers;
-    let content = to_bytes(body, ATTACHMENT_BYTES_MAX).await;
-    let content = content.map_err(|_cause| {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the file has more than {ATTACHMENT_BYTES_MAX} bytes"),
-        )
-    })?;
-    let media_type = media_type_of(&headers);
-    let step = attached(params.name, media_type, params.signed_by, content.to_vec());
+    let idempotency_key = idempotency_key(request.headers())?;
+    let (media_type, content) = sent_file(request).await?;
+    let step = attached(params.name, media_type, params.signed_by, content);
     let request = WorkRequest {
         step: Work::Step(step),
         if_version: None,
-        idempotency_key: idempotency_key(&headers)?,
+        idempotency_key,
     };
     let ticket = app.state.desk.work(id, request, caller.actor()).await?;
     detail(&app, &caller, ticket).await
@@ -212,12 +204,20 @@ pub(super) fn hexadecimal(content: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What `Content-Type` says, without parameters, in small letters.
-pub(super) fn media_type_of(headers: &HeaderMap) -> String {
-    let declared = headers.get(header::CONTENT_TYPE);
+/// A file that is the body itself: what `Content-Type` says of it, without parameters, in small letters; its content.
+pub(super) async fn sent_file(request: Request) -> Result<(String, Vec<u8>), Problem> {
+    let declared = request.headers().get(header::CONTENT_TYPE);
     let declared = declared.and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media_type = declared.split(';').next().unwrap_or_default();
-    media_type.trim().to_ascii_lowercase()
+    let media_type = media_type.trim().to_ascii_lowercase();
+    let content = to_bytes(request.into_body(), ATTACHMENT_BYTES_MAX).await;
+    let content = content.map_err(|_cause| {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the file has more than {ATTACHMENT_BYTES_MAX} bytes"),
+        )
+    })?;
+    Ok((media_type, content.into()))
 }
 
 /// The file of an entry

@@ -464,6 +464,19 @@ pub async fn an_erased_person_is_in_no_version(store: Arc<dyn Store>) {
     ));
 }
 
+/// A delivery by mail that is due at hour 5.
+fn mail_to(recipient: &str, address: &str, to_customer: bool) -> NewDelivery {
+    NewDelivery {
+        channel: "mail".to_owned(),
+        recipient: recipient.to_owned(),
+        address: address.to_owned(),
+        language: "en".to_owned(),
+        to_customer,
+        digest: false,
+        due_at: hour(5),
+    }
+}
+
 /// Also of those sent long ago, under a name or address they had then; of what was to be sent, nothing is.
 pub async fn an_erased_person_is_in_no_delivery(store: Arc<dyn Store>) {
     let known = |name: &str, address: &str| {
@@ -479,19 +492,10 @@ pub async fn an_erased_person_is_in_no_delivery(store: Arc<dyn Store>) {
     stored(&store, 2, vec![known("Ada L.", "ada@example.com")]).await;
     open(&store, 0, 3, Vec::new()).await;
     let notice = store.unrouted_notices(10).await.unwrap().remove(0).id;
-    let to = |recipient: &str, address: &str| NewDelivery {
-        channel: "mail".to_owned(),
-        recipient: recipient.to_owned(),
-        address: address.to_owned(),
-        language: "en".to_owned(),
-        to_customer: true,
-        digest: false,
-        due_at: hour(5),
-    };
     let deliveries = vec![
-        to("Ada", "ada@old.example"),
-        to("Ada L.", "ada@example.com"),
-        to("Bo", "office@example.com"),
+        mail_to("Ada", "ada@old.example", true),
+        mail_to("Ada L.", "ada@example.com", true),
+        mail_to("Bo", "office@example.com", true),
     ];
     store
         .route_notice(&notice, deliveries, hour(4))
@@ -547,19 +551,10 @@ pub async fn an_erased_technician_is_in_no_delivery(store: Arc<dyn Store>) {
     stored(&store, 1, vec![put(RecordKind::Technician, "t-eve", eve)]).await;
     open(&store, 0, 3, Vec::new()).await;
     let notice = store.unrouted_notices(10).await.unwrap().remove(0).id;
-    let to = |recipient: &str, address: &str, to_customer: bool| NewDelivery {
-        channel: "mail".to_owned(),
-        recipient: recipient.to_owned(),
-        address: address.to_owned(),
-        language: "en".to_owned(),
-        to_customer,
-        digest: false,
-        due_at: hour(5),
-    };
     let deliveries = vec![
-        to("Eve", "eve@configured.example", false),
-        to("t-eve", "eve@example.com", false),
-        to("Eve", "another@customer.example", true),
+        mail_to("Eve", "eve@configured.example", false),
+        mail_to("t-eve", "eve@example.com", false),
+        mail_to("Eve", "another@customer.example", true),
     ];
     store
         .route_notice(&notice, deliveries, hour(4))
