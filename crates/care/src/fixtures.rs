@@ -7,6 +7,7 @@ use forecare_domain::{
     ReservationState, Rul, Severity, Supply, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 
+use crate::sla::{SlaTargets, SlaTerms, SlaTermsFile};
 use crate::{Assessment, CarePolicy, NewTicket, Precision, decide, open_ticket, transition};
 
 pub(crate) const CATALOGUE: &str = r#"
@@ -132,6 +133,27 @@ pub(crate) fn decision(task: &CareTask, now: Timestamp) -> Decision {
     )
 }
 
+/// Around the clock: P1 24 h, P2 72 h, P3 168 h, P4 720 h.
+pub(crate) fn terms() -> SlaTerms {
+    let targets = |hours| SlaTargets {
+        first_response_hours: 1.0,
+        resolution_hours: hours,
+        around_the_clock: false,
+    };
+    SlaTerms::try_from(SlaTermsFile {
+        name: "standard".to_owned(),
+        calendar: crate::Calendar::around_the_clock(),
+        pause_on_vendor: false,
+        pause_on_part: false,
+        p1: targets(24.0),
+        p2: targets(72.0),
+        p3: targets(168.0),
+        p4: targets(720.0),
+        escalations: Vec::new(),
+    })
+    .unwrap()
+}
+
 pub(crate) fn opened_by(task: &CareTask, load: &[(String, u32)]) -> NewTicket {
     let catalogue = catalogue();
     open_ticket(
@@ -141,7 +163,7 @@ pub(crate) fn opened_by(task: &CareTask, load: &[(String, u32)]) -> NewTicket {
         &Assessment::of(task).unwrap(),
         &decision(task, at(0.0)),
         load,
-        &CarePolicy::default(),
+        (&CarePolicy::default(), &terms()),
     )
 }
 

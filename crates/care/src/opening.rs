@@ -8,7 +8,8 @@ use forecare_domain::{
 
 use crate::dispatch::{Candidate, candidates};
 use crate::lifecycle::{cut, forecare, record};
-use crate::urgency::{due_at, priority};
+use crate::sla::SlaTerms;
+use crate::urgency::{due_at, due_by, priority};
 use crate::{Assessment, CarePolicy};
 
 /// Most candidates for dispatch named in the history.
@@ -55,18 +56,12 @@ pub fn open_ticket(
     assessment: &Assessment<'_>,
     decision: &Decision,
     load: &[(String, u32)],
-    policy: &CarePolicy,
+    (policy, terms): (&CarePolicy, &SlaTerms),
 ) -> NewTicket {
     let now = decision.at;
     let priority = priority(decision, assessment.severity, assessment.rul, policy);
-    let due = due_at(
-        decision,
-        assessment.rul,
-        priority,
-        mode.work_hours,
-        policy,
-        now,
-    );
+    let by = due_by(decision, assessment.rul, mode.work_hours, now);
+    let due = due_at(Some(by), terms, priority, now);
     let depot = serving_depot(catalogue, asset);
     let proposed = candidates(
         &catalogue.technicians,
@@ -110,7 +105,10 @@ pub fn open_ticket(
         sla: None,
         assignment: None,
         proposal: None,
-        work: TicketWork::default(),
+        work: TicketWork {
+            due_by: Some(by),
+            ..TicketWork::default()
+        },
     };
     let needs = needs_of(catalogue, asset, mode, &ticket, policy, now);
     NewTicket { ticket, needs }
@@ -219,7 +217,7 @@ pub fn evidence_again(
     mode: &FailureMode,
     assessment: &Assessment<'_>,
     decision: &Decision,
-    policy: &CarePolicy,
+    (policy, terms): (&CarePolicy, &SlaTerms),
     now: Timestamp,
 ) -> Option<Ticket> {
     if !ticket.state.is_open() {
@@ -229,16 +227,11 @@ pub fn evidence_again(
     after.evidence_at = ticket.evidence_at.max(now);
     let called_for = priority(decision, assessment.severity, assessment.rul, policy);
     if decision.act && called_for < ticket.priority {
-        let due = due_at(
-            decision,
-            assessment.rul,
-            called_for,
-            mode.work_hours,
-            policy,
-            now,
-        );
+        let by = due_by(decision, assessment.rul, mode.work_hours, now);
+        let by = ticket.work.due_by.map_or(by, |before| before.min(by));
         after.priority = called_for;
-        after.due_at = ticket.due_at.min(due);
+        after.work.due_by = Some(by);
+        after.due_at = ticket.due_at.min(due_at(Some(by), terms, called_for, now));
         let why = format!(
             "priority {:?} to {called_for:?}, due {}: {}",
             ticket.priority, after.due_at, decision.why
@@ -258,7 +251,7 @@ mod tests {
     use super::*;
     use crate::fixtures::{
         asset, at, catalogue, confirmed, decision, depot, mode, opened_by, part, resolved,
-        soft_hold, task, ticket, walked,
+        soft_hold, task, terms, ticket, walked,
     };
     use crate::transition;
 
@@ -312,7 +305,7 @@ mod tests {
             &Assessment::of(&task).unwrap(),
             &decision(&task, at(0.0)),
             &[],
-            &CarePolicy::default(),
+            (&CarePolicy::default(), &terms()),
         );
         assert_eq!(new.ticket.technician, None);
         assert!(new.ticket.history[0].why.contains("No technician"));
@@ -362,7 +355,7 @@ mod tests {
             mode(&catalogue),
             &Assessment::of(task).unwrap(),
             &decision(task, at(hours)),
-            &CarePolicy::default(),
+            (&CarePolicy::default(), &terms()),
             at(hours),
         )
     }

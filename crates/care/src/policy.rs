@@ -19,8 +19,6 @@ pub struct CarePolicy {
     pub urgent_hours: f64,
     /// Failure expected within so many hours: medium urgency; later is low.
     pub soon_hours: f64,
-    /// Longest time from opening to the end of the work, hours, for P1, P2, P3 and P4.
-    pub resolve_within_hours: [f64; 4],
     /// A technician of another depot is proposed only when the home depot's have so many more open
     /// tickets.
     pub away_counts_as_tickets: u32,
@@ -36,7 +34,6 @@ impl Default for CarePolicy {
             warning_share: 0.5,
             urgent_hours: 24.0,
             soon_hours: 168.0,
-            resolve_within_hours: [24.0, 72.0, 168.0, 720.0],
             away_counts_as_tickets: 3,
         }
     }

@@ -11,8 +11,9 @@ use forecare_domain::{
 use crate::dispatch::candidates;
 use crate::lifecycle::{cut, forecare};
 use crate::opening::{proposal, serving_depot};
+use crate::sla::SlaTerms;
 use crate::ticket_rules::{EventRule, Schedule, TicketRules, TicketType};
-use crate::urgency::{Step, of_matrix, within_hours};
+use crate::urgency::{Step, due_at, of_matrix};
 use crate::{CarePolicy, NewTicket, needs_of};
 
 /// Most characters of a ticket's title.
@@ -66,6 +67,8 @@ pub struct Desk<'a> {
     pub rules: &'a TicketRules,
     /// Settings.
     pub policy: &'a CarePolicy,
+    /// What the asset's customer is promised.
+    pub terms: &'a SlaTerms,
 }
 
 /// Priority = impact x urgency of a report, and why.
@@ -342,8 +345,7 @@ fn opened(desk: Desk<'_>, about: About<'_>, new: Opening<'_>, now: Timestamp) ->
         .work_hours
         .or(mode.map(|m| m.work_hours))
         .unwrap_or(kind.work_hours);
-    let within = within_hours(new.priority, desk.policy).max(work_hours);
-    let due_at = new.due_at.unwrap_or_else(|| now.plus_hours(within));
+    let due_at = due_at(new.due_at, desk.terms, new.priority, now);
     let proposed = candidates(
         &desk.catalogue.technicians,
         skills,
@@ -394,6 +396,7 @@ fn opened(desk: Desk<'_>, about: About<'_>, new: Opening<'_>, now: Timestamp) ->
         proposal: None,
         work: TicketWork {
             report: new.report,
+            due_by: new.due_at,
             work_hours: Some(work_hours),
             checklist,
             fields: new.fields,
@@ -412,7 +415,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fixtures::{asset, at, catalogue, class, mode, person};
+    use crate::fixtures::{asset, at, catalogue, class, mode, person, terms};
     use crate::{TransitionError, allowed, label_of, replaced_elsewhere, transition, withdraw_due};
 
     fn reported(report: Report, with_mode: bool) -> NewTicket {
@@ -427,6 +430,7 @@ mod tests {
             catalogue: &catalogue,
             rules: &rules,
             policy: &policy,
+            terms: &terms(),
         };
         let about = About {
             asset: &asset,
@@ -568,6 +572,7 @@ mod tests {
             catalogue: &catalogue,
             rules: &rules,
             policy: &policy,
+            terms: &terms(),
         };
         let about = About {
             asset: &asset,

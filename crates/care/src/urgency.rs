@@ -1,8 +1,9 @@
 //! How urgent a ticket is, and by when the work must be done.
 
-use forecare_domain::{Decision, Priority, Rul, Severity, Timestamp};
+use forecare_domain::{Decision, Priority, Rul, Severity, Ticket, Timestamp};
 
 use crate::CarePolicy;
+use crate::sla::SlaTerms;
 
 /// Three steps, of impact as of urgency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +15,8 @@ pub(crate) enum Step {
 
 /// A failure that costs so many planned visits has a high impact.
 const HIGH_IMPACT_VISITS: f64 = 10.0;
+/// A ticket to which neither a failure nor a promise gives a date is due after so many hours: a month.
+const UNPROMISED_HOURS: f64 = 720.0;
 /// A failure that costs so many planned visits has a medium impact.
 const MEDIUM_IMPACT_VISITS: f64 = 3.0;
 
@@ -60,29 +63,40 @@ pub(crate) fn of_matrix(impact: Step, urgency: Step) -> Priority {
     }
 }
 
-/// When the work must be done at the latest: before the failure is to be expected (p10 of remaining
-/// useful life, else the horizon) and within the priority's time, but never sooner than the work takes.
+/// By when the work must be done if a failure is not to come first: before it is to be expected (p10 of remaining
+/// useful life, else the horizon), but never sooner than the work takes.
 #[must_use]
-pub fn due_at(
-    decision: &Decision,
-    rul: &Rul,
-    priority: Priority,
-    work_hours: f64,
-    policy: &CarePolicy,
-    now: Timestamp,
-) -> Timestamp {
-    let within = within_hours(priority, policy);
-    now.plus_hours(hours_left(decision, rul).min(within).max(work_hours))
+pub fn due_by(decision: &Decision, rul: &Rul, work_hours: f64, now: Timestamp) -> Timestamp {
+    now.plus_hours(hours_left(decision, rul).max(work_hours))
 }
 
-/// Longest time from opening to the end of the work, hours.
-pub(crate) fn within_hours(priority: Priority, policy: &CarePolicy) -> f64 {
-    let [p1, p2, p3, p4] = policy.resolve_within_hours;
-    match priority {
-        Priority::P1 => p1,
-        Priority::P2 => p2,
-        Priority::P3 => p3,
-        Priority::P4 => p4,
+/// When a ticket is due: what was promised, or what it must be done by, whichever comes first.
+#[must_use]
+pub(crate) fn due_at(
+    due_by: Option<Timestamp>,
+    terms: &SlaTerms,
+    priority: Priority,
+    now: Timestamp,
+) -> Timestamp {
+    let promised = terms.resolved_by(priority, now);
+    // A calendar that never opens promises nothing; there is a date for the work all the same.
+    let fallback = || now.plus_hours(UNPROMISED_HOURS);
+    due_by
+        .into_iter()
+        .chain(promised)
+        .min()
+        .unwrap_or_else(fallback)
+}
+
+/// `ticket` follows its resolution clock: a promise that moves, by priority, contract or a pause that is over, moves
+/// the due date. While the clock stands the date stands.
+pub(crate) fn follow_clock(ticket: &mut Ticket) {
+    let clock = ticket.sla.as_ref().map(|sla| &sla.resolution);
+    if let Some(promised) = clock
+        .filter(|c| c.stopped_at.is_none())
+        .and_then(|c| c.due_at)
+    {
+        ticket.due_at = ticket.work.due_by.map_or(promised, |by| by.min(promised));
     }
 }
 
@@ -100,7 +114,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fixtures::{at, decision, task};
+    use crate::fixtures::{at, decision, task, terms, ticket};
+    use crate::sla::sla_started;
 
     fn weighed(visits: f64, horizon_hours: f64) -> Decision {
         let mut decision = decision(&task(Severity::Warning, Some(0.9), Rul::NoTrend), at(0.0));
@@ -146,9 +161,27 @@ mod tests {
             priority(&decision, Severity::Warning, &rul, &policy),
             Priority::P1
         );
-        let due = |rul| due_at(&decision, rul, Priority::P3, 4.0, &policy, at(0.0));
+        let due = |rul| {
+            let by = due_by(&decision, rul, 4.0, at(0.0));
+            due_at(Some(by), &terms(), Priority::P3, at(0.0))
+        };
         assert_eq!(due(&rul), at(20.0));
         assert_eq!(due(&Rul::NoTrend), at(100.0));
+    }
+
+    #[test]
+    fn the_date_follows_the_promise_but_stays_before_the_failure() {
+        let mut ticket = ticket();
+        ticket.work.due_by = Some(at(50.0));
+        let promise = |ticket: &mut Ticket, priority| {
+            ticket.sla = Some(sla_started(&terms(), priority, at(0.0)));
+            follow_clock(ticket);
+            ticket.due_at
+        };
+        assert_eq!(promise(&mut ticket, Priority::P1), at(24.0));
+        assert_eq!(promise(&mut ticket, Priority::P3), at(50.0));
+        ticket.work.due_by = None;
+        assert_eq!(promise(&mut ticket, Priority::P3), at(168.0));
     }
 
     proptest! {
@@ -156,13 +189,12 @@ mod tests {
         fn the_date_leaves_time_for_the_work_and_is_never_later_for_a_higher_priority(
             p10 in -5.0..300.0_f64, horizon in 1.0..500.0_f64, work in 0.5..40.0_f64,
         ) {
-            let policy = CarePolicy::default();
             let rul = Rul::Trend { p10_hours: p10, p50_hours: p10 + 1.0, p90_hours: p10 + 2.0 };
             let decision = weighed(5.0, horizon);
             let due = [Priority::P1, Priority::P2, Priority::P3, Priority::P4]
-                .map(|p| due_at(&decision, &rul, p, work, &policy, at(0.0)));
+                .map(|p| due_at(Some(due_by(&decision, &rul, work, at(0.0))), &terms(), p, at(0.0)));
             prop_assert!(due.windows(2).all(|w| w[0] <= w[1]));
-            prop_assert!(due[0] >= at(0.0).plus_hours(work));
+            prop_assert!(due[0] >= at(0.0).plus_hours(work.min(24.0)));
             prop_assert!(due[3] <= at(0.0).plus_hours(horizon.max(work)));
         }
     }

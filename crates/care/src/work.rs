@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Attachment, Done, EntryBody, FieldValue, Marks, PartNumber, PartUsed, Ticket,
+    Actor, Attachment, Done, EntryBody, FieldValue, Marks, PartNumber, PartUsed, Priority, Ticket,
     TicketEntry, TicketState, Timestamp, Visibility,
 };
 
@@ -76,6 +76,13 @@ pub enum WorkStep {
     PartsUsed(Vec<PartUsed>),
     /// The fields of its kind, all of them.
     Fields(BTreeMap<String, FieldValue>),
+    /// How urgent it is, by a person's judgement: what time it has used stays used.
+    Priority {
+        /// From now on.
+        priority: Priority,
+        /// Why, in words.
+        why: String,
+    },
     /// An article of the knowledge base was tried.
     Helped {
         /// Its id.
@@ -255,6 +262,7 @@ pub fn work(
                 ..WorkDone::default()
             })
         }
+        WorkStep::Priority { priority, why } => weighed(ticket, priority, &why, by, now),
         WorkStep::Helped { article, helped } => tried(ticket, article, helped),
         WorkStep::Merge { into, why } => merge(ticket, &into, &why, by, now),
     }
@@ -307,6 +315,32 @@ fn check(
         let why = format!("not done after all: {}", line.text);
         record(&mut after, ticket.state, by, &why, now);
     }
+    Ok(WorkDone {
+        ticket: Some(after),
+        ..WorkDone::default()
+    })
+}
+
+/// The history says who set the priority and why; the clocks and the due date follow by the customer's terms.
+fn weighed(
+    ticket: &Ticket,
+    priority: Priority,
+    why: &str,
+    by: Actor,
+    now: Timestamp,
+) -> Result<WorkDone, WorkError> {
+    open(ticket)?;
+    let why = why.trim();
+    if why.is_empty() || why.chars().count() > crate::ticket_rules::LINE_CHARS_MAX {
+        return Err(invalid("why", "say why in 1 to 500 characters"));
+    }
+    if priority == ticket.priority {
+        return Ok(WorkDone::default());
+    }
+    let mut after = ticket.clone();
+    after.priority = priority;
+    let said = format!("priority {:?} to {priority:?}: {why}", ticket.priority);
+    record(&mut after, ticket.state, by, &said, now);
     Ok(WorkDone {
         ticket: Some(after),
         ..WorkDone::default()

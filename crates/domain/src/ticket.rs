@@ -143,6 +143,9 @@ pub struct TicketWork {
     /// What the reporter told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
+    /// By when it must be done whatever was promised: before the failure, or as whoever ordered it asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_by: Option<Timestamp>,
     /// Work expected, hours; `None`: the failure mode's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work_hours: Option<f64>,

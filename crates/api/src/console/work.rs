@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use forecare_care::work::WorkStep;
-use forecare_domain::{EntryBody, Ticket, TicketEntry, TicketId, Timestamp, Visibility};
+use forecare_domain::{EntryBody, Priority, Ticket, TicketEntry, TicketId, Timestamp, Visibility};
 use forecare_store::{PageRequest, Paged, TicketFilter};
 
 use super::form::Fields;
@@ -191,6 +191,12 @@ pub(crate) async fn work(
     }
 }
 
+fn named(priority: &str) -> Result<Priority, Problem> {
+    let all = [Priority::P1, Priority::P2, Priority::P3, Priority::P4];
+    let found = all.into_iter().find(|p| format!("{p:?}") == priority);
+    found.ok_or_else(|| Problem::invalid("priority", "choose P1, P2, P3 or P4"))
+}
+
 fn step(fields: &Fields) -> Result<Work, Problem> {
     let number = |field: &str| -> Result<u32, Problem> {
         let text = fields.need(field)?;
@@ -216,6 +222,10 @@ fn step(fields: &Fields) -> Result<Work, Problem> {
         "check" => WorkStep::Check {
             item: usize::try_from(number("item")?).unwrap_or(usize::MAX),
             done: fields.get("done") == Some("yes"),
+        },
+        "priority" => WorkStep::Priority {
+            priority: named(fields.need("priority")?)?,
+            why: fields.need("why")?.to_owned(),
         },
         "helped" => WorkStep::Helped {
             article: fields.need("article")?.to_owned(),

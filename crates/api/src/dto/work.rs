@@ -3,12 +3,36 @@
 use std::collections::BTreeMap;
 
 use super::MarksDto;
-use forecare_domain::{EntryBody, FieldValue, TicketEntry, Timestamp, Visibility};
+use forecare_domain::{EntryBody, FieldValue, Priority, TicketEntry, Timestamp, Visibility};
 use forecare_store::Paged;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::part::ChannelDto;
+
+/// P1 (now) to P4 (when convenient).
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+pub(crate) enum PriorityDto {
+    /// Critical.
+    P1,
+    /// High.
+    P2,
+    /// Medium.
+    P3,
+    /// Low.
+    P4,
+}
+
+impl From<PriorityDto> for Priority {
+    fn from(priority: PriorityDto) -> Self {
+        match priority {
+            PriorityDto::P1 => Self::P1,
+            PriorityDto::P2 => Self::P2,
+            PriorityDto::P3 => Self::P3,
+            PriorityDto::P4 => Self::P4,
+        }
+    }
+}
 
 /// Who may read a note.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
@@ -149,6 +173,13 @@ pub(crate) enum WorkDto {
         /// Values by name: text, number or true and false.
         #[schema(value_type = BTreeMap<String, serde_json::Value>)]
         fields: BTreeMap<String, FieldValue>,
+    },
+    /// How urgent it is, by a person's judgement. The clocks keep the time they have used; the due date follows.
+    Priority {
+        /// From now on.
+        priority: PriorityDto,
+        /// Why, in words, 1 to 500 characters.
+        why: String,
     },
     /// An article of the knowledge base was tried; the last word counts, once per ticket.
     Helped {

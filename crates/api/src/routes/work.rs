@@ -131,6 +131,10 @@ pub(crate) fn checked_work(body: WorkDto) -> Result<Work, Problem> {
             units_used,
         } => WorkStep::PartsUsed(parts_used(quantities, units_used)?),
         WorkDto::Fields { fields } => WorkStep::Fields(fields),
+        WorkDto::Priority { priority, why } => WorkStep::Priority {
+            priority: priority.into(),
+            why,
+        },
         WorkDto::Helped { article_id, helped } => WorkStep::Helped {
             article: RecordId::new(&article_id)
                 .map_err(|e| Problem::invalid("article_id", e.to_string()))?

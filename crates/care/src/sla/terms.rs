@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use forecare_domain::{Hold, Priority, SlaKind};
+use forecare_domain::{Hold, Priority, SlaKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Calendar;
@@ -244,6 +244,14 @@ impl SlaTerms {
             SlaKind::FirstResponse => targets.first_response_hours,
             SlaKind::Resolution => targets.resolution_hours,
         })
+    }
+
+    /// When work of `priority` that nothing holds up is promised to be done, opened at `from`. `None`: beyond what the
+    /// calendar knows.
+    #[must_use]
+    pub fn resolved_by(&self, priority: Priority, from: Timestamp) -> Option<Timestamp> {
+        let target_ms = self.target_ms(SlaKind::Resolution, priority);
+        self.calendar(priority).after_open_ms(from, target_ms)
     }
 
     /// Does time on hold for this reason count?

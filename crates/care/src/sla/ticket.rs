@@ -7,6 +7,7 @@ use forecare_domain::{
 use super::clock::{SlaEvent, SlaSignal, may_be_due, sla_advance, sla_event, sla_started};
 use super::terms::SlaTerms;
 use crate::lifecycle::{HISTORY_MAX, forecare, record};
+use crate::urgency::follow_clock;
 
 /// The clocks of `ticket`: those kept with it, or, where it has none yet, counted from its history (by its
 /// present priority) up to the last entry, with nothing said.
@@ -62,6 +63,7 @@ pub fn sla_due(
     }
     say(&mut after, &sla, &signals, now);
     after.sla = Some(sla);
+    follow_clock(&mut after);
     Some((after, signals))
 }
 
@@ -100,6 +102,9 @@ pub fn sla_changed(
     }
     say(after, &sla, &signals, now);
     after.sla = Some(sla);
+    if changes {
+        follow_clock(after);
+    }
     early.extend(signals);
     early
 }

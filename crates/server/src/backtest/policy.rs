@@ -13,6 +13,7 @@ use forecare_prognosis::Model;
 use serde::Deserialize;
 
 use crate::config::Config;
+use crate::desk::Terms;
 use crate::models::{self, library::Library};
 use crate::pipeline::ClassSettings;
 
@@ -125,6 +126,8 @@ pub(crate) struct Policy {
     pub(crate) catalogue: Catalogue,
     pub(crate) classes: ClassSettings,
     pub(crate) care: CarePolicy,
+    /// What was promised, to everybody alike: contracts are not looked at.
+    pub(crate) terms: Arc<Terms>,
     pub(crate) models: Vec<Model>,
     pub(crate) crew: CrewRules,
     pub(crate) overtime_per_hour: f64,
@@ -209,6 +212,11 @@ impl Policy {
             catalogue,
             classes,
             care,
+            terms: Arc::new(Terms::new(
+                basis.config.care.sla.clone(),
+                basis.config.tiers()?,
+                &basis.catalogue.currency,
+            )),
             models,
             crew: file.crew.rules()?,
             overtime_per_hour: file.costs.overtime_per_hour,

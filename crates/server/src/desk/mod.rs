@@ -300,6 +300,7 @@ impl CareDesk {
             book: &self.store,
             catalogue: &self.catalogue,
             policy: &self.policy,
+            terms: &self.terms,
             clocks: Some(self.clocks()),
         }
     }

@@ -3,6 +3,7 @@
 use forecare_api::{DeskError, OpenRequest, StreamEvent, opening_key};
 use forecare_care::NewTicket;
 use forecare_care::reporting::{About, Desk as OpeningDesk, NewReport, open_event, open_reported};
+use forecare_care::sla::SlaTerms;
 use forecare_domain::{Actor, Asset, DeviceEvent, TaskId, Ticket, Timestamp};
 use forecare_store::{CareCommit, CareOutcome, StoreError, TicketWrite};
 use tracing::{info, warn};
@@ -10,11 +11,12 @@ use tracing::{info, warn};
 use super::{CareDesk, desk_error};
 
 impl CareDesk {
-    pub(super) fn opening(&self) -> OpeningDesk<'_> {
+    pub(super) fn opening<'a>(&'a self, terms: &'a SlaTerms) -> OpeningDesk<'a> {
         OpeningDesk {
             catalogue: &self.catalogue,
             rules: &self.tickets,
             policy: &self.policy,
+            terms,
         }
     }
 
@@ -80,7 +82,8 @@ impl CareDesk {
             class,
             load: &load,
         };
-        let new = open_event(self.opening(), about, (rule, kind), event, at);
+        let terms = self.terms.of_asset(&asset, at);
+        let new = open_event(self.opening(&terms), about, (rule, kind), event, at);
         self.open(new, Some(task), None, at).await?;
         Ok(())
     }
@@ -160,7 +163,8 @@ impl CareDesk {
             by,
         };
         let standing = self.terms.standing(asset, now);
-        let mut new = open_reported(self.opening(), about, report, &standing, now);
+        let terms = self.terms.of_asset(asset, now);
+        let mut new = open_reported(self.opening(&terms), about, report, &standing, now);
         new.ticket.work.parent = parent;
         match self.open(new, None, key, now).await.map_err(failed)? {
             CareOutcome::Opened { ticket, .. } => Ok(*ticket),

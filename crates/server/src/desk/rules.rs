@@ -101,7 +101,9 @@ pub(crate) struct Rules<'a> {
     pub(crate) book: &'a dyn Book,
     pub(crate) catalogue: &'a Catalogue,
     pub(crate) policy: &'a CarePolicy,
-    /// The service level clocks on tickets; `None`: there are none.
+    /// What the customers are promised.
+    pub(crate) terms: &'a Terms,
+    /// The service level clocks on tickets; `None`: they are not watched.
     pub(crate) clocks: Option<Clocks<'a>>,
 }
 
@@ -167,7 +169,7 @@ impl Rules<'_> {
                     mode,
                     assessment,
                     &decision,
-                    self.policy,
+                    (self.policy, &self.terms.of(&ticket)),
                     assessment.at,
                 ) {
                     // Only evidence that would open a ticket keeps one open.
@@ -191,7 +193,7 @@ impl Rules<'_> {
                     assessment,
                     &decision,
                     &load,
-                    self.policy,
+                    (self.policy, &self.terms.of_asset(asset, assessment.at)),
                 );
                 if let Some(clocks) = self.clocks {
                     clocks.start(&mut new.ticket);

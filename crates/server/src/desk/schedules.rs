@@ -139,7 +139,8 @@ impl CareDesk {
             load: &load,
         };
         let of = (schedule, kind);
-        let new = open_scheduled(self.opening(), about, of, next.upto, due_at, now);
+        let terms = self.terms.of_asset(asset, now);
+        let new = open_scheduled(self.opening(&terms), about, of, next.upto, due_at, now);
         let outcome = self.open(new, None, Some(key), now).await?;
         Ok(matches!(outcome, CareOutcome::Opened { .. }))
     }

@@ -129,15 +129,26 @@ impl Terms {
     /// The terms of `ticket`: those of the contract that covered its asset when it was opened, else everybody's.
     pub(crate) fn of(&self, ticket: &Ticket) -> Arc<SlaTerms> {
         let view = self.view();
-        let contract = view.contracts_of(&ticket.asset).and_then(|contracts| {
-            let class = view.classes.get(&ticket.asset);
-            if class.is_none() {
-                self.wanted().insert(ticket.asset.clone());
-            }
-            let class = class.and_then(Option::as_ref);
-            let class = class.map_or("", ClassName::as_str);
-            view.covering(contracts, &ticket.asset, class, ticket.opened_at)
-        });
+        if view.contracts_of(&ticket.asset).is_none() {
+            return Arc::clone(&self.standard);
+        }
+        let class = view.classes.get(&ticket.asset);
+        if class.is_none() {
+            self.wanted().insert(ticket.asset.clone());
+        }
+        let class = class.and_then(Option::as_ref);
+        let class = class.map_or("", ClassName::as_str);
+        self.in_force(&view, &ticket.asset, class, ticket.opened_at)
+    }
+
+    /// The terms of a ticket that is opened on `asset` at `now`.
+    pub(crate) fn of_asset(&self, asset: &Asset, now: Timestamp) -> Arc<SlaTerms> {
+        self.in_force(&self.view(), &asset.id, asset.class.as_str(), now)
+    }
+
+    fn in_force(&self, view: &View, asset: &AssetId, class: &str, at: Timestamp) -> Arc<SlaTerms> {
+        let contracts = view.contracts_of(asset);
+        let contract = contracts.and_then(|all| view.covering(all, asset, class, at));
         let terms = contract.and_then(|(id, _)| view.terms.get(id));
         Arc::clone(terms.unwrap_or(&self.standard))
     }

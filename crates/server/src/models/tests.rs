@@ -279,6 +279,7 @@ async fn verdict(
     let name = ModeName::new(mode).unwrap();
     let mode = class.mode(&name).unwrap();
     let alarm = AlarmId::of(&asset.device, &name, hour(detected));
+    let config = Config::load(None, &[]).unwrap();
     let policy = CarePolicy::default();
     let assessment = Assessment {
         device: &asset.device,
@@ -308,7 +309,7 @@ async fn verdict(
         &assessment,
         &decision,
         &[],
-        &policy,
+        (&policy, &config.care.sla),
     );
     let opened = store
         .commit_care(CareCommit {

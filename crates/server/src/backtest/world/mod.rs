@@ -207,6 +207,7 @@ impl<'a> World<'a> {
             book: &self.book,
             catalogue: &self.policy.catalogue,
             policy: &self.policy.care,
+            terms: &self.policy.terms,
             clocks: None,
         }
     }

@@ -383,7 +383,8 @@ impl CareDesk {
             by: &case.by(),
             why: &case.occasion.what,
         };
-        let new = open_by_rule(self.opening(), about, new, case.now);
+        let terms = self.terms.of_asset(asset, case.now);
+        let new = open_by_rule(self.opening(&terms), about, new, case.now);
         let outcome = self.open(new, None, Some(key.to_owned()), case.now).await?;
         Ok(match outcome {
             CareOutcome::Opened { .. } => Acted::Done,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forecare_api::{Desk, DeskError, OpenRequest};
+use forecare_api::{Desk, DeskError, OpenRequest, Work, WorkRequest};
+use forecare_care::work::WorkStep;
 use forecare_domain::{
     AssetId, CareTask, DeviceEvent, DeviceId, EventSeverity, Origin, Priority, Report, Ticket,
     TicketState, Urgency,
@@ -211,6 +212,63 @@ async fn a_contract_sets_targets_and_calendar_of_its_customers_tickets() {
     // 2026-01-01 is a Thursday: two hours from eight o'clock.
     let due = tickets[0].sla.as_ref().unwrap().first_response.due_at;
     assert_eq!(due, Some(hour(10)));
+    // What was promised is what people see and plan by.
+    assert_eq!(
+        (tickets[0].due_at, tickets[1].due_at),
+        (hour(16), hour(720))
+    );
+}
+
+#[tokio::test]
+async fn a_person_sets_the_priority_and_the_date_follows_the_terms() {
+    let office = office(memory());
+    office.machines(&["c1"]).await;
+    under_contract(&office).await;
+    let opened = office
+        .desk
+        .open_ticket(report("c1", "inspection"), eve())
+        .await
+        .unwrap();
+    let weigh = |priority, why: &str| WorkRequest {
+        step: Work::Step(WorkStep::Priority {
+            priority,
+            why: why.to_owned(),
+        }),
+        if_version: None,
+        idempotency_key: None,
+    };
+    let refused = Desk::work(&office.desk, opened.id, weigh(Priority::P1, " "), eve())
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("say why"), "{refused}");
+    let raised = Desk::work(
+        &office.desk,
+        opened.id,
+        weigh(Priority::P1, "the line stands"),
+        eve(),
+    )
+    .await
+    .unwrap();
+    // The contract says nothing of P1: the standard 24 hours, by its calendar of two days of eight hours a week.
+    assert_eq!(
+        (raised.priority, raised.due_at),
+        (Priority::P1, hour(7 * 24 + 16))
+    );
+    assert!(
+        raised
+            .history
+            .iter()
+            .any(|line| line.why == "priority P4 to P1: the line stands")
+    );
+    let lowered = Desk::work(
+        &office.desk,
+        raised.id,
+        weigh(Priority::P4, "it runs again"),
+        eve(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(lowered.due_at, hour(16));
 }
 
 #[tokio::test]
