@@ -411,42 +411,53 @@ fn a_customer_is_told_by_mail_and_confirms_by_the_link() {
             .unwrap()
             .is_empty()
     });
-    let step = |body: Value| {
+    let step = |ticket: u32, body: Value| {
         // The clocks that fall due in between write to the ticket as well.
         wait_for("the step", || {
-            let (status, said) = service.post("api/v1/tickets/1/transitions", &body);
+            let path = format!("api/v1/tickets/{ticket}/transitions");
+            let (status, said) = service.post(&path, &body);
             assert!(matches!(status, 200 | 409), "{said}");
             status == 200
         });
     };
-    for to in ["triaged", "dispatched", "accepted", "in_progress"] {
-        step(serde_json::json!({ "to": to }));
-    }
-    step(
-        serde_json::json!({"to": "resolved", "why": "bearing replaced",
-        "finding": {"verdict": "confirmed", "failure_code": "VIB"}}),
-    );
-    let done = || {
-        let mails = mails.lock().unwrap();
-        mails.iter().find(|m| m.contains("is done")).cloned()
+    let work_on = |ticket: u32| {
+        for to in ["triaged", "dispatched", "accepted", "in_progress"] {
+            step(ticket, serde_json::json!({ "to": to }));
+        }
+        step(
+            ticket,
+            serde_json::json!({"to": "resolved", "why": "bearing replaced",
+            "finding": {"verdict": "confirmed", "failure_code": "VIB"}}),
+        );
     };
-    wait_for("the mail", || done().is_some());
-    let mail = done().unwrap();
+    let mail_with = |words: &str, ticket: u32| {
+        let link = format!("/answer/{ticket}-");
+        let mut found = None;
+        wait_for(words, || {
+            let mails = mails.lock().unwrap();
+            let is_it = |m: &&String| m.contains(words) && m.contains(&link);
+            found = mails.iter().find(is_it).cloned();
+            found.is_some()
+        });
+        found.unwrap()
+    };
+    let link_in = |mail: &str| {
+        let link = mail.lines().find(|l| l.starts_with("http://")).unwrap();
+        link.trim_end_matches('\r').to_owned()
+    };
+    work_on(1);
+    let mail = mail_with("is done", 1);
     assert!(
         mail.contains("To: ute@example.com") && mail.contains("Dear Ute"),
         "{mail}"
     );
     assert!(mail.contains("(Europe/Berlin)"), "{mail}");
-    let link = mail
-        .lines()
-        .find(|l| l.starts_with("http://"))
-        .unwrap()
-        .trim_end_matches('\r');
+    let link = link_in(&mail);
     assert!(
         link.starts_with(&format!("http://{http}/answer/1-")),
         "{link}"
     );
-    let page = ureq::get(link)
+    let page = ureq::get(&link)
         .call()
         .unwrap()
         .body_mut()
@@ -455,23 +466,26 @@ fn a_customer_is_told_by_mail_and_confirms_by_the_link() {
     assert!(page.contains("Is the problem solved?"), "{page}");
     let forged = link.replacen("/answer/1-", "/answer/2-", 1);
     assert!(ureq::get(&forged).call().is_err());
-    let form = [
-        ("solved", "yes"),
+    let say = |link: &str, form: &[(&str, &str)]| {
+        let sent = ureq::post(link).send_form(form.iter().copied());
+        let thanks = sent.unwrap().body_mut().read_to_string().unwrap();
+        assert!(thanks.contains("Thank you"), "{thanks}");
+    };
+    let closes = |ticket: u32| {
+        wait_for("the ticket to close", || {
+            service.get(&format!("api/v1/tickets/{ticket}"))["state"] == "closed"
+        });
+    };
+    say(&link, &[("solved", "yes")]);
+    closes(1);
+    let question = mail_with("How did we do?", 1);
+    let scores = [
         ("csat", "5"),
         ("nps", "9"),
         ("ces", "6"),
         ("comment", "well done"),
     ];
-    let thanks = ureq::post(link)
-        .send_form(form)
-        .unwrap()
-        .body_mut()
-        .read_to_string()
-        .unwrap();
-    assert!(thanks.contains("Thank you"), "{thanks}");
-    wait_for("the ticket to close", || {
-        service.get("api/v1/tickets/1")["state"] == "closed"
-    });
+    say(&link_in(&question), &scores);
     let ticket = service.get("api/v1/tickets/1");
     let history = ticket["history"].as_array().unwrap();
     let confirmed = history.iter().find(|c| c["to"] == "confirmed").unwrap();
@@ -480,17 +494,35 @@ fn a_customer_is_told_by_mail_and_confirms_by_the_link() {
         (&"customer".into(), &"customer".into())
     );
     assert_eq!(ticket["survey"]["csat"], 5);
-    wait_for("the question how it went", || {
-        mails
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|m| m.contains("How did we do?"))
-    });
     assert_eq!(
         service.get("api/v1/surveys")["items"][0]["comment"],
         "well done"
     );
+
+    // Who has said how it went is not asked.
+    let look = serde_json::json!({"asset_id": "c1", "kind": "inspection", "title": "Look"});
+    assert_eq!(service.post("api/v1/tickets", &look).0, 201);
+    work_on(2);
+    let link = link_in(&mail_with("is done", 2));
+    say(&link, &[("solved", "yes"), ("csat", "4")]);
+    closes(2);
+    // Who agrees to nothing any more is not written to, and the ticket says so.
+    put(
+        "customers/C-1",
+        serde_json::json!({"name": "Nordwind", "contacts": [{"id": "1", "name": "Ute"}]}),
+    );
+    assert_eq!(service.post("api/v1/tickets", &look).0, 201);
+    work_on(3);
+    let untold = "The customer is not written to: no contact of Nordwind has agreed to messages about the work.";
+    wait_for("the note", || {
+        let entries = service.get("api/v1/tickets/3/entries");
+        let mut entries = entries["items"].as_array().unwrap().iter();
+        entries.any(|e| e["text"] == untold && e["visibility"] == "internal")
+    });
+    let mails = mails.lock().unwrap();
+    let n_questions = mails.iter().filter(|m| m.contains("How did we do?"));
+    assert_eq!(n_questions.count(), 1);
+    drop(mails);
     assert!(service.stop());
 }
 

@@ -111,7 +111,7 @@ fn is_automatic(message: &Message<'_>, address: &str) -> bool {
 }
 
 /// `text` up to what it answers to, or the signature; all of it where nothing stands before that.
-fn own_words(text: &str) -> String {
+pub(crate) fn own_words(text: &str) -> String {
     let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
     let lines: Vec<&str> = text.lines().collect();
     let is_quoted = |line: &&str| line.starts_with('>') || line.trim().is_empty();

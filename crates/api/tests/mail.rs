@@ -166,6 +166,39 @@ async fn who_is_no_contact_of_the_customer_is_told_apart() {
 }
 
 #[tokio::test]
+async fn the_only_machine_of_the_sender_is_found_and_quotations_are_left_out() {
+    let world = World::new();
+    for id in ["pump-1", "pump-2"] {
+        world.add_asset(id, "pump", id, "").await;
+    }
+    fixture::master::fill(&world.store, ["pump-1", "pump-2"]).await;
+    let router = router(world.state);
+    let path = "/api/v1/inbound/email";
+    let mail = |id: &str, from: &str| json!({"message_id": id, "from": from, "subject": "Leak", "text": "It leaks.\n-- \nAda, Nordwind\n"});
+    let unknown = post(&router, path, &mail("<1@x>", "Bo <bo@elsewhere.example>")).await;
+    assert_eq!(unknown.status, 422);
+    let many = post(&router, path, &mail("<2@x>", "Ada <ada@example.com>")).await;
+    assert_eq!(many.status, 422);
+    assert!(
+        many.text.contains("has 2 machines: give asset_id"),
+        "{}",
+        many.text
+    );
+    let request = Request::put("/api/v1/registry/assets/pump-2")
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("content-type", "application/json");
+    let moved = request.body(Body::from(r#"{"customer": "C-2"}"#)).unwrap();
+    assert_eq!(send(&router, moved).await.status, 200);
+    let taken = post(&router, path, &mail("<3@x>", "Ada <ada@example.com>"))
+        .await
+        .json();
+    assert_eq!(taken, json!({"outcome": "opened", "ticket_id": 1}));
+    let ticket = get(&router, "/api/v1/tickets/1").await.json();
+    assert_eq!(ticket["asset_id"], "pump-1");
+    assert_eq!(ticket["report"]["description"], "It leaks.");
+}
+
+#[tokio::test]
 async fn a_message_that_was_heard_before_a_merge_is_not_heard_again() {
     let world = World::new();
     world.add_asset("pump-1", "pump", "Pump 1", "").await;

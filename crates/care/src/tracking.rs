@@ -26,6 +26,8 @@ pub fn other_place(
             (None, Some(name)) => Some(UnitPlace::CostCentre(name.to_owned())),
             (None, None) => None,
         },
+        // Nothing comes back from there, but a recall asks for it.
+        "scrap" => Some(UnitPlace::Scrapped(depot.clone())),
         "repair_out" | "repair_in" => Some(UnitPlace::Repair(depot.clone())),
         _ => None,
     }
@@ -388,7 +390,10 @@ pub fn check_left(
 }
 
 fn found<'a>(serial: &SerialNumber, known: &'a [UnitAt]) -> Option<&'a UnitAt> {
-    known.iter().find(|u| u.serial.as_ref() == Some(serial))
+    // What was scrapped by mistake may be received again.
+    known
+        .iter()
+        .find(|u| u.serial.as_ref() == Some(serial) && !matches!(u.place, UnitPlace::Scrapped(_)))
 }
 
 fn elsewhere(serial: &SerialNumber, from: &UnitPlace, known: &[UnitAt]) -> String {

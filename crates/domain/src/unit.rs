@@ -101,6 +101,8 @@ pub enum UnitPlace {
     Ticket(TicketId),
     /// With a cost centre.
     CostCentre(String),
+    /// Gone for good, from the shelf there.
+    Scrapped(DepotName),
 }
 
 impl UnitPlace {
@@ -112,6 +114,7 @@ impl UnitPlace {
             Self::Repair(depot) => format!("repair:{depot}"),
             Self::Ticket(TicketId(id)) => format!("ticket:{id}"),
             Self::CostCentre(name) => format!("cost_centre:{name}"),
+            Self::Scrapped(depot) => format!("scrapped:{depot}"),
         }
     }
 
@@ -123,6 +126,7 @@ impl UnitPlace {
             "shelf" => Some(Self::Shelf(DepotName::new(name).ok()?)),
             "repair" => Some(Self::Repair(DepotName::new(name).ok()?)),
             "ticket" => Some(Self::Ticket(TicketId(name.parse().ok()?))),
+            "scrapped" => Some(Self::Scrapped(DepotName::new(name).ok()?)),
             "cost_centre" => Some(Self::CostCentre(name.to_owned())),
             _ => None,
         }
@@ -136,6 +140,7 @@ impl fmt::Display for UnitPlace {
             Self::Repair(depot) => write!(f, "in repair from {depot}"),
             Self::Ticket(id) => write!(f, "with ticket {id}"),
             Self::CostCentre(name) => write!(f, "with cost centre \"{name}\""),
+            Self::Scrapped(depot) => write!(f, "scrapped at {depot}"),
         }
     }
 }
@@ -178,7 +183,8 @@ mod tests {
         let depot = DepotName::new("van:7").unwrap();
         for place in [
             UnitPlace::Shelf(depot.clone()),
-            UnitPlace::Repair(depot),
+            UnitPlace::Repair(depot.clone()),
+            UnitPlace::Scrapped(depot),
             UnitPlace::Ticket(TicketId(12)),
             UnitPlace::CostCentre("work: shop".to_owned()),
         ] {

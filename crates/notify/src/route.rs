@@ -22,6 +22,8 @@ pub struct AddressBook {
     pub technicians: Vec<(RecordId, Technician)>,
     /// Whose the machine is.
     pub customer: Option<Customer>,
+    /// They have said how the work went: they are not asked again.
+    pub has_answered: bool,
 }
 
 /// Who is told, and who could not be.
@@ -31,6 +33,9 @@ pub struct Routed {
     pub deliveries: Vec<NewDelivery>,
     /// Names that no address was found for, with the reason.
     pub unreachable: Vec<String>,
+    /// Why none of the customer's people is told, where they would be: nobody agreed to it, or nobody can be reached.
+    /// Their choice, and no fault of ours.
+    pub untold: Option<String>,
 }
 
 /// Somebody who can be told.
@@ -73,7 +78,18 @@ pub fn route(notify: &Notify, notice: &Notice, book: &AddressBook, now: Timestam
     for rule in own.iter().chain(rules.filter(|r| applies(r, notice))) {
         for to in &rule.to {
             // Who cannot be told keeps nobody else from it.
-            for found in recipients(notify, notice, book, to, now) {
+            let found = if to == "@customer" {
+                match customer(notify, notice, book, now) {
+                    Ok(found) => found.into_iter().map(Ok).collect(),
+                    Err(why) => {
+                        routed.untold = Some(why);
+                        Vec::new()
+                    }
+                }
+            } else {
+                recipients(notify, book, notice, to)
+            };
+            for found in found {
                 match found {
                     Ok(recipient) => deliver(notify, notice, rule, &recipient, now, &mut routed),
                     Err(why) => routed.unreachable.push(why),
@@ -92,10 +108,9 @@ fn applies(rule: &RuleSettings, notice: &Notice) -> bool {
 
 fn recipients<'a>(
     notify: &'a Notify,
-    notice: &Notice,
     book: &'a AddressBook,
+    notice: &Notice,
     to: &str,
-    now: Timestamp,
 ) -> Vec<Result<Recipient<'a>, String>> {
     if let Some(channel) = to.strip_prefix('#') {
         return vec![Ok(Recipient {
@@ -118,10 +133,6 @@ fn recipients<'a>(
             who.map(|name| person(notify, &book.technicians, name))
                 .collect()
         }
-        "@customer" => customer(notify, notice, book, now)
-            .map(Ok)
-            .into_iter()
-            .collect(),
         name => vec![person(notify, &book.technicians, name)],
     }
 }
@@ -205,20 +216,25 @@ fn registry_addresses(notify: &Notify, channels: &[ContactAddress]) -> Vec<(Stri
     channels.iter().filter_map(carried).collect()
 }
 
-/// The first contact of the customer who agreed to it and can be reached.
+/// The first contact of the customer who agreed to it and can be reached; `None`: it is not for customers.
+///
+/// # Errors
+/// Why there is nobody.
 fn customer<'a>(
     notify: &'a Notify,
     notice: &Notice,
     book: &'a AddressBook,
     now: Timestamp,
-) -> Option<Recipient<'a>> {
+) -> Result<Option<Recipient<'a>>, String> {
     let purpose = match &notice.what {
         // A survey of work that was never done makes no sense.
-        NoticeKind::TicketClosed if notice.state == Some(TicketState::Cancelled) => return None,
+        NoticeKind::TicketClosed if notice.state == Some(TicketState::Cancelled) => {
+            return Ok(None);
+        }
         NoticeKind::TicketClosed => Purpose::Survey,
         NoticeKind::AutomationMessage(message) if message.survey => Purpose::Survey,
         // Leads are for sales, who ask themselves.
-        NoticeKind::CareLead(_) => return None,
+        NoticeKind::CareLead(_) => return Ok(None),
         NoticeKind::TicketOpened
         | NoticeKind::TicketChanged { .. }
         | NoticeKind::TicketAssigned { .. }
@@ -231,9 +247,17 @@ fn customer<'a>(
         | NoticeKind::PartsShort { .. }
         | NoticeKind::AutomationMessage(_) => Purpose::Service,
     };
-    let contacts = book.customer.iter().flat_map(|c| &c.contacts);
-    contacts
-        .filter(|contact| agreed(&contact.consents, purpose, now))
+    let Some(customer) = &book.customer else {
+        return Ok(None);
+    };
+    if purpose == Purpose::Survey && book.has_answered {
+        return Ok(None);
+    }
+    let willing = || {
+        let contacts = customer.contacts.iter();
+        contacts.filter(|contact| agreed(&contact.consents, purpose, now))
+    };
+    let found = willing()
         .map(|contact| Recipient {
             name: contact.name.clone(),
             language: contact
@@ -244,7 +268,23 @@ fn customer<'a>(
             hours: &notify.hours,
             to_customer: true,
         })
-        .find(|recipient| !recipient.addresses.is_empty())
+        .find(|recipient| !recipient.addresses.is_empty());
+    let about = match purpose {
+        Purpose::Survey => "to be asked how the work went",
+        Purpose::Service => "to messages about the work",
+        Purpose::Prediction | Purpose::ModelTraining | Purpose::Marketing => "to it",
+    };
+    match (found, willing().next()) {
+        (Some(recipient), _) => Ok(Some(recipient)),
+        (None, None) => Err(format!(
+            "no contact of {} has agreed {about}",
+            customer.name
+        )),
+        (None, Some(contact)) => Err(format!(
+            "{} of {} has agreed {about}, but has no address that a channel carries",
+            contact.name, customer.name
+        )),
+    }
 }
 
 /// Agreed to, not taken back, not run out.

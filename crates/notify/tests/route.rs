@@ -97,6 +97,7 @@ fn book() -> AddressBook {
         first_level: Vec::new(),
         technicians: vec![(RecordId::new("t-ada").unwrap(), ada)],
         customer: Some(customer),
+        has_answered: false,
     }
 }
 
@@ -217,6 +218,15 @@ fn a_customer_is_told_of_a_visit_in_time_and_asked_only_with_consent() {
     let routed = route(&notify, &closed, &book(), evening());
     assert_eq!(told(&routed), [("crm", "crm", "")]);
     assert_eq!(routed.unreachable, [] as [&str; 0], "silence is no fault");
+    assert_eq!(
+        routed.untold.as_deref(),
+        Some("no contact of Nordwind has agreed to be asked how the work went")
+    );
+    let answered = AddressBook {
+        has_answered: true,
+        ..book()
+    };
+    assert_eq!(route(&notify, &closed, &answered, evening()).untold, None);
     let nobody = AddressBook::default();
     let routed = route(&notify, &visit, &nobody, evening());
     assert_eq!(told(&routed), [("crm", "crm", "")]);

@@ -8,15 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use forecare_api::{Desk, Work, WorkRequest};
 use forecare_care::sla::Escalation;
-use forecare_domain::{Clock, Notice, NoticeKind, Timestamp};
+use forecare_care::work::WorkStep;
+use forecare_domain::{Clock, Notice, NoticeKind, Timestamp, Visibility};
 use forecare_notify::{
     AddressBook, Channels, Message, Notify, SendError, Shown, SurveyLinks, Templates, next_attempt,
     route, still_holds,
 };
 use forecare_registry::{Body, Customer, RecordId, RecordKind, RecordRef, Technician};
 use forecare_store::{
-    Attempt, Delivery, DeliveryState, RecordFilter, RecordPage, Store, StoreError,
+    Attempt, Delivery, DeliveryState, PageRequest, RecordFilter, RecordPage, Store, StoreError,
+    forecare,
 };
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::{Semaphore, watch};
@@ -37,6 +40,8 @@ const DELIVERIES_AT_ONCE: usize = 256;
 const SENDING_AT_ONCE: usize = 32;
 /// Technicians looked at; beyond, names are not found.
 const TECHNICIANS_MAX: usize = 10_000;
+/// Answers of a customer on one ticket that are looked at: the newest.
+const ANSWERS_LOOKED_AT: usize = 20;
 /// How often the outbox is looked at when it was empty.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often it is counted what waits there when nothing happens.
@@ -230,11 +235,15 @@ impl Notifier {
                     first_level,
                     technicians: technicians.clone(),
                     customer: self.customer(notice).await?,
+                    has_answered: self.has_answered(notice).await?,
                 };
                 let routed = route(&self.speech.notify, notice, &book, now);
                 for why in &routed.unreachable {
                     self.metrics.unreachable.inc();
                     warn!(notice.id = %notice.id, why, "somebody cannot be told");
+                }
+                if let Some(why) = &routed.untold {
+                    self.say_untold(notice, why).await;
                 }
                 routed.deliveries
             } else {
@@ -271,6 +280,45 @@ impl Notifier {
             Some(reached) => (names(&|e| (e.clock, e.level) == reached), Vec::new()),
             None => (Vec::new(), names(&|e| Some(e.level) == first)),
         })
+    }
+
+    /// Whether the customer has said how the work went, by an earlier link.
+    async fn has_answered(&self, notice: &Notice) -> Result<bool, StoreError> {
+        let asks = notice.what == NoticeKind::TicketClosed
+            || matches!(&notice.what, NoticeKind::AutomationMessage(m) if m.survey);
+        let Some(ticket) = notice.ticket.filter(|_| asks) else {
+            return Ok(false);
+        };
+        let page = PageRequest {
+            before: None,
+            limit: ANSWERS_LOOKED_AT,
+        };
+        let said = self.store.survey_answers(Some(ticket), page).await?;
+        Ok(said
+            .iter()
+            .map(|answer| [answer.item.csat, answer.item.nps, answer.item.ces])
+            .any(|scores| scores.iter().any(Option::is_some)))
+    }
+
+    /// Says on the ticket, once for messages and once for the survey, that the customer was not written to.
+    async fn say_untold(&self, notice: &Notice, why: &str) {
+        let Some(ticket) = notice.ticket else { return };
+        let purpose = if notice.what == NoticeKind::TicketClosed {
+            "survey"
+        } else {
+            "service"
+        };
+        let request = WorkRequest {
+            step: Work::Step(WorkStep::Note {
+                text: format!("The customer is not written to: {why}."),
+                visibility: Visibility::Internal,
+            }),
+            if_version: None,
+            idempotency_key: Some(format!("untold:{ticket}:{purpose}")),
+        };
+        if let Err(error) = Desk::work(&self.desk, ticket, request, forecare()).await {
+            warn!(notice.id = %notice.id, %error, why, "the customer was not told, and the ticket does not say so");
+        }
     }
 
     /// Whose the machine is, or whom it is about where there is none.

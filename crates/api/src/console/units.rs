@@ -92,6 +92,9 @@ pub(crate) async fn page(
                     UnitPlaceDto::Repair => {
                         format!("in repair, from {}", unit.depot.unwrap_or_default())
                     }
+                    UnitPlaceDto::Scrapped => {
+                        format!("scrapped at {}", unit.depot.unwrap_or_default())
+                    }
                     UnitPlaceDto::CostCentre => unit.cost_centre.unwrap_or_default(),
                     UnitPlaceDto::Issued => "handed out for".to_owned(),
                     UnitPlaceDto::Installed => "installed in".to_owned(),

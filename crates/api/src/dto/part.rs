@@ -102,6 +102,8 @@ pub enum UnitPlaceDto {
     Installed,
     /// With a cost centre.
     CostCentre,
+    /// Gone for good.
+    Scrapped,
 }
 
 /// A piece of a part, or several of a batch, and where they are.

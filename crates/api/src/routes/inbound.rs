@@ -17,7 +17,7 @@ use crate::app::{App, cut};
 use crate::dto::{NewTicketDto, ProductionImpactDto, UrgencyDto};
 use crate::extract::ApiJson;
 use crate::heard::{Heard, Said, complaint, hear};
-use crate::mail::{self, FILES_MAX, Mail, MailFile};
+use crate::mail::{self, FILES_MAX, MailFile};
 use crate::overview::{referring, whole};
 use crate::problem::Problem;
 use crate::state::{DeskError, Work, WorkRequest};
@@ -43,10 +43,10 @@ pub(crate) struct EmailDto {
     /// Its subject: with `[#7]` or `[T-7]` it belongs to ticket 7.
     #[serde(default)]
     pub(crate) subject: String,
-    /// Its text; what is longer than 4,000 characters is cut.
+    /// Its text. What it answers to and the signature are left out; what is longer than 4,000 characters is cut.
     #[serde(default)]
     pub(crate) text: String,
-    /// The machine it is about, for a new ticket.
+    /// The machine it is about, for a new ticket; where not given, the only machine of the customer whose contact sent it.
     #[serde(default)]
     pub(crate) asset_id: Option<String>,
     /// Kind of a new ticket; `corrective` where not given, `complaint` after a closed one.
@@ -99,12 +99,16 @@ pub(crate) async fn email(
     if mail.auto_submitted {
         return Ok(Json(LEFT_OUT));
     }
+    let asset_id = match (mail.asset_id, numbered(&mail.subject)) {
+        (None, None) => Some(machine_of(&app, address(&mail.from), &[]).await?),
+        (given, _) => given,
+    };
     let incoming = Incoming {
         message_id: mail.message_id,
         from: mail.from,
         subject: mail.subject,
-        text: mail.text,
-        asset_id: mail.asset_id,
+        text: mail::own_words(&mail.text),
+        asset_id,
         kind: mail.kind,
     };
     take(&app, incoming).await.map(|(taken, _)| Json(taken))
@@ -137,7 +141,7 @@ pub(crate) async fn raw_email(
     }
     let asset_id = match numbered(&mail.subject) {
         Some(_) => None,
-        None => Some(machine_of(&app, &mail).await?),
+        None => Some(machine_of(&app, &mail.address, &mail.tags).await?),
     };
     let (files, left_out) = kept(mail.files);
     let mut text = mail.text;
@@ -216,8 +220,8 @@ fn kept(files: Vec<MailFile>) -> (Vec<MailFile>, Vec<String>) {
 }
 
 /// The machine that a message without a ticket's number is about.
-async fn machine_of(app: &App, mail: &Mail) -> Result<String, Problem> {
-    for tag in &mail.tags {
+async fn machine_of(app: &App, address: &str, tags: &[String]) -> Result<String, Problem> {
+    for tag in tags {
         if let Ok(id) = AssetId::new(tag)
             && app.state.store.asset(&id).await?.is_some()
         {
@@ -237,7 +241,7 @@ async fn machine_of(app: &App, mail: &Mail) -> Result<String, Problem> {
             continue;
         };
         let mut addresses = customer.contacts.iter().flat_map(|c| &c.channels);
-        if addresses.any(|a| a.address.eq_ignore_ascii_case(&mail.address)) {
+        if addresses.any(|a| a.address.eq_ignore_ascii_case(address)) {
             machines.extend(referring(app, RecordKind::Asset, &record.record).await?);
         }
     }
@@ -245,12 +249,12 @@ async fn machine_of(app: &App, mail: &Mail) -> Result<String, Problem> {
         [one] => Ok(one.record.id.to_string()),
         [] => Err(Problem::invalid(
             "asset_id",
-            "which machine this is about is not known: reply with a ticket's number ([#7]) in the subject, or write to an address with the machine behind a plus (care+pump-1@...)",
+            "which machine this is about is not known: give asset_id, reply with a ticket's number ([#7]) in the subject, or write to an address with the machine behind a plus (care+pump-1@...)",
         )),
         many => Err(Problem::invalid(
             "asset_id",
             format!(
-                "the sender has {} machines: write to an address with one of them behind a plus, as in care+{}@...",
+                "the sender has {} machines: give asset_id, or write to an address with one of them behind a plus, as in care+{}@...",
                 many.len(),
                 many[0].record.id
             ),
@@ -312,12 +316,7 @@ async fn take(app: &App, mail: Incoming) -> Result<(EmailTakenDto, Actor), Probl
         let ticket_id = Some(ticket.0);
         return Ok((EmailTakenDto { outcome, ticket_id }, by));
     }
-    let Some(asset_id) = mail.asset_id else {
-        return Err(Problem::invalid(
-            "asset_id",
-            "the subject names no ticket ([#7]): say which machine it is about",
-        ));
-    };
+    let asset_id = mail.asset_id.unwrap_or_default();
     let one_line = |c: char| if c.is_control() { ' ' } else { c };
     let subject: String = mail.subject.chars().map(one_line).collect();
     let (title, text) = match AssetId::new(&asset_id) {

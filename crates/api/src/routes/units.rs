@@ -98,7 +98,10 @@ pub async fn where_units(
                     Entry::Vacant(new) => &*new.insert(store.ticket(id).await?),
                 })
             }
-            UnitPlace::Shelf(_) | UnitPlace::Repair(_) | UnitPlace::CostCentre(_) => None,
+            UnitPlace::Shelf(_)
+            | UnitPlace::Repair(_)
+            | UnitPlace::CostCentre(_)
+            | UnitPlace::Scrapped(_) => None,
         };
         shown.push(shown_as(unit, ticket));
     }
@@ -109,6 +112,7 @@ fn shown_as(unit: UnitAt, ticket: Option<&Ticket>) -> UnitDto {
     let (place, depot, cost_centre) = match unit.place {
         UnitPlace::Shelf(depot) => (UnitPlaceDto::Shelf, Some(depot), None),
         UnitPlace::Repair(depot) => (UnitPlaceDto::Repair, Some(depot), None),
+        UnitPlace::Scrapped(depot) => (UnitPlaceDto::Scrapped, Some(depot), None),
         UnitPlace::CostCentre(name) => (UnitPlaceDto::CostCentre, None, Some(name)),
         // Handed out until the work is over; then it is in the machine.
         UnitPlace::Ticket(_) if ticket.is_some_and(|t| t.state.is_open()) => {

@@ -52,6 +52,7 @@ pub(crate) async fn run(args: RecallArgs) -> Result<()> {
                 UnitPlaceDto::Issued => "handed out for",
                 UnitPlaceDto::Installed => "installed in",
                 UnitPlaceDto::CostCentre => "with",
+                UnitPlaceDto::Scrapped => "scrapped at",
             };
             let named = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
             let name = [&unit.depot, &unit.asset_id, &unit.cost_centre]

@@ -1023,6 +1023,14 @@ pub async fn a_ticket_uses_the_pieces_that_are_named(store: Arc<dyn Store>) {
     let theirs = back(Consumer::Ticket(ticket.id), Fate::Scrap);
     moved_stock(&store, heads(&["S2"], movement("b1", theirs, 0, 6))).await;
     assert_eq!(store.units(&fitted).await.unwrap().len(), 1);
+    // A recall asks for what was scrapped, too; scrapped by mistake, it may be received again.
+    assert!(
+        whereabouts(&store)
+            .await
+            .contains(&"1 S2 scrapped:main".to_owned())
+    );
+    let again = movement("r2", StockMove::Receipt, 0, 7);
+    moved_stock(&store, heads(&["S2"], again)).await;
     assert_balanced(&store).await;
 }
 
@@ -1066,6 +1074,7 @@ pub async fn batches_are_counted(store: Arc<dyn Store>) {
         whereabouts(&store).await,
         [
             "2 A cost_centre:workshop",
+            "1 A scrapped:main",
             "2 A shelf:main",
             "3 B shelf:main"
         ]

@@ -622,7 +622,10 @@ impl Desk {
     pub(super) fn units(&self, filter: &UnitFilter) -> Vec<UnitAt> {
         let is_of = |place: &UnitPlace, asset: &AssetId| match place {
             UnitPlace::Ticket(id) => self.ticket(*id).is_ok_and(|t| t.asset == *asset),
-            UnitPlace::Shelf(_) | UnitPlace::Repair(_) | UnitPlace::CostCentre(_) => false,
+            UnitPlace::Shelf(_)
+            | UnitPlace::Repair(_)
+            | UnitPlace::CostCentre(_)
+            | UnitPlace::Scrapped(_) => false,
         };
         let is_it = |unit: &UnitAt| {
             filter.part.as_ref().is_none_or(|p| unit.part == *p)
