@@ -24,6 +24,8 @@ use support::{forecare, run};
 const CATALOGUE: &str = include_str!("../crates/catalogue/catalogues/demo.toml");
 const CLASS: &str = "screw-compressor";
 const DEVICES: usize = 3;
+/// The setting in which an import keeps what it has yet to compute.
+const OWED: &str = "import.aggregates";
 
 /// An instance with the built-in catalogue; `store` holds its [store] section.
 struct Instance {
@@ -223,10 +225,65 @@ fn timescaledb_gives_back_what_sqlite_gave() {
             let device = DeviceId::new(name).unwrap();
             stored.insert(name.clone(), store.fingerprint(&device).await.unwrap());
         }
+        // As a run leaves it that was killed while it computed the aggregates.
+        assert_eq!(store.setting(OWED).await.unwrap().as_deref(), Some("null"));
+        let begin = Timestamp::from_millis(1_577_836_800_000);
+        let span = serde_json::to_string(&(begin, begin.plus_hours(24.0)));
+        store.put_setting(OWED, &span.unwrap()).await.unwrap();
         store.close().await;
         stored
     });
     assert_eq!(stored, expected);
+    let (ok, _, err) = timescale.import(&parquet, &[]);
+    assert!(
+        ok && err.contains("imported before") && err.contains("computing the aggregates"),
+        "{err}"
+    );
+    let (ok, _, err) = timescale.import(&parquet, &[]);
+    assert!(ok && !err.contains("computing the aggregates"), "{err}");
+}
+
+#[test]
+fn what_retention_would_drop_unseen_is_refused() {
+    let database = Timescale::shared();
+    let instance = Instance::new(&format!(
+        "[store]\nurl = {:?}\nschema = {:?}\nretention_raw_days = 30\n",
+        database.url(),
+        database.schema()
+    ));
+    let file = instance.dir.path().join("recorded.csv");
+    recorded(&file, 10);
+    let (ok, out, err) = instance.import(&[file], &["--register", CLASS]);
+    assert!(!ok && out.contains("imported 0 rows"), "{out}{err}");
+    let reasons = rejects(&instance).concat();
+    assert!(reasons.contains("store.retention_raw_days"), "{reasons}");
+}
+
+#[test]
+fn a_damaged_parquet_file_brings_no_other_values() {
+    let first = Instance::new("");
+    let file = first.dir.path().join("recorded.csv");
+    recorded(&file, 200);
+    assert!(first.import(&[file], &["--register", CLASS]).0);
+    let expected = first.fingerprints();
+    let whole = std::fs::read(&first.export("parquet", &["--format", "parquet"])[0]).unwrap();
+    let damaged = first.dir.path().join("damaged.parquet");
+    let mut n_refused = 0;
+    for n in 1..=12 {
+        let mut bytes = whole.clone();
+        let at = bytes.len() * n / 13;
+        bytes[at] ^= 1 << (n % 8);
+        std::fs::write(&damaged, bytes).unwrap();
+        let second = Instance::new("");
+        let (ok, _, err) = second.import(std::slice::from_ref(&damaged), &["--register", CLASS]);
+        if ok {
+            assert_eq!(second.fingerprints(), expected, "byte {at}");
+        } else {
+            assert!(err.contains("damaged.parquet"), "byte {at}: {err}");
+            n_refused += 1;
+        }
+    }
+    assert!(n_refused >= 8, "{n_refused} of 12");
 }
 
 /// Every file in the directory of rejects, in order.

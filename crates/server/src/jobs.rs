@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use forecare_store_timescale::FindingVerdict;
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::metrics::Metrics;
 use crate::pipeline::chain;
@@ -24,6 +24,7 @@ pub(crate) struct JobWatch {
     jobs: IntGaugeVec,
     bytes: IntGauge,
     chunks_overdue: IntGauge,
+    not_durable: IntGauge,
 }
 
 impl JobWatch {
@@ -58,6 +59,10 @@ impl JobWatch {
                 "forecare_store_chunks_overdue",
                 "Chunks of readings that should have been compressed two days ago or more, and are not.",
             )?,
+            not_durable: gauge(
+                "forecare_store_not_durable",
+                "Settings of the database server with which acknowledged readings could be lost, such as fsync = off.",
+            )?,
         })
     }
 
@@ -72,6 +77,24 @@ impl JobWatch {
         }
     }
 
+    /// A start with such settings is refused; somebody may change them afterwards.
+    async fn look_at_durability(&self, storage: &Storage) {
+        match storage.durability().await {
+            Ok(amiss) => {
+                let before = self.not_durable.get();
+                let now = i64::try_from(amiss.len()).unwrap_or(i64::MAX);
+                self.not_durable.set(now);
+                if now > before {
+                    error!("the database's settings: {}", amiss.join("; "));
+                }
+            }
+            Err(error) => debug!(
+                error = chain(&error),
+                "the database's settings are not known"
+            ),
+        }
+    }
+
     /// Asks again and again, and says what has changed, until the task is ended.
     pub(crate) async fn run(self, storage: Storage, metrics: Arc<Metrics>) {
         let mut said = Vec::new();
@@ -81,6 +104,7 @@ impl JobWatch {
                 self.look_at_size(&storage).await;
             }
             n_looks = n_looks.wrapping_add(1);
+            self.look_at_durability(&storage).await;
             metrics.certificate("database", storage.certificate_expires_at_s());
             match storage.jobs().await {
                 // Nothing to watch: SQLite, or PostgreSQL without TimescaleDB, whose size and certificate are.

@@ -253,6 +253,18 @@ impl Storage {
         }
     }
 
+    /// Settings of a database server with which a stored reading could be lost.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub(crate) async fn durability(&self) -> Result<Vec<String>, StoreError> {
+        match &self.adapter {
+            // Set by ourselves, for each connection.
+            Adapter::Sqlite(_) => Ok(Vec::new()),
+            Adapter::Timescale(store) => store.durability().await,
+        }
+    }
+
     /// Whether a database server holds it all.
     pub(crate) fn is_server(&self) -> bool {
         match &self.adapter {

@@ -6,6 +6,7 @@ use forecare_domain::Timestamp;
 use forecare_store::StoreError;
 use tokio_postgres::Client;
 
+use crate::connection::{config, in_the_clear};
 use crate::fault::Outcome;
 use crate::instant::Instant;
 use crate::jobs::{self, Chunks, Jobs};
@@ -13,6 +14,7 @@ use crate::layout::{ClassLayout, Level};
 use crate::migrate::STEPS;
 use crate::preflight::Server;
 use crate::store::TimescaleStore;
+use crate::views::READ_ROLE;
 
 /// Days whose aggregates are compared with the readings, newest first.
 const RECONCILED_DAYS: i64 = 7;
@@ -153,7 +155,13 @@ impl TimescaleStore {
 
     fn certificate(&self, now: Timestamp) -> Vec<Finding> {
         let Some(at_s) = self.certificate_expires_at_s() else {
-            return Vec::new();
+            let in_the_clear = config(&self.settings).is_ok_and(|config| in_the_clear(&config));
+            let finding = Finding::warn(
+                "certificate",
+                "sslmode=disable: passwords and readings cross the network in the clear".to_owned(),
+                "take it out of store.url, and switch ssl on there (store.ca_file: who has signed the server's certificate)",
+            );
+            return in_the_clear.then_some(finding).into_iter().collect();
         };
         let days = (at_s - now.as_millis() / 1_000) / 86_400;
         vec![if days < CERTIFICATE_DAYS_MIN {
@@ -224,6 +232,18 @@ impl TimescaleStore {
                 "the next start of this version brings it up to date; back it up before",
             )
         }];
+        let may_read = client
+            .query_one("SELECT to_regrole($1) IS NOT NULL", &[&READ_ROLE])
+            .await?;
+        if !may_read.try_get::<_, bool>(0)? {
+            found.push(Finding::warn(
+                "schema",
+                format!("there is no role {READ_ROLE}: nobody but Forecare may read the views"),
+                format!(
+                    "as a superuser CREATE ROLE {READ_ROLE} NOLOGIN; the next start lets it read"
+                ),
+            ));
+        }
         let layout = self.layout();
         let mut new = Vec::new();
         for class in &self.catalogue.classes {

@@ -69,6 +69,9 @@ impl Pool {
     pub(crate) fn new(settings: &TimescaleSettings, access: Access) -> Result<Self, StoreError> {
         let config = config(settings)?;
         let address = address(&config);
+        if in_the_clear(&config) {
+            tracing::warn!(%address, "sslmode=disable: passwords and readings cross the network in the clear");
+        }
         let mut set_up = set_up(settings);
         if access == Access::Read {
             set_up += "; SET default_transaction_read_only = on";
@@ -476,6 +479,21 @@ pub(crate) fn config(settings: &TimescaleSettings) -> Result<Config, StoreError>
         .target_session_attrs(TargetSessionAttrs::ReadWrite)
         .application_name(&settings.application_name);
     Ok(config)
+}
+
+impl TimescaleSettings {
+    /// Hosts and name of the database, without user and password.
+    ///
+    /// # Errors
+    /// The URL cannot be read.
+    pub fn database(&self) -> Result<String, StoreError> {
+        config(self).map(|config| address(&config))
+    }
+}
+
+/// Passwords and readings cross a network that anybody may listen to: somebody has asked for it.
+pub(crate) fn in_the_clear(config: &Config) -> bool {
+    config.get_ssl_mode() == SslMode::Disable && !is_local(config)
 }
 
 /// Every host is this machine.

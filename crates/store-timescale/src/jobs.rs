@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use crate::checks::Finding;
 use crate::fault::Outcome;
+use crate::preflight::Server;
 use crate::store::TimescaleStore;
 
 const CHECK: &str = "policies";
@@ -79,6 +80,20 @@ impl TimescaleStore {
             })
         };
         self.pool.bounded("size", asking).await
+    }
+
+    /// Settings of the server, changed since the start, with which a stored reading could be lost; each with its fix.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the server cannot be reached.
+    pub async fn durability(&self) -> Result<Vec<String>, StoreError> {
+        let asking = async {
+            let session = self.pool.session().await?;
+            let amiss = Server::ask(&session).await?.durability();
+            session.release();
+            Ok(amiss)
+        };
+        self.pool.bounded("durability", asking).await
     }
 
     /// Seconds since 1970 at which the server's certificate expires, as of the newest connection; `None` without TLS.
@@ -162,7 +177,8 @@ impl Jobs {
                 CHECK,
                 format!("{} of {} jobs failed last, such as {first}", failed.len(), rows.len()),
                 format!(
-                    "mend what it says (\"failed to start\": too few workers); they are tried again by themselves. \
+                    "mend what it says (\"failed to start\": too few workers; of a fault inside the server, such as a portal or a cache, \
+                     its log tells more: its build of TimescaleDB does not fit); they are tried again by themselves. \
                      One by hand: CALL run_job({id}); all of them: SELECT * FROM timescaledb_information.job_errors"
                 ),
             ));

@@ -10,7 +10,7 @@ use crate::fault::Outcome;
 use crate::layout::{ClassLayout, Layout, Level};
 
 /// The group role that may read the views and nothing else.
-const READ_ROLE: &str = "forecare_read";
+pub(crate) const READ_ROLE: &str = "forecare_read";
 /// Bytes of a name that PostgreSQL keeps.
 const NAME_BYTES_MAX: usize = 63;
 

@@ -6,9 +6,10 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::DEMO_CATALOGUE;
-use crate::app::{catalogue, check_automation};
+use crate::app::{catalogue, check_automation, secret_file};
 use crate::config::{Config, DEFAULT_TOML};
 use crate::notifier::{Speech, unreachable_names};
+use crate::storage::settings;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -34,9 +35,15 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
             let (_, catalogue) = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
             check_automation(&config, &catalogue)?;
             let speech = Speech::open(&config)?;
+            let store = if config.store.url.is_empty() {
+                "SQLite".to_owned()
+            } else {
+                settings(&config.store)?.database()?
+            };
+            secret_file(&config.mqtt.password_file, "mqtt.password_file")?;
             let classes: Vec<&str> = catalogue.classes.iter().map(|c| c.name.as_str()).collect();
             println!(
-                "ok: catalogue {}, asset classes {}, {} parts; broker {}; console http://{}/",
+                "ok: catalogue {}, asset classes {}, {} parts; store {store}; broker {}; console http://{}/",
                 if config.catalogue.as_os_str().is_empty() {
                     "built in".to_owned()
                 } else {

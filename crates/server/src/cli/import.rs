@@ -28,6 +28,8 @@ const BATCH_ROWS: usize = 5_000;
 const IDENTITY_BYTES: u64 = 1 << 20;
 /// Unknown devices named at the end.
 const UNKNOWN_SHOWN: usize = 10;
+/// The setting that holds the span of time whose aggregates are to be computed yet.
+const OWED: &str = "import.aggregates";
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -112,7 +114,13 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     std::fs::create_dir_all(&rejects_dir)
         .with_context(|| format!("cannot make the directory {}", rejects_dir.display()))?;
     let now = SystemClock.now();
-    let earliest = forecare_wire::Limits::default().earliest;
+    let mut earliest = forecare_wire::Limits::default().earliest;
+    let kept_days = instance.config.store.retention_raw_days;
+    if instance.storage.is_timescale() && kept_days > 0 {
+        // What is older would be dropped before the aggregates have seen it.
+        let kept_hours = f64::from(kept_days) * 24.0 - 1.0;
+        earliest = earliest.max(now.plus_hours(-kept_hours));
+    }
     let latest = now.plus_hours(instance.config.ingest.future_tolerance_minutes / 60.0);
     let mut devices = Devices::new(store.assets().await?, &instance.catalogue);
     let mut total = Counts::default();
@@ -124,6 +132,8 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
             .with_context(|| path.display().to_string())?;
     }
     let mut survey = None;
+    // What a run that was ended has stored, and not computed the aggregates of.
+    let mut owed: Option<(Timestamp, Timestamp)> = None;
     if instance.storage.is_timescale() {
         let mut waiting = Vec::new();
         for path in &args.files {
@@ -138,6 +148,17 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
             &instance.catalogue,
             earliest..=latest,
         )?;
+        owed = match store.setting(OWED).await? {
+            Some(text) => {
+                serde_json::from_str(&text).context("the record of an import is damaged")?
+            }
+            None => None,
+        };
+        let spans = owed.into_iter().chain(survey.map(|(_, span)| span));
+        owed = spans.reduce(|(a, b), (from, to)| (a.min(from), b.max(to)));
+        store
+            .put_setting(OWED, &serde_json::to_string(&owed)?)
+            .await?;
     }
     let mut chunks_before = None;
     if let Some((n_rows, span)) = survey {
@@ -193,17 +214,21 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
         Ok::<(), anyhow::Error>(())
     };
     let imported = importing.await;
-    drop(store);
-    if let Some((_, span)) = survey.filter(|_| imported.is_ok()) {
+    if let Some(span) = owed.filter(|_| imported.is_ok()) {
+        eprintln!(
+            "computing the aggregates of {} to {}: of long history this takes longer than reading it",
+            span.0, span.1
+        );
         let progress = Progress::line();
         let told = |what: &str| progress.say(format!("aggregates: {what}"));
         let done = instance
             .storage
             .history_arrived(chunks_before, span, now, told);
-        if let Err(failure) = done.await {
-            eprintln!(
-                "the aggregates do not show it yet ({failure}): TimescaleDB's own jobs will, in time; forecare doctor says how they do"
-            );
+        match done.await {
+            Ok(()) => store.put_setting(OWED, "null").await?,
+            Err(failure) => eprintln!(
+                "the aggregates do not show it yet ({failure}): the same command tries again, TimescaleDB's own jobs will in time; forecare doctor says how they do"
+            ),
         }
         progress.finish();
     } else if let Some((_, span)) = survey {
@@ -214,6 +239,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
             .history_arrived(chunks_before, nothing, now, |_| {});
         restored.await.ok();
     }
+    drop(store);
     imported?;
     instance.storage.close().await?;
     println!("imported {total}");
@@ -259,7 +285,7 @@ fn look_over(
             Some(length) => Progress::bar(length, ""),
             None => Progress::line(),
         };
-        while let Some(record) = reader.next()? {
+        while let Some(record) = reader.next().with_context(|| path.display().to_string())? {
             n_rows += 1;
             if n_rows % 4_096 == 0 {
                 progress.set(reader.place().at);
@@ -454,7 +480,9 @@ impl Import<'_> {
             let mut batch = CommitBatch::default();
             let mut n_lines = 0;
             while n_lines < BATCH_ROWS
-                && let Some(record) = reader.next()?
+                && let Some(record) = reader
+                    .next()
+                    .with_context(|| self.path.display().to_string())?
             {
                 n_lines += 1;
                 match self.row(&mapping, &record, devices, &mut batch.assets) {
@@ -516,7 +544,10 @@ impl Import<'_> {
     ) -> Result<forecare_domain::Row, String> {
         let ts = mapping.time(record)?;
         if ts < self.earliest {
-            return Err(format!("{ts} is before {}", self.earliest));
+            return Err(format!(
+                "{ts} is before {}: the calendar's or store.retention_raw_days' limit",
+                self.earliest
+            ));
         }
         if ts > self.latest {
             return Err(format!("{ts} lies in the future"));

@@ -22,7 +22,7 @@ pub(crate) enum Format {
     Csv,
     /// The same, compressed with gzip.
     CsvGz,
-    /// Apache Parquet, compressed with Snappy.
+    /// Apache Parquet, compressed with gzip, whose checksums tell damage.
     #[cfg(feature = "parquet")]
     Parquet,
 }
