@@ -18,6 +18,7 @@ mod reorder;
 mod routes;
 mod state;
 mod stream;
+mod ticket_search;
 mod trace;
 mod used;
 mod waiting;

@@ -262,6 +262,16 @@ pub(crate) fn ticket_entries(
     page(conn, select, "seq", terms, request, |r| body(r, 1))
 }
 
+pub(crate) fn entries(
+    conn: &Connection,
+    request: PageRequest,
+) -> Outcome<Vec<Paged<(TicketId, TicketEntry)>>> {
+    let select = "SELECT seq, ticket, body FROM ticket_entries";
+    page(conn, select, "seq", Vec::new(), request, |r| {
+        Ok((TicketId(r.get(1)?), body(r, 2)?))
+    })
+}
+
 pub(crate) fn minutes_booked(conn: &Connection) -> Outcome<Vec<(TicketId, u64)>> {
     collect(
         conn,

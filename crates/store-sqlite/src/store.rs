@@ -500,6 +500,15 @@ impl Store for SqliteStore {
         self.write("remove_file", work).await
     }
 
+    async fn entries(
+        &self,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<(TicketId, TicketEntry)>>, StoreError> {
+        self.pool
+            .read("entries", move |conn, _| query::entries(conn, page))
+            .await
+    }
+
     async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError> {
         self.pool
             .read("minutes booked", |conn, _| query::minutes_booked(conn))

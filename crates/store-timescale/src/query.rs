@@ -295,6 +295,17 @@ pub(crate) async fn ticket_entries(
     page(tx, select, "seq", terms, request, |r| body(r, 1)).await
 }
 
+pub(crate) async fn entries(
+    tx: &Transaction<'_>,
+    request: PageRequest,
+) -> Outcome<Vec<Paged<(TicketId, TicketEntry)>>> {
+    let select = "SELECT seq, ticket, body::text FROM ticket_entries";
+    page(tx, select, "seq", Vec::new(), request, |r| {
+        Ok((TicketId(r.try_get(1)?), body(r, 2)?))
+    })
+    .await
+}
+
 pub(crate) async fn minutes_booked(tx: &Transaction<'_>) -> Outcome<Vec<(TicketId, u64)>> {
     collect(
         tx,

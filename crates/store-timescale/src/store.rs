@@ -570,6 +570,13 @@ impl Store for TimescaleStore {
         write!(self, "remove_file", |tx| files::remove(tx, sha256))
     }
 
+    async fn entries(
+        &self,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<(TicketId, TicketEntry)>>, StoreError> {
+        read!(self, "entries", |tx| query::entries(tx, page))
+    }
+
     async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError> {
         read!(self, "minutes booked", |tx| query::minutes_booked(tx))
     }

@@ -676,6 +676,11 @@ pub trait Store: Send + Sync {
         ticket: TicketId,
         page: PageRequest,
     ) -> Result<Vec<Paged<TicketEntry>>, StoreError>;
+    /// Entries of all tickets, newest first, each with its ticket.
+    async fn entries(
+        &self,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<(TicketId, TicketEntry)>>, StoreError>;
     /// Minutes that people booked, by ticket; tickets without any are left out. In no order.
     async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError>;
     /// The file of the entry at `position` of a ticket. [`StoreError::NotFound`] where that has none.

@@ -371,6 +371,20 @@ impl Store for MemoryStore {
         Ok(page(its.map(|(n, e)| (n, &e.entry)), request))
     }
 
+    async fn entries(
+        &self,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<(TicketId, TicketEntry)>>, StoreError> {
+        let state = self.state();
+        let all: Vec<(TicketId, TicketEntry)> = state
+            .desk
+            .entries
+            .iter()
+            .map(|e| (e.ticket, e.entry.clone()))
+            .collect();
+        Ok(page(numbered(&all), request))
+    }
+
     async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError> {
         let state = self.state();
         let mut booked: BTreeMap<TicketId, u64> = BTreeMap::new();
