@@ -3,8 +3,10 @@
 mod app;
 mod auth;
 mod console;
+mod cost;
 mod dto;
 mod extract;
+mod for_whom;
 mod heard;
 mod idempotency;
 mod mail;

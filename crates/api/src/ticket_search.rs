@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use forecare_care::kpi::Dimension;
 use forecare_care::sla::SlaState;
 use forecare_domain::{
-    Asset, AssetId, EntryBody, Hold, InvalidTimestamp, Priority, Ticket, TicketId, TicketState, Timestamp,
+    Asset, AssetId, EntryBody, Hold, InvalidTimestamp, Priority, Ticket, TicketId, TicketState,
+    Timestamp,
 };
 use forecare_registry::RecordId;
 use forecare_store::{PAGE_ENTRIES_MAX, PageRequest, TicketFilter};
@@ -192,7 +193,9 @@ pub(crate) struct TicketSearch {
 
 /// The text of a parameter, where there is any.
 fn given(value: Option<&String>) -> Option<&str> {
-    value.map(|text| text.trim()).filter(|text| !text.is_empty())
+    value
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty())
 }
 
 fn allowed<'a>(field: &str, names: impl IntoIterator<Item = &'a str>) -> Problem {
@@ -241,7 +244,9 @@ fn instant(field: &str, value: Option<&String>) -> Result<Option<Timestamp>, Pro
         return Ok(None);
     };
     let day = format!("{text}T00:00:00Z");
-    let read = text.parse().or_else(|_no_time: InvalidTimestamp| day.parse());
+    let read = text
+        .parse()
+        .or_else(|_no_time: InvalidTimestamp| day.parse());
     read.map(Some).map_err(|_no_day: InvalidTimestamp| {
         Problem::invalid(
             field,
@@ -296,7 +301,10 @@ impl TicketQuery {
             None => None,
             Some(Some((name, value))) => Some((name.trim().to_owned(), value.trim().to_owned())),
             Some(None) => {
-                return Err(Problem::invalid("field", "use name:value, such as order:4711"));
+                return Err(Problem::invalid(
+                    "field",
+                    "use name:value, such as order:4711",
+                ));
             }
         };
         let asset = given(self.asset.as_ref()).map(AssetId::new).transpose();
@@ -382,7 +390,9 @@ impl TicketSearch {
             {
                 return Err(Problem::invalid(
                     "customer",
-                    format!("there is no customer \"{id}\"; GET /api/v1/registry/customers lists them"),
+                    format!(
+                        "there is no customer \"{id}\"; GET /api/v1/registry/customers lists them"
+                    ),
                 ));
             }
             self.registry = Some(registry);
@@ -435,12 +445,16 @@ impl TicketSearch {
     /// Whether it is among what is asked for.
     pub(crate) fn fits(&self, app: &App, t: &Ticket) -> bool {
         let is_overdue = t.state.is_open() && t.due_at < self.now;
-        let own = self.filter.open.is_none_or(|open| open == t.state.is_open())
+        let own = self
+            .filter
+            .open
+            .is_none_or(|open| open == t.state.is_open())
             && (self.states.is_empty() || self.states.contains(&t.state))
             && (self.priorities.is_empty() || self.priorities.contains(&t.priority))
             && (self.kinds.is_empty() || self.kinds.iter().any(|k| k == t.kind.as_str()))
             && (self.origins.is_empty() || self.origins.contains(&t.origin.label()))
-            && (self.mode.as_deref()).is_none_or(|m| t.mode.as_ref().is_some_and(|of| of.as_str() == m))
+            && (self.mode.as_deref())
+                .is_none_or(|m| t.mode.as_ref().is_some_and(|of| of.as_str() == m))
             && self.opened_from.is_none_or(|from| t.opened_at >= from)
             && self.opened_to.is_none_or(|to| t.opened_at < to)
             && self.due_before.is_none_or(|before| t.due_at < before)
@@ -609,7 +623,9 @@ impl TicketSearch {
             }
             true
         };
-        let left_at = self.walk(app, FROM_NEWEST, LOOKED_THROUGH_SORTED, see).await?;
+        let left_at = self
+            .walk(app, FROM_NEWEST, LOOKED_THROUGH_SORTED, see)
+            .await?;
         if left_at.is_some() {
             return Err(too_many(LOOKED_THROUGH_SORTED));
         }

@@ -434,6 +434,14 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn ledger_of(&self, ticket: TicketId) -> Result<Vec<LedgerEntry>, StoreError> {
+        self.pool
+            .read("ledger of a ticket", move |conn, _| {
+                query::ledger_of(conn, ticket)
+            })
+            .await
+    }
+
     async fn tickets(
         &self,
         filter: &TicketFilter,

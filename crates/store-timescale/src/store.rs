@@ -521,6 +521,12 @@ impl Store for TimescaleStore {
         read!(self, "ledger", |tx| query::ledger(tx, page))
     }
 
+    async fn ledger_of(&self, ticket: TicketId) -> Result<Vec<LedgerEntry>, StoreError> {
+        read!(self, "ledger of a ticket", |tx| query::ledger_of(
+            tx, ticket
+        ))
+    }
+
     async fn tickets(
         &self,
         filter: &TicketFilter,

@@ -662,6 +662,8 @@ pub trait Store: Send + Sync {
     async fn units(&self, filter: &UnitFilter) -> Result<Vec<UnitAt>, StoreError>;
     /// The stock ledger, newest first.
     async fn ledger(&self, page: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError>;
+    /// Lines of the stock ledger that name a ticket, oldest first.
+    async fn ledger_of(&self, ticket: TicketId) -> Result<Vec<LedgerEntry>, StoreError>;
     /// Tickets, newest first.
     async fn tickets(
         &self,

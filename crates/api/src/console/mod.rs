@@ -7,6 +7,7 @@ mod automation;
 mod customers;
 mod dispatch;
 mod fleet;
+mod for_whom;
 mod form;
 mod format;
 mod help;

@@ -16,6 +16,7 @@ use forecare_store::RecordFilter;
 use serde::Deserialize;
 
 use super::dispatch::{ClockView, DispatchView};
+use super::for_whom::{CostView, CustomerView};
 use super::form::{Fields, percent_encoded};
 use super::format::{self, When, hours, money, percent};
 use super::notices::{self, AnswerView, DeliveryView};
@@ -35,6 +36,7 @@ use crate::routes::knowledge::{HitDto, proposed, teaches};
 use crate::routes::tickets::for_eyes;
 use crate::routes::tickets::{checked, reservations_of};
 use crate::ticket_search::{Sort, TicketQuery};
+use crate::{cost, for_whom};
 
 /// Technicians to choose from.
 const TECHNICIANS_MAX: usize = 1_000;
@@ -139,10 +141,7 @@ struct FilterView {
 /// Customers to choose from; the API takes any.
 const CUSTOMERS_MAX: usize = 500;
 
-fn choices<'a>(
-    options: impl IntoIterator<Item = (&'a str, &'a str)>,
-    chosen: &str,
-) -> Choices {
+fn choices<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>, chosen: &str) -> Choices {
     options
         .into_iter()
         .map(|(value, words)| (value.to_owned(), words.to_owned(), value == chosen))
@@ -184,7 +183,9 @@ impl FilterView {
             priorities: choices(["P1", "P2", "P3", "P4"].map(|p| (p, p)), &params.priority),
             technicians: choices(of_technicians, &params.technician),
             customers: choices(
-                customers.iter().map(|(id, name)| (id.as_str(), name.as_str())),
+                customers
+                    .iter()
+                    .map(|(id, name)| (id.as_str(), name.as_str())),
                 &params.customer,
             ),
             kinds: choices(
@@ -304,6 +305,10 @@ struct TicketPage {
     ticket: TicketView,
     version: i64,
     device: String,
+    /// Where the machine stands.
+    place: String,
+    customer: Option<CustomerView>,
+    cost: Option<CostView>,
     procedure: String,
     skills: String,
     detected: When,
@@ -494,12 +499,18 @@ pub(super) async fn show(
     let spec = mode.and_then(|mode| class?.mode(mode));
     let reservations = reservations_of(app, ticket.id).await?;
     let allowed = forecare_care::allowed(ticket.state);
+    let (place, customer) = for_whom::of_ticket(app, caller, &ticket).await?;
+    let withheld = !caller.needs_to_know();
+    let cost = cost::of_ticket(app, &ticket).await?;
     let (told, answers) = notices::of_ticket(app, caller, ticket.id, now).await?;
     let html = TicketPage {
         shell: Shell::new(app, caller, "tickets").problem(problem),
         ticket: TicketView::new(catalogue, asset, now, &ticket),
         version: ticket.version,
         device: ticket.device.to_string(),
+        place: place.join(" \u{203a} "),
+        customer: customer.map(|of| CustomerView::new(of, now, withheld)),
+        cost: cost.as_ref().map(CostView::new),
         skills: match ticket.skills.as_slice() {
             [] => "none in particular".to_owned(),
             skills => skills.join(", "),

@@ -8,7 +8,7 @@ use forecare_domain::{EntryBody, Ticket, TicketEntry, TicketId, Timestamp, Visib
 use forecare_store::{PageRequest, Paged, TicketFilter};
 
 use super::form::Fields;
-use super::format::When;
+use super::format::{When, duration};
 use super::tickets::{channel_words, show};
 use super::units;
 use super::view::state_words;
@@ -144,7 +144,7 @@ impl WorkView {
                         .map(|done| (done.by.name.clone(), When::new(now, done.at))),
                 })
                 .collect(),
-            spent: (minutes > 0).then(|| format!("{:.1} h", minutes as f64 / 60.0)),
+            spent: (minutes > 0).then(|| duration(minutes as f64 / 60.0)),
             entries: caller.needs_to_know().then(|| {
                 let entries = entries.into_iter();
                 entries

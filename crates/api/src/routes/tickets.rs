@@ -21,6 +21,7 @@ use crate::problem::Problem;
 use crate::routes::units::parts_used;
 use crate::state::{AssignmentRequest, OpenRequest, TransitionRequest};
 use crate::ticket_search::TicketQuery;
+use crate::{cost, for_whom};
 
 /// Most characters of what a reporter tells.
 const DESCRIPTION_CHARS_MAX: usize = 4_000;
@@ -88,6 +89,8 @@ pub(crate) async fn detail(
         .store
         .survey_answers(Some(ticket.id), newest)
         .await?;
+    let (place, customer) = for_whom::of_ticket(app, caller, &ticket).await?;
+    let cost = cost::of_ticket(app, &ticket).await?;
     let body = TicketDetailDto::new(
         ticket,
         &app.state.catalogue.currency,
@@ -96,6 +99,8 @@ pub(crate) async fn detail(
         said.into_iter()
             .next()
             .map(|p| SurveyAnswerDto::new(p.item, caller.needs_to_know())),
+        (place, customer.map(Into::into)),
+        cost,
     );
     let mut response = Json(body).into_response();
     if let Ok(etag) = HeaderValue::from_str(&etag) {

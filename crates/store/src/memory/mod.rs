@@ -345,6 +345,15 @@ impl Store for MemoryStore {
         Ok(page(numbered(&self.state().desk.ledger), request))
     }
 
+    async fn ledger_of(&self, ticket: TicketId) -> Result<Vec<LedgerEntry>, StoreError> {
+        let state = self.state();
+        let lines = state.desk.ledger.iter();
+        Ok(lines
+            .filter(|l| l.ticket == Some(ticket))
+            .cloned()
+            .collect())
+    }
+
     async fn tickets(
         &self,
         filter: &TicketFilter,
