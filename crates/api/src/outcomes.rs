@@ -239,6 +239,12 @@ impl Outcomes {
         })
     }
 
+    /// What tickets cost, where it is known.
+    pub(crate) fn costs(&self) -> BTreeMap<TicketId, f64> {
+        let cases = self.cases.iter();
+        cases.filter_map(|c| Some((c.ticket, c.cost?))).collect()
+    }
+
     /// What fits all that is wanted.
     pub(crate) fn scope(&self, wanted: &[(Dimension, &str)]) -> Scope<'_> {
         let fits = |cut: &Cut| {

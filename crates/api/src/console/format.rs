@@ -29,6 +29,49 @@ impl When {
     }
 }
 
+/// `text` with its RFC 3339 times in UTC as the console writes them: `2026-01-31 08:00 UTC`.
+pub(crate) fn readable(text: &str) -> String {
+    /// `2026-01-31T08:00`, digits as 0.
+    const FORM: &[u8] = b"0000-00-00T00:00";
+    let bytes = text.as_bytes();
+    let is_time = |at: usize| {
+        let given = bytes.get(at..at + FORM.len());
+        given.is_some_and(|given| {
+            given.iter().zip(FORM).all(|(c, form)| match form {
+                b'0' => c.is_ascii_digit(),
+                form => c == form,
+            })
+        })
+    };
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        if !is_time(at) {
+            at += 1;
+            continue;
+        }
+        let rest = at + FORM.len();
+        // Seconds and their fraction, to the Z.
+        let tail = bytes[rest..]
+            .iter()
+            .position(|c| !(c.is_ascii_digit() || matches!(c, b':' | b'.')));
+        match tail.map(|n| rest + n) {
+            Some(end) if bytes[end] == b'Z' => {
+                out.push_str(&text[done..at + 10]);
+                out.push(' ');
+                out.push_str(&text[at + 11..rest]);
+                out.push_str(" UTC");
+                done = end + 1;
+                at = done;
+            }
+            Some(_) | None => at = rest,
+        }
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
 /// Monday first.
 pub(crate) const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
@@ -261,6 +304,29 @@ mod tests {
             (f64::NAN, "\u{2014}"),
         ] {
             assert_eq!(number(x), text, "{x}");
+        }
+    }
+
+    #[test]
+    fn times_in_a_text_are_written_as_elsewhere() {
+        for (text, shown) in [
+            ("", ""),
+            (
+                "at 2026-01-31T08:00:00Z: r\u{fc}ckt",
+                "at 2026-01-31 08:00 UTC: r\u{fc}ckt",
+            ),
+            (
+                "2026-01-31T08:00:00.250Z to 2026-02-01T09:30:00Z",
+                "2026-01-31 08:00 UTC to 2026-02-01 09:30 UTC",
+            ),
+            ("2026-01-31T08:00:00+01:00", "2026-01-31T08:00:00+01:00"),
+            ("2026-01-31T08:00", "2026-01-31T08:00"),
+            (
+                "\u{4e2d}2026-01-31T08:00Z\u{4e2d}",
+                "\u{4e2d}2026-01-31 08:00 UTC\u{4e2d}",
+            ),
+        ] {
+            assert_eq!(readable(text), shown, "{text}");
         }
     }
 

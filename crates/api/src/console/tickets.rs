@@ -11,14 +11,14 @@ use forecare_domain::{
     Asset, Decision, Hold, Origin, ProductionImpact, Report, Ticket, TicketState, Timestamp,
     Urgency,
 };
-use forecare_registry::{Body, RecordKind};
+use forecare_registry::{Body, ERASED, RecordKind};
 use forecare_store::RecordFilter;
 use serde::Deserialize;
 
 use super::dispatch::{ClockView, DispatchView};
 use super::for_whom::{CostView, CustomerView};
 use super::form::{Fields, percent_encoded};
-use super::format::{self, When, hours, money, percent};
+use super::format::{self, When, hours, money, percent, readable};
 use super::notices::{self, AnswerView, DeliveryView};
 use super::shell::{Shell, render, render_with};
 use super::units::{self, UseView, kits_of, known_units, uses};
@@ -448,7 +448,11 @@ async fn technicians(app: &App) -> Result<Vec<String>, Problem> {
     let mut names: Vec<String> = found
         .into_iter()
         .filter_map(|record| match record.body {
-            Some(Body::Technician(technician)) if technician.active => Some(technician.name),
+            Some(Body::Technician(technician))
+                if technician.active && technician.name != ERASED =>
+            {
+                Some(technician.name)
+            }
             Some(_) | None => None,
         })
         .collect();
@@ -572,7 +576,7 @@ pub(super) async fn show(
                 by: c.by.name.clone(),
                 channel: channel_words(c.by.channel),
                 to: state_words(c.to),
-                why: c.why.clone(),
+                why: readable(&c.why),
             })
             .collect(),
         steps: allowed

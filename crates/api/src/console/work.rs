@@ -55,12 +55,14 @@ pub(super) struct EntryView {
     pub(super) public: bool,
     /// Address and name of its file.
     pub(super) file: Option<(String, String)>,
+    /// The file is a picture.
+    pub(super) is_picture: bool,
 }
 
 impl EntryView {
     fn new(now: Timestamp, ticket: TicketId, paged: Paged<TicketEntry>) -> Self {
         let entry = paged.item;
-        let (mut public, mut file) = (false, None);
+        let (mut public, mut file, mut is_picture) = (false, None, false);
         let text = match entry.body {
             EntryBody::Note { text, visibility } => {
                 public = visibility == Visibility::Public;
@@ -75,6 +77,7 @@ impl EntryView {
                     "/api/v1/tickets/{}/attachments/{}",
                     ticket.0, paged.position
                 );
+                is_picture = kept.media_type.starts_with("image/");
                 let size = kept.bytes.div_ceil(1024);
                 let signed = kept.signed_by.map(|who| format!("signed by {who}, "));
                 let text = format!("{}{size} KiB", signed.unwrap_or_default());
@@ -89,6 +92,7 @@ impl EntryView {
             text,
             public,
             file,
+            is_picture,
         }
     }
 }
