@@ -292,6 +292,37 @@ async function scenario(page, watch) {
     return newest;
   });
 
+  await claim("a ticket is found by its number and machine, and the search stays in the address", async () => {
+    const number = ticket.split("/").at(-1);
+    await open(page, "/tickets");
+    await page.getByRole("searchbox", { name: "Search" }).fill(`T-${number}`);
+    await page.waitForFunction((path) => {
+      const found = [...document.querySelectorAll('#tickets li.ticket a[href^="/tickets/"]')].map((a) => a.getAttribute("href"));
+      return found.length > 0 && found.includes(path) && found.every((other) => other.startsWith(path));
+    }, ticket, { timeout: WITHIN });
+    must(new URL(page.url()).searchParams.get("q") === `T-${number}`, `the address is ${page.url()}`);
+    await page.getByLabel("Priority").selectOption("P4");
+    await page.locator('#tickets a[href*="show=all"][href*="priority=P4"]').click();
+    await page.waitForURL(/show=all.*priority=P4/);
+    await page.getByRole("searchbox", { name: "Search" }).fill("no such ticket");
+    await page.getByText("Nothing fits").waitFor();
+    await open(page, ticket);
+  });
+
+  await claim("an article is looked at, stored and shown", async () => {
+    await open(page, "/knowledge/new");
+    await page.getByLabel("Title").fill("How it is greased");
+    await page.getByLabel("Text, in Markdown").fill("## Slowly\n\nOne stroke **at a time**.");
+    await page.getByRole("button", { name: "Preview" }).click();
+    await page.locator("#preview strong", { hasText: "at a time" }).waitFor();
+    await picture(page, "article-edit");
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByRole("heading", { name: "How it is greased", level: 1 }).waitFor();
+    await page.getByRole("link", { name: "Versions" }).click();
+    await page.getByText("Version 1").waitFor();
+    await open(page, ticket);
+  });
+
   // What the service itself changes meanwhile is refused, shown, and tried again (see `step`).
   watch.announce("/transitions", 412);
   // Begun at once: the service withdraws a ticket that nobody starts on when its risk passes.

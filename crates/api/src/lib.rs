@@ -3,8 +3,10 @@
 mod app;
 mod auth;
 mod console;
+mod cost;
 mod dto;
 mod extract;
+mod for_whom;
 mod heard;
 mod idempotency;
 mod mail;
@@ -18,6 +20,7 @@ mod reorder;
 mod routes;
 mod state;
 mod stream;
+mod ticket_search;
 mod trace;
 mod used;
 mod waiting;

@@ -239,6 +239,12 @@ impl Outcomes {
         })
     }
 
+    /// What tickets cost, where it is known.
+    pub(crate) fn costs(&self) -> BTreeMap<TicketId, f64> {
+        let cases = self.cases.iter();
+        cases.filter_map(|c| Some((c.ticket, c.cost?))).collect()
+    }
+
     /// What fits all that is wanted.
     pub(crate) fn scope(&self, wanted: &[(Dimension, &str)]) -> Scope<'_> {
         let fits = |cut: &Cut| {
@@ -269,18 +275,18 @@ async fn answers(app: &App) -> Result<BTreeMap<TicketId, Answers>, StoreError> {
 }
 
 /// Master data that tickets are told apart by.
-struct Registry {
-    assets: BTreeMap<AssetId, Asset>,
-    details: BTreeMap<AssetId, AssetDetails>,
+pub(crate) struct Registry {
+    pub(crate) assets: BTreeMap<AssetId, Asset>,
+    pub(crate) details: BTreeMap<AssetId, AssetDetails>,
     locations: BTreeMap<RecordId, Location>,
     /// Names that several sites have.
     shared_names: BTreeSet<String>,
-    customers: BTreeMap<RecordId, Customer>,
+    pub(crate) customers: BTreeMap<RecordId, Customer>,
     contracts: BTreeMap<RecordId, Vec<(RecordId, Contract)>>,
 }
 
 impl Registry {
-    async fn read(app: &App) -> Result<Self, StoreError> {
+    pub(crate) async fn read(app: &App) -> Result<Self, StoreError> {
         let mut found = Self {
             assets: BTreeMap::new(),
             details: BTreeMap::new(),
@@ -373,7 +379,7 @@ impl Registry {
     }
 
     /// What `asset` counts to at `at`.
-    fn cut(&self, app: &App, asset: &Asset, at: Timestamp) -> Cut {
+    pub(crate) fn cut(&self, app: &App, asset: &Asset, at: Timestamp) -> Cut {
         let mut cut = Cut::new();
         cut.insert(Dimension::Class, asset.class.to_string());
         let details = self.details.get(&asset.id);

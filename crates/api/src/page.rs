@@ -54,6 +54,7 @@ pub(crate) enum List {
     TicketEntries,
     Automation,
     Files,
+    TicketsSorted,
 }
 
 fn refused() -> Problem {
@@ -115,6 +116,19 @@ impl PageParams {
         Ok(PageRequest { before, limit })
     }
 
+    /// Where a list that is sorted by a number and then by id goes on: after this entry; and how many entries it has at
+    /// most.
+    pub(crate) fn after(&self, list: List) -> Result<(Option<(i64, i64)>, usize), Problem> {
+        let limit = bounded(self.limit)?;
+        let Some(cursor) = &self.cursor else {
+            return Ok((None, limit));
+        };
+        let key: [u8; 16] = decode(list, cursor)?.try_into().or(Err(refused()))?;
+        let (first, second) = key.split_at(8);
+        let number = |half: &[u8]| half.try_into().map(i64::from_be_bytes).or(Err(refused()));
+        Ok((Some((number(first)?, number(second)?)), limit))
+    }
+
     /// Cuts a page out of everything, sorted by a unique name.
     pub(crate) fn cut<T, D>(
         &self,
@@ -142,6 +156,17 @@ impl PageParams {
             next_cursor,
         })
     }
+}
+
+/// The cursor after the entry with this number and id, of a list of [`PageParams::after`].
+pub(crate) fn cursor_after(list: List, (number, id): (i64, i64)) -> String {
+    let key = [number.to_be_bytes(), id.to_be_bytes()].concat();
+    encode(list, &key)
+}
+
+/// The cursor for what is older than `position`.
+pub(crate) fn cursor_before(list: List, position: i64) -> String {
+    encode(list, &position.to_be_bytes())
 }
 
 /// A page by id, as the store reads it.

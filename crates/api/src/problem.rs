@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use forecare_registry::{RecordFault, RecordFaultKind, RowError};
+use forecare_registry::{RecordFault, RecordFaultKind, RowError, in_words};
 use forecare_store::StoreError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,6 +13,9 @@ use crate::state::DeskError;
 
 /// Media type of RFC 9457.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Faults of a file that are told in words; `errors` has more.
+const FAULTS_NAMED_MAX: usize = 20;
 
 /// An error, as described by RFC 9457.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -74,11 +77,16 @@ impl Problem {
     /// A file of which nothing was stored.
     pub(crate) fn refused_file(errors: Vec<RowError>) -> Self {
         let n = errors.len();
-        let first = errors.first().map(ToString::to_string);
-        let first = first.unwrap_or_default();
+        let named: Vec<String> = errors
+            .iter()
+            .take(FAULTS_NAMED_MAX)
+            .map(ToString::to_string)
+            .collect();
+        let named = named.join("; ");
         let detail = match n {
-            1 => format!("nothing was stored: {first}"),
-            _ => format!("nothing was stored; {n} faults, the first: {first}"),
+            1 => format!("nothing was stored: {named}"),
+            2..=FAULTS_NAMED_MAX => format!("nothing was stored; {n} faults: {named}"),
+            _ => format!("nothing was stored; {n} faults, the first {FAULTS_NAMED_MAX}: {named}"),
         };
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
         problem.field = errors.first().map(|e| e.column.clone());
@@ -223,6 +231,7 @@ fn split_path(text: &str) -> (Option<String>, String) {
 
 fn with_path(status: StatusCode, text: &str) -> Problem {
     let (field, detail) = split_path(text);
+    let detail = in_words(&detail);
     let mut problem = Problem::new(status, detail);
     problem.field = field;
     problem

@@ -19,6 +19,9 @@ const CHUNK: usize = 1_000;
 /// Machines named with a proposal at most: the likeliest.
 const NAMED_MAX: usize = 5;
 
+/// A shorter past is not blown up to a year, hours.
+pub(crate) const TURNOVER_HOURS_MIN: f64 = 30.0 * 24.0;
+
 /// By which rules orders are proposed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PartsPolicy {
@@ -47,6 +50,8 @@ pub(crate) struct PartAdvice<'a> {
     /// How many machines are likely at all.
     pub(crate) n_machines: usize,
     pub(crate) turnover: Turnover,
+    /// The past is too short to say anything of a year.
+    pub(crate) is_early: bool,
     /// Some lie there, and none was used for long.
     pub(crate) is_slow: bool,
 }
@@ -205,6 +210,7 @@ pub(crate) async fn advice(app: &App) -> Result<(Vec<PartAdvice<'_>>, Timestamp)
             machines: likely.into_iter().take(NAMED_MAX).collect(),
             is_slow: on_hand > 0 && since_use >= policy.slow_after_hours,
             turnover,
+            is_early: now.hours_since(from) < TURNOVER_HOURS_MIN,
         }
     });
     Ok((parts.collect(), from))

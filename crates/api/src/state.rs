@@ -115,6 +115,12 @@ pub struct AutomationInfo {
     pub name: String,
     /// The event it reacts to.
     pub on: String,
+    /// When exactly, in words, such as `open for 24 h in one state`; empty: the event says all.
+    pub trigger: String,
+    /// What must hold as well, in words, one condition each.
+    pub conditions: Vec<String>,
+    /// What it does, in order and in words: `tell @customer: "..."`.
+    pub does: Vec<String>,
     /// What it does, in order: `assign`, `priority`, `note`, `open`, `notify`, `lead`.
     pub actions: Vec<String>,
     /// What came of that since the service started.

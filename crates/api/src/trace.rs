@@ -227,10 +227,10 @@ fn told_of_ticket(ticket: &Ticket, is_one_of_many: bool, steps: &mut Vec<TraceSt
         String::new()
     };
     for change in &ticket.history {
-        let state = if change.from == Some(change.to) {
-            String::new()
-        } else {
-            format!("{}: ", change.to.label())
+        let state = match (change.from == Some(change.to), change.why.is_empty()) {
+            (true, _) => String::new(),
+            (false, true) => change.to.label().to_owned(),
+            (false, false) => format!("{}: ", change.to.label()),
         };
         steps.push(TraceStep {
             at: change.at,
@@ -331,8 +331,9 @@ async fn told_of_customer(
             kind: "told",
             by: None,
             what: format!(
-                "{} by {}: {}",
+                "{} of {} by {}: {}",
                 delivery.recipient,
+                delivery.notice.what.label(),
                 delivery.channel,
                 delivery.state.label()
             ),

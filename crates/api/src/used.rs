@@ -55,6 +55,16 @@ pub(crate) fn parts_used(
     booked
 }
 
+/// How many of each part went to tickets, those given back unused taken off.
+pub(crate) fn quantities_used(lines: &[LedgerEntry]) -> BTreeMap<PartNumber, i64> {
+    let mut used: BTreeMap<PartNumber, i64> = BTreeMap::new();
+    for (line, ..) in moves(lines) {
+        *used.entry(line.part.clone()).or_default() -= line.delta;
+    }
+    used.retain(|_, n| *n != 0);
+    used
+}
+
 /// Pieces of one batch, or the one with that serial number, that went into a machine for a ticket.
 struct Fitted {
     ticket: TicketId,

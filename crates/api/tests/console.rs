@@ -387,3 +387,61 @@ async fn a_form_opens_a_ticket_once_and_keeps_what_was_typed_when_it_cannot() {
     assert!(!page.text.contains("Why now"));
     assert_clean(&visit(&router, "/tickets").await);
 }
+
+#[tokio::test]
+async fn a_failure_mode_can_be_chosen_before_the_machine_and_after() {
+    let world = World::new();
+    world.add_asset("fan-1", "fan", "Fan 1", "").await;
+    let router = router(world.state);
+    let page = visit(&router, "/tickets/new").await;
+    for text in [
+        "<optgroup label=\"Centrifugal pump\">",
+        "<option value=\"bearing-wear\">Bearing wear</option>",
+    ] {
+        assert!(page.text.contains(text), "{text} in {}", page.text);
+    }
+    // As the form asks when the machine is named.
+    let page = visit(&router, "/tickets/new?kind=corrective&asset_id=fan-1").await;
+    assert!(page.text.contains("id=\"mode\""), "{}", page.text);
+    assert!(
+        !page.text.contains("optgroup") && !page.text.contains("seal-leak"),
+        "{}",
+        page.text
+    );
+}
+
+#[tokio::test]
+async fn rules_are_shown_with_their_conditions_and_what_they_do() {
+    let router = router(World::new().state);
+    let page = visit(&router, "/automation").await;
+    for text in [
+        "30 days before the contract ends",
+        "if tier gold or silver",
+        "a lead for the CRM: renewal",
+    ] {
+        assert!(page.text.contains(text), "{text} in {}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn supply_of_a_young_instance_claims_no_turnover() {
+    let router = router(World::new().state);
+    let page = visit(&router, "/parts/supply").await;
+    assert!(page.text.contains("too early to say"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn an_asset_shows_its_firmware() {
+    let world = World::new();
+    for id in ["pump-1", "pump-2"] {
+        world.add_asset(id, "pump", id, "").await;
+    }
+    fixture::master::fill(&world.store, ["pump-1", "pump-2"]).await;
+    let router = router(world.state);
+    let page = visit(&router, "/assets/pump-1").await;
+    assert!(
+        page.text.contains("<dt>Firmware</dt><dd>2.1.4</dd>"),
+        "{}",
+        page.text
+    );
+}

@@ -239,7 +239,6 @@ async fn every_error_is_problem_details() {
         ("assets?colour=red", "colour"),
         ("alarms?active=perhaps", "active"),
         ("alarms?device=a/b", "device"),
-        ("tickets?open=1", "open"),
         ("reservations?ticket=x", "ticket"),
         ("dead-letters?reason=whim", "reason"),
         ("assets/pump-1/telemetry?points=0", "points"),

@@ -93,7 +93,9 @@ async fn figures_are_told_apart_and_lead_to_their_tickets() {
     for page in [
         "/kpis",
         "/kpis?days=30&by=site",
+        "/kpis?by=technician",
         "/kpis/warnings?days=7&site=north",
+        "/kpis/cost_per_ticket",
     ] {
         let page = visit(&router, page).await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.text);
@@ -221,4 +223,15 @@ async fn a_ticket_costs_the_hours_and_parts_booked_on_it() {
     // 1.5 hours at 90 and two bearings at 86; the other ticket is not resolved.
     assert_eq!(cost["value"], json!(307.0), "{cost}");
     assert_eq!(cost["n"], 1);
+    let page = visit(&router, "/kpis/cost_per_ticket").await;
+    assert!(page.text.contains("307\u{a0}EUR"), "{}", page.text);
+    let page = visit(&router, "/kpis?by=technician").await;
+    assert!(
+        page.text.contains("data-label=\"Cost per ticket\""),
+        "{}",
+        page.text
+    );
+    assert!(page.text.contains("\">Bearing wear</a>"), "{}", page.text);
+    let page = visit(&router, "/kpis?mode=bearing-wear").await;
+    assert!(page.text.contains("mode: Bearing wear"), "{}", page.text);
 }

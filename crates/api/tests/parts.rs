@@ -159,6 +159,16 @@ async fn pieces_are_followed_into_the_machine() {
     let page = visit(&router, "/parts/units?batch=B7").await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(page.text.contains("In 1 machines"), "{}", page.text);
+    let page = visit(&router, "/assets/pump-1").await;
+    for text in ["Tracked parts in it", ">S2</td>", ">S3</td>", ">B7</td>"] {
+        assert!(page.text.contains(text), "{text} in {}", page.text);
+    }
+    let page = visit(&router, "/parts").await;
+    assert!(
+        page.text.contains(">S2, S3</td>") || page.text.contains(">S2</td>"),
+        "{}",
+        page.text
+    );
     get(&router, "/api/v1/units?batch=a%20b").await.problem(400);
 }
 

@@ -20,6 +20,7 @@ mod search;
 mod seed;
 mod table;
 mod tier;
+mod wording;
 
 pub use article::{Article, ArticleState};
 pub use asset::{AssetDetails, BillItem, Document, Placement, is_sha256};
@@ -49,3 +50,4 @@ pub use table::{
     to_csv, to_json, writes,
 };
 pub use tier::{InvalidTiers, Tier, TierRule, TierRules};
+pub use wording::in_words;

@@ -9,12 +9,13 @@ use crate::asset::AssetDetails;
 use crate::calendar::Calendar;
 use crate::contract::Contract;
 use crate::customer::Customer;
-use crate::fault::Faults;
+use crate::fault::{Fault, Faults};
 use crate::id::RecordId;
 use crate::kind::RecordKind;
 use crate::lead::Lead;
 use crate::location::Location;
 use crate::people::{Depot, Technician, Van};
+use crate::wording::in_words;
 
 /// Content of a record. In JSON, the content alone: the kind stands beside it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -66,7 +67,40 @@ impl std::fmt::Display for RecordRef {
     }
 }
 
-fn read<T: DeserializeOwned>(value: Value) -> Result<T, Faults> {
+/// Reads a body. Where it cannot be read, every top-level field that is of the wrong form is named, not the first alone.
+fn read<T: DeserializeOwned>(mut value: Value) -> Result<T, Faults> {
+    let mut faults: Vec<Fault> = Vec::new();
+    loop {
+        let fault = match read_once(value.clone()) {
+            Ok(body) if faults.is_empty() => return Ok(body),
+            Ok(_) => break,
+            Err(fault) => fault,
+        };
+        let top: String = fault
+            .field
+            .split(['.', '['])
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let known = |f: &Fault| f.field.split(['.', '[']).next() == Some(&top);
+        // What is missing because it was taken out has been named.
+        if faults.iter().any(known) {
+            break;
+        }
+        faults.push(fault);
+        // The others are read without it.
+        let taken = value.as_object_mut().and_then(|fields| fields.remove(&top));
+        if taken.is_none() || faults.len() >= FAULTS_MAX {
+            break;
+        }
+    }
+    Err(Faults(faults))
+}
+
+/// Faults named at once.
+const FAULTS_MAX: usize = 20;
+
+fn read_once<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let path = if path == "." { String::new() } else { path };
@@ -75,12 +109,13 @@ fn read<T: DeserializeOwned>(value: Value) -> Result<T, Faults> {
         let missing = detail
             .strip_prefix("missing field `")
             .and_then(|rest| rest.split('`').next());
-        let path = match missing {
+        let field = match missing {
             Some(name) if path.is_empty() => name.to_owned(),
             Some(name) => format!("{path}.{name}"),
             None => path,
         };
-        Faults::of(path, detail)
+        let detail = in_words(&detail);
+        Fault { field, detail }
     })
 }
 

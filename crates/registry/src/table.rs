@@ -7,6 +7,7 @@ use crate::id::RecordId;
 use crate::kind::RecordKind;
 use crate::plan::{Change, RecordFault, RecordWrite};
 use crate::record::Body;
+use crate::wording::in_words;
 
 /// Faults of a file reported at most; the first ones.
 pub const ROW_ERRORS_MAX: usize = 100;
@@ -404,7 +405,7 @@ pub fn from_json(kind: RecordKind, text: &str) -> Result<Vec<Entry>, Vec<RowErro
                     &mut entries,
                 );
             }
-            Err(error) => errors.add(line, "", error.to_string()),
+            Err(error) => errors.add(line, "", in_words(&error.to_string())),
         }
     }
     errors.end(entries)

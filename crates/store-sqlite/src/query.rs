@@ -262,6 +262,16 @@ pub(crate) fn ticket_entries(
     page(conn, select, "seq", terms, request, |r| body(r, 1))
 }
 
+pub(crate) fn entries(
+    conn: &Connection,
+    request: PageRequest,
+) -> Outcome<Vec<Paged<(TicketId, TicketEntry)>>> {
+    let select = "SELECT seq, ticket, body FROM ticket_entries";
+    page(conn, select, "seq", Vec::new(), request, |r| {
+        Ok((TicketId(r.get(1)?), body(r, 2)?))
+    })
+}
+
 pub(crate) fn minutes_booked(conn: &Connection) -> Outcome<Vec<(TicketId, u64)>> {
     collect(
         conn,
@@ -354,25 +364,34 @@ pub(crate) fn reservations(
     page(conn, RESERVATION, "id", terms, request, read_reservation)
 }
 
-pub(crate) fn ledger(conn: &Connection, request: PageRequest) -> Outcome<Vec<Paged<LedgerEntry>>> {
-    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by, cost_centre, reason, units FROM ledger";
-    page(conn, select, "seq", Vec::new(), request, |r| {
-        Ok(LedgerEntry {
-            at: text::time(r, 1)?,
-            kind: r.get(2)?,
-            part: text::name(r, 3)?,
-            depot: text::name(r, 4)?,
-            delta: r.get(5)?,
-            units: match r.get::<_, Option<String>>(10)? {
-                Some(text) => serde_json::from_str(&text)?,
-                None => Vec::new(),
-            },
-            ticket: r.get::<_, Option<i64>>(6)?.map(TicketId),
-            cost_centre: r.get(8)?,
-            reason: r.get(9)?,
-            by: body(r, 7)?,
-        })
+const LEDGER: &str =
+    "SELECT seq, at, kind, part, depot, delta, ticket, by, cost_centre, reason, units FROM ledger";
+
+fn read_line(r: &Row<'_>) -> Outcome<LedgerEntry> {
+    Ok(LedgerEntry {
+        at: text::time(r, 1)?,
+        kind: r.get(2)?,
+        part: text::name(r, 3)?,
+        depot: text::name(r, 4)?,
+        delta: r.get(5)?,
+        units: match r.get::<_, Option<String>>(10)? {
+            Some(text) => serde_json::from_str(&text)?,
+            None => Vec::new(),
+        },
+        ticket: r.get::<_, Option<i64>>(6)?.map(TicketId),
+        cost_centre: r.get(8)?,
+        reason: r.get(9)?,
+        by: body(r, 7)?,
     })
+}
+
+pub(crate) fn ledger(conn: &Connection, request: PageRequest) -> Outcome<Vec<Paged<LedgerEntry>>> {
+    page(conn, LEDGER, "seq", Vec::new(), request, read_line)
+}
+
+pub(crate) fn ledger_of(conn: &Connection, ticket: TicketId) -> Outcome<Vec<LedgerEntry>> {
+    let sql = format!("{LEDGER} WHERE ticket = ?1 ORDER BY seq");
+    collect(conn, &sql, [ticket.0], read_line)
 }
 
 pub(crate) fn labels(conn: &Connection, request: PageRequest) -> Outcome<Vec<Paged<Label>>> {

@@ -434,6 +434,14 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn ledger_of(&self, ticket: TicketId) -> Result<Vec<LedgerEntry>, StoreError> {
+        self.pool
+            .read("ledger of a ticket", move |conn, _| {
+                query::ledger_of(conn, ticket)
+            })
+            .await
+    }
+
     async fn tickets(
         &self,
         filter: &TicketFilter,
@@ -498,6 +506,15 @@ impl Store for SqliteStore {
         let sha256 = sha256.to_owned();
         let work = move |conn: &_, _: &_, _: &_, _: &mut _| files::remove(conn, &sha256);
         self.write("remove_file", work).await
+    }
+
+    async fn entries(
+        &self,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<(TicketId, TicketEntry)>>, StoreError> {
+        self.pool
+            .read("entries", move |conn, _| query::entries(conn, page))
+            .await
     }
 
     async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError> {

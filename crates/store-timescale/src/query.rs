@@ -295,6 +295,17 @@ pub(crate) async fn ticket_entries(
     page(tx, select, "seq", terms, request, |r| body(r, 1)).await
 }
 
+pub(crate) async fn entries(
+    tx: &Transaction<'_>,
+    request: PageRequest,
+) -> Outcome<Vec<Paged<(TicketId, TicketEntry)>>> {
+    let select = "SELECT seq, ticket, body::text FROM ticket_entries";
+    page(tx, select, "seq", Vec::new(), request, |r| {
+        Ok((TicketId(r.try_get(1)?), body(r, 2)?))
+    })
+    .await
+}
+
 pub(crate) async fn minutes_booked(tx: &Transaction<'_>) -> Outcome<Vec<(TicketId, u64)>> {
     collect(
         tx,
@@ -386,30 +397,38 @@ pub(crate) async fn reservations(
     page(tx, RESERVATION, "id", terms, request, read_reservation).await
 }
 
+const LEDGER: &str =
+    "SELECT seq, at, kind, part, depot, delta, ticket, by::text, cost_centre, reason, units::text
+     FROM ledger";
+
+fn read_line(r: &Row) -> Outcome<LedgerEntry> {
+    Ok(LedgerEntry {
+        at: text::time(r, 1)?,
+        kind: r.try_get(2)?,
+        part: text::name(r, 3)?,
+        depot: text::name(r, 4)?,
+        delta: r.try_get(5)?,
+        units: match r.try_get::<_, Option<&str>>(10)? {
+            Some(text) => serde_json::from_str(text)?,
+            None => Vec::new(),
+        },
+        ticket: r.try_get::<_, Option<i64>>(6)?.map(TicketId),
+        cost_centre: r.try_get(8)?,
+        reason: r.try_get(9)?,
+        by: body(r, 7)?,
+    })
+}
+
 pub(crate) async fn ledger(
     tx: &Transaction<'_>,
     request: PageRequest,
 ) -> Outcome<Vec<Paged<LedgerEntry>>> {
-    let select = "SELECT seq, at, kind, part, depot, delta, ticket, by::text, cost_centre, reason,
-         units::text FROM ledger";
-    page(tx, select, "seq", Vec::new(), request, |r| {
-        Ok(LedgerEntry {
-            at: text::time(r, 1)?,
-            kind: r.try_get(2)?,
-            part: text::name(r, 3)?,
-            depot: text::name(r, 4)?,
-            delta: r.try_get(5)?,
-            units: match r.try_get::<_, Option<&str>>(10)? {
-                Some(text) => serde_json::from_str(text)?,
-                None => Vec::new(),
-            },
-            ticket: r.try_get::<_, Option<i64>>(6)?.map(TicketId),
-            cost_centre: r.try_get(8)?,
-            reason: r.try_get(9)?,
-            by: body(r, 7)?,
-        })
-    })
-    .await
+    page(tx, LEDGER, "seq", Vec::new(), request, read_line).await
+}
+
+pub(crate) async fn ledger_of(tx: &Transaction<'_>, ticket: TicketId) -> Outcome<Vec<LedgerEntry>> {
+    let sql = format!("{LEDGER} WHERE ticket = $1 ORDER BY seq");
+    collect(tx, &sql, &[&ticket.0], read_line).await
 }
 
 pub(crate) async fn labels(

@@ -521,6 +521,12 @@ impl Store for TimescaleStore {
         read!(self, "ledger", |tx| query::ledger(tx, page))
     }
 
+    async fn ledger_of(&self, ticket: TicketId) -> Result<Vec<LedgerEntry>, StoreError> {
+        read!(self, "ledger of a ticket", |tx| query::ledger_of(
+            tx, ticket
+        ))
+    }
+
     async fn tickets(
         &self,
         filter: &TicketFilter,
@@ -568,6 +574,13 @@ impl Store for TimescaleStore {
 
     async fn remove_file(&self, sha256: &str) -> Result<bool, StoreError> {
         write!(self, "remove_file", |tx| files::remove(tx, sha256))
+    }
+
+    async fn entries(
+        &self,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<(TicketId, TicketEntry)>>, StoreError> {
+        read!(self, "entries", |tx| query::entries(tx, page))
     }
 
     async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError> {

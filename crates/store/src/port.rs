@@ -662,6 +662,8 @@ pub trait Store: Send + Sync {
     async fn units(&self, filter: &UnitFilter) -> Result<Vec<UnitAt>, StoreError>;
     /// The stock ledger, newest first.
     async fn ledger(&self, page: PageRequest) -> Result<Vec<Paged<LedgerEntry>>, StoreError>;
+    /// Lines of the stock ledger that name a ticket, oldest first.
+    async fn ledger_of(&self, ticket: TicketId) -> Result<Vec<LedgerEntry>, StoreError>;
     /// Tickets, newest first.
     async fn tickets(
         &self,
@@ -676,6 +678,11 @@ pub trait Store: Send + Sync {
         ticket: TicketId,
         page: PageRequest,
     ) -> Result<Vec<Paged<TicketEntry>>, StoreError>;
+    /// Entries of all tickets, newest first, each with its ticket.
+    async fn entries(
+        &self,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<(TicketId, TicketEntry)>>, StoreError>;
     /// Minutes that people booked, by ticket; tickets without any are left out. In no order.
     async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError>;
     /// The file of the entry at `position` of a ticket. [`StoreError::NotFound`] where that has none.

@@ -4,24 +4,29 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use forecare_domain::{Asset, EventSeverity, Timestamp};
+use forecare_domain::{Asset, EventSeverity, PartNumber, Timestamp};
 use forecare_registry::{Date, RecordKind, RecordRef};
-use forecare_store::{AlarmFilter, PageRequest, TicketFilter};
+use forecare_store::{AlarmFilter, PageRequest, TicketFilter, UnitFilter};
 
 use super::customers::{ContractView, contract_view, covered, place};
 use super::form::Fields;
 use super::format::{self, Bar, When};
 use super::shell::{Shell, render_with};
-use super::view::{AlarmView, ReasonView, TicketView, depot_title, mode_title, reasons};
+use super::view::{
+    AlarmView, ReasonView, TicketView, depot_title, mode_title, part_title, reasons,
+};
 use crate::app::{App, Caller};
-use crate::dto::NewMaintenanceWindowDto;
+use crate::dto::{NewMaintenanceWindowDto, UnitDto, UnitPlaceDto};
 use crate::extract::ApiPath;
 use crate::overview;
 use crate::problem::Problem;
 use crate::routes::assets::set_window;
+use crate::routes::units::where_units;
 
 /// Alarms, tickets and events shown at most; the API has all.
 const SHOWN_MAX: usize = 20;
+/// Pieces of tracked parts shown at most.
+const FITTED_MAX: usize = 200;
 
 #[derive(Template)]
 #[template(path = "asset.html")]
@@ -47,6 +52,22 @@ struct AssetPage {
     window_to: String,
     back: String,
     master: Option<MasterView>,
+    /// Pieces of tracked parts that are in it, or were handed out for it.
+    fitted: Vec<FittedView>,
+    fitted_is_cut: bool,
+}
+
+/// A piece of a tracked part.
+struct FittedView {
+    part: String,
+    title: String,
+    serial: String,
+    batch: String,
+    quantity: u32,
+    since: When,
+    ticket: Option<i64>,
+    /// Handed out for work that goes on; else it is in the machine.
+    is_issued: bool,
 }
 
 /// What the registry knows of the asset.
@@ -54,6 +75,7 @@ struct MasterView {
     serial: String,
     model: String,
     manufacturer: String,
+    firmware: String,
     installed: String,
     commissioned: String,
     warranty: Option<(String, bool)>,
@@ -141,6 +163,12 @@ async fn show(
     let first = store.rows_after(device, None, 1).await?;
     let last = store.newest_reading(device).await?;
 
+    let of_asset = UnitFilter {
+        asset: Some(asset.id.clone()),
+        ..UnitFilter::default()
+    };
+    let (units, is_cut) = where_units(store.as_ref(), &of_asset).await?;
+
     let html = AssetPage {
         shell: Shell::new(app, caller, "fleet").problem(problem),
         class: catalogue
@@ -197,6 +225,12 @@ async fn show(
         window_from: minute(now),
         window_to: minute(now.plus_hours(4.0)),
         master: master(app, &asset, now).await?,
+        fitted_is_cut: is_cut || units.len() > FITTED_MAX,
+        fitted: units
+            .into_iter()
+            .take(FITTED_MAX)
+            .map(|unit| fitted(app, now, unit))
+            .collect(),
         back: format!(
             "/assets/{}",
             super::form::percent_encoded(asset.id.as_str())
@@ -207,6 +241,20 @@ async fn show(
         site: asset.site.clone(),
     };
     Ok(render_with(&html, problem))
+}
+
+fn fitted(app: &App, now: Timestamp, unit: UnitDto) -> FittedView {
+    let number = PartNumber::new(&unit.part).ok();
+    FittedView {
+        title: number.map_or_else(String::new, |n| part_title(&app.state.catalogue, &n)),
+        part: unit.part,
+        serial: unit.serial.unwrap_or_default(),
+        batch: unit.batch.unwrap_or_default(),
+        quantity: unit.quantity,
+        since: When::new(now, unit.since),
+        ticket: unit.ticket_id,
+        is_issued: unit.place == UnitPlaceDto::Issued,
+    }
 }
 
 async fn master(app: &App, asset: &Asset, now: Timestamp) -> Result<Option<MasterView>, Problem> {
@@ -230,6 +278,7 @@ async fn master(app: &App, asset: &Asset, now: Timestamp) -> Result<Option<Maste
         serial: text(&details.serial),
         model: text(&details.model),
         manufacturer: text(&details.manufacturer),
+        firmware: text(&details.firmware),
         installed: date(details.installed_on),
         commissioned: date(details.commissioned_on),
         warranty: details
@@ -245,9 +294,16 @@ async fn master(app: &App, asset: &Asset, now: Timestamp) -> Result<Option<Maste
         parts: details
             .bill_of_parts
             .iter()
-            .map(|item| match &item.place {
-                Some(place) => format!("{} × {} ({place})", item.quantity, item.part),
-                None => format!("{} × {}", item.quantity, item.part),
+            .map(|item| {
+                let place = item.place.as_ref().map(|place| format!(" ({place})"));
+                let serial = item.serial.as_ref().map(|s| format!(", no. {s}"));
+                format!(
+                    "{} × {}{}{}",
+                    item.quantity,
+                    item.part,
+                    place.unwrap_or_default(),
+                    serial.unwrap_or_default()
+                )
             })
             .collect(),
         documents: details

@@ -19,7 +19,9 @@ struct AutomationPage {
 struct RuleView {
     name: String,
     on: String,
-    actions: String,
+    trigger: String,
+    conditions: Vec<String>,
+    does: Vec<String>,
     /// What came of it: words, how often, tone.
     results: Vec<(String, u64, &'static str)>,
     last: Option<When>,
@@ -31,7 +33,9 @@ pub(crate) async fn page(State(app): State<App>, Extension(caller): Extension<Ca
     let rules = rules.into_iter().map(|rule| RuleView {
         name: rule.name,
         on: rule.on,
-        actions: rule.actions.join(", "),
+        trigger: rule.trigger,
+        conditions: rule.conditions,
+        does: rule.does,
         results: rule
             .results
             .into_iter()

@@ -66,10 +66,10 @@ struct CustomerRow {
 }
 
 pub(crate) struct TierView {
-    name: String,
-    why: String,
+    pub(super) name: String,
+    pub(super) why: String,
     /// The best tier, an ordinary one.
-    tone: &'static str,
+    pub(super) tone: &'static str,
 }
 
 impl From<Tier> for TierView {
@@ -188,18 +188,18 @@ struct ChangeView {
     what: String,
 }
 
-struct ContactView {
-    name: String,
-    role: String,
+pub(super) struct ContactView {
+    pub(super) name: String,
+    pub(super) role: String,
     language: String,
-    channels: Vec<(&'static str, String)>,
-    consents: Vec<ConsentView>,
+    pub(super) channels: Vec<(&'static str, String)>,
+    pub(super) consents: Vec<ConsentView>,
 }
 
-struct ConsentView {
-    purpose: &'static str,
-    holds: bool,
-    what: String,
+pub(super) struct ConsentView {
+    pub(super) purpose: &'static str,
+    pub(super) holds: bool,
+    pub(super) what: String,
 }
 
 pub(crate) struct ContractView {
@@ -402,7 +402,7 @@ fn people(overview: &Overview, ids: &[RecordId]) -> Vec<String> {
         .collect()
 }
 
-fn contacts(customer: &Customer, now: forecare_domain::Timestamp) -> Vec<ContactView> {
+pub(super) fn contacts(customer: &Customer, now: forecare_domain::Timestamp) -> Vec<ContactView> {
     customer
         .contacts
         .iter()

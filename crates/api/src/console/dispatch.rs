@@ -9,7 +9,7 @@ use forecare_care::sla::{SlaReading, SlaState};
 use forecare_domain::{DispatchCandidate, SlaKind, Ticket, Timestamp};
 
 use super::form::Fields;
-use super::format::{WEEKDAYS, When, hours, money, percent, span};
+use super::format::{WEEKDAYS, When, hours, money, percent, readable, span};
 use super::shell::{Shell, render};
 use super::tickets::show;
 use crate::app::{App, Caller, ticket_id};
@@ -56,6 +56,8 @@ pub(super) struct DispatchView {
     /// What a planner has laid down, in a sentence.
     pub(super) laid_down: Option<String>,
     pub(super) planned: Option<When>,
+    /// The plan is of before the planner's word, and says something else.
+    pub(super) is_older: bool,
     pub(super) assigned: Option<CandidateView>,
     pub(super) why: String,
     pub(super) candidates: Vec<CandidateView>,
@@ -96,6 +98,18 @@ impl CandidateView {
     }
 }
 
+/// Whether what was proposed last is not what a planner has laid down since.
+fn is_older(ticket: &Ticket) -> bool {
+    let (Some(laid_down), Some(proposal)) = (&ticket.assignment, &ticket.proposal) else {
+        return false;
+    };
+    let fits = proposal.assigned.as_ref().is_some_and(|c| {
+        c.technician == laid_down.technician
+            && laid_down.start_at.is_none_or(|start| c.start_at == start)
+    });
+    !fits
+}
+
 impl DispatchView {
     pub(super) fn new(now: Timestamp, ticket: &Ticket, currency: &str) -> Self {
         let proposal = ticket.proposal.as_ref();
@@ -114,8 +128,9 @@ impl DispatchView {
                 )
             }),
             planned: proposal.map(|p| When::new(now, p.planned_at)),
+            is_older: is_older(ticket),
             assigned: proposal.and_then(|p| p.assigned.as_ref()).map(view),
-            why: proposal.map_or_else(String::new, |p| p.why.clone()),
+            why: proposal.map_or_else(String::new, |p| readable(&p.why)),
             candidates: proposal.map_or_else(Vec::new, |p| p.candidates.iter().map(view).collect()),
             rejected: rejected
                 .iter()

@@ -39,6 +39,13 @@ impl Fields {
             .filter(|value| !value.is_empty())
     }
 
+    /// Every value of the field that is not empty: of boxes that are ticked.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let own = self.0.iter().filter(move |(field, _)| field == name);
+        own.map(|(_, value)| value.trim())
+            .filter(|value| !value.is_empty())
+    }
+
     /// The field, which must be there.
     pub(crate) fn need(&self, name: &str) -> Result<&str, Problem> {
         self.get(name)

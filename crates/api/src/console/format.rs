@@ -29,6 +29,49 @@ impl When {
     }
 }
 
+/// `text` with its RFC 3339 times in UTC as the console writes them: `2026-01-31 08:00 UTC`.
+pub(crate) fn readable(text: &str) -> String {
+    /// `2026-01-31T08:00`, digits as 0.
+    const FORM: &[u8] = b"0000-00-00T00:00";
+    let bytes = text.as_bytes();
+    let is_time = |at: usize| {
+        let given = bytes.get(at..at + FORM.len());
+        given.is_some_and(|given| {
+            given.iter().zip(FORM).all(|(c, form)| match form {
+                b'0' => c.is_ascii_digit(),
+                form => c == form,
+            })
+        })
+    };
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        if !is_time(at) {
+            at += 1;
+            continue;
+        }
+        let rest = at + FORM.len();
+        // Seconds and their fraction, to the Z.
+        let tail = bytes[rest..]
+            .iter()
+            .position(|c| !(c.is_ascii_digit() || matches!(c, b':' | b'.')));
+        match tail.map(|n| rest + n) {
+            Some(end) if bytes[end] == b'Z' => {
+                out.push_str(&text[done..at + 10]);
+                out.push(' ');
+                out.push_str(&text[at + 11..rest]);
+                out.push_str(" UTC");
+                done = end + 1;
+                at = done;
+            }
+            Some(_) | None => at = rest,
+        }
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
 /// Monday first.
 pub(crate) const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
@@ -115,6 +158,13 @@ pub(crate) fn money(x: f64, currency: &str) -> String {
     format!("{}\u{a0}{currency}", grouped(&format!("{x:.0}")))
 }
 
+/// A sum of money, with decimals where it has any.
+pub(crate) fn money_exact(x: f64, currency: &str) -> String {
+    let text = format!("{x:.2}");
+    let text = text.strip_suffix(".00").unwrap_or(&text);
+    format!("{}\u{a0}{currency}", grouped(text))
+}
+
 /// A probability: what is not certain is not shown as certain.
 pub(crate) fn percent(p: f64) -> String {
     match p * 100.0 {
@@ -124,9 +174,23 @@ pub(crate) fn percent(p: f64) -> String {
     }
 }
 
-/// A span of hours; in days where that reads better.
+/// Time that was worked: minutes below an hour, hours and minutes above.
+pub(crate) fn duration(h: f64) -> String {
+    let minutes = (h * 60.0).round();
+    if minutes < 60.0 {
+        return format!("{minutes:.0}\u{a0}min");
+    }
+    match (minutes % 60.0, (minutes / 60.0).floor()) {
+        (0.0, whole) => format!("{whole:.0}\u{a0}h"),
+        (rest, whole) => format!("{whole:.0}\u{a0}h {rest:.0}\u{a0}min"),
+    }
+}
+
+/// A span of hours; in minutes or days where that reads better.
 pub(crate) fn hours(h: f64) -> String {
     match h {
+        h if h > 0.0 && h < 1.0 / 60.0 => "<\u{a0}1\u{a0}min".to_owned(),
+        h if h > 0.0 && (h * 60.0).round() < 60.0 => format!("{:.0}\u{a0}min", h * 60.0),
         h if h > 72.0 => format!("{}\u{a0}d", number((h / 2.4).round() / 10.0)),
         h if h >= 10.0 => format!("{h:.0}\u{a0}h"),
         h => format!("{}\u{a0}h", number((h * 10.0).round() / 10.0)),
@@ -241,6 +305,49 @@ mod tests {
         ] {
             assert_eq!(number(x), text, "{x}");
         }
+    }
+
+    #[test]
+    fn times_in_a_text_are_written_as_elsewhere() {
+        for (text, shown) in [
+            ("", ""),
+            (
+                "at 2026-01-31T08:00:00Z: r\u{fc}ckt",
+                "at 2026-01-31 08:00 UTC: r\u{fc}ckt",
+            ),
+            (
+                "2026-01-31T08:00:00.250Z to 2026-02-01T09:30:00Z",
+                "2026-01-31 08:00 UTC to 2026-02-01 09:30 UTC",
+            ),
+            ("2026-01-31T08:00:00+01:00", "2026-01-31T08:00:00+01:00"),
+            ("2026-01-31T08:00", "2026-01-31T08:00"),
+            (
+                "\u{4e2d}2026-01-31T08:00Z\u{4e2d}",
+                "\u{4e2d}2026-01-31 08:00 UTC\u{4e2d}",
+            ),
+        ] {
+            assert_eq!(readable(text), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_are_given_in_the_unit_that_tells() {
+        for (h, text) in [
+            (0.0, "0\u{a0}h"),
+            (0.01, "<\u{a0}1\u{a0}min"),
+            (0.05, "3\u{a0}min"),
+            (0.999, "1\u{a0}h"),
+            (1.5, "1.5\u{a0}h"),
+            (48.0, "48\u{a0}h"),
+            (96.0, "4\u{a0}d"),
+        ] {
+            assert_eq!(hours(h), text, "{h}");
+        }
+        assert_eq!(duration(0.75), "45\u{a0}min");
+        assert_eq!(duration(1.5), "1\u{a0}h 30\u{a0}min");
+        assert_eq!(duration(2.0), "2\u{a0}h");
+        assert_eq!(money_exact(1_234.5, "EUR"), "1\u{202f}234.50\u{a0}EUR");
+        assert_eq!(money_exact(86.0, "EUR"), "86\u{a0}EUR");
     }
 
     #[test]

@@ -28,6 +28,7 @@ struct KnowledgePage {
     state: &'static str,
     states: &'static [(&'static str, &'static str)],
     hits: Vec<HitDto>,
+    may_write: bool,
 }
 
 pub(crate) async fn list(
@@ -48,6 +49,7 @@ pub(crate) async fn list(
             &STATES[..1]
         },
         hits,
+        may_write: caller.needs_to_know(),
     }))
 }
 

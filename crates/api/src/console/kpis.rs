@@ -7,7 +7,9 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use forecare_care::kpi::{Dimension, Figure, Scope, Unit, by, figures};
-use forecare_domain::{Asset, Ticket};
+use forecare_catalogue::Catalogue;
+use forecare_domain::{Asset, Ticket, TicketId};
+use forecare_registry::{RecordId, RecordKind, RecordRef};
 
 use super::form::percent_encoded;
 use super::format::{Bar, hours, money, number, percent};
@@ -16,7 +18,7 @@ use super::view::TicketView;
 use crate::app::{App, Caller};
 use crate::dto::ParetoLineDto;
 use crate::extract::{ApiPath, ApiQuery};
-use crate::outcomes::{OutcomeParams, counted};
+use crate::outcomes::{OutcomeParams, Outcomes, counted};
 use crate::problem::Problem;
 use crate::routes::kpis::{faults, figure};
 
@@ -30,12 +32,13 @@ const SPANS: [(&str, u32); 4] = [
 /// The span that is shown first, days.
 const SPAN_DEFAULT: u32 = 90;
 /// Figures beside each other where they are told apart.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 8] = [
     "resolved",
     "resolution_p50",
     "resolution_kept",
     "first_time_fix",
     "csat",
+    "cost_per_ticket",
     "warning_precision",
     "warning_recall",
 ];
@@ -47,6 +50,8 @@ const SECTIONS: [(&str, &str); 5] = [
     ("Machines", "failures"),
     ("Warnings", "warnings"),
 ];
+/// What faults are told apart by.
+const FAULT_DIMENSIONS: [Dimension; 2] = [Dimension::Mode, Dimension::Model];
 /// Groups and kinds of faults shown.
 const GROUPS_MAX: usize = 50;
 /// Tickets shown behind a figure.
@@ -58,8 +63,8 @@ struct KpisPage {
     shell: Shell,
     spans: Vec<(&'static str, String, bool)>,
     dimensions: Vec<(&'static str, bool)>,
-    /// What narrows it down: dimension, value, and the address without it.
-    filters: Vec<(&'static str, String, String)>,
+    /// What narrows it down: dimension, value, the value in words, and the address without it.
+    filters: Vec<(&'static str, String, String, String)>,
     days: u32,
     /// The query of this page, for links to what is behind a figure.
     query: String,
@@ -83,6 +88,7 @@ struct FigureView {
 }
 
 struct GroupView {
+    /// In words; empty: what has none.
     name: String,
     /// Where it is shown alone.
     href: String,
@@ -91,6 +97,8 @@ struct GroupView {
 
 struct FaultView {
     what: String,
+    /// Where it is shown alone.
+    href: String,
     n: usize,
     n_failures: usize,
     cost: String,
@@ -141,6 +149,66 @@ fn query(days: u32, by: Option<&str>, wanted: &[(Dimension, &str)]) -> String {
     query
 }
 
+/// What people call the value of a dimension.
+async fn words(app: &App, dimension: Dimension, value: &str) -> Result<String, Problem> {
+    let named = match dimension {
+        Dimension::Mode => mode_words(&app.state.catalogue, value),
+        Dimension::Class => {
+            let mut classes = app.state.catalogue.classes.iter();
+            let class = classes.find(|c| c.name.as_str() == value);
+            class.map(|class| class.title.clone())
+        }
+        Dimension::Kind => app.state.tickets.kind(value).map(|kind| kind.title.clone()),
+        Dimension::Customer => match RecordId::new(value) {
+            Ok(id) => {
+                let key = RecordRef::new(RecordKind::Customer, id);
+                let body = app.state.store.record(&key).await?.and_then(|r| r.body);
+                body.map(|body| body.title().to_owned())
+            }
+            Err(_no_id) => None,
+        },
+        Dimension::Model
+        | Dimension::Site
+        | Dimension::Region
+        | Dimension::Tier
+        | Dimension::Batch
+        | Dimension::Technician
+        | Dimension::Priority
+        | Dimension::Week => None,
+    };
+    Ok(named.unwrap_or_else(|| value.to_owned()))
+}
+
+/// What people call a failure mode, of whatever class.
+fn mode_words(catalogue: &Catalogue, name: &str) -> Option<String> {
+    let mut modes = catalogue.classes.iter().flat_map(|class| &class.modes);
+    let mode = modes.find(|mode| mode.name.as_str() == name);
+    mode.map(|mode| mode.title.clone())
+}
+
+/// A kind of fault: its failure mode and model, and where it is shown alone.
+fn fault(
+    catalogue: &Catalogue,
+    group: &[String],
+    days: u32,
+    wanted: &[(Dimension, &str)],
+) -> (String, String) {
+    let mut narrower = wanted.to_vec();
+    let mut what = Vec::new();
+    for (dimension, value) in FAULT_DIMENSIONS.into_iter().zip(group) {
+        let is_mode = dimension == Dimension::Mode;
+        if value.is_empty() {
+            what.extend(is_mode.then(|| "No failure mode recorded".to_owned()));
+            continue;
+        }
+        narrower.retain(|(d, _)| *d != dimension);
+        narrower.push((dimension, value));
+        let named = mode_words(catalogue, value).filter(|_| is_mode);
+        what.push(named.unwrap_or_else(|| value.clone()));
+    }
+    (what.join(", "), query(days, None, &narrower))
+}
+
 /// What the page shows, counted.
 struct Counted {
     figures: Vec<Figure>,
@@ -168,11 +236,10 @@ pub(crate) async fn page(
         let groups = dimension.map(|dimension| by(&scope, dimension));
         let groups = groups.into_iter().flatten();
         let groups = groups.map(|(name, group)| (name, of(&group)));
-        let by_mode = [Dimension::Mode, Dimension::Model];
         Counted {
             figures: of(&scope),
             groups: groups.collect(),
-            faults: faults(outcomes, &params, &by_mode, period, currency).lines,
+            faults: faults(outcomes, &params, &FAULT_DIMENSIONS, period, currency).lines,
             is_cut: outcomes.is_cut,
         }
     });
@@ -187,9 +254,10 @@ pub(crate) async fn page(
             figures.push(FigureView::new(figure, currency));
         }
     }
+    let n_groups_left_out = counted.groups.len().saturating_sub(GROUPS_MAX);
     let mut groups = Vec::new();
     if let Some(dimension) = dimension {
-        for (name, found) in &counted.groups {
+        for (name, found) in counted.groups.iter().take(GROUPS_MAX) {
             let of = |key: &&str| found.iter().find(|f| f.kind.key == *key);
             let mut narrower = wanted.clone();
             narrower.retain(|(d, _)| *d != dimension);
@@ -201,21 +269,21 @@ pub(crate) async fn page(
                     .filter_map(of)
                     .map(|f| (f.kind.title, shown(f, currency)))
                     .collect(),
-                name: name.clone(),
+                name: words(&app, dimension, name).await?,
             });
         }
     }
-    let n_groups_left_out = groups.len().saturating_sub(GROUPS_MAX);
-    groups.truncate(GROUPS_MAX);
-    let filters = wanted.iter().map(|(dimension, value)| {
+    let mut filters = Vec::new();
+    for (dimension, value) in &wanted {
         let mut rest = wanted.clone();
         rest.retain(|(d, _)| d != dimension);
-        (
+        filters.push((
             dimension.label(),
             (*value).to_owned(),
+            words(&app, *dimension, value).await?,
             query(days, label, &rest),
-        )
-    });
+        ));
+    }
     Ok(render(&KpisPage {
         shell: Shell::new(&app, &caller, "kpis"),
         spans: SPANS
@@ -226,7 +294,7 @@ pub(crate) async fn page(
             .iter()
             .map(|d| (d.label(), Some(*d) == dimension))
             .collect(),
-        filters: filters.collect(),
+        filters,
         days,
         query: query(days, None, &wanted),
         sections,
@@ -242,19 +310,17 @@ pub(crate) async fn page(
             .faults
             .into_iter()
             .take(GROUPS_MAX)
-            .map(|line| FaultView {
-                what: line
-                    .group
-                    .iter()
-                    .filter(|g| !g.is_empty())
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(", "),
-                n: line.n,
-                n_failures: line.n_failures,
-                cost: money(line.cost, currency),
-                downtime: hours(line.downtime_hours),
-                cumulative: Bar::share(line.cumulative),
+            .map(|line| {
+                let (what, href) = fault(&app.state.catalogue, &line.group, days, &wanted);
+                FaultView {
+                    what,
+                    href,
+                    n: line.n,
+                    n_failures: line.n_failures,
+                    cost: money(line.cost, currency),
+                    downtime: hours(line.downtime_hours),
+                    cumulative: Bar::share(line.cumulative),
+                }
             })
             .collect(),
         is_cut: counted.is_cut,
@@ -267,7 +333,9 @@ struct FigurePage {
     shell: Shell,
     figure: FigureView,
     back: String,
-    tickets: Vec<TicketView>,
+    /// Each with what it cost, where that is shown.
+    tickets: Vec<(TicketView, Option<String>)>,
+    shows_cost: bool,
     n_left_out: usize,
 }
 
@@ -282,16 +350,28 @@ pub(crate) async fn behind(
     let now = app.state.clock.now();
     let assets = app.state.store.assets().await?;
     let by_id: BTreeMap<_, &Asset> = assets.iter().map(|a| (&a.id, a)).collect();
+    let shows_cost = found.kind.key == "cost_per_ticket";
+    let costs = counted(&app, Outcomes::costs).await?;
+    let currency = &app.state.catalogue.currency;
+    let mut ids = found.tickets.clone();
+    if shows_cost {
+        // The dearest first.
+        let cost = |id: &TicketId| costs.get(id).copied().unwrap_or(0.0);
+        ids.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
+    }
     let mut tickets = Vec::new();
-    for id in found.tickets.iter().take(TICKETS_MAX) {
+    for id in ids.iter().take(TICKETS_MAX) {
         let ticket: Ticket = app.state.store.ticket(*id).await?;
         let asset = by_id.get(&ticket.asset).copied();
-        tickets.push(TicketView::new(&app.state.catalogue, asset, now, &ticket));
+        let view = TicketView::new(&app.state.catalogue, asset, now, &ticket);
+        let cost = costs.get(id).filter(|_| shows_cost);
+        tickets.push((view, cost.map(|cost| money(*cost, currency))));
     }
     Ok(render(&FigurePage {
         shell: Shell::new(&app, &caller, "kpis"),
         figure: FigureView::new(&found, &app.state.catalogue.currency),
         back: query(days, None, &params.wanted()),
+        shows_cost,
         n_left_out: found.tickets.len() - tickets.len(),
         tickets,
     }))

@@ -2,11 +2,13 @@
 
 mod alarms;
 mod answer;
+mod article_edit;
 mod asset;
 mod automation;
 mod customers;
 mod dispatch;
 mod fleet;
+mod for_whom;
 mod form;
 mod format;
 mod help;
@@ -79,7 +81,11 @@ pub(crate) fn routes() -> Router<App> {
         .route("/help/files/{sha256}", get(help::file))
         .route("/files/{sha256}", get(files::file))
         .route("/knowledge", get(knowledge::list))
+        .route("/knowledge/new", get(article_edit::new))
+        .route("/knowledge/save", post(article_edit::save))
         .route("/knowledge/{id}", get(knowledge::page))
+        .route("/knowledge/{id}/edit", get(article_edit::edit))
+        .route("/knowledge/{id}/versions", get(article_edit::versions))
         .route("/tickets/{id}/article", post(knowledge::propose))
         .route("/trace/{id}", get(trace::page))
         .route("/login", get(login::page).post(login::sign_in))

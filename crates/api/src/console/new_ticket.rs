@@ -26,7 +26,8 @@ const ASSETS_OFFERED: usize = 500;
 pub(crate) struct NewTicketParams {
     #[serde(default)]
     kind: String,
-    #[serde(default)]
+    /// The form asks for the machine's failure modes by its own name for the field.
+    #[serde(default, alias = "asset_id")]
     asset: String,
     #[serde(default)]
     parent: String,
@@ -43,8 +44,10 @@ struct NewTicketPage {
     /// The asset in a query string.
     asset_query: String,
     assets: Vec<(String, String)>,
-    /// Failure modes of the asset's class.
-    modes: Vec<(String, String)>,
+    /// Failure modes by class: of the asset's, or of all while it is not known.
+    modes: Vec<(String, Vec<(String, String)>)>,
+    /// The asset is known.
+    has_asset: bool,
     fields: Vec<FieldView>,
     title: String,
     description: String,
@@ -181,12 +184,18 @@ async fn show(
         kind: wanted.to_owned(),
         asset: asset_id.to_owned(),
         asset_query: percent_encoded(asset_id),
-        modes: class.map_or_else(Vec::new, |class| {
-            let modes = class.modes.iter();
-            modes
-                .map(|m| (m.name.to_string(), m.title.clone()))
-                .collect()
-        }),
+        modes: state
+            .catalogue
+            .classes
+            .iter()
+            .filter(|c| class.is_none_or(|of| of.name == c.name))
+            .map(|class| {
+                let modes = class.modes.iter();
+                let modes = modes.map(|m| (m.name.to_string(), m.title.clone()));
+                (class.title.clone(), modes.collect())
+            })
+            .collect(),
+        has_asset: asset.is_some(),
         fields: kind.map_or_else(Vec::new, |kind| {
             let specs = kind.fields.iter();
             specs

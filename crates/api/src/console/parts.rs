@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use forecare_domain::{DepotName, PartNumber};
+use forecare_domain::{DepotName, PartNumber, Unit};
 use forecare_store::{PageRequest, ReservationFilter, StockItem};
 
 use super::form::Fields;
@@ -84,6 +84,8 @@ struct LineView {
     part: String,
     depot: String,
     delta: String,
+    /// Serial numbers and batches; empty: the part is not tracked.
+    pieces: String,
     ticket: Option<(String, i64)>,
     cost_centre: Option<String>,
     reason: Option<String>,
@@ -178,6 +180,7 @@ async fn show(
                     part: line.part.to_string(),
                     depot: title(&line.depot),
                     delta: format!("{:+}", line.delta).replace('-', "\u{2212}"),
+                    pieces: pieces(&line.units),
                     ticket: line.ticket.map(|t| (t.to_string(), t.0)),
                     cost_centre: line.cost_centre,
                     reason: line.reason,
@@ -189,6 +192,15 @@ async fn show(
         shown_max: SHOWN_MAX,
     };
     Ok(render_with(&html, problem))
+}
+
+/// Pieces of a line of the ledger: serial numbers, and batches of those without.
+fn pieces(units: &[Unit]) -> String {
+    let named = units.iter().filter_map(|unit| {
+        let serial = unit.serial.as_ref().map(ToString::to_string);
+        serial.or_else(|| unit.batch.as_ref().map(|batch| format!("batch {batch}")))
+    });
+    named.collect::<Vec<String>>().join(", ")
 }
 
 fn numbers(parts: &[PartNumber]) -> String {

@@ -13,6 +13,7 @@ use super::shell::{Shell, render_with};
 use crate::app::{App, Caller};
 use crate::dto::{PurchaseOrderPutDto, ReorderDto};
 use crate::problem::Problem;
+use crate::reorder::TURNOVER_HOURS_MIN;
 use crate::routes::parts::places;
 use crate::routes::supply::{Supplies, csv_file, enter, proposals};
 
@@ -43,14 +44,26 @@ struct PartView {
     short_percent: String,
     likeliest: Vec<(String, String, String)>,
     used: i64,
-    turns: String,
-    cover: String,
+    /// How often it turns over and how long it lasts, or that it is too early to say.
+    turnover: String,
     slow: bool,
     promise_now: u32,
     /// When one more can be promised than now.
     promise_more: Option<(u32, When)>,
     /// When parts will be missing for what is promised.
     missing: Option<(i64, When)>,
+}
+
+fn turnover(item: &ReorderDto, is_early: bool) -> String {
+    if is_early {
+        return "too early to say how often it turns over: that takes 30 days of use".to_owned();
+    }
+    let dash = || "\u{2014}".to_owned();
+    let turns = item.turns_per_year.map_or_else(dash, |n| format!("{n:.1}"));
+    let cover = item
+        .days_of_cover
+        .map_or_else(dash, |n| format!("{n:.0} d"));
+    format!("turns over {turns} times a year, lasts {cover}")
 }
 
 struct ProposalView {
@@ -85,6 +98,7 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
     };
     let list = proposals(app).await?;
     let supplies = Supplies::load(app).await?;
+    let is_early = now.hours_since(list.history_from) < TURNOVER_HOURS_MIN;
     let mut parts = Vec::with_capacity(list.items.len());
     for (item, spec) in list.items.iter().zip(&app.state.catalogue.parts) {
         let (_, points) = supplies.promises(&spec.number, None, now);
@@ -111,10 +125,7 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
                 })
                 .collect(),
             used: item.used,
-            turns: item.turns_per_year.map_or_else(dash, |n| format!("{n:.1}")),
-            cover: item
-                .days_of_cover
-                .map_or_else(dash, |n| format!("{n:.0} d")),
+            turnover: turnover(item, is_early),
             slow: item.slow,
             promise_now,
             promise_more: more.and_then(|p| {
@@ -139,10 +150,6 @@ async fn show(app: &App, caller: &Caller, problem: Option<&Problem>) -> Result<R
         today: now.to_string().chars().take(10).collect(),
     };
     Ok(render_with(&html, problem))
-}
-
-fn dash() -> String {
-    "\u{2014}".to_owned()
 }
 
 fn proposal(item: &ReorderDto, title: impl Fn(&str) -> String) -> Option<ProposalView> {

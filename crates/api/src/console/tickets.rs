@@ -11,13 +11,14 @@ use forecare_domain::{
     Asset, Decision, Hold, Origin, ProductionImpact, Report, Ticket, TicketState, Timestamp,
     Urgency,
 };
-use forecare_registry::{Body, RecordKind};
-use forecare_store::{RecordFilter, TicketFilter};
+use forecare_registry::{Body, ERASED, RecordKind};
+use forecare_store::RecordFilter;
 use serde::Deserialize;
 
 use super::dispatch::{ClockView, DispatchView};
-use super::form::Fields;
-use super::format::{self, When, hours, money, percent};
+use super::for_whom::{CostView, CustomerView};
+use super::form::{Fields, percent_encoded};
+use super::format::{self, When, hours, money, percent, readable};
 use super::notices::{self, AnswerView, DeliveryView};
 use super::shell::{Shell, render, render_with};
 use super::units::{self, UseView, kits_of, known_units, uses};
@@ -29,33 +30,184 @@ use crate::app::{App, Caller, ticket_id};
 use crate::dto::{TransitionDto, VerdictDto};
 use crate::extract::{ApiPath, ApiQuery};
 use crate::overview::whole;
-use crate::page::{List, Page, PageParams};
+use crate::page::PageParams;
 use crate::problem::Problem;
 use crate::routes::knowledge::{HitDto, proposed, teaches};
 use crate::routes::tickets::for_eyes;
 use crate::routes::tickets::{checked, reservations_of};
+use crate::ticket_search::{Sort, TicketQuery};
+use crate::{cost, for_whom};
 
 /// Technicians to choose from.
 const TECHNICIANS_MAX: usize = 1_000;
 
-/// Which tickets.
+/// Which tickets. What is empty asks for nothing.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct TicketsParams {
-    #[serde(default)]
+    /// `ended`, `all`, or the open ones.
     show: String,
+    q: String,
+    state: String,
+    priority: String,
+    technician: String,
+    customer: String,
+    kind: String,
+    /// `overdue` or `breached`.
+    late: String,
+    sort: String,
     cursor: Option<String>,
+}
+
+impl TicketsParams {
+    /// What narrows the list down, as part of an address of the console's or of the API: `&q=bearing`.
+    fn narrowed(&self, of_api: bool) -> String {
+        let is_true = "true".to_owned();
+        let late = match self.late.as_str() {
+            late @ ("overdue" | "breached") if of_api => (late, &is_true),
+            _ => ("late", &self.late),
+        };
+        let given = [
+            ("q", &self.q),
+            ("state", &self.state),
+            ("priority", &self.priority),
+            ("technician", &self.technician),
+            ("customer", &self.customer),
+            ("kind", &self.kind),
+            late,
+            ("sort", &self.sort),
+        ];
+        let given = given.iter().filter(|(_, value)| !value.is_empty());
+        given
+            .map(|(name, value)| format!("&{name}={}", percent_encoded(value)))
+            .collect()
+    }
+
+    fn query(&self) -> TicketQuery {
+        let some = |text: &String| Some(text.clone());
+        TicketQuery {
+            open: match self.show.as_str() {
+                "all" => None,
+                "ended" => Some("false".to_owned()),
+                _ => Some("true".to_owned()),
+            },
+            q: some(&self.q),
+            state: some(&self.state),
+            priority: some(&self.priority),
+            technician: some(&self.technician),
+            customer: some(&self.customer),
+            kind: some(&self.kind),
+            overdue: (self.late == "overdue").then(|| "true".to_owned()),
+            breached: (self.late == "breached").then(|| "true".to_owned()),
+            sort: some(&self.sort),
+            ..TicketQuery::default()
+        }
+    }
 }
 
 #[derive(Template)]
 #[template(path = "tickets.html")]
 struct TicketsPage {
     shell: Shell,
-    ended: bool,
+    /// `open`, `ended` or `all`.
+    show: &'static str,
+    /// What narrows it down, for links.
+    narrowed: String,
+    /// The query of the export of what is shown.
+    export: String,
+    filter: FilterView,
     columns: Vec<Column>,
     n_open: usize,
     tickets: Vec<TicketView>,
     cursor: Option<String>,
     next_cursor: Option<String>,
+}
+
+/// What can be chosen: value, words, and whether it is chosen.
+type Choices = Vec<(String, String, bool)>;
+
+/// The filter bar.
+struct FilterView {
+    q: String,
+    states: Choices,
+    priorities: Choices,
+    technicians: Choices,
+    customers: Choices,
+    kinds: Choices,
+    late: Choices,
+    sorts: Choices,
+}
+
+/// Customers to choose from; the API takes any.
+const CUSTOMERS_MAX: usize = 500;
+
+fn choices<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>, chosen: &str) -> Choices {
+    options
+        .into_iter()
+        .map(|(value, words)| (value.to_owned(), words.to_owned(), value == chosen))
+        .collect()
+}
+
+impl FilterView {
+    /// The choices beside each other: parameter, title, words for no choice.
+    fn selects(&self) -> [(&'static str, &'static str, &'static str, &Choices); 6] {
+        [
+            ("state", "State", "any", &self.states),
+            ("priority", "Priority", "any", &self.priorities),
+            ("technician", "Technician", "anybody", &self.technicians),
+            ("customer", "Customer", "any", &self.customers),
+            ("kind", "Kind", "any", &self.kinds),
+            ("late", "Late", "or not", &self.late),
+        ]
+    }
+
+    async fn read(app: &App, params: &TicketsParams, show: &str) -> Result<Self, Problem> {
+        let states = TicketState::ALL.into_iter().filter(|s| match show {
+            "open" => s.is_open(),
+            "ended" => !s.is_open(),
+            _ => true,
+        });
+        let technicians = technicians(app).await?;
+        let all = RecordFilter::default();
+        let customers = whole(app, RecordKind::Customer, &all, CUSTOMERS_MAX).await?;
+        let customers: Vec<(String, String)> = customers
+            .into_iter()
+            .filter_map(|r| Some((r.record.id.to_string(), r.body?.title().to_owned())))
+            .collect();
+        let kinds = app.state.tickets.kinds().iter();
+        let mut of_technicians = vec![("none", "nobody yet")];
+        of_technicians.extend(technicians.iter().map(|t| (t.as_str(), t.as_str())));
+        Ok(Self {
+            q: params.q.clone(),
+            states: choices(states.map(|s| (s.label(), state_words(s))), &params.state),
+            priorities: choices(["P1", "P2", "P3", "P4"].map(|p| (p, p)), &params.priority),
+            technicians: choices(of_technicians, &params.technician),
+            customers: choices(
+                customers
+                    .iter()
+                    .map(|(id, name)| (id.as_str(), name.as_str())),
+                &params.customer,
+            ),
+            kinds: choices(
+                kinds.map(|k| (k.name.as_str(), k.title.as_str())),
+                &params.kind,
+            ),
+            late: choices(
+                [("overdue", "overdue"), ("breached", "service level missed")],
+                &params.late,
+            ),
+            sorts: choices(
+                [
+                    ("newest", "newest first"),
+                    ("oldest", "oldest first"),
+                    ("due", "due first"),
+                    ("priority", "most urgent first"),
+                    ("changed", "last changed first"),
+                ],
+                &params.sort,
+            ),
+        })
+    }
 }
 
 /// A column of the board.
@@ -85,36 +237,45 @@ pub(crate) async fn page(
     Extension(caller): Extension<Caller>,
     ApiQuery(params): ApiQuery<TicketsParams>,
 ) -> Result<Response, Problem> {
-    let ended = params.show == "ended";
+    let show = match params.show.as_str() {
+        "ended" => "ended",
+        "all" => "all",
+        _ => "open",
+    };
     let catalogue = &app.state.catalogue;
     let now = app.state.clock.now();
     let assets = app.state.store.assets().await?;
     let by_id: BTreeMap<_, &Asset> = assets.iter().map(|a| (&a.id, a)).collect();
     let view = |t: &Ticket| TicketView::new(catalogue, by_id.get(&t.asset).copied(), now, t);
+    let narrowed = params.narrowed(false);
+    let query = params.query();
+    let search = query.search(&app, &caller).await?;
+    let open = query.open.map(|open| format!("&open={open}"));
     let mut html = TicketsPage {
         shell: Shell::new(&app, &caller, "tickets"),
-        ended,
+        show,
+        export: format!(
+            "format=csv{}{}",
+            open.unwrap_or_default(),
+            params.narrowed(true)
+        ),
+        narrowed,
+        filter: FilterView::read(&app, &params, show).await?,
         columns: Vec::new(),
         n_open: 0,
         tickets: Vec::new(),
         cursor: params.cursor.clone(),
         next_cursor: None,
     };
-    if ended {
-        let filter = TicketFilter {
-            asset: None,
-            open: Some(false),
-            ..TicketFilter::default()
-        };
-        let request = PageParams::new(params.cursor, None).request(List::Tickets)?;
-        let found = app.state.store.tickets(&filter, request).await?;
-        let page = Page::of(List::Tickets, request, found, |t| view(&t));
-        html.tickets = page.items;
-        html.next_cursor = page.next_cursor;
-    } else {
+    if show == "open" {
         let mut open = app.open_tickets(None).await?;
-        // The most urgent first, then what is due first.
-        open.sort_by_key(|t| (t.priority, t.due_at, t.id));
+        open.retain(|t| search.fits(&app, t));
+        if search.sort == Sort::Newest {
+            // The most urgent first, then what is due first.
+            open.sort_by_key(|t| (t.priority, t.due_at, t.id));
+        } else {
+            open.sort_by_key(|t| search.sort.key(t));
+        }
         html.n_open = open.len();
         html.columns = COLUMNS
             .into_iter()
@@ -128,6 +289,11 @@ pub(crate) async fn page(
                     .collect(),
             })
             .collect();
+    } else {
+        let request = PageParams::new(params.cursor, None);
+        let page = search.page(&app, &request, view).await?;
+        html.tickets = page.items;
+        html.next_cursor = page.next_cursor;
     }
     Ok(render(&html))
 }
@@ -139,6 +305,10 @@ struct TicketPage {
     ticket: TicketView,
     version: i64,
     device: String,
+    /// Where the machine stands.
+    place: String,
+    customer: Option<CustomerView>,
+    cost: Option<CostView>,
     procedure: String,
     skills: String,
     detected: When,
@@ -278,7 +448,11 @@ async fn technicians(app: &App) -> Result<Vec<String>, Problem> {
     let mut names: Vec<String> = found
         .into_iter()
         .filter_map(|record| match record.body {
-            Some(Body::Technician(technician)) if technician.active => Some(technician.name),
+            Some(Body::Technician(technician))
+                if technician.active && technician.name != ERASED =>
+            {
+                Some(technician.name)
+            }
             Some(_) | None => None,
         })
         .collect();
@@ -329,12 +503,18 @@ pub(super) async fn show(
     let spec = mode.and_then(|mode| class?.mode(mode));
     let reservations = reservations_of(app, ticket.id).await?;
     let allowed = forecare_care::allowed(ticket.state);
+    let (place, customer) = for_whom::of_ticket(app, caller, &ticket).await?;
+    let withheld = !caller.needs_to_know();
+    let cost = cost::of_ticket(app, &ticket).await?;
     let (told, answers) = notices::of_ticket(app, caller, ticket.id, now).await?;
     let html = TicketPage {
         shell: Shell::new(app, caller, "tickets").problem(problem),
         ticket: TicketView::new(catalogue, asset, now, &ticket),
         version: ticket.version,
         device: ticket.device.to_string(),
+        place: place.join(" \u{203a} "),
+        customer: customer.map(|of| CustomerView::new(of, now, withheld)),
+        cost: cost.as_ref().map(CostView::new),
         skills: match ticket.skills.as_slice() {
             [] => "none in particular".to_owned(),
             skills => skills.join(", "),
@@ -396,7 +576,7 @@ pub(super) async fn show(
                 by: c.by.name.clone(),
                 channel: channel_words(c.by.channel),
                 to: state_words(c.to),
-                why: c.why.clone(),
+                why: readable(&c.why),
             })
             .collect(),
         steps: allowed

@@ -5,7 +5,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::format::When;
+use super::format::{When, readable};
 use super::shell::{Shell, render};
 use crate::app::{App, Caller};
 use crate::extract::ApiPath;
@@ -48,7 +48,7 @@ pub(crate) async fn page(
                 at: When::new(now, step.at),
                 kind: step.kind,
                 by: step.by,
-                what: step.what,
+                what: readable(&step.what),
             })
             .collect(),
     }))

@@ -30,6 +30,7 @@ struct VisitPage {
     slots: Vec<(String, String)>,
     /// Why no time is offered.
     why_none: Option<&'static str>,
+    can_choose: bool,
     time_zone: String,
     said: Option<&'static str>,
     problem: Option<&'static str>,
@@ -64,6 +65,8 @@ pub(super) async fn show(
             }
         },
     };
+    // Said once.
+    let shown_why = why_none.filter(|why| problem != Some(*why));
     let mut response = render(&VisitPage {
         words,
         ticket: ticket.id.to_string(),
@@ -79,7 +82,8 @@ pub(super) async fn show(
                 )
             })
             .collect(),
-        why_none,
+        can_choose: why_none.is_none(),
+        why_none: shown_why,
         time_zone: calendar.time_zone().to_owned(),
         said,
         problem,
@@ -109,7 +113,14 @@ pub(super) async fn answer(
             Ok(from) => match app.state.desk.take_slot(id, from, by).await {
                 Ok(_) => (Some(words.agreed_thanks), None),
                 Err(DeskError::Conflict(_) | DeskError::PreconditionFailed { .. }) => {
-                    (None, Some(words.taken))
+                    let ticket = app.state.store.ticket(id).await?;
+                    let now = app.state.clock.now();
+                    let why = match app.state.appointments.check(&ticket, now) {
+                        Err(NotChoosable::TooNear) => words.too_near,
+                        Err(NotChoosable::Begun) => words.begun,
+                        Ok(()) => words.taken,
+                    };
+                    (None, Some(why))
                 }
                 Err(failure) => {
                     tracing::warn!(ticket.id = %id, error = %failure, "a customer's time was not laid down");

@@ -8,7 +8,7 @@ use forecare_domain::{EntryBody, Priority, Ticket, TicketEntry, TicketId, Timest
 use forecare_store::{PageRequest, Paged, TicketFilter};
 
 use super::form::Fields;
-use super::format::When;
+use super::format::{When, duration};
 use super::tickets::{channel_words, show};
 use super::units;
 use super::view::state_words;
@@ -55,12 +55,14 @@ pub(super) struct EntryView {
     pub(super) public: bool,
     /// Address and name of its file.
     pub(super) file: Option<(String, String)>,
+    /// The file is a picture.
+    pub(super) is_picture: bool,
 }
 
 impl EntryView {
     fn new(now: Timestamp, ticket: TicketId, paged: Paged<TicketEntry>) -> Self {
         let entry = paged.item;
-        let (mut public, mut file) = (false, None);
+        let (mut public, mut file, mut is_picture) = (false, None, false);
         let text = match entry.body {
             EntryBody::Note { text, visibility } => {
                 public = visibility == Visibility::Public;
@@ -75,6 +77,7 @@ impl EntryView {
                     "/api/v1/tickets/{}/attachments/{}",
                     ticket.0, paged.position
                 );
+                is_picture = kept.media_type.starts_with("image/");
                 let size = kept.bytes.div_ceil(1024);
                 let signed = kept.signed_by.map(|who| format!("signed by {who}, "));
                 let text = format!("{}{size} KiB", signed.unwrap_or_default());
@@ -89,6 +92,7 @@ impl EntryView {
             text,
             public,
             file,
+            is_picture,
         }
     }
 }
@@ -144,7 +148,7 @@ impl WorkView {
                         .map(|done| (done.by.name.clone(), When::new(now, done.at))),
                 })
                 .collect(),
-            spent: (minutes > 0).then(|| format!("{:.1} h", minutes as f64 / 60.0)),
+            spent: (minutes > 0).then(|| duration(minutes as f64 / 60.0)),
             entries: caller.needs_to_know().then(|| {
                 let entries = entries.into_iter();
                 entries

@@ -161,9 +161,9 @@ pub(crate) struct ReorderDto {
     pub(crate) likeliest: Vec<LikelyNeedDto>,
     /// Pieces used since `history_from`, less those that came back.
     pub(crate) used: i64,
-    /// Times a year that the mean stock is used up; none: there was no stock.
+    /// Times a year that the mean stock is used up; null: there was no stock, or the history is shorter than 30 days.
     pub(crate) turns_per_year: Option<f64>,
-    /// How long what is on hand lasts at the past rate, days; none: nothing was used.
+    /// How long what is on hand lasts at the past rate, days; null: nothing was used, or the history is shorter than 30 days.
     pub(crate) days_of_cover: Option<f64>,
     /// When it was last used, within the history.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -222,8 +222,8 @@ impl ReorderDto {
                 })
                 .collect(),
             used: a.turnover.used,
-            turns_per_year: a.turnover.turns_per_year,
-            days_of_cover: a.turnover.days_of_cover,
+            turns_per_year: a.turnover.turns_per_year.filter(|_| !a.is_early),
+            days_of_cover: a.turnover.days_of_cover.filter(|_| !a.is_early),
             last_used_at: a.turnover.last_used_at,
             slow: a.is_slow,
             why: a.why(service_level),

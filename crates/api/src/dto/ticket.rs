@@ -16,6 +16,8 @@ use super::{
     ContributionDto, DispatchOverrideDto, DispatchProposalDto, ReservationDto, RulDto, SlaClockDto,
     SurveyAnswerDto, VerdictDto,
 };
+use crate::cost::TicketCostDto;
+use crate::for_whom::TicketCustomerDto;
 
 /// The numbers behind acting or waiting.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -405,6 +407,12 @@ pub(crate) struct TicketDetailDto {
     pub(crate) proposal: Option<DispatchProposalDto>,
     /// What the customer said last about the work.
     pub(crate) survey: Option<SurveyAnswerDto>,
+    /// For whom it is; null: the machine is nobody's in the registry.
+    pub(crate) customer: Option<TicketCustomerDto>,
+    /// Where the machine stands, the highest level first.
+    pub(crate) place: Vec<String>,
+    /// What it has cost so far; null: nothing was booked on it.
+    pub(crate) cost: Option<TicketCostDto>,
 }
 
 impl TicketDetailDto {
@@ -414,9 +422,14 @@ impl TicketDetailDto {
         reservations: Vec<ReservationDto>,
         sla: impl IntoIterator<Item = SlaReading>,
         survey: Option<SurveyAnswerDto>,
+        (place, customer): (Vec<String>, Option<TicketCustomerDto>),
+        cost: Option<TicketCostDto>,
     ) -> Self {
         Self {
             survey,
+            customer,
+            place,
+            cost,
             sla: sla.into_iter().map(Into::into).collect(),
             assignment: t.assignment.clone().map(Into::into),
             proposal: t.proposal.clone().map(Into::into),

@@ -30,6 +30,9 @@ const LINE_CHARS_MAX: usize = 200;
 /// Depots, and vans, on record offered at most; others are reached by their name.
 const PLACES_MAX: usize = 1_000;
 
+/// Places named where another is not known.
+const PLACES_NAMED_MAX: usize = 20;
+
 /// A list that is given whole: the catalogue bounds it.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 pub(crate) struct PartsDto {
@@ -191,21 +194,49 @@ pub(crate) async fn book(
     };
     match app.state.store.move_stock(command).await {
         Ok(outcome) => Ok(outcome),
+        // A place where nothing ever was has no stock either.
+        Err(StoreError::NotFound(_) | StoreError::Conflict(_))
+            if !is_place(app, &body.depot).await? && !has_stock(app, &body.depot).await? =>
+        {
+            Err(unknown_place(app, "depot", &body.depot).await?)
+        }
         // The part is there: what was not found is named in the body.
         Err(StoreError::NotFound(what)) => {
             let field = if what.starts_with("ticket") {
                 "ticket"
             } else if what.starts_with("order") {
                 "order"
-            } else if is_place(app, &body.depot).await? {
-                "to"
             } else {
-                "depot"
+                let to = body.to.as_deref().unwrap_or_default();
+                return Err(unknown_place(app, "to", to).await?);
             };
             Err(Problem::invalid(field, format!("{what} was not found")))
         }
         Err(refused) => Err(refused.into()),
     }
+}
+
+/// Refuses a place that is not known, and names those that are.
+async fn unknown_place(app: &App, field: &str, name: &str) -> Result<Problem, Problem> {
+    let known = places(app).await?;
+    let n_more = known.len().saturating_sub(PLACES_NAMED_MAX);
+    let names = known.iter().take(PLACES_NAMED_MAX);
+    let mut names: Vec<String> = names.map(|(name, _)| name.to_string()).collect();
+    if n_more > 0 {
+        names.push(format!("and {n_more} more"));
+    }
+    let names = names.join(", ");
+    let name = cut(name, 128);
+    Ok(Problem::invalid(
+        field,
+        format!("there is no depot or van \"{name}\"; use {names}"),
+    ))
+}
+
+/// Some was once booked there, though it is no depot any more.
+async fn has_stock(app: &App, name: &str) -> Result<bool, Problem> {
+    let stock = app.state.store.stock().await?;
+    Ok(stock.iter().any(|item| item.depot.as_str() == name))
 }
 
 async fn is_place(app: &App, name: &str) -> Result<bool, Problem> {

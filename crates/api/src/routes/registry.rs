@@ -185,7 +185,7 @@ pub(crate) async fn change(
     Ok(outcome)
 }
 
-async fn change_one(
+pub(crate) async fn change_one(
     app: &App,
     caller: &Caller,
     key: &RecordRef,

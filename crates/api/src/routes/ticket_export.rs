@@ -2,68 +2,42 @@
 
 use std::collections::BTreeSet;
 
+use axum::Extension;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use forecare_domain::{AssetId, Ticket};
-use forecare_store::{TicketFilter, newest};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use forecare_domain::Ticket;
 
-use crate::app::App;
+use crate::app::{App, Caller};
 use crate::dto::TicketDto;
 use crate::extract::ApiQuery;
 use crate::problem::Problem;
+use crate::ticket_search::TicketQuery;
 
 /// Most tickets of one export.
 const EXPORT_MAX: usize = 50_000;
 
-/// Which tickets, in which form.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ExportParams {
-    /// `csv` or `json`; `csv` where not given.
-    #[param(default = "csv")]
-    format: Option<String>,
-    /// Only open ones (true), or only ended ones (false).
-    open: Option<bool>,
-    /// Only of this asset.
-    asset: Option<String>,
-}
-
-/// All tickets as a file, newest first
+/// Tickets as a file, in the order asked for
 ///
-/// A column per field of the kinds, `field.` before its name. In CSV a cell that a spreadsheet would take for a formula
+/// All that the parameters ask for: no page of them. /// A column per field of the kinds, `field.` before its name. In CSV a cell that a spreadsheet would take for a formula
 /// begins with an apostrophe.
-#[utoipa::path(get, path = "/api/v1/tickets/export", tag = "tickets", params(ExportParams),
+#[utoipa::path(get, path = "/api/v1/tickets/export", tag = "tickets", params(TicketQuery),
     responses((status = 200, description = "the tickets", content(
         (String = "text/csv"),
         (Vec<TicketDto> = "application/json")
     ))))]
 pub(crate) async fn export(
     State(app): State<App>,
-    ApiQuery(params): ApiQuery<ExportParams>,
+    Extension(caller): Extension<Caller>,
+    ApiQuery(query): ApiQuery<TicketQuery>,
 ) -> Result<Response, Problem> {
-    let as_csv = match params.format.as_deref() {
+    let as_csv = match query.format.as_deref() {
         None | Some("csv") => true,
         Some("json") => false,
         Some(_) => return Err(Problem::bad_parameter("format", "use csv or json")),
     };
-    let asset = params.asset.map(AssetId::new).transpose();
-    let filter = TicketFilter {
-        asset: asset.map_err(|e| Problem::bad_parameter("asset", e.to_string()))?,
-        open: params.open,
-        ..TicketFilter::default()
-    };
-    let store = &app.state.store;
-    let tickets = newest(EXPORT_MAX + 1, |page| store.tickets(&filter, page)).await?;
-    if tickets.len() > EXPORT_MAX {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            format!("there are more than {EXPORT_MAX} tickets: ask for less by open or asset"),
-        ));
-    }
+    let search = query.search(&app, &caller).await?;
+    let tickets = search.all(&app, EXPORT_MAX).await?;
     let (media, ending, text) = if as_csv {
         ("text/csv; charset=utf-8", "csv", csv(&tickets))
     } else {

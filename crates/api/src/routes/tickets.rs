@@ -8,9 +8,7 @@ use forecare_care::reporting::TITLE_CHARS_MAX;
 use forecare_domain::{
     AssetId, ModeName, Report, Reservation, Ticket, TicketId, TicketState, Verdict,
 };
-use forecare_store::{PageRequest, ReservationFilter, TicketFilter};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use forecare_store::{PageRequest, ReservationFilter};
 
 use super::assets::WHY_CHARS_MAX;
 use crate::app::{App, Caller, ticket_id};
@@ -18,57 +16,33 @@ use crate::dto::{
     AssignmentDto, NewTicketDto, SurveyAnswerDto, TicketDetailDto, TicketDto, TransitionDto,
 };
 use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key, if_match};
-use crate::page::{List, Page, PageParams};
+use crate::page::{Page, PageParams};
 use crate::problem::Problem;
 use crate::routes::units::parts_used;
 use crate::state::{AssignmentRequest, OpenRequest, TransitionRequest};
+use crate::ticket_search::TicketQuery;
+use crate::{cost, for_whom};
 
 /// Most characters of what a reporter tells.
 const DESCRIPTION_CHARS_MAX: usize = 4_000;
 /// Reservations shown with a ticket at most.
 const RESERVATIONS_MAX: usize = 200;
 
-/// Which tickets.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TicketParams {
-    /// Only open ones (true), or only ended ones (false).
-    open: Option<bool>,
-    /// Only of this asset.
-    asset: Option<String>,
-    /// Only parts of, or visits after, this ticket.
-    parent: Option<String>,
-    /// `next_cursor` of the page before; without it, the first page.
-    cursor: Option<String>,
-    /// Entries of a page, 1 to 500; 50 where not given.
-    #[param(minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u16>,
-}
-
-/// Tickets, newest first
-#[utoipa::path(get, path = "/api/v1/tickets", tag = "tickets", params(TicketParams),
+/// Tickets, newest first where nothing else is asked for
+///
+/// A page may hold fewer tickets than asked for, or none, and yet have a `next_cursor`: no more than 20,000 tickets are
+/// looked through for one.
+#[utoipa::path(get, path = "/api/v1/tickets", tag = "tickets", params(TicketQuery),
     responses((status = 200, description = "a page of tickets", body = Page<TicketDto>)))]
 pub(crate) async fn tickets(
     State(app): State<App>,
-    ApiQuery(params): ApiQuery<TicketParams>,
+    Extension(caller): Extension<Caller>,
+    ApiQuery(query): ApiQuery<TicketQuery>,
 ) -> Result<Json<Page<TicketDto>>, Problem> {
-    let asset = params
-        .asset
-        .map(AssetId::new)
-        .transpose()
-        .map_err(|e| Problem::bad_parameter("asset", e.to_string()))?;
-    let filter = TicketFilter {
-        asset,
-        parent: params.parent.as_deref().map(ticket_id).transpose()?,
-        open: params.open,
-        ..TicketFilter::default()
-    };
-    let request = PageParams::new(params.cursor, params.limit).request(List::Tickets)?;
-    let found = app.state.store.tickets(&filter, request).await?;
-    Ok(Json(Page::of(List::Tickets, request, found, |t| {
-        TicketDto::from(&t)
-    })))
+    let search = query.search(&app, &caller).await?;
+    let params = PageParams::new(query.cursor, query.limit);
+    let page = search.page(&app, &params, |t| TicketDto::from(t)).await?;
+    Ok(Json(page))
 }
 
 pub(crate) async fn reservations_of(
@@ -115,6 +89,8 @@ pub(crate) async fn detail(
         .store
         .survey_answers(Some(ticket.id), newest)
         .await?;
+    let (place, customer) = for_whom::of_ticket(app, caller, &ticket).await?;
+    let cost = cost::of_ticket(app, &ticket).await?;
     let body = TicketDetailDto::new(
         ticket,
         &app.state.catalogue.currency,
@@ -123,6 +99,8 @@ pub(crate) async fn detail(
         said.into_iter()
             .next()
             .map(|p| SurveyAnswerDto::new(p.item, caller.needs_to_know())),
+        (place, customer.map(Into::into)),
+        cost,
     );
     let mut response = Json(body).into_response();
     if let Ok(etag) = HeaderValue::from_str(&etag) {

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::DEMO_CATALOGUE;
+use super::{DEMO_CATALOGUE, HomeArg};
 use crate::app::{catalogue, check_automation, secret_file};
 use crate::config::{Config, DEFAULT_TOML};
+use crate::home::kept_catalogue;
 use crate::notifier::{Speech, unreachable_names};
 use crate::storage::settings;
 
@@ -26,13 +27,19 @@ pub(crate) struct CheckArgs {
     /// Config file; without it, defaults and environment are checked.
     #[arg(long, env = "FORECARE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    // Its catalogue is taken where the config file names none.
+    #[command(flatten)]
+    home: HomeArg,
 }
 
 pub(crate) fn run(command: ConfigCommand) -> Result<()> {
     match command {
         ConfigCommand::Check(args) => {
             let config = Config::load(args.config.as_deref(), &[])?;
-            let (_, catalogue) = catalogue(&config.catalogue, DEMO_CATALOGUE)?;
+            let kept = args.home.must_be_instance()?.map(kept_catalogue);
+            let named = Some(&config.catalogue).filter(|path| !path.as_os_str().is_empty());
+            let path = named.cloned().or(kept).unwrap_or_default();
+            let (_, catalogue) = catalogue(&path, DEMO_CATALOGUE)?;
             check_automation(&config, &catalogue)?;
             let speech = Speech::open(&config)?;
             let store = if config.store.url.is_empty() {
@@ -44,10 +51,10 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
             let classes: Vec<&str> = catalogue.classes.iter().map(|c| c.name.as_str()).collect();
             println!(
                 "ok: catalogue {}, asset classes {}, {} parts; store {store}; broker {}; console http://{}/",
-                if config.catalogue.as_os_str().is_empty() {
+                if path.as_os_str().is_empty() {
                     "built in".to_owned()
                 } else {
-                    config.catalogue.display().to_string()
+                    path.display().to_string()
                 },
                 classes.join(", "),
                 catalogue.parts.len(),

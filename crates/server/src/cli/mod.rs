@@ -12,21 +12,26 @@ mod evaluate;
 mod export;
 mod import;
 mod instance;
+mod kpis;
 mod models;
 mod notify;
 mod outbox;
+mod parts;
 mod progress;
 mod recall;
 mod registry;
 mod replay;
 mod report;
 mod serve;
+mod service;
+mod surveys;
+mod tickets;
 mod token;
 mod trace;
 mod train;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -34,6 +39,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
+use crate::home::kept_catalogue;
 
 /// The catalogue of the demo, and of `serve` where none is configured.
 pub(crate) const DEMO_CATALOGUE: &str = include_str!("../../../catalogue/catalogues/demo.toml");
@@ -95,7 +101,18 @@ enum Command {
     /// Register devices and give them credentials.
     #[command(subcommand)]
     Device(device::DeviceCommand),
-    /// Master data: locations, customers, contracts, technicians; list, show, import, export.
+    /// The desk's tickets: find, open, note, assign, move on; of the running service.
+    #[command(subcommand)]
+    Tickets(tickets::TicketsCommand),
+    /// Spare parts: stock, movements, ledger; of the running service.
+    #[command(subcommand)]
+    Parts(parts::PartsCommand),
+    /// What the service achieves; of the running service.
+    Kpis(kpis::KpisArgs),
+    /// What customers said; of the running service.
+    #[command(subcommand)]
+    Surveys(surveys::SurveysCommand),
+    /// Master data: locations, customers, contracts, technicians; list, show, put, delete, import, export.
     #[command(subcommand)]
     Registry(registry::RegistryCommand),
     /// Tokens of API and console, for people and other systems.
@@ -124,6 +141,20 @@ pub(crate) struct HomeArg {
 }
 
 impl HomeArg {
+    /// The directory where one is named.
+    ///
+    /// # Errors
+    /// It is none of an instance.
+    fn must_be_instance(&self) -> Result<Option<&Path>> {
+        let home = self.home.as_deref();
+        if let Some(home) = home
+            && !kept_catalogue(home).is_file()
+        {
+            anyhow::bail!("there is no instance in {}", home.display());
+        }
+        Ok(home)
+    }
+
     fn or(self, default: &str) -> PathBuf {
         self.home.unwrap_or_else(|| PathBuf::from(default))
     }
@@ -175,6 +206,10 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Export(args) => runtime.block_on(export::run(args)),
         Command::Import(args) => runtime.block_on(import::run(args)),
         Command::Device(command) => runtime.block_on(device::run(command)),
+        Command::Tickets(command) => tickets::run(command),
+        Command::Parts(command) => parts::run(command),
+        Command::Kpis(args) => kpis::run(args),
+        Command::Surveys(command) => surveys::run(command),
         Command::Registry(command) => runtime.block_on(registry::run(command)),
         Command::Token(command) => runtime.block_on(token::run(command)),
         Command::Outbox(command) => runtime.block_on(outbox::run(command)),

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use forecare_domain::Clock;
 
+use super::HomeArg;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::notifier::{Speech, send_test};
@@ -26,10 +27,13 @@ pub(crate) struct TestArgs {
     /// Config file.
     #[arg(long, env = "FORECARE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    home: HomeArg,
 }
 
 pub(crate) async fn run(command: NotifyCommand) -> Result<()> {
     let NotifyCommand::Test(args) = command;
+    args.home.must_be_instance()?;
     let config = Config::load(args.config.as_deref(), &[])?;
     let speech = Speech::open(&config)?;
     send_test(&speech, &args.channel, args.to, SystemClock.now()).await?;

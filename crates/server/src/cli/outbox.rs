@@ -131,10 +131,11 @@ async fn retry(args: RetryArgs) -> Result<()> {
     for text in &args.delivery {
         ids.push(DeliveryId(number(text, "D-")?));
     }
+    let channel = args.channel;
     if args.all {
         let dead = DeliveryFilter {
             state: Some(DeliveryState::Dead),
-            channel: args.channel,
+            channel: channel.clone(),
             ..DeliveryFilter::default()
         };
         let dead = every(|page| store.deliveries(&dead, page)).await?;
@@ -148,6 +149,26 @@ async fn retry(args: RetryArgs) -> Result<()> {
     } else {
         "the service sends them after its next start"
     };
-    println!("{} deliveries wait again; {when}", ids.len());
+    if args.all && ids.is_empty() {
+        println!("no delivery is dead: there is nothing to bring back");
+    } else {
+        println!("{} deliveries wait again; {when}", ids.len());
+    }
+    if args.all {
+        // Those are none that were given up: they are tried without being asked.
+        let waiting = DeliveryFilter {
+            state: Some(DeliveryState::Waiting),
+            channel,
+            ..DeliveryFilter::default()
+        };
+        let waiting = every(|page| store.deliveries(&waiting, page)).await?;
+        let others = waiting.iter().filter(|d| !ids.contains(&d.id));
+        if let Some(next_at) = others.clone().map(|d| d.next_at).min() {
+            println!(
+                "{} more wait already and are tried by themselves, the next at {next_at}; `forecare outbox list --state waiting` shows them",
+                others.count()
+            );
+        }
+    }
     instance.storage.close().await
 }

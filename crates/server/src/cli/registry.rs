@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use forecare_domain::{Actor, Channel, Clock};
 use forecare_registry::{
-    Body, FileFormat, OutcomeKind, Person, RecordFault, RecordId, RecordKind, RecordRef, RowError,
-    UnknownKind, columns, from_text, row_errors, to_csv, to_json, writes,
+    Body, Change, FileFormat, OutcomeKind, Person, RecordFault, RecordId, RecordKind, RecordRef,
+    RecordWrite, RowError, UnknownKind, columns, from_text, row_errors, to_csv, to_json, writes,
 };
 use forecare_store::{
     Erasure, PageRequest, RecordCommit, RecordFilter, RecordPage, RecordsOutcome, Store,
@@ -25,12 +25,19 @@ const CHUNK: usize = 1_000;
 /// Largest file to import, bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Faults of a file that are shown.
+const FAULTS_SHOWN_MAX: usize = 20;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum RegistryCommand {
     /// Records of a kind, one a line: id, version, title, when it changed.
     List(ListArgs),
     /// One record as JSON, or its history.
     Show(ShowArgs),
+    /// Write one record from JSON, as `show` prints it.
+    Put(PutArgs),
+    /// Delete one record that nothing refers to; its history stays.
+    Delete(DeleteArgs),
     /// Read records from a CSV or JSON file: all of them, or none where a line is wrong.
     Import(ImportArgs),
     /// Write records to a CSV or JSON file that `import` takes.
@@ -67,6 +74,38 @@ pub(crate) struct ShowArgs {
     /// Every version that is kept, newest first, with who wrote it.
     #[arg(long)]
     history: bool,
+    #[command(flatten)]
+    instance: InstanceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// Its kind, such as customers.
+    #[arg(value_parser = kind)]
+    kind: RecordKind,
+    /// Its id.
+    #[arg(value_parser = id)]
+    id: RecordId,
+    /// File with its content; - for standard input.
+    file: PathBuf,
+    /// Only where the record still has this version; 0: only where there is none.
+    #[arg(long, value_name = "VERSION")]
+    if_version: Option<i64>,
+    #[command(flatten)]
+    instance: InstanceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// Its kind, such as customers.
+    #[arg(value_parser = kind)]
+    kind: RecordKind,
+    /// Its id.
+    #[arg(value_parser = id)]
+    id: RecordId,
+    /// Only where the record still has this version.
+    #[arg(long, value_name = "VERSION")]
+    if_version: Option<i64>,
     #[command(flatten)]
     instance: InstanceArgs,
 }
@@ -183,6 +222,16 @@ pub(crate) async fn run(command: RegistryCommand) -> Result<()> {
     match command {
         RegistryCommand::List(args) => list(args).await,
         RegistryCommand::Show(args) => show(args).await,
+        RegistryCommand::Put(args) => put(args).await,
+        RegistryCommand::Delete(args) => {
+            let write = RecordWrite {
+                kind: args.kind,
+                id: args.id,
+                if_version: args.if_version,
+                change: Change::Delete,
+            };
+            change(args.instance, write).await
+        }
         RegistryCommand::Import(args) => import(args).await,
         RegistryCommand::Export(args) => export(args).await,
         RegistryCommand::Erase(args) => erase(args).await,
@@ -294,6 +343,71 @@ async fn show(args: ShowArgs) -> Result<()> {
     instance.storage.close().await
 }
 
+async fn put(args: PutArgs) -> Result<()> {
+    let text = read_file(&args.file)?;
+    let value = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no JSON", args.file.display()))?;
+    let body = Body::parse(args.kind, value).map_err(|faults| {
+        let lines: Vec<String> = faults
+            .0
+            .iter()
+            .map(|fault| match fault.field.as_str() {
+                "" => fault.detail.clone(),
+                field => format!("{field}: {}", fault.detail),
+            })
+            .collect();
+        anyhow::anyhow!("nothing was stored:\n  {}", lines.join("\n  "))
+    })?;
+    let write = RecordWrite {
+        kind: args.kind,
+        id: args.id,
+        if_version: args.if_version,
+        change: Change::Put(Box::new(body)),
+    };
+    change(args.instance, write).await
+}
+
+/// Changes one record.
+async fn change(instance: InstanceArgs, write: RecordWrite) -> Result<()> {
+    let key = RecordRef::new(write.kind, write.id.clone());
+    let instance = instance.open_to_change(SERVE_HOME).await?;
+    let commit = RecordCommit {
+        writes: vec![write],
+        by: operator(),
+        at: SystemClock.now(),
+    };
+    let done = instance.storage.store().commit_records(commit).await;
+    let said = match done? {
+        RecordsOutcome::Stored(outcomes) => {
+            let what = outcomes.first().map_or("as before", |o| match o.kind {
+                OutcomeKind::Created => "new",
+                OutcomeKind::Updated => "changed",
+                OutcomeKind::Unchanged => "as before",
+                OutcomeKind::Deleted => "deleted",
+            });
+            Ok(format!("{key}: {what}"))
+        }
+        RecordsOutcome::Refused(faults) => Err(faults),
+    };
+    instance.storage.close().await?;
+    match said {
+        Ok(said) => {
+            println!("{said}");
+            Ok(())
+        }
+        Err(faults) => {
+            let lines: Vec<String> = faults
+                .iter()
+                .map(|fault| match fault.field.as_str() {
+                    "" => format!("{} {}", fault.record, fault.detail),
+                    field => format!("{field}: {}", fault.detail),
+                })
+                .collect();
+            bail!("nothing was stored:\n  {}", lines.join("\n  "))
+        }
+    }
+}
+
 fn read_file(file: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let n_max = FILE_BYTES_MAX + 1;
@@ -314,7 +428,13 @@ fn read_file(file: &Path) -> Result<String> {
 
 /// The faults of a file, a line each.
 fn refused(errors: &[RowError]) -> anyhow::Error {
-    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let shown = errors.iter().take(FAULTS_SHOWN_MAX);
+    let mut lines: Vec<String> = shown.map(ToString::to_string).collect();
+    if let Some(more) = errors.len().checked_sub(FAULTS_SHOWN_MAX)
+        && more > 0
+    {
+        lines.push(format!("and {more} more"));
+    }
     anyhow::anyhow!("nothing was imported:\n  {}", lines.join("\n  "))
 }
 

@@ -257,6 +257,10 @@ pub async fn entries_and_files_are_kept_with_their_ticket(store: Arc<dyn Store>)
     let found = store.ticket_entries(first.id, ALL).await.unwrap();
     let kept: Vec<TicketEntry> = found.iter().map(|e| e.item.clone()).collect();
     assert_eq!(kept, [new[2].entry.clone(), new[0].entry.clone()]);
+    let all = store.entries(ALL).await.unwrap();
+    let all: Vec<(TicketId, TicketEntry)> = all.into_iter().map(|e| e.item).collect();
+    let given = new.iter().rev().map(|n| (n.ticket, n.entry.clone()));
+    assert_eq!(all, given.collect::<Vec<_>>());
     let position = found[0].position;
     let (entry_of, content) = store.attachment(first.id, position).await.unwrap();
     assert_eq!((entry_of, content), (new[2].entry.clone(), file));

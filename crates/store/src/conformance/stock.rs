@@ -142,6 +142,10 @@ pub async fn consumed_parts_leave_the_shelf(store: Arc<dyn Store>) {
         .map(|l| l.delta)
         .collect();
     assert_eq!(consumed, [-2, -1]);
+    let mut its = lines.clone();
+    its.retain(|l| l.ticket == Some(ticket.id));
+    its.reverse();
+    assert_eq!(store.ledger_of(ticket.id).await.unwrap(), its);
     assert!(lines[0].ticket == Some(ticket.id) && lines[0].at == hour(3));
     assert_balanced(&store).await;
 }

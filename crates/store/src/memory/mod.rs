@@ -345,6 +345,15 @@ impl Store for MemoryStore {
         Ok(page(numbered(&self.state().desk.ledger), request))
     }
 
+    async fn ledger_of(&self, ticket: TicketId) -> Result<Vec<LedgerEntry>, StoreError> {
+        let state = self.state();
+        let lines = state.desk.ledger.iter();
+        Ok(lines
+            .filter(|l| l.ticket == Some(ticket))
+            .cloned()
+            .collect())
+    }
+
     async fn tickets(
         &self,
         filter: &TicketFilter,
@@ -369,6 +378,20 @@ impl Store for MemoryStore {
         let all = numbered(&state.desk.entries);
         let its = all.filter(|(_, e)| e.ticket == ticket);
         Ok(page(its.map(|(n, e)| (n, &e.entry)), request))
+    }
+
+    async fn entries(
+        &self,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<(TicketId, TicketEntry)>>, StoreError> {
+        let state = self.state();
+        let all: Vec<(TicketId, TicketEntry)> = state
+            .desk
+            .entries
+            .iter()
+            .map(|e| (e.ticket, e.entry.clone()))
+            .collect();
+        Ok(page(numbered(&all), request))
     }
 
     async fn minutes_booked(&self) -> Result<Vec<(TicketId, u64)>, StoreError> {

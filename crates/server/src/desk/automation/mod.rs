@@ -8,6 +8,7 @@ mod act;
 mod rehearse;
 mod scene;
 mod tally;
+mod words;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -9,6 +9,8 @@ use forecare_care::automation::{AutomationRules, Command};
 use forecare_domain::Timestamp;
 use prometheus::{IntCounterVec, Opts, Registry};
 
+use super::words::{of_action, of_conditions, of_trigger};
+
 /// The rules, and what came of them.
 pub(crate) struct Automation {
     pub(crate) rules: AutomationRules,
@@ -82,6 +84,9 @@ impl Automation {
             AutomationInfo {
                 name: rule.name.clone(),
                 on: rule.on.label().to_owned(),
+                trigger: of_trigger(&rule.on),
+                conditions: of_conditions(&rule.when),
+                does: rule.then.iter().map(of_action).collect(),
                 actions: rule.then.iter().map(|a| a.label().to_owned()).collect(),
                 results: counts
                     .map(|((action, result), n)| AutomationResult {

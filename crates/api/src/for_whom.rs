@@ -1,0 +1,98 @@
+//! For whom a ticket is: the customer, what was agreed with them, whom to speak to, and where the machine stands.
+
+use forecare_domain::Ticket;
+use forecare_registry::{Contact, Contract, Covered, Customer, RecordId, Tier};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::{App, Caller};
+use crate::dto::withhold;
+use crate::overview::{self, customer, standing};
+use crate::problem::Problem;
+
+/// For whom a ticket is, as API and console both tell it.
+pub(crate) struct ForWhom {
+    pub(crate) id: RecordId,
+    /// With addresses withheld where they are not for the caller's eyes.
+    pub(crate) customer: Customer,
+    pub(crate) tier: Tier,
+    /// The contract in force that covers the machine.
+    pub(crate) contract: Option<(RecordId, Contract, Covered)>,
+}
+
+/// Where the machine of a ticket stands, the highest level first, and for whom the ticket is, where that is known.
+pub(crate) async fn of_ticket(
+    app: &App,
+    caller: &Caller,
+    ticket: &Ticket,
+) -> Result<(Vec<String>, Option<ForWhom>), Problem> {
+    let Some(asset) = app.state.store.asset(&ticket.asset).await? else {
+        return Ok((Vec::new(), None));
+    };
+    let Some(placed) = overview::of_asset(app, &asset).await? else {
+        let site = Some(asset.site).filter(|site| !site.is_empty());
+        return Ok((site.into_iter().collect(), None));
+    };
+    let mut place: Vec<String> = placed.place.into_iter().map(|(_, name)| name).collect();
+    if place.is_empty() && !asset.site.is_empty() {
+        place.push(asset.site);
+    }
+    let Some(id) = placed.details.customer else {
+        return Ok((place, None));
+    };
+    let (id, _, mut found) = customer(app, id.as_str()).await?;
+    let (_, tier) = standing(app, &id, &found).await?;
+    if !caller.needs_to_know() {
+        withhold(&mut found);
+    }
+    let of = ForWhom {
+        id,
+        customer: found,
+        tier,
+        contract: placed.contract,
+    };
+    Ok((place, Some(of)))
+}
+
+/// For whom a ticket is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TicketCustomer)]
+pub(crate) struct TicketCustomerDto {
+    /// The customer's id.
+    pub(crate) id: String,
+    /// The firm's name.
+    pub(crate) name: String,
+    /// Their tier.
+    pub(crate) tier: String,
+    /// By which rule they have it.
+    pub(crate) tier_why: String,
+    /// Id of the contract in force that covers the machine; null: none does.
+    pub(crate) contract_id: Option<String>,
+    /// What that contract is called.
+    pub(crate) contract_title: Option<String>,
+    /// People to speak to, the first one first, with what they agreed to; of those who only read, addresses are withheld.
+    pub(crate) contacts: Vec<Contact>,
+}
+
+impl From<ForWhom> for TicketCustomerDto {
+    fn from(of: ForWhom) -> Self {
+        let contract = of.contract.as_ref();
+        Self {
+            contract_id: contract.map(|(id, ..)| id.to_string()),
+            contract_title: contract.map(|(_, c, _)| contract_title(c)),
+            id: of.id.to_string(),
+            name: of.customer.name,
+            tier: of.tier.name,
+            tier_why: of.tier.why,
+            contacts: of.customer.contacts,
+        }
+    }
+}
+
+/// What people call a contract.
+fn contract_title(contract: &Contract) -> String {
+    contract
+        .title
+        .clone()
+        .unwrap_or_else(|| contract.kind.clone())
+}

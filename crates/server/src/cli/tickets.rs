@@ -1,0 +1,628 @@
+//! `forecare tickets`: the desk's work from a terminal, through the running service.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::service::{
+    Service, ServiceArgs, items, minute, print, rounded, table, text, with_query,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TicketsCommand {
+    /// Tickets, newest first: number, priority, state, due, technician, machine, title.
+    List(Box<ListArgs>),
+    /// One ticket with customer, clocks, parts, cost and history.
+    Show(OneArgs),
+    /// Open a ticket.
+    Open(Box<OpenArgs>),
+    /// Write a note.
+    Note(NoteArgs),
+    /// Book time, travel included.
+    Time(TimeArgs),
+    /// Lay down who does it and when, or leave it to the dispatcher again.
+    Assign(AssignArgs),
+    /// Move it to another state; `show` names those it can take.
+    Transition(TransitionArgs),
+    /// Say what was found and what was used: the work is done.
+    Resolve(ResolveArgs),
+    /// Close it, after the customer has confirmed.
+    Close(WhyArgs),
+    /// Cancel it.
+    Cancel(WhyArgs),
+    /// It is the same as another ticket of the machine, which goes on.
+    Merge(MergeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Words that all must occur: in number, title, machine, serial number, customer, technician, notes.
+    #[arg(long, short)]
+    q: Option<String>,
+    /// Only open ones.
+    #[arg(long, conflicts_with = "ended")]
+    open: bool,
+    /// Only ended ones.
+    #[arg(long)]
+    ended: bool,
+    /// Only in these states, comma-separated; on_hold is any hold.
+    #[arg(long)]
+    state: Option<String>,
+    /// Only of these priorities, comma-separated: P1 to P4.
+    #[arg(long)]
+    priority: Option<String>,
+    /// Only of these kinds, comma-separated.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only opened by these: alarm, person, schedule, event, automation.
+    #[arg(long)]
+    origin: Option<String>,
+    /// Only of this failure mode.
+    #[arg(long)]
+    mode: Option<String>,
+    /// Only of this machine.
+    #[arg(long)]
+    asset: Option<String>,
+    /// Only of machines of this class.
+    #[arg(long)]
+    class: Option<String>,
+    /// Only on this site, by name.
+    #[arg(long)]
+    site: Option<String>,
+    /// Only of this customer's machines, by id.
+    #[arg(long)]
+    customer: Option<String>,
+    /// Only of this technician, by name; none: of nobody yet.
+    #[arg(long)]
+    technician: Option<String>,
+    /// Only of machines that this depot serves.
+    #[arg(long)]
+    depot: Option<String>,
+    /// Only with this value in a field of their kind.
+    #[arg(long, value_name = "NAME:VALUE")]
+    field: Option<String>,
+    /// Only opened at this time or later.
+    #[arg(long, value_name = "TIME|DAY")]
+    opened_from: Option<String>,
+    /// Only opened before this.
+    #[arg(long, value_name = "TIME|DAY")]
+    opened_to: Option<String>,
+    /// Only due before this.
+    #[arg(long, value_name = "TIME|DAY")]
+    due_before: Option<String>,
+    /// Only open ones whose due date has passed.
+    #[arg(long)]
+    overdue: bool,
+    /// Only where a service level clock went over its target.
+    #[arg(long)]
+    breached: bool,
+    /// newest, oldest, due, priority or changed.
+    #[arg(long)]
+    sort: Option<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
+    limit: u16,
+    /// All of them as CSV, however many.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+/// What a fault does to production.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Production {
+    None,
+    Reduced,
+    Stopped,
+}
+
+/// How soon somebody is needed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Urgency {
+    Low,
+    Medium,
+    High,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OpenArgs {
+    /// The machine.
+    #[arg(long)]
+    asset: String,
+    /// What kind of work: corrective, inspection, complaint, or one of the configuration.
+    #[arg(long, default_value = "corrective")]
+    kind: String,
+    /// One line; without it, made from kind and mode.
+    #[arg(long)]
+    title: Option<String>,
+    /// What is wrong.
+    #[arg(long)]
+    description: Option<String>,
+    /// The failure mode, where it is known: brings procedure, skills and parts.
+    #[arg(long)]
+    mode: Option<String>,
+    /// Somebody may get hurt.
+    #[arg(long)]
+    safety: bool,
+    /// What it does to production.
+    #[arg(long, value_enum, default_value = "none")]
+    production: Production,
+    /// How soon somebody is needed.
+    #[arg(long, value_enum, default_value = "medium")]
+    urgency: Urgency,
+    /// A field of the kind; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    field: Vec<(String, String)>,
+    /// The ticket it is a part of, or a visit after: 7 or T-7.
+    #[arg(long, value_name = "TICKET")]
+    parent: Option<String>,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NoteArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// The note.
+    text: String,
+    /// The customer may read it.
+    #[arg(long)]
+    public: bool,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TimeArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// Minutes, travel included.
+    minutes: u32,
+    /// On what.
+    #[arg(long, default_value = "")]
+    what: String,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AssignArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// The technician's name.
+    #[arg(required_unless_present = "release", conflicts_with = "release")]
+    technician: Option<String>,
+    /// Leave it to the dispatcher again.
+    #[arg(long)]
+    release: bool,
+    /// When the work begins, RFC 3339; without it, when the plan has room.
+    #[arg(long, value_name = "TIME", conflicts_with = "release")]
+    start: Option<String>,
+    /// Why.
+    #[arg(long)]
+    why: String,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TransitionArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// The state, such as triaged, in_progress or on_hold:part.
+    state: String,
+    /// Why.
+    #[arg(long, default_value = "")]
+    why: String,
+    /// Who is to do the work, where that changes.
+    #[arg(long)]
+    technician: Option<String>,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Finding {
+    /// The fault; name its code.
+    Confirmed,
+    /// Another fault than predicted; name its mode.
+    WrongMode,
+    /// No fault.
+    NoFaultFound,
+    /// A fault of the sensor or the data.
+    DataFault,
+    /// Much life was left.
+    TooEarly,
+    /// Nothing in particular: the work is done.
+    Done,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// What was found.
+    #[arg(long, value_enum)]
+    finding: Finding,
+    /// Of confirmed: the ISO 14224 code.
+    #[arg(long, required_if_eq("finding", "confirmed"))]
+    failure_code: Option<String>,
+    /// Of wrong-mode: the failure mode that was found.
+    #[arg(long, required_if_eq("finding", "wrong-mode"))]
+    actual: Option<String>,
+    /// A part used, in all; may be repeated. Which pieces of tracked parts is told in the console or by the API.
+    #[arg(long, value_name = "PART=QUANTITY", value_parser = quantity)]
+    used: Vec<(String, u32)>,
+    /// What was done.
+    #[arg(long, default_value = "")]
+    why: String,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// Why.
+    #[arg(long, default_value = "")]
+    why: String,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// The ticket that ends: 7 or T-7.
+    ticket: String,
+    /// The one that goes on.
+    into: String,
+    /// Why.
+    #[arg(long, default_value = "")]
+    why: String,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("use NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn quantity(text: &str) -> Result<(String, u32), String> {
+    let (part, n) = pair(text).map_err(|_no_pair| "use PART=QUANTITY".to_owned())?;
+    let n = n
+        .parse()
+        .map_err(|_no_number: std::num::ParseIntError| format!("\"{n}\" is no number of parts"))?;
+    Ok((part, n))
+}
+
+/// A ticket's number.
+fn number(ticket: &str) -> Result<i64> {
+    ticket
+        .strip_prefix("T-")
+        .unwrap_or(ticket)
+        .parse()
+        .with_context(|| format!("\"{ticket}\" is no ticket: use 7 or T-7"))
+}
+
+pub(crate) fn run(command: TicketsCommand) -> Result<()> {
+    match command {
+        TicketsCommand::List(args) => list(*args),
+        TicketsCommand::Show(args) => {
+            let service = args.service.open()?;
+            let ticket = service.get(&path(&args.ticket, "")?)?;
+            service.show(&ticket, shown)
+        }
+        TicketsCommand::Open(args) => open(*args),
+        TicketsCommand::Note(args) => {
+            let visibility = if args.public { "public" } else { "internal" };
+            let note = json!({"work": "note", "text": args.text, "visibility": visibility});
+            step(&args.service.open()?, &args.ticket, "/work", &note)
+        }
+        TicketsCommand::Time(args) => {
+            let time = json!({"work": "time", "minutes": args.minutes, "what": args.what});
+            step(&args.service.open()?, &args.ticket, "/work", &time)
+        }
+        TicketsCommand::Assign(args) => {
+            let body = json!({
+                "technician": args.technician, "start_at": args.start, "why": args.why
+            });
+            step(&args.service.open()?, &args.ticket, "/assignment", &body)
+        }
+        TicketsCommand::Transition(args) => {
+            let mut body = json!({"to": args.state, "why": args.why});
+            if let Some(who) = args.technician {
+                body["technician"] = who.into();
+            }
+            step(&args.service.open()?, &args.ticket, "/transitions", &body)
+        }
+        TicketsCommand::Resolve(args) => resolve(args),
+        TicketsCommand::Close(args) => ended(args, "closed"),
+        TicketsCommand::Cancel(args) => ended(args, "cancelled"),
+        TicketsCommand::Merge(args) => {
+            let body = json!({"work": "merge", "into": number(&args.into)?, "why": args.why});
+            step(&args.service.open()?, &args.ticket, "/work", &body)
+        }
+    }
+}
+
+fn path(ticket: &str, rest: &str) -> Result<String> {
+    Ok(format!("/api/v1/tickets/{}{rest}", number(ticket)?))
+}
+
+/// Takes a step on a ticket and says how it stands.
+fn step(service: &Service, ticket: &str, rest: &str, body: &Value) -> Result<()> {
+    let after = service.post(&path(ticket, rest)?, body)?;
+    service.show(&after, stands)
+}
+
+/// A ticket in a line.
+fn stands(t: &Value) -> String {
+    let technician = text(t, "technician");
+    let technician = if technician.is_empty() {
+        String::new()
+    } else {
+        format!(", {technician}")
+    };
+    format!(
+        "T-{}  {}  {}{technician}, due {} UTC: {}\n",
+        text(t, "id"),
+        text(t, "priority"),
+        text(t, "state"),
+        minute(t, "due_at"),
+        text(t, "title")
+    )
+}
+
+fn list(args: ListArgs) -> Result<()> {
+    let is_true = |wanted: bool| wanted.then(|| "true".to_owned());
+    let open = is_true(args.open).or_else(|| args.ended.then(|| "false".to_owned()));
+    let as_csv = args.csv;
+    let given = [
+        ("q", args.q),
+        ("open", open),
+        ("state", args.state),
+        ("priority", args.priority),
+        ("kind", args.kind),
+        ("origin", args.origin),
+        ("mode", args.mode),
+        ("asset", args.asset),
+        ("class", args.class),
+        ("site", args.site),
+        ("customer", args.customer),
+        ("technician", args.technician),
+        ("depot", args.depot),
+        ("field", args.field),
+        ("opened_from", args.opened_from),
+        ("opened_to", args.opened_to),
+        ("due_before", args.due_before),
+        ("overdue", is_true(args.overdue)),
+        ("breached", is_true(args.breached)),
+        ("sort", args.sort),
+        ("limit", (!as_csv).then(|| args.limit.to_string())),
+    ];
+    let service = args.service.open()?;
+    if as_csv {
+        return print(&service.text(&with_query("/api/v1/tickets/export", given))?);
+    }
+    let page = service.get(&with_query("/api/v1/tickets", given))?;
+    service.show(&page, |page| {
+        let rows: Vec<[String; 7]> = items(page, "items")
+            .iter()
+            .map(|t| {
+                [
+                    format!("T-{}", text(t, "id")),
+                    text(t, "priority"),
+                    text(t, "state"),
+                    minute(t, "due_at"),
+                    text(t, "technician"),
+                    text(t, "asset_id"),
+                    text(t, "title"),
+                ]
+            })
+            .collect();
+        let titles = [
+            "ticket",
+            "prio",
+            "state",
+            "due (UTC)",
+            "technician",
+            "asset",
+            "title",
+        ];
+        let n = rows.len();
+        let mut out = if n == 0 {
+            String::new()
+        } else {
+            table(titles, rows)
+        };
+        let more = !text(page, "next_cursor").is_empty();
+        let end = match (n, more) {
+            (0, false) => "no ticket fits\n".to_owned(),
+            (n, false) => format!("{n} tickets\n"),
+            (n, true) => format!("{n} tickets; there are more: --limit, or --csv for all\n"),
+        };
+        out.push_str(&end);
+        out
+    })
+}
+
+fn open(args: OpenArgs) -> Result<()> {
+    let service = args.service.open()?;
+    let mut fields = BTreeMap::new();
+    for (name, value) in args.field {
+        // Numbers and yes or no as what they are, the rest as text.
+        let value = serde_json::from_str(&value)
+            .ok()
+            .filter(|v: &Value| v.is_number() || v.is_boolean())
+            .unwrap_or(Value::String(value));
+        fields.insert(name, value);
+    }
+    let mut body = json!({
+        "asset_id": args.asset, "kind": args.kind, "safety": args.safety, "fields": fields,
+        "production": match args.production {
+            Production::None => "none", Production::Reduced => "reduced", Production::Stopped => "stopped",
+        },
+        "urgency": match args.urgency {
+            Urgency::Low => "low", Urgency::Medium => "medium", Urgency::High => "high",
+        },
+    });
+    let texts = [
+        ("title", args.title),
+        ("description", args.description),
+        ("mode", args.mode),
+    ];
+    for (name, value) in texts {
+        if let Some(value) = value {
+            body[name] = value.into();
+        }
+    }
+    if let Some(parent) = args.parent {
+        body["parent_id"] = number(&parent)?.into();
+    }
+    let ticket = service.post("/api/v1/tickets", &body)?;
+    service.show(&ticket, stands)
+}
+
+fn resolve(args: ResolveArgs) -> Result<()> {
+    let finding = match args.finding {
+        Finding::Confirmed => json!({"verdict": "confirmed", "failure_code": args.failure_code}),
+        Finding::WrongMode => json!({"verdict": "wrong_mode", "actual": args.actual}),
+        Finding::NoFaultFound => json!({"verdict": "no_fault_found"}),
+        Finding::DataFault => json!({"verdict": "data_fault"}),
+        Finding::TooEarly => json!({"verdict": "too_early"}),
+        Finding::Done => json!({"verdict": "done"}),
+    };
+    let used: BTreeMap<String, u32> = args.used.into_iter().collect();
+    let body = json!({"to": "resolved", "why": args.why, "finding": finding, "parts_used": used});
+    step(&args.service.open()?, &args.ticket, "/transitions", &body)
+}
+
+fn ended(args: WhyArgs, state: &str) -> Result<()> {
+    let body = json!({"to": state, "why": args.why});
+    step(&args.service.open()?, &args.ticket, "/transitions", &body)
+}
+
+/// A ticket as people read it.
+fn shown(t: &Value) -> String {
+    let mut out = stands(t);
+    let mut add = |name: &str, value: String| {
+        if !value.is_empty() {
+            out.push_str(&format!("{name:<12} {value}\n"));
+        }
+    };
+    add("kind", text(t, "kind"));
+    add("mode", text(t, "mode"));
+    add("asset", text(t, "asset_id"));
+    let place: Vec<&str> = items(t, "place").iter().filter_map(Value::as_str).collect();
+    add("place", place.join(" > "));
+    if let Some(customer) = t.get("customer").filter(|c| !c.is_null()) {
+        let contract = text(customer, "contract_id");
+        let contract = if contract.is_empty() {
+            "no contract".to_owned()
+        } else {
+            format!("contract {contract}")
+        };
+        add(
+            "customer",
+            format!(
+                "{} ({}), tier {}, {contract}",
+                text(customer, "name"),
+                text(customer, "id"),
+                text(customer, "tier")
+            ),
+        );
+        for contact in items(customer, "contacts") {
+            let ways: Vec<String> = items(contact, "channels")
+                .iter()
+                .map(|c| format!("{} {}", text(c, "kind"), text(c, "address")))
+                .collect();
+            add(
+                "contact",
+                format!(
+                    "{} {}: {}",
+                    text(contact, "name"),
+                    text(contact, "role"),
+                    ways.join(", ")
+                ),
+            );
+        }
+    }
+    add("opened", minute(t, "opened_at"));
+    for clock in items(t, "sla") {
+        let due = minute(clock, "due_at");
+        let due = if due.is_empty() {
+            String::new()
+        } else {
+            format!(", due {due} UTC")
+        };
+        add(
+            "clock",
+            format!("{} {}{due}", text(clock, "clock"), text(clock, "state")),
+        );
+    }
+    if let Some(report) = t.get("report").filter(|r| !r.is_null()) {
+        add("reported", text(report, "description"));
+    }
+    for r in items(t, "reservations") {
+        add(
+            "part",
+            format!(
+                "{} x {} {}, ready {} UTC",
+                text(r, "quantity"),
+                text(r, "part"),
+                text(r, "state"),
+                minute(r, "available_at")
+            ),
+        );
+    }
+    if let Some(cost) = t.get("cost").filter(|c| !c.is_null()) {
+        let total = cost.get("total").and_then(Value::as_f64).unwrap_or(0.0);
+        add(
+            "cost so far",
+            format!(
+                "{} {}: {}",
+                rounded(total),
+                text(cost, "currency"),
+                text(cost, "why")
+            ),
+        );
+    }
+    for c in items(t, "history") {
+        let why = text(c, "why");
+        let why = if why.is_empty() {
+            why
+        } else {
+            format!(": {why}")
+        };
+        add(
+            &minute(c, "at"),
+            format!(
+                "  {} by {} ({}){why}",
+                text(c, "to"),
+                text(c, "by"),
+                text(c, "channel")
+            ),
+        );
+    }
+    let next: Vec<&str> = items(t, "can_become")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    add("can become", next.join(", "));
+    out
+}
