@@ -12,10 +12,7 @@ use axum::http::StatusCode;
 use fixture::ask::{ask, get, post};
 use fixture::{World, health, now, raised, status};
 use forecare_api::router;
-use forecare_domain::{
-    AlarmChange, RejectReason, Rejection, Row, Rul,
-    Severity,
-};
+use forecare_domain::{AlarmChange, RejectReason, Rejection, Row, Rul, Severity};
 use forecare_store::{CommitBatch, ScoredRow, Store};
 use serde_json::{Value, json};
 

@@ -12,9 +12,7 @@ use axum::http::StatusCode;
 use fixture::ask::{ask, get};
 use fixture::{World, now};
 use forecare_api::router;
-use forecare_domain::{
-    AssetHealth, DeviceId, ModeName, Prognosis, Rul,
-};
+use forecare_domain::{AssetHealth, DeviceId, ModeName, Prognosis, Rul};
 use forecare_store::{CommitBatch, Store};
 use serde_json::{Value, json};
 
