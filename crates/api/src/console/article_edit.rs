@@ -11,7 +11,7 @@ use super::form::Fields;
 use super::format::When;
 use super::markdown;
 use super::shell::{Shell, render, render_with};
-use super::tickets::channel_words;
+use super::tickets::{Choices, channel_words};
 use crate::app::{App, Caller, cut};
 use crate::extract::ApiPath;
 use crate::problem::Problem;
@@ -46,9 +46,9 @@ struct EditPage {
     public: bool,
     /// Value, words, and whether it is chosen.
     states: Vec<(&'static str, &'static str, bool)>,
-    classes: Vec<(String, String, bool)>,
+    classes: Choices,
     /// Failure modes by class.
-    modes: Vec<(String, Vec<(String, String, bool)>)>,
+    modes: Vec<(String, Choices)>,
     /// What the Markdown says, where that was asked for.
     preview: Option<String>,
 }

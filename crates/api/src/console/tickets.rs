@@ -124,7 +124,7 @@ struct TicketsPage {
 }
 
 /// What can be chosen: value, words, and whether it is chosen.
-type Choices = Vec<(String, String, bool)>;
+pub(super) type Choices = Vec<(String, String, bool)>;
 
 /// The filter bar.
 struct FilterView {
