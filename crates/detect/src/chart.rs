@@ -4,6 +4,7 @@
 //! series does not look like one alarm after the other. For AR(1) input with correlation r, an EWMA of
 //! weight a has the variance `v a/(2-a) (1 + r(1-a))/(1 - r(1-a))` (Schmid 1997, for the modified EWMA chart).
 
+use crate::bounds::{least, most, within};
 use crate::codec::packed;
 
 /// Farthest a single sample may pull an EWMA, in deviations: one wild value is no change.
@@ -47,20 +48,20 @@ impl Moments {
 
     /// Deviation of one sample.
     pub(crate) fn sd(&self) -> f32 {
-        self.var.max(1e-6).sqrt()
+        most(self.var, 1e-6).sqrt()
     }
 
     /// Lag-one correlation, 0 to below 1.
     pub(crate) fn correlation(&self) -> f32 {
-        (self.cov / self.var.max(1e-6)).clamp(0.0, CORRELATION_MAX)
+        most(least(self.cov / most(self.var, 1e-6), CORRELATION_MAX), 0.0)
     }
 
     /// Learns `y` with `weight` 0..=1 (0: nothing but the order), averaging over `n_max` samples.
     pub(crate) fn learn(&mut self, y: f32, weight: f32, n_max: f32, with_mean: bool) {
         let sd = self.sd();
-        let e = (y - self.mean).clamp(-LEARN_MAX * sd, LEARN_MAX * sd);
+        let e = within(y - self.mean, LEARN_MAX * sd);
         if weight > 0.0 {
-            self.n = (self.n + weight).min(n_max);
+            self.n = least(self.n + weight, n_max);
             let rate = weight / (self.n + PRIOR_SAMPLES);
             if with_mean {
                 self.mean += rate * e;
@@ -78,19 +79,18 @@ impl Moments {
     /// Deviation of EWMAs of the given weights about the mean, with the mean known from `n_mean` samples.
     pub(crate) fn ewma_sds<const N: usize>(&self, weights: [f32; N], n_mean: f32) -> [f32; N] {
         let r = self.correlation();
-        let unsure = (1.0 + r) / ((1.0 - r) * n_mean.max(1.0));
+        let unsure = (1.0 + r) / ((1.0 - r) * most(n_mean, 1.0));
         weights.map(|a| {
             let q = r * (1.0 - a);
             let wander = a * (1.0 + q) / ((2.0 - a) * (1.0 - q));
-            (self.var.max(1e-6) * (wander + unsure.min(1.0))).sqrt()
+            (most(self.var, 1e-6) * (wander + least(unsure, 1.0))).sqrt()
         })
     }
 }
 
 /// Moves `ewma` towards `y` by weight `a`, a single sample at most by `a` times [`PULL_MAX`] `sd`.
 pub(crate) fn pull(ewma: &mut f32, y: f32, a: f32, sd: f32) {
-    let reach = PULL_MAX * sd;
-    *ewma += a * (y - *ewma).clamp(-reach, reach);
+    *ewma += a * within(y - *ewma, PULL_MAX * sd);
 }
 
 /// Upper quantile of the normal distribution for a tail probability 1e-300..0.5: Abramowitz and Stegun

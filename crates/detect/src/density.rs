@@ -4,6 +4,7 @@
 //! quantisation (MacQueen 1967): shapes far from all open a place while there is room, the others move the
 //! nearest one. The distance to the nearest is a nearest-neighbour density estimate with bounded memory.
 
+use crate::bounds::{least, most, within};
 use crate::codec::packed;
 
 /// Averages that make a shape.
@@ -70,13 +71,13 @@ impl Shapes {
             }
         }
         // Four at once, in a form that has no branches.
-        let mut least = [f32::MAX; 4];
+        let mut nearest = [f32::MAX; 4];
         for four in squares.chunks_exact(4) {
-            for (least, &square) in least.iter_mut().zip(four) {
-                *least = if square < *least { square } else { *least };
+            for (nearest, &square) in nearest.iter_mut().zip(four) {
+                *nearest = if square < *nearest { square } else { *nearest };
             }
         }
-        let square = least.into_iter().fold(f32::MAX, f32::min);
+        let square = nearest.into_iter().fold(f32::MAX, least);
         let place = squares.iter().position(|&s| s == square);
         (place.unwrap_or(0), square.sqrt())
     }
@@ -93,7 +94,7 @@ impl Shapes {
 
     /// Moves the one at `place` towards `shape`.
     fn follow(&mut self, place: usize, shape: &[f32; DIMENSIONS]) {
-        let n = (self.n[place] + 1.0).min(1.0 / SHAPE_WEIGHT);
+        let n = least(self.n[place] + 1.0, 1.0 / SHAPE_WEIGHT);
         self.n[place] = n;
         let share = 1.0 / n;
         for (along, x) in self.at.iter_mut().zip(shape) {
@@ -125,10 +126,10 @@ impl Density {
         let mut e = x - self.level;
         let mut z = 0.0;
         if self.deviation > 0.0 {
-            e = e.clamp(-reach, reach);
+            e = within(e, reach);
             z = crate::together::narrow(e / self.deviation);
         }
-        let rate = early.max(1.0 / LEVEL_SAMPLES);
+        let rate = most(early, 1.0 / LEVEL_SAMPLES);
         self.level += rate * e;
         self.deviation += rate * (e.abs() - self.deviation);
         for (s, weight) in self.shape.iter_mut().zip(WEIGHTS) {
@@ -141,7 +142,7 @@ impl Density {
         } else {
             self.shapes.follow(nearest, &self.shape);
         }
-        let rate = crate::together::narrow(early).max(1.0 / DISTANCE_SAMPLES);
+        let rate = most(crate::together::narrow(early), 1.0 / DISTANCE_SAMPLES);
         self.usual += rate * (distance - self.usual);
         distance
     }

@@ -126,7 +126,8 @@ impl DeviceDetector {
         self.find_regime(class, values);
         let regime = self.regimes.current();
 
-        let (row, gain) = self.regressors(class, values, ms, regime);
+        let mut gain = Gain::default();
+        let (row, may_learn) = self.regressors(class, values, ms, regime, &mut gain);
         let mut looks: SmallVec<[Look; LOOKS_INLINE]> = SmallVec::new();
         for (i, value) in values.iter().enumerate().take(self.metrics.len()) {
             if let Some(seen) = value.filter(|v| v.is_finite()) {
@@ -139,7 +140,7 @@ impl DeviceDetector {
         let (ratio_novel, ratio_onset) = self.novelty(class, &looks, ms);
         let (rows, ratio_joint) = self.judge(class, &mut looks, ms, regime, settled);
         let when = (regime, tod, early);
-        let gain = gain.as_ref().map(|gain| (&row, gain));
+        let gain = may_learn.then_some((&row, &gain));
         self.learn(class, &looks, &rows, ratio_joint, gain, when);
         self.accept_lasting(class, &looks, ratio_joint, ms);
 
@@ -288,8 +289,8 @@ impl DeviceDetector {
         }
     }
 
-    /// The regressors of the operating point, and their gain, where they may be learnt from: not while an axis is
-    /// unknown or its last value too old.
+    /// The regressors of the operating point; true, and their `gain`, where they may be learnt from: not while an axis
+    /// is unknown or its last value too old.
     #[allow(
         clippy::cast_precision_loss,
         reason = "milliseconds within 285,000 years are exact"
@@ -300,7 +301,8 @@ impl DeviceDetector {
         values: &[Option<f64>],
         ms: i64,
         regime: usize,
-    ) -> (Regressors, Option<Gain>) {
+        gain: &mut Gain,
+    ) -> (Regressors, bool) {
         let mut axes = Axes::default();
         let mut point = Axes::default();
         let mut all_known = class.n_axes > 0;
@@ -333,10 +335,11 @@ impl DeviceDetector {
             }
         }
         if all_known {
-            let (row, gain) = self.operation.regressors(&axes, &point, regime);
-            (row, Some(gain))
+            let regimes = (regime, self.regimes.n_opened());
+            let row = self.operation.regressors((&axes, &point), regimes, gain);
+            (row, true)
         } else {
-            (Regressors::NONE, None)
+            (Regressors::NONE, false)
         }
     }
 

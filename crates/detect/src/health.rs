@@ -3,6 +3,7 @@
 use forecare_catalogue::Limits;
 use forecare_domain::Severity;
 
+use crate::bounds::{least, most};
 use crate::limits::Passed;
 
 /// Weight of the newest sample in the index.
@@ -28,6 +29,7 @@ pub(crate) struct Standing {
 }
 
 /// Damage of one metric, 0 to 1.
+#[inline]
 pub(crate) fn damage(limits: &Limits, passed: Option<Passed>, standing: Option<Standing>) -> f64 {
     let at_limit = match passed.map(|p| p.severity) {
         Some(Severity::Critical) => 0.6,
@@ -36,6 +38,9 @@ pub(crate) fn damage(limits: &Limits, passed: Option<Passed>, standing: Option<S
     };
     let Some(s) = standing else { return at_limit };
     // Noise is no damage: counts from half an alarm, in full from one and a half.
+    if s.alarms <= 0.5 && s.ratio <= 0.7 {
+        return at_limit;
+    }
     let significant = (s.alarms - 0.5).clamp(0.0, 1.0);
     let over = (s.ratio - 0.7).max(0.0);
     let anomaly = over / (over + 4.0);
@@ -78,8 +83,8 @@ fn progress(s: Standing, warning: Option<f64>, critical: Option<f64>) -> Option<
 
 /// Moves the index towards what the damage lets expect.
 pub(crate) fn smooth(health: f64, damage: f64) -> f64 {
-    let target = 100.0 * (1.0 - damage.clamp(0.0, 1.0));
-    (health + HEALTH_WEIGHT * (target - health)).clamp(0.0, 100.0)
+    let target = 100.0 * (1.0 - most(least(damage, 1.0), 0.0));
+    most(least(health + HEALTH_WEIGHT * (target - health), 100.0), 0.0)
 }
 
 #[cfg(test)]

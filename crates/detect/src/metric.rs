@@ -10,6 +10,7 @@ use baseline::{Level, SEED_SAMPLES};
 use forecare_catalogue::Limits;
 
 use crate::ClassDetector;
+use crate::bounds::{least, most, within};
 use crate::chart::{Moments, pull};
 use crate::class::{DRIFT_WEIGHT, LEVEL_WEIGHT, SPREAD_WEIGHT};
 use crate::codec::packed;
@@ -173,7 +174,7 @@ pub(crate) struct Departure {
 impl Departure {
     /// Weight of the sample in a robust fit: 1 within three deviations, less and less beyond (Huber).
     pub(crate) fn weight(&self) -> f32 {
-        narrow(HUBER / f64::from(self.z.abs()).max(HUBER))
+        narrow(HUBER / most(f64::from(self.z.abs()), HUBER))
     }
 }
 
@@ -264,6 +265,7 @@ impl Metric {
     }
 
     /// Takes the compensated departure into the charts. `settled`: a day has been seen, drift counts.
+    #[inline]
     pub(crate) fn judge(
         &mut self,
         departure: &Departure,
@@ -288,14 +290,14 @@ impl Metric {
         pull(&mut self.level_ewma, z - local, LEVEL_WEIGHT, sd);
         let weights = [LEVEL_WEIGHT, DRIFT_WEIGHT];
         let [level_sd, drift_sd] = self.departures.ewma_sds(weights, n_level);
-        let level_alarm = (limits.level * level_sd).max(LEVEL_MIN);
+        let level_alarm = most(limits.level * level_sd, LEVEL_MIN);
         let level = self.level_ewma.abs() / level_alarm;
         let mut best = (level, Kind::Level);
         let mut shift_alarm = level_alarm;
         if settled {
             pull(&mut self.drift_ewma, z, DRIFT_WEIGHT, sd);
             let drift_sd = seen_sd(drift_sd, self.drift_var, self.drift_n * DRIFT_WEIGHT);
-            shift_alarm = (limits.drift * drift_sd).max(DRIFT_MIN);
+            shift_alarm = most(limits.drift * drift_sd, DRIFT_MIN);
             let drift = self.drift_ewma.abs() / shift_alarm;
             if drift >= best.0 {
                 best = (drift, Kind::Drift);
@@ -310,14 +312,14 @@ impl Metric {
         if !counts {
             best.0 = 0.0;
         }
-        let trust = (2.0 - 2.0 * best.0).clamp(0.0, 1.0);
+        let trust = most(least(2.0 - 2.0 * best.0, 1.0), 0.0);
         if !settled {
             // Never quite frozen: the first hours may still be those of a machine that warms up.
             pull(&mut self.drift_ewma, z, LOCAL_WEIGHT * trust.max(0.1), sd);
         }
         Verdict {
             ratio: best.0,
-            ratio_single: (z - local).abs() / (limits.single * sd.max(1.0)),
+            ratio_single: (z - local).abs() / (limits.single * most(sd, 1.0)),
             kind: best.1,
             shift: if settled && self.drift_ewma.abs() > self.level_ewma.abs() {
                 self.drift_ewma
@@ -359,11 +361,11 @@ impl Metric {
                 let effect = departure.added - self.unit * f64::from(self.hour_offset(tod));
                 self.learn_hours(x - effect, regime, tod, rate);
             }
-            if let Some((_, gain)) = gain {
-                let error = f64::from(departure.z).clamp(-HUBER, HUBER) * departure.sd / self.unit;
-                gain.learn(&mut self.slopes, error, trust);
+            if let Some((row, gain)) = gain {
+                let error = within(f64::from(departure.z), HUBER) * departure.sd / self.unit;
+                gain.learn(row, &mut self.slopes, error, trust);
             }
-            let sd_min = self.sd_min.max(x.abs() * 1e-12);
+            let sd_min = most(self.sd_min, x.abs() * 1e-12);
             self.levels[regime].learn(
                 x - departure.added,
                 (
@@ -379,8 +381,8 @@ impl Metric {
         if let Some(verdict) = verdict {
             self.departures.learn(z, trust, class.n_max, false);
             self.spread.learn(verdict.spread, trust, class.n_max, true);
-            self.drift_n = (self.drift_n + trust).min(class.n_max * 4.0);
-            let square = (self.drift_ewma * self.drift_ewma).min(100.0);
+            self.drift_n = least(self.drift_n + trust, class.n_max * 4.0);
+            let square = least(self.drift_ewma * self.drift_ewma, 100.0);
             self.drift_var += trust / (self.drift_n + 1.0) * (square - self.drift_var);
             if verdict.ratio < 1.0 {
                 let square = self.spread_ewma * self.spread_ewma;
@@ -480,16 +482,16 @@ impl Metric {
 }
 
 fn standard(ratio: f64) -> f32 {
-    narrow(ratio.clamp(-DEPARTURE_MAX, DEPARTURE_MAX))
+    narrow(within(ratio, DEPARTURE_MAX))
 }
 
 /// `|e|^(2/3)`, near normal for normal `e` (Wilson and Hilferty 1931).
 fn spread_of(e: f32) -> f32 {
-    (e * e).min(1e6).cbrt()
+    least(e * e, 1e6).cbrt()
 }
 
 /// Deviation of a chart: what theory says, and more where more has been seen in `n` independent looks.
 fn seen_sd(theory: f32, mean_square: f32, n: f32) -> f32 {
     let seen = (n * mean_square + 10.0 * theory * theory) / (n + 10.0);
-    theory.max(seen.sqrt())
+    most(theory, seen.sqrt())
 }

@@ -9,6 +9,7 @@
 //! likelihood of Lavin and Ahmad 2015). Last, what has just surprised does not surprise again for a while:
 //! an alarm at the onset, not one at every row.
 
+use crate::bounds::{most, within};
 use crate::codec::packed;
 use crate::density::Density;
 use crate::tail::{Law, Tails};
@@ -142,7 +143,7 @@ impl Novelty {
         reason = "beyond 2^24 samples the count matters no more"
     )]
     pub(crate) fn step(&mut self, x: f64, at: TimeOfWeek, week_rate: f32, n_warm: f32) -> Surprise {
-        let x = x.clamp(-VALUE_MAX, VALUE_MAX);
+        let x = within(x, VALUE_MAX);
         if self.n == 0 {
             self.forecast = x;
             self.short = x;
@@ -170,8 +171,8 @@ impl Novelty {
             return Surprise::default();
         }
         self.known *= 1.0 - 1.0 / FADE_SAMPLES;
-        let onset = (decades - self.known).max(0.0);
-        self.known = self.known.max(decades);
+        let onset = most(decades - self.known, 0.0);
+        self.known = most(self.known, decades);
         Surprise { decades, onset }
     }
 
@@ -184,14 +185,14 @@ impl Novelty {
 
         self.short += SHORT_WEIGHT * (x - self.short);
         let step = self.short - self.level;
-        self.level += early.max(1.0 / LEVEL_SAMPLES) * (x - self.level);
+        self.level += most(early, 1.0 / LEVEL_SAMPLES) * (x - self.level);
 
-        self.magnitude = self.magnitude.max(x.abs());
+        self.magnitude = most(self.magnitude, x.abs());
         let least = 1e-9 * self.magnitude + f64::MIN_POSITIVE;
         self.spread += SPREAD_WEIGHT * (error.abs() - self.spread);
         let ratio = (self.spread + least) / (self.spread_usual + least);
         let spread = narrow(ratio.clamp(1e-30, VALUE_MAX)).ln();
-        let rate = early.max(1.0 / SPREAD_SAMPLES);
+        let rate = most(early, 1.0 / SPREAD_SAMPLES);
         self.spread_usual += rate * (error.abs() - self.spread_usual);
 
         let off_week = self.week.step(x, at, samples, week_rate);
@@ -209,8 +210,8 @@ impl Novelty {
         let mut departures = [0.0; TAILS];
         departures[0] = self.density.step(x, samples);
         for (pair, departure) in departures[1..].chunks_exact_mut(2).zip(signed) {
-            pair[0] = departure.max(0.0);
-            pair[1] = (-departure).max(0.0);
+            pair[0] = most(departure, 0.0);
+            pair[1] = most(-departure, 0.0);
         }
         let sum = self.tails.step(&departures, &DEPARTURES.step(n));
         if n < n_warm { 0.0 } else { sum }

@@ -5,6 +5,7 @@
 //! "Far" is measured by how each axis moves: a load that jumps between idle and full has regimes, a
 //! temperature that creeps through the day has none, its slope says enough.
 
+use crate::bounds::{least, most, within};
 use crate::codec::packed;
 
 /// Most regimes of a device.
@@ -67,29 +68,29 @@ impl Span {
             };
             return;
         }
-        self.n = (self.n + 1.0).min(SPAN_SAMPLES);
+        self.n = least(self.n + 1.0, SPAN_SAMPLES);
         let rate = 1.0 / self.n;
         let reach = SPAN_PULL * self.sd();
-        let e = (x - self.mean).clamp(-reach, reach);
+        let e = within(x - self.mean, reach);
         self.mean += rate * e;
         self.var += rate * (e * e - self.var);
-        let step = (x - self.last).abs().min(reach);
-        self.step = (self.step * (1.0 - 1.0 / SPAN_SAMPLES)).max(step);
+        let step = least((x - self.last).abs(), reach);
+        self.step = most(self.step * (1.0 - 1.0 / SPAN_SAMPLES), step);
         // Towards the median: a jump counts as much as any other large step.
         let way = if step > self.usual { 1.0 } else { -1.0 };
-        self.usual *= 1.0 + way * (2.0 * rate).min(0.1);
+        self.usual *= 1.0 + way * least(2.0 * rate, 0.1);
         self.last = x;
     }
 
     fn sd(&self) -> f32 {
-        self.var.max(1e-6).sqrt()
+        most(self.var, 1e-6).sqrt()
     }
 
     /// The distance on this axis that makes another regime.
     fn far(&self) -> f32 {
         let sd = self.sd();
-        let jumps = (self.step / (JUMP_DEVIATIONS * sd)).clamp(0.05, 1.0);
-        (NEW_REGIME_DISTANCE * self.usual).max(NEW_REGIME_DEVIATIONS * sd) / jumps
+        let jumps = most(least(self.step / (JUMP_DEVIATIONS * sd), 1.0), 0.05);
+        most(NEW_REGIME_DISTANCE * self.usual, NEW_REGIME_DEVIATIONS * sd) / jumps
     }
 }
 
@@ -139,6 +140,11 @@ impl Regimes {
     /// The regime of the last operating point; 0 before any.
     pub(crate) fn current(&self) -> usize {
         usize::from(self.current)
+    }
+
+    /// How many have been opened.
+    pub(crate) fn n_opened(&self) -> usize {
+        self.centres.len()
     }
 
     /// True when a state read back has the shape that the code relies on.
@@ -271,7 +277,7 @@ fn distance(a: &[f32; AXES_MAX], b: &[f32; AXES_MAX], far: &[f32; AXES_MAX]) -> 
         .zip(b)
         .zip(far)
         .map(|((x, y), far)| (x - y).abs() / far)
-        .fold(0.0, f32::max)
+        .fold(0.0, most)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! (1975) estimate of its index. Nothing is assumed of the body of the distribution, and a heavy tail is
 //! learnt as one: noise that now and then leaps does not alarm each time it does.
 
+use crate::bounds::{least, most};
 use crate::codec::packed;
 
 /// Index before anything is known: between that of exponential and of normal excesses at such quantiles.
@@ -81,7 +82,7 @@ impl<const N: usize> Tails<N> {
         if step.first {
             // The largest of the first 1/share values is a first guess.
             for (quantile, &x) in self.quantile.iter_mut().zip(values) {
-                *quantile = quantile.max(x);
+                *quantile = most(*quantile, x);
             }
             return 0.0;
         }
@@ -115,12 +116,12 @@ impl<const N: usize> Tails<N> {
         let excess = (x / *quantile).ln();
         let surprise = step.law.surprise + excess * std::f32::consts::LOG10_E / *index;
         let n_beyond = &mut self.n_beyond[place];
-        *n_beyond = (*n_beyond + 1.0).min(step.law.n_max * step.law.share);
-        let counted = excess.min(EXCESS_MAX * *index);
+        *n_beyond = least(*n_beyond + 1.0, step.law.n_max * step.law.share);
+        let counted = least(excess, EXCESS_MAX * *index);
         *index += (counted - *index) / (*n_beyond + 1.0);
-        *index = index.max(INDEX_MIN);
+        *index = most(*index, INDEX_MIN);
         *quantile *= 1.0 + way * (1.0 - step.law.share);
-        surprise.min(SURPRISE_MAX)
+        least(surprise, SURPRISE_MAX)
     }
 }
 

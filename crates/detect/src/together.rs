@@ -7,6 +7,7 @@
 use linfa_linalg::cholesky::InverseC;
 use ndarray::Array2;
 
+use crate::bounds::{least, most, within};
 use crate::chart::{Moments, pull};
 use crate::codec::packed;
 
@@ -100,13 +101,17 @@ impl Together {
         if weight <= 0.0 {
             return;
         }
-        self.n = (self.n + weight).min(n_max);
-        let rate = (2.0 * weight / (self.n + 2.0)).min(1.0);
-        for i in 0..self.sds.len() {
-            let x = all[i].clamp(-RESIDUAL_MAX, RESIDUAL_MAX);
-            let row = &mut self.cov[triangle(i, 0)..=triangle(i, i)];
-            for (c, y) in row.iter_mut().zip(all) {
-                *c += rate * (x * y.clamp(-RESIDUAL_MAX, RESIDUAL_MAX) - *c);
+        self.n = least(self.n + weight, n_max);
+        let rate = least(2.0 * weight / (self.n + 2.0), 1.0);
+        let all = all.map(|x| within(x, RESIDUAL_MAX));
+        let mut rest = &mut self.cov[..];
+        for (i, x) in all.iter().enumerate().take(self.sds.len()) {
+            let Some((row, below)) = rest.split_at_mut_checked(i + 1) else {
+                break;
+            };
+            rest = below;
+            for (c, y) in row.iter_mut().zip(&all) {
+                *c += rate * (x * y - *c);
             }
         }
         self.since_fit = self.since_fit.saturating_add(1);
@@ -166,7 +171,7 @@ impl Together {
         let n = self.sds.len();
         let mut clipped = [0.0_f32; TOGETHER_MAX];
         for ((c, z), sd) in clipped.iter_mut().zip(z).zip(&self.sds) {
-            *c = (z / sd).clamp(-RESIDUAL_MAX, RESIDUAL_MAX);
+            *c = within(z / sd, RESIDUAL_MAX);
         }
         let mut pz = [0.0_f32; TOGETHER_MAX];
         for i in 0..n {
@@ -184,12 +189,12 @@ impl Together {
         };
         let mut t2 = 0.0_f32;
         for i in 0..n {
-            let p = self.precision[triangle(i, i)].max(1e-6);
+            let p = most(self.precision[triangle(i, i)], 1e-6);
             t2 += clipped[i] * pz[i];
             joint.departures[i] = pz[i] / p.sqrt();
             joint.expected[i] = self.sds[i] * (clipped[i] - pz[i] / p);
         }
-        joint.u = (t2.max(0.0) / n_ready as f32).cbrt();
+        joint.u = (most(t2, 0.0) / n_ready as f32).cbrt();
         Some(joint)
     }
 

@@ -3,6 +3,7 @@
 //! A weekly profile contains the daily one. Until a part of the week has been seen its offset is 0, so that
 //! the first week is judged against the mean alone.
 
+use crate::bounds::{most, within};
 use crate::codec::packed;
 
 const BIN_MS: i64 = 2 * 3_600_000;
@@ -88,19 +89,18 @@ impl Week {
         let offset = self.offsets[at.from] * (1.0 - at.way) + self.offsets[at.to] * at.way;
         let departure = x - self.mean - f64::from(offset);
         let learnt = if n > CUT_FROM {
-            let reach = LEARN_MAX * self.deviation;
-            departure.clamp(-reach, reach)
+            within(departure, LEARN_MAX * self.deviation)
         } else {
             departure
         };
         let early = 1.0 / (n + 1.0);
-        let of_deviation = early.max(1.0 / DEVIATION_SAMPLES);
+        let of_deviation = most(early, 1.0 / DEVIATION_SAMPLES);
         self.deviation += of_deviation * (1.25 * learnt.abs() - self.deviation);
-        self.mean += early.max(1.0 / MEAN_SAMPLES) * learnt;
+        self.mean += most(early, 1.0 / MEAN_SAMPLES) * learnt;
         let learnt = crate::together::narrow(learnt);
         for (bin, share) in [(at.from, 1.0 - at.way), (at.to, at.way)] {
             let first = 1.0 / (2.0 + f32::from(self.seen[bin]));
-            self.offsets[bin] += rate.max(first) * share * learnt;
+            self.offsets[bin] += most(rate, first) * share * learnt;
             if share >= 0.5 {
                 self.seen[bin] = self.seen[bin].saturating_add(1);
             }
