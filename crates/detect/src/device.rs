@@ -8,6 +8,7 @@ use forecare_domain::{ModeName, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use smallvec::SmallVec;
 
+use crate::bounds::most;
 use crate::class::Role;
 use crate::codec::{self, packed};
 use crate::health::{self, Standing};
@@ -147,7 +148,7 @@ impl DeviceDetector {
         let damage = looks
             .iter()
             .map(|l| self.damage(class, l))
-            .fold(joint_damage(ratio_joint), f64::max);
+            .fold(joint_damage(ratio_joint), most);
         self.health = health::smooth(self.health, damage);
         Scored {
             anomaly: anomaly(&looks, ratio_joint.max(ratio_novel)),
@@ -265,7 +266,7 @@ impl DeviceDetector {
         if n_axes == 0 {
             return;
         }
-        let (place, like) = match self.regimes.step(point) {
+        let (place, like) = match self.regimes.step(point, class.n_axes) {
             Move::Known | Move::Opened { like: None, .. } => return,
             Move::Opened {
                 place,
@@ -369,11 +370,13 @@ impl DeviceDetector {
     fn novelty(&mut self, class: &ClassDetector, looks: &[Look], ms: i64) -> (f32, f32) {
         let at = TimeOfWeek::of(ms);
         let (mut novelty, mut onset) = (0.0_f32, 0.0_f32);
+        // Both in the order of the metrics.
+        let mut looks = looks.iter().peekable();
         for (state, metric) in self.novelties.iter_mut().zip(&class.watched) {
-            let Ok(place) = looks.binary_search_by_key(metric, |l| l.metric) else {
+            while looks.next_if(|l| l.metric < *metric).is_some() {}
+            let Some(look) = looks.next_if(|l| l.metric == *metric) else {
                 continue;
             };
-            let look = &looks[place];
             let x = match look.departure {
                 _ if class.n_axes == 0 => look.x,
                 Some(departure) => look.x - departure.expected,
@@ -422,7 +425,12 @@ impl DeviceDetector {
             self.together.chart(joint);
         }
         let ratio = self.together.departure() / class.thresholds.joint;
-        (rows, ratio.max(0.0))
+        if ratio >= 1.0
+            && let Some(joint) = &mut rows.joint
+        {
+            self.together.expect(joint);
+        }
+        (rows, most(ratio, 0.0))
     }
 
     /// The residuals of this row, with recent ones for metrics that it does not report.
@@ -530,16 +538,22 @@ impl DeviceDetector {
     }
 
     fn damage(&self, class: &ClassDetector, look: &Look) -> f64 {
-        let standing = look
-            .verdict
-            .filter(|v| v.counts)
-            .zip(look.departure)
-            .map(|(v, d)| Standing {
-                expected: d.expected,
-                shift: f64::from(v.shift) * d.sd,
-                alarms: f64::from(v.shift.abs() / v.shift_alarm),
-                ratio: f64::from(v.ratio),
-            });
+        let standing = match (&look.verdict, &look.departure) {
+            (Some(v), Some(d)) if v.counts => {
+                let alarms = f64::from(v.shift.abs() / v.shift_alarm);
+                let ratio = f64::from(v.ratio);
+                (!health::is_noise(alarms, ratio)).then(|| Standing {
+                    expected: d.expected,
+                    shift: f64::from(v.shift) * d.sd,
+                    alarms,
+                    ratio,
+                })
+            }
+            _ => None,
+        };
+        if standing.is_none() && look.passed.is_none() {
+            return 0.0;
+        }
         health::damage(
             &class.class.metrics[look.metric].limits,
             look.passed,

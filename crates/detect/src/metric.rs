@@ -220,6 +220,7 @@ impl Metric {
         self.unit > 0.0
     }
 
+    #[inline]
     pub(crate) fn limit(&mut self, limits: &Limits, x: f64) -> Option<Passed> {
         self.limit.step(limits, x)
     }
@@ -230,6 +231,7 @@ impl Metric {
     }
 
     /// Counts repetitions; the number of them once they look like a stuck sensor.
+    #[inline]
     pub(crate) fn repetitions(&mut self, x: f64, n_warm: f32) -> Option<u32> {
         let warm = f64::from(self.n) >= f64::from(n_warm);
         let threshold = STUCK_SAMPLES_MIN.max(self.run.n_usual_max.saturating_mul(4));

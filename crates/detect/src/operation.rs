@@ -78,6 +78,7 @@ impl Regressors {
     }
 
     /// Sum of the products with `of`, one value per slope; what lies beyond its end counts as 0.
+    #[inline]
     fn times<T: Copy + Into<f64>>(&self, of: &[T]) -> f64 {
         let mut sum = 0.0;
         for (x, &c) in self.moving().iter().zip(of) {
@@ -357,14 +358,29 @@ impl Gain {
     /// Learns an error, in units, with a trust of 0 to 1. The constants stay 0: they are the levels'.
     pub(crate) fn learn(&self, row: &Regressors, slopes: &mut [f32], error: f64, trust: f32) {
         let way = error * f64::from(trust);
-        for (slope, gain) in slopes.iter_mut().zip(&self.of).take(row.n_used) {
+        let step = |slope: &mut f32, gain: f64| {
             let moved = f64::from(*slope) + gain * way;
             *slope = narrow(within(moved, 1e6));
+        };
+        // Four at once; beyond those in use the gain is 0.
+        let (fours, last) = slopes.as_chunks_mut::<4>();
+        let (gains, _) = self.of.as_chunks::<4>();
+        let n_fours = fours.len();
+        for (slopes, gains) in fours.iter_mut().zip(gains).take(row.n_used.div_ceil(4)) {
+            for (slope, gain) in slopes.iter_mut().zip(gains) {
+                step(slope, *gain);
+            }
         }
-        let constants = slopes.iter_mut().skip(block(self.n_axes, 0));
-        constants
-            .step_by(1 + self.n_axes)
-            .for_each(|constant| *constant = 0.0);
+        for (slope, gain) in last.iter_mut().zip(&self.of[4 * n_fours..]) {
+            step(slope, *gain);
+        }
+        let mut constant = block(self.n_axes, 0);
+        while constant < row.n_used {
+            if let Some(constant) = slopes.get_mut(constant) {
+                *constant = 0.0;
+            }
+            constant += 1 + self.n_axes;
+        }
     }
 }
 

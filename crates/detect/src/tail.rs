@@ -100,10 +100,28 @@ impl<const N: usize> Tails<N> {
             let within = if x <= old { sunk } else { old };
             *quantile = if old > 0.0 { within } else { x };
         }
+        let is_beyond = |x: f32, old: f32| (x > old) & (old > 0.0);
         let mut sum = 0.0;
-        for (place, (&x, &old)) in values.iter().zip(&before).enumerate() {
-            if x > old && old > 0.0 {
-                sum += self.beyond(place, x, step);
+        // Four at once are mostly within.
+        let (fours, rest) = values.as_chunks::<4>();
+        for (at, (xs, olds)) in fours.iter().zip(before.as_chunks::<4>().0).enumerate() {
+            let mut any = false;
+            for (&x, &old) in xs.iter().zip(olds) {
+                any |= is_beyond(x, old);
+            }
+            if !any {
+                continue;
+            }
+            for (lane, (&x, &old)) in xs.iter().zip(olds).enumerate() {
+                if is_beyond(x, old) {
+                    sum += self.beyond(4 * at + lane, x, step);
+                }
+            }
+        }
+        let from = N - rest.len();
+        for (place, (&x, &old)) in rest.iter().zip(&before[from..]).enumerate() {
+            if is_beyond(x, old) {
+                sum += self.beyond(from + place, x, step);
             }
         }
         sum

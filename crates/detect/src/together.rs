@@ -58,8 +58,11 @@ pub(crate) struct Joint {
     u: f32,
     /// Signed departure of each metric from what the others let expect, in its conditional deviations.
     pub(crate) departures: Residuals,
-    /// What the others let expect of each metric, as a residual.
+    /// What the others let expect of each metric, as a residual; 0 until [`Together::expect`] is asked.
     pub(crate) expected: Residuals,
+    /// The residuals in deviations, bounded, and the precision times these.
+    clipped: Residuals,
+    pz: Residuals,
 }
 
 fn triangle(i: usize, j: usize) -> usize {
@@ -186,16 +189,25 @@ impl Together {
             u: 0.0,
             departures: [0.0; TOGETHER_MAX],
             expected: [0.0; TOGETHER_MAX],
+            clipped,
+            pz,
         };
         let mut t2 = 0.0_f32;
         for i in 0..n {
             let p = most(self.precision[triangle(i, i)], 1e-6);
             t2 += clipped[i] * pz[i];
             joint.departures[i] = pz[i] / p.sqrt();
-            joint.expected[i] = self.sds[i] * (clipped[i] - pz[i] / p);
         }
         joint.u = (most(t2, 0.0) / n_ready as f32).cbrt();
         Some(joint)
+    }
+
+    /// Says what the others let expect of each metric.
+    pub(crate) fn expect(&self, joint: &mut Joint) {
+        for (i, sd) in self.sds.iter().enumerate() {
+            let p = most(self.precision[triangle(i, i)], 1e-6);
+            joint.expected[i] = sd * (joint.clipped[i] - joint.pz[i] / p);
+        }
     }
 
     /// Takes T² into the chart.
