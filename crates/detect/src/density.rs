@@ -70,26 +70,15 @@ impl Shapes {
                 *square += (at - x) * (at - x);
             }
         }
-        // Four at once and without branches: which one it is cannot be predicted.
-        let mut nearest = [f32::MAX; 4];
-        let mut places = [0_u32; 4];
-        for (four, from) in squares.as_chunks::<4>().0.iter().zip((0..).step_by(4)) {
-            for (((nearest, place), &square), lane) in
-                nearest.iter_mut().zip(&mut places).zip(four).zip(0..)
-            {
-                let is_nearer = square < *nearest;
-                *nearest = if is_nearer { square } else { *nearest };
-                *place = if is_nearer { from + lane } else { *place };
-            }
-        }
-        let (mut square, mut place) = (nearest[0], places[0]);
-        for (&s, &p) in nearest.iter().zip(&places).skip(1) {
-            // Of two that are as near, the first.
-            let is_nearer = (s < square) | ((s == square) & (p < place));
-            square = if is_nearer { s } else { square };
-            place = if is_nearer { p } else { place };
-        }
-        (place as usize, square.sqrt())
+        // Four at once, in a form that has no branches.
+        let nearer = |a: [f32; 4], b: [f32; 4]| {
+            std::array::from_fn(|k| if a[k] < b[k] { a[k] } else { b[k] })
+        };
+        let fours = squares.as_chunks::<4>().0;
+        let nearest = fours.iter().fold([f32::MAX; 4], |near, four| nearer(*four, near));
+        let square = nearest.into_iter().fold(f32::MAX, least);
+        let place = squares.iter().position(|&s| s == square);
+        (place.unwrap_or(0), square.sqrt())
     }
 
     /// Opens a place for `shape`. Only while there is room.
