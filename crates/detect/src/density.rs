@@ -117,10 +117,9 @@ impl Density {
         usize::from(self.shapes.n_known) <= SHAPES
     }
 
-    /// Distance of the shape that ends with `x` to the nearest one remembered, then learns it. `n`: samples
-    /// before.
-    pub(crate) fn step(&mut self, x: f64, n: f64) -> f32 {
-        let early = 1.0 / (n + 1.0);
+    /// Distance of the shape that ends with `x` to the nearest one remembered, then learns it. `early`: the weight of
+    /// `x` in the plain mean of all samples.
+    pub(crate) fn step(&mut self, x: f64, early: f64) -> f32 {
         let reach = VALUE_MAX * self.deviation;
         let mut e = x - self.level;
         let mut z = 0.0;
@@ -156,13 +155,14 @@ mod tests {
         let mut density = Density::new(0.0);
         let wave = |i: u16| 5.0 * (f64::from(i) * std::f64::consts::TAU / 48.0).sin();
         let mut usual = 0.0_f32;
+        let early = |i: u16| 1.0 / (f64::from(i) + 1.0);
         for i in 0..2_000_u16 {
-            let distance = density.step(wave(i), f64::from(i));
+            let distance = density.step(wave(i), early(i));
             if i >= 1_000 {
                 usual = usual.max(distance);
             }
         }
-        let plateau = (2_000..2_048).map(|i| density.step(wave(2_012), f64::from(i)));
+        let plateau = (2_000..2_048).map(|i| density.step(wave(2_012), early(i)));
         let farthest = plateau.fold(0.0, f32::max);
         assert!(farthest > 1.2 * usual, "{farthest} {usual}");
     }

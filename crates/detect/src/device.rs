@@ -15,7 +15,7 @@ use crate::health::{self, Standing};
 use crate::hours::TimeOfDay;
 use crate::look::{Look, Rows, anomaly, beyond_limit, departed, is_stuck, joint_damage, score};
 use crate::metric::Metric;
-use crate::novelty::Novelty;
+use crate::novelty::{Novelty, Pace};
 use crate::operation::{Axes, Gain, Operation, Regressors};
 use crate::regimes::{AXES_MAX, Move, Regimes};
 use crate::signature::{self, Departed};
@@ -370,6 +370,7 @@ impl DeviceDetector {
     fn novelty(&mut self, class: &ClassDetector, looks: &[Look], ms: i64) -> (f32, f32) {
         let at = TimeOfWeek::of(ms);
         let (mut novelty, mut onset) = (0.0_f32, 0.0_f32);
+        let mut pace = Pace::new(class.week_rate, class.n_warm);
         // Both in the order of the metrics.
         let mut looks = looks.iter().peekable();
         for (state, metric) in self.novelties.iter_mut().zip(&class.watched) {
@@ -382,7 +383,7 @@ impl DeviceDetector {
                 Some(departure) => look.x - departure.expected,
                 None => continue,
             };
-            let surprise = state.step(x, at, class.week_rate, class.n_warm);
+            let surprise = state.step(x, at, &mut pace);
             novelty = novelty.max(surprise.decades);
             onset = onset.max(surprise.onset);
         }

@@ -174,7 +174,8 @@ pub(crate) struct Departure {
 impl Departure {
     /// Weight of the sample in a robust fit: 1 within three deviations, less and less beyond (Huber).
     pub(crate) fn weight(&self) -> f32 {
-        narrow(HUBER / most(f64::from(self.z.abs()), HUBER))
+        let far = f64::from(self.z.abs());
+        if far > HUBER { narrow(HUBER / far) } else { 1.0 }
     }
 }
 
