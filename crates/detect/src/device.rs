@@ -14,7 +14,7 @@ use crate::codec::{self, packed};
 use crate::health::{self, Standing};
 use crate::hours::TimeOfDay;
 use crate::look::{Look, Rows, anomaly, beyond_limit, departed, is_stuck, joint_damage, score};
-use crate::metric::Metric;
+use crate::metric::{self, AT_ONCE, Metric};
 use crate::novelty::{Novelty, Pace};
 use crate::operation::{Axes, Gain, Operation, Regressors};
 use crate::regimes::{AXES_MAX, Move, Regimes};
@@ -400,14 +400,18 @@ impl DeviceDetector {
         regime: usize,
         settled: bool,
     ) -> (Rows, f32) {
-        for look in looks.iter_mut() {
-            let Some(d) = look.departure else { continue };
+        let mut charted: SmallVec<[usize; LOOKS_INLINE]> = SmallVec::new();
+        for (place, look) in looks.iter().enumerate() {
+            let Some(d) = &look.departure else { continue };
             let metric = &mut self.metrics[look.metric];
             metric.held = d.z;
             metric.held_ms = ms;
             if metric.charted(regime, class) {
-                look.verdict = Some(metric.judge(&d, regime, settled, class));
+                charted.push(place);
             }
+        }
+        for places in charted.chunks(AT_ONCE) {
+            metric::judge(&mut self.metrics, looks, places, (regime, settled), class);
         }
         let mut rows = self.residuals(class, ms);
         if rows.complete {

@@ -6,9 +6,10 @@
 
 use linfa_linalg::cholesky::InverseC;
 use ndarray::Array2;
+use wide::f32x4;
 
 use crate::bounds::{least, most, within};
-use crate::chart::{Moments, pull};
+use crate::chart::{Charted, Moments, pull};
 use crate::codec::packed;
 
 /// Most metrics covered: the first of the class that speak of health.
@@ -221,8 +222,9 @@ impl Together {
 
     /// How far T² stands above its usual value, in deviations of its chart.
     pub(crate) fn departure(&self) -> f32 {
-        let [sd] = self.chart.ewma_sds([CHART_WEIGHT], self.chart.n + 30.0);
-        self.ewma / sd
+        let chart = Charted::of([&self.chart; 4]);
+        let [sd] = chart.ewma_sds([CHART_WEIGHT], chart.n + f32x4::splat(30.0));
+        self.ewma / sd.to_array()[0]
     }
 
     /// Share of each metric in the present departure; they sum to 1.
