@@ -40,22 +40,22 @@ pub(crate) fn judge(
         &metrics[seen[3].metric],
     ];
     let z = four(seen, |l| l.departure.map_or(0.0, |d| d.z));
-    let leverage = four(seen, |l| l.departure.map_or(0.0, |d| d.leverage));
-    let n_known = four(of, |m| 0.75 * m.levels[regime].n);
     let level = four(of, |m| m.level_ewma);
     let drift = four(of, |m| m.drift_ewma);
-    let spread = four(of, |m| m.spread_ewma);
-    let [a, b, c, d] = of;
-    let departures = Charted::of([&a.departures, &b.departures, &c.departures, &d.departures]);
-    let spreads = Charted::of([&a.spread, &b.spread, &c.spread, &d.spread]);
-
-    let limits = &class.thresholds;
-    let one = f32x4::splat(1.0);
-    let sd = departures.sd();
-    let n_level = n_known / (one + n_known * leverage);
     // The local level that departures are measured from until a day has been seen.
     let local = if settled { f32x4::splat(0.0) } else { drift };
     let y = spread_of(z - level - local);
+
+    let limits = &class.thresholds;
+    let one = f32x4::splat(1.0);
+    let [a, b, c, d] = of;
+    let spreads = Charted::of([&a.spread, &b.spread, &c.spread, &d.spread]);
+    let departures = Charted::of([&a.departures, &b.departures, &c.departures, &d.departures]);
+    let leverage = four(seen, |l| l.departure.map_or(0.0, |d| d.leverage));
+    let n_known = four(of, |m| 0.75 * m.levels[regime].n);
+    let spread = four(of, |m| m.spread_ewma);
+    let sd = departures.sd();
+    let n_level = n_known / (one + n_known * leverage);
     let spread = pulled(spread, y - spreads.mean, SPREAD_WEIGHT, spreads.sd());
     let level = pulled(level, z - local, LEVEL_WEIGHT, sd);
     let [level_sd, drift_sd] = departures.ewma_sds([LEVEL_WEIGHT, DRIFT_WEIGHT], n_level);
