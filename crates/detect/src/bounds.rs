@@ -24,7 +24,10 @@ mod tests {
 
     #[test]
     fn bounds_hold_on_both_sides() {
-        assert_eq!([-5.0, -2.0, 1.0, 7.0].map(|x: f32| within(x, 3.0)), [-3.0, -2.0, 1.0, 3.0]);
+        assert_eq!(
+            [-5.0, -2.0, 1.0, 7.0].map(|x: f32| within(x, 3.0)),
+            [-3.0, -2.0, 1.0, 3.0]
+        );
         assert_eq!((most(1.0, 2.0), least(1.0, 2.0)), (2.0, 1.0));
     }
 }

@@ -4,6 +4,8 @@
 //! quantisation (MacQueen 1967): shapes far from all open a place while there is room, the others move the
 //! nearest one. The distance to the nearest is a nearest-neighbour density estimate with bounded memory.
 
+use wide::f32x4;
+
 use crate::bounds::{least, most, within};
 use crate::codec::packed;
 
@@ -64,21 +66,26 @@ impl Shapes {
         if self.n_known == 0 {
             return (0, 0.0);
         }
-        let mut squares = [0.0_f32; SHAPES];
-        for (along, x) in self.at.iter().zip(shape) {
-            for (square, at) in squares.iter_mut().zip(along) {
-                *square += (at - x) * (at - x);
+        let mut squares = [f32x4::splat(0.0); SHAPES / 4];
+        for (along, &x) in self.at.iter().zip(shape) {
+            for (square, &at) in squares.iter_mut().zip(along.as_chunks::<4>().0) {
+                let way = f32x4::new(at) - f32x4::splat(x);
+                *square += way * way;
             }
         }
-        // Four at once, in a form that has no branches.
-        let nearer = |a: [f32; 4], b: [f32; 4]| {
-            std::array::from_fn(|k| if a[k] < b[k] { a[k] } else { b[k] })
-        };
-        let fours = squares.as_chunks::<4>().0;
-        let nearest = fours.iter().fold([f32::MAX; 4], |near, four| nearer(*four, near));
-        let square = nearest.into_iter().fold(f32::MAX, least);
-        let place = squares.iter().position(|&s| s == square);
-        (place.unwrap_or(0), square.sqrt())
+        let most = f32x4::splat(f32::MAX);
+        let nearest = squares
+            .into_iter()
+            .fold(most, |near, four| four.fast_min(near));
+        let square = nearest.to_array().into_iter().fold(f32::MAX, least);
+        // A bit for each that is as near; the first one counts.
+        let as_near = |four: f32x4| four.simd_eq(f32x4::splat(square)).to_bitmask();
+        let bits = squares
+            .into_iter()
+            .rev()
+            .fold(0, |bits, four| (bits << 4) | as_near(four));
+        let place = bits.trailing_zeros() as usize % SHAPES;
+        (place, square.sqrt())
     }
 
     /// Opens a place for `shape`. Only while there is room.

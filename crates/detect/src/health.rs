@@ -91,7 +91,10 @@ fn progress(s: Standing, warning: Option<f64>, critical: Option<f64>) -> Option<
 /// Moves the index towards what the damage lets expect.
 pub(crate) fn smooth(health: f64, damage: f64) -> f64 {
     let target = 100.0 * (1.0 - most(least(damage, 1.0), 0.0));
-    most(least(health + HEALTH_WEIGHT * (target - health), 100.0), 0.0)
+    most(
+        least(health + HEALTH_WEIGHT * (target - health), 100.0),
+        0.0,
+    )
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ mod baseline;
 mod judge;
 
 use baseline::{Level, SEED_SAMPLES};
-pub(crate) use judge::{AT_ONCE, judge};
 use forecare_catalogue::Limits;
+pub(crate) use judge::{AT_ONCE, judge};
 
 use crate::ClassDetector;
 use crate::bounds::{least, most, within};
@@ -168,7 +168,11 @@ impl Departure {
     /// Weight of the sample in a robust fit: 1 within three deviations, less and less beyond (Huber).
     pub(crate) fn weight(&self) -> f32 {
         let far = f64::from(self.z.abs());
-        if far > HUBER { narrow(HUBER / far) } else { 1.0 }
+        if far > HUBER {
+            narrow(HUBER / far)
+        } else {
+            1.0
+        }
     }
 }
 

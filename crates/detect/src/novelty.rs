@@ -9,6 +9,8 @@
 //! likelihood of Lavin and Ahmad 2015). Last, what has just surprised does not surprise again for a while:
 //! an alarm at the onset, not one at every row.
 
+use wide::f32x4;
+
 use crate::bounds::{most, within};
 use crate::codec::packed;
 use crate::density::Density;
@@ -209,7 +211,7 @@ impl Novelty {
             return Surprise::default();
         }
         let n_sums = n - pace.n_warm;
-        let decades = self.sum_tail.step(&[self.sum], &pace.sums);
+        let decades = self.sum_tail.step(self.sum, [], &pace.sums);
         if n_sums < SUM_WARM_UP {
             return Surprise::default();
         }
@@ -241,21 +243,16 @@ impl Novelty {
         self.week_short += SHORT_WEIGHT * (off_week - self.week_short);
         self.week_long += LONG_WEIGHT * (off_week - self.week_long);
 
-        let signed = [
-            narrow(error),
-            narrow(step),
-            spread,
-            narrow(off_week),
-            narrow(self.week_short),
-            narrow(self.week_long),
+        let shape = self.density.step(x, early);
+        // Both signs of two departures.
+        let signs =
+            |a: f32, b: f32| f32x4::new([most(a, 0.0), most(-a, 0.0), most(b, 0.0), most(-b, 0.0)]);
+        let departures = [
+            signs(narrow(error), narrow(step)),
+            signs(spread, narrow(off_week)),
+            signs(narrow(self.week_short), narrow(self.week_long)),
         ];
-        let mut departures = [0.0; TAILS];
-        departures[0] = self.density.step(x, early);
-        for (pair, departure) in departures[1..].chunks_exact_mut(2).zip(signed) {
-            pair[0] = most(departure, 0.0);
-            pair[1] = most(-departure, 0.0);
-        }
-        let sum = self.tails.step(&departures, &pace.departures);
+        let sum = self.tails.step(shape, departures, &pace.departures);
         if n < pace.n_warm { 0.0 } else { sum }
     }
 }

@@ -80,15 +80,43 @@ impl Regressors {
     /// Sum of the products with `of`, one value per slope; what lies beyond its end counts as 0.
     #[inline]
     fn times<T: Copy + Into<f64>>(&self, of: &[T]) -> f64 {
+        let own = of.get(self.constant..).unwrap_or_default();
+        // As long as the row's own: loops that are known to the compiler.
+        let whole = match self.n_moving {
+            2 => self.whole::<T, 2, 2>(of, own),
+            4 => self.whole::<T, 4, 3>(of, own),
+            6 => self.whole::<T, 6, 4>(of, own),
+            _ => None,
+        };
+        if let Some(sum) = whole {
+            return sum;
+        }
         let mut sum = 0.0;
         for (x, &c) in self.moving().iter().zip(of) {
             sum += c.into() * x;
         }
-        let own = of.get(self.constant..).unwrap_or_default();
         for (x, &c) in self.own().iter().zip(own) {
             sum += c.into() * x;
         }
         sum
+    }
+
+    /// The same where there are `MOVING` and `OWN` regressors, and a value for each.
+    #[inline]
+    fn whole<T: Copy + Into<f64>, const MOVING: usize, const OWN: usize>(
+        &self,
+        of: &[T],
+        own: &[T],
+    ) -> Option<f64> {
+        let (of, own) = (of.first_chunk::<MOVING>()?, own.first_chunk::<OWN>()?);
+        let mut sum = 0.0;
+        for (x, &c) in self.moving.iter().zip(of) {
+            sum += c.into() * x;
+        }
+        for (x, &c) in self.own.iter().zip(own) {
+            sum += c.into() * x;
+        }
+        Some(sum)
     }
 
     /// Places and values.
@@ -454,8 +482,11 @@ mod tests {
     fn where_nothing_was_learnt_leverage_is_large() {
         let (mut operation, _) = learnt(400, |axes, _, _| axes[0]);
         operation.forget_present();
-        let mut leverage =
-            |axes: Axes, regime| operation.regressors((&axes, &axes), (regime, 4), &mut Gain::default()).leverage;
+        let mut leverage = |axes: Axes, regime| {
+            operation
+                .regressors((&axes, &axes), (regime, 4), &mut Gain::default())
+                .leverage
+        };
         assert!(leverage([1.0, 1.0, 0.0, 0.0], 0) < 0.1);
         assert!(leverage([1.0, 1.0, 0.0, 0.0], 3) > 5.0, "another regime");
         assert!(leverage([300.0, 0.0, 0.0, 0.0], 0) > 5.0, "far away");
