@@ -74,7 +74,7 @@ pub(super) struct Work {
 
 impl World<'_> {
     /// Puts work among what waits.
-    pub(super) fn wait(&mut self, job: Job) {
+    pub(super) fn wait(&mut self, job: Box<Job>) {
         let place = self.jobs.partition_point(|j| j.rank() <= job.rank());
         self.jobs.insert(place, job);
     }
@@ -89,7 +89,7 @@ impl World<'_> {
         } = self.mode(device, mode)?;
         self.counts(device, mode).tickets += 1;
         let ready_at = ticket.opened_at.plus_hours(self.crew.response_hours());
-        self.wait(Job {
+        self.wait(Box::new(Job {
             device,
             mode: mode.clone(),
             ticket: Some(ticket.id),
@@ -101,7 +101,7 @@ impl World<'_> {
             response_at: ready_at,
             ready_at,
             parts_at: None,
-        });
+        }));
         self.at(ready_at, Event::Dispatch);
         self.at(
             ticket.opened_at.plus_hours(LOOK_HOURS),
@@ -186,7 +186,7 @@ impl World<'_> {
 
     /// Sends people to what can be done, the most urgent first. Where nobody is free nothing is looked at: whoever gets
     /// free looks again.
-    pub(super) async fn dispatch(&mut self, now: Timestamp, piece: &Piece<'_>) -> Result<()> {
+    pub(super) async fn dispatch(&mut self, now: Timestamp, piece: &Piece) -> Result<()> {
         let next_shift = self.crew.next_shift(now);
         let mut load = None;
         let mut place = 0;
@@ -270,7 +270,7 @@ impl World<'_> {
         mode: &FailureMode,
         hand: &Hand,
         now: Timestamp,
-        piece: &Piece<'_>,
+        piece: &Piece,
     ) -> Result<()> {
         let until = now.plus_hours(mode.work_hours);
         let by = self.crew.name(hand);
@@ -362,7 +362,7 @@ impl World<'_> {
         &mut self,
         work: Work,
         now: Timestamp,
-        piece: &Piece<'_>,
+        piece: &Piece,
     ) -> Result<()> {
         self.at(now, Event::Dispatch);
         let Some(id) = work.ticket else {
