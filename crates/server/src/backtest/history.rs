@@ -10,8 +10,9 @@ use forecare_domain::{Asset, DeviceEvent, DeviceId, Label, Row, Timestamp};
 use forecare_store::{MaintenanceWindow, Store, StoreError, every};
 use tokio::runtime::Handle;
 
-/// Rows of all devices together that are held in memory, about; at the least and at the most of one device.
-const ROWS_HELD: usize = 200_000;
+/// Rows of all devices together that are read at once, about, and at the least and at the most of one device: some are
+/// played, as many are read meanwhile.
+const ROWS_HELD: usize = 128_000;
 const ROWS_OF_DEVICE: (usize, usize) = (64, 20_000);
 /// Rows of all devices together that are scored ahead, about, and at the least of one device: after a verdict those of
 /// its device are scored again. Enough that starting threads and keeping a state to go back to costs little beside it.
@@ -128,7 +129,11 @@ impl Stretch {
     /// The stretch in pieces of at most so many rows of a device, in order; rows of one instant stay together.
     pub(crate) fn pieces(self: Arc<Self>) -> impl Iterator<Item = Piece> {
         let share = ROWS_AHEAD / self.rows.len().max(1);
-        let rows_at_once = share.max(ROWS_AHEAD_OF_DEVICE);
+        let at_most = share.max(ROWS_AHEAD_OF_DEVICE);
+        // Pieces of one size: a short one costs nearly as much as a long one.
+        let longest = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let n_pieces = longest.div_ceil(at_most).max(1);
+        let rows_at_once = longest.div_ceil(n_pieces).max(1);
         let mut played = vec![0; self.rows.len()];
         let mut at_end = false;
         std::iter::from_fn(move || {

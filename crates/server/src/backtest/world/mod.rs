@@ -84,7 +84,7 @@ pub(crate) struct World<'a> {
     precisions: BTreeMap<(ClassName, ModeName), Precision>,
     pub(crate) fates: Vec<Fate>,
     /// What waits, in the order in which it is looked at.
-    jobs: Vec<Box<Job>>,
+    jobs: Vec<Job>,
     queue: BTreeMap<(Timestamp, u8, i64), Event>,
     n_queued: i64,
     /// When each device that has something to tell tells it.
@@ -492,7 +492,7 @@ impl<'a> World<'a> {
             }
         }
         self.tally.stock_outs += usize::from(is_short);
-        self.wait(Box::new(Job {
+        self.wait(Job {
             device,
             mode: fault.mode.clone(),
             ticket: None,
@@ -504,7 +504,7 @@ impl<'a> World<'a> {
             response_at,
             ready_at,
             parts_at: Some(ready_at),
-        }));
+        });
         if !self.crew.can(&mode.skills) {
             self.tally.crew.without_skills += 1;
         }

@@ -74,7 +74,7 @@ pub(super) struct Work {
 
 impl World<'_> {
     /// Puts work among what waits.
-    pub(super) fn wait(&mut self, job: Box<Job>) {
+    pub(super) fn wait(&mut self, job: Job) {
         let place = self.jobs.partition_point(|j| j.rank() <= job.rank());
         self.jobs.insert(place, job);
     }
@@ -89,7 +89,7 @@ impl World<'_> {
         } = self.mode(device, mode)?;
         self.counts(device, mode).tickets += 1;
         let ready_at = ticket.opened_at.plus_hours(self.crew.response_hours());
-        self.wait(Box::new(Job {
+        self.wait(Job {
             device,
             mode: mode.clone(),
             ticket: Some(ticket.id),
@@ -101,7 +101,7 @@ impl World<'_> {
             response_at: ready_at,
             ready_at,
             parts_at: None,
-        }));
+        });
         self.at(ready_at, Event::Dispatch);
         self.at(
             ticket.opened_at.plus_hours(LOOK_HOURS),
