@@ -354,7 +354,9 @@ impl DeviceDetector {
         let metric = &mut self.metrics[look.metric];
         let x = look.seen.clamp(-VALUE_MAX, VALUE_MAX);
         look.x = x;
-        look.passed = metric.limit(&class.class.metrics[look.metric].limits, look.seen);
+        if class.limited[look.metric] {
+            look.passed = metric.limit(&class.class.metrics[look.metric].limits, look.seen);
+        }
         look.stuck = metric.repetitions(x, class.n_warm);
         match class.roles[look.metric] {
             Role::Health(_) if metric.ready() => {

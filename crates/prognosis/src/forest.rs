@@ -301,6 +301,37 @@ mod tests {
     use crate::boost::tests::learn;
 
     #[test]
+    fn a_row_is_given_up_only_where_it_cannot_come_so_far() {
+        let stump = |threshold: f64, low: f64, high: f64| {
+            let node = |feature, threshold, right, value| Node {
+                feature,
+                threshold,
+                right,
+                value,
+            };
+            vec![
+                node(0, threshold, 2, 0.0),
+                node(LEAF, 0.0, 0, low),
+                node(LEAF, 0.0, 0, high),
+            ]
+        };
+        let trees = (0..40_u8).map(|i| stump(f64::from(i), -1.0, 0.5 + f64::from(i)));
+        let forest = Forest::new(-3.0, trees.collect());
+        for wanted in [-40.0, 0.0, 30.0, 500.0] {
+            for x in 0..45_u8 {
+                let x = [f64::from(x) + 0.5];
+                let exact = forest.margin(&x);
+                match forest.margin_unless(&x, |most| most < wanted) {
+                    Some(margin) => assert_eq!(margin.to_bits(), exact.to_bits()),
+                    None => assert!(exact < wanted, "{exact} {wanted}"),
+                }
+            }
+        }
+        let given_up = forest.margin_unless(&[0.5], |most| most < forest.most() - 20.0);
+        assert_eq!(given_up, None);
+    }
+
+    #[test]
     fn contributions_sum_to_the_way_from_root_to_leaf_and_spare_the_idle_feature() {
         let (forest, rows, _) = learn();
         let roots: f64 = forest.base + forest.trees.iter().map(|t| t[0].value).sum::<f64>();
