@@ -45,15 +45,6 @@ impl Calibration {
         }
     }
 
-    /// True when every row whose log-odds are at most `margin` has a probability of at most `most`.
-    pub(crate) fn stays_within(&self, margin: f64, most: f64) -> bool {
-        let rises = match self {
-            Self::Platt(platt) => platt.slope > 0.0,
-            Self::Isotonic(_) => true,
-        };
-        rises && self.probability(margin) <= most * (1.0 - 1e-9)
-    }
-
     /// True when it gives a probability for every log-odds.
     pub(crate) fn is_sound(&self) -> bool {
         match self {

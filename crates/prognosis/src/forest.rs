@@ -44,8 +44,6 @@ pub(crate) struct Forest {
     base: f64,
     trees: Vec<Vec<Node>>,
     whole: Option<Vec<Whole>>,
-    /// The most that the trees from each group of [`ABREAST`] on can add, and 0 behind the last.
-    most_from: Vec<f64>,
 }
 
 /// A forest in the model file.
@@ -75,41 +73,7 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
 impl Forest {
     pub(crate) fn new(base: f64, trees: Vec<Vec<Node>>) -> Self {
         let whole = whole(&trees);
-        let most_from = most_from(&trees);
-        Self {
-            base,
-            trees,
-            whole,
-            most_from,
-        }
-    }
-
-    /// The most that it can say of any row.
-    pub(crate) fn most(&self) -> f64 {
-        above_rounding(self.base + self.most_from.first().copied().unwrap_or(0.0))
-    }
-
-    /// As [`Self::margin`]; `None` as soon as `is_hopeless` of the most that the row can come to.
-    pub(crate) fn margin_unless(
-        &self,
-        x: &[f64],
-        is_hopeless: impl Fn(f64) -> bool,
-    ) -> Option<f64> {
-        let Some(whole) = &self.whole else {
-            return Some(self.one_by_one(x));
-        };
-        let mut sum = self.base;
-        let groups = whole.chunks(GROUPS_BETWEEN_LOOKS * ABREAST);
-        let most_from = self.most_from.iter().skip(GROUPS_BETWEEN_LOOKS);
-        let mut most_left = most_from.step_by(GROUPS_BETWEEN_LOOKS);
-        for trees in groups {
-            sum = walk(trees, sum, x);
-            let most = most_left.next();
-            if most.is_some_and(|most| is_hopeless(above_rounding(sum + most))) {
-                return None;
-            }
-        }
-        Some(sum)
+        Self { base, trees, whole }
     }
 
     /// The log-odds, or the quantity, of a row. `x` has a finite value for every feature.
@@ -160,29 +124,6 @@ impl Forest {
                     })
             })
     }
-}
-
-/// Groups of trees between two looks at whether a row can still come to anything: a look costs about as much as one.
-const GROUPS_BETWEEN_LOOKS: usize = 2;
-
-/// A sum, or what rounding in another order could make of it at most.
-fn above_rounding(sum: f64) -> f64 {
-    sum + 1e-9 * (1.0 + sum.abs())
-}
-
-/// What the trees from each group on add at most.
-fn most_from(trees: &[Vec<Node>]) -> Vec<f64> {
-    let most_of = |tree: &Vec<Node>| {
-        let leaves = tree.iter().filter(|node| node.feature == LEAF);
-        leaves.map(|leaf| leaf.value).fold(f64::MIN, f64::max)
-    };
-    let mut most_from = vec![0.0];
-    for group in trees.chunks(ABREAST).rev() {
-        let behind = most_from.last().copied().unwrap_or(0.0);
-        most_from.push(behind + group.iter().map(most_of).sum::<f64>());
-    }
-    most_from.reverse();
-    most_from
 }
 
 /// Trees walked side by side at once: each step waits for the one before, so several trees go down together.
@@ -299,37 +240,6 @@ fn next(node: &Node, i: usize, x: &[f64]) -> usize {
 mod tests {
     use super::*;
     use crate::boost::tests::learn;
-
-    #[test]
-    fn a_row_is_given_up_only_where_it_cannot_come_so_far() {
-        let stump = |threshold: f64, low: f64, high: f64| {
-            let node = |feature, threshold, right, value| Node {
-                feature,
-                threshold,
-                right,
-                value,
-            };
-            vec![
-                node(0, threshold, 2, 0.0),
-                node(LEAF, 0.0, 0, low),
-                node(LEAF, 0.0, 0, high),
-            ]
-        };
-        let trees = (0..40_u8).map(|i| stump(f64::from(i), -1.0, 0.5 + f64::from(i)));
-        let forest = Forest::new(-3.0, trees.collect());
-        for wanted in [-40.0, 0.0, 30.0, 500.0] {
-            for x in 0..45_u8 {
-                let x = [f64::from(x) + 0.5];
-                let exact = forest.margin(&x);
-                match forest.margin_unless(&x, |most| most < wanted) {
-                    Some(margin) => assert_eq!(margin.to_bits(), exact.to_bits()),
-                    None => assert!(exact < wanted, "{exact} {wanted}"),
-                }
-            }
-        }
-        let given_up = forest.margin_unless(&[0.5], |most| most < forest.most() - 20.0);
-        assert_eq!(given_up, None);
-    }
 
     #[test]
     fn contributions_sum_to_the_way_from_root_to_leaf_and_spare_the_idle_feature() {

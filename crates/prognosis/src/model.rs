@@ -409,20 +409,6 @@ impl Model {
         ts: Timestamp,
         explained_from: f64,
     ) -> Vec<Prognosis> {
-        self.predict_counting(features, ts, explained_from, 0.0, |_| true)
-    }
-
-    /// As [`Self::predict_explaining`]; but where a probability cannot exceed `counts_from` it is told as `counts_from`,
-    /// without reckoning what it is, unless `is_asked` of its mode. Most rows of sound machines are done after some trees.
-    #[must_use]
-    pub fn predict_counting(
-        &self,
-        features: &FeatureState,
-        ts: Timestamp,
-        explained_from: f64,
-        counts_from: f64,
-        is_asked: impl Fn(&ModeName) -> bool,
-    ) -> Vec<Prognosis> {
         if self.modes.is_empty() {
             return Vec::new();
         }
@@ -434,32 +420,18 @@ impl Model {
         self.modes
             .iter()
             .map(|mode| {
-                let is_asked = counts_from <= 0.0 || is_asked(&mode.mode);
-                let own_most = mode.forest.as_ref().map_or(0.0, Forest::most);
-                let is_hopeless =
-                    |most: f64| !is_asked && mode.calibration.stays_within(most, counts_from);
-                let in_common = match (&mode.view, &self.in_common) {
-                    (Some(view), Some(in_common)) => {
-                        seen.clear();
-                        view.extend_by(&x, &departures, &mut seen);
-                        in_common.margin_unless(&seen, |most| is_hopeless(most + own_most))
-                    }
-                    _ => Some(0.0),
-                };
-                let margin = in_common.and_then(|in_common| {
-                    let Some(own) = &mode.forest else {
-                        return Some(in_common);
-                    };
-                    let own = own.margin_unless(&x, |most| is_hopeless(most + in_common))?;
-                    Some(own + in_common)
-                });
-                let probability =
-                    margin.map_or(counts_from, |margin| mode.calibration.probability(margin));
+                let mut margin = mode.forest.as_ref().map_or(0.0, |own| own.margin(&x));
+                if let (Some(view), Some(in_common)) = (&mode.view, &self.in_common) {
+                    seen.clear();
+                    view.extend_by(&x, &departures, &mut seen);
+                    margin += in_common.margin(&seen);
+                }
+                let probability = mode.calibration.probability(margin);
                 Prognosis {
                     mode: mode.mode.clone(),
                     probability,
                     horizon_hours: self.card.horizon_hours,
-                    contributions: if margin.is_some() && probability >= explained_from {
+                    contributions: if probability >= explained_from {
                         self.explain(mode, &x)
                     } else {
                         Vec::new()

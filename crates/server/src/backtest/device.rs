@@ -30,9 +30,9 @@ struct Reached {
 pub(crate) struct DeviceCourse {
     context: Arc<ClassContext>,
     /// At the begin of the piece; `None`: as at its end, nothing was scored.
-    begin: Option<Reached>,
+    begin: Option<Box<Reached>>,
     /// At its end.
-    end: Reached,
+    end: Box<Reached>,
     /// Verdicts of this piece.
     verdicts: Vec<(Timestamp, Vec<ModeName>)>,
     /// What it led to, by time; `n_heard` of it were taken.
@@ -47,7 +47,7 @@ pub(crate) struct DeviceCourse {
 pub(crate) struct Ahead {
     context: Arc<ClassContext>,
     /// At its end; `None`: nothing happens in it.
-    end: Option<Reached>,
+    end: Option<Box<Reached>>,
     told: Vec<Told>,
 }
 
@@ -80,10 +80,10 @@ impl DeviceCourse {
         Self {
             context,
             begin: None,
-            end: Reached {
+            end: Box::new(Reached {
                 monitor,
                 n_events: 0,
-            },
+            }),
             verdicts: Vec::new(),
             told: Vec::new(),
             n_heard: 0,
@@ -123,7 +123,7 @@ impl DeviceCourse {
     }
 
     /// Where the scoring of a piece starts; `None`: nothing happens in it.
-    fn start(&mut self, played: Played<'_>) -> Option<Reached> {
+    fn start(&mut self, played: Played<'_>) -> Option<Box<Reached>> {
         let next_event = played.events.get(self.end.n_events);
         let is_still = played.rows.is_empty() && next_event.is_none_or(|e| e.ts > played.end);
         (!is_still).then(|| {

@@ -15,9 +15,10 @@ use tokio::runtime::Handle;
 const ROWS_HELD: usize = 128_000;
 const ROWS_OF_DEVICE: (usize, usize) = (64, 20_000);
 /// Rows of all devices together that are scored ahead, about, and at the least of one device: after a verdict those of
-/// its device are scored again. Enough that starting threads and keeping a state to go back to costs little beside it.
+/// its device are scored again, and those of the next piece for nothing. Enough that starting threads and keeping states to
+/// go back to costs little beside it.
 const ROWS_AHEAD: usize = 2_000;
-const ROWS_AHEAD_OF_DEVICE: usize = 32;
+const ROWS_AHEAD_OF_DEVICE: usize = 20;
 
 /// What is read once: everything but the rows.
 pub(crate) struct Records {

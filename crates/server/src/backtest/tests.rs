@@ -447,7 +447,7 @@ fn pieces_hold_every_row_once_in_order_and_rows_of_an_instant_together() {
         values: Vec::new(),
         extra: Vec::new(),
     };
-    // 100 devices: 32 rows at once. One is quick, one stutters, the others are slow or silent.
+    // 100 devices: 20 rows at once. One is quick, one stutters, the others are slow or silent.
     let mut rows = vec![Vec::new(); 100];
     rows[0] = (0..300).map(|at| row(0, at)).collect();
     rows[1] = (0..200).map(|at| row(1, at / 50)).collect();
@@ -468,7 +468,7 @@ fn pieces_hold_every_row_once_in_order_and_rows_of_an_instant_together() {
         assert_eq!(again, stretch.rows[device]);
     }
     for pair in pieces.windows(2) {
-        assert!(pair[0].end < pair[1].end && pair[0].rows(0).len() <= 32);
+        assert!(pair[0].end < pair[1].end && pair[0].rows(0).len() <= 20);
         let rows = (0..100).flat_map(|device| pair[1].rows(device));
         assert!(
             rows.clone()

@@ -44,9 +44,6 @@ pub(crate) struct ClassContext {
     tickets: Arc<TicketRules>,
     /// Probability from which a prognosis says what moved it.
     explained_from: f64,
-    /// Probability up to which a prognosis of a mode that nothing else points to leads to nothing, and need not be known;
-    /// 0 where somebody looks at it all the same.
-    counts_from: f64,
 }
 
 impl ClassContext {
@@ -80,7 +77,6 @@ impl ClassContext {
             act_above,
             tickets: Arc::default(),
             explained_from: EXPLAINED_FROM,
-            counts_from: 0.0,
         })
     }
 
@@ -101,17 +97,14 @@ impl ClassContext {
             act_above: self.act_above.clone(),
             tickets: Arc::clone(&self.tickets),
             explained_from: self.explained_from,
-            counts_from: self.counts_from,
         }
     }
 
-    /// The same class where nobody looks at health: only a prognosis that raises or holds an alarm says what moved it,
-    /// and is exact.
+    /// The same class where nobody looks at health: only a prognosis that raises or holds an alarm says what moved it.
     pub(crate) fn explaining_alarms_only(&self) -> Self {
         let least = self.act_above.values().copied().fold(1.0, f64::min);
         Self {
             explained_from: EXPLAINED_FROM.max(PROGNOSIS_HOLD_SHARE * least),
-            counts_from: PROGNOSIS_HOLD_SHARE * least,
             ..self.with_models(Arc::clone(&self.watch))
         }
     }
@@ -317,16 +310,7 @@ impl Monitor {
         self.features.push(row.ts, &row.values);
         let mut prognoses = context
             .model()
-            .map(|model| {
-                // Of an alarm's mode the probability is told to the care desk.
-                let is_asked = |mode: &ModeName| {
-                    self.episodes.active().any(|alarm| alarm.mode == *mode)
-                        || scored.evidence.iter().any(|e| e.mode == *mode)
-                };
-                let (explained_from, counts_from) = (context.explained_from, context.counts_from);
-                let features = &self.features;
-                model.predict_counting(features, row.ts, explained_from, counts_from, is_asked)
-            })
+            .map(|model| model.predict_explaining(&self.features, row.ts, context.explained_from))
             .unwrap_or_default();
         // Lives that ended say more than the trend of one that has not.
         let learnt = context.model().and_then(|model| {
