@@ -1,5 +1,5 @@
-//! One device in a course of things: its monitor scores a piece of history ahead, and the next one while that is heard;
-//! and again from the piece's begin where a technician's verdict comes in between.
+//! One device in a course of things: its monitor scores a piece of history ahead, and again from the piece's begin
+//! where a technician's verdict comes in between.
 
 use std::sync::Arc;
 
@@ -18,21 +18,15 @@ pub(crate) struct Told {
     pub(crate) n_raised: usize,
 }
 
-/// How far a device was scored.
-#[derive(Clone)]
-struct Reached {
-    monitor: Monitor,
-    /// Events it has taken.
-    n_events: usize,
-}
-
 /// A device's course.
 pub(crate) struct DeviceCourse {
     context: Arc<ClassContext>,
     /// At the begin of the piece; `None`: as at its end, nothing was scored.
-    begin: Option<Box<Reached>>,
+    begin: Option<Monitor>,
+    begin_event: usize,
     /// At its end.
-    end: Box<Reached>,
+    end: Monitor,
+    end_event: usize,
     /// Verdicts of this piece.
     verdicts: Vec<(Timestamp, Vec<ModeName>)>,
     /// What it led to, by time; `n_heard` of it were taken.
@@ -41,23 +35,6 @@ pub(crate) struct DeviceCourse {
     /// Newest row before this piece.
     heard_before: Option<Timestamp>,
     heard_last: Option<Timestamp>,
-}
-
-/// The next piece of a device's course, scored while this one is heard. A verdict in this one undoes it.
-pub(crate) struct Ahead {
-    context: Arc<ClassContext>,
-    /// At its end; `None`: nothing happens in it.
-    end: Option<Box<Reached>>,
-    told: Vec<Told>,
-}
-
-impl Ahead {
-    /// Scores the piece.
-    pub(crate) fn play(&mut self, played: Played<'_>) {
-        if let Some(end) = &mut self.end {
-            self.told = end.score(&self.context, &[], played);
-        }
-    }
 }
 
 /// What a device's course is scored from.
@@ -80,10 +57,9 @@ impl DeviceCourse {
         Self {
             context,
             begin: None,
-            end: Box::new(Reached {
-                monitor,
-                n_events: 0,
-            }),
+            begin_event: 0,
+            end: monitor,
+            end_event: 0,
             verdicts: Vec::new(),
             told: Vec::new(),
             n_heard: 0,
@@ -92,44 +68,21 @@ impl DeviceCourse {
         }
     }
 
-    /// Begins the next piece: as it was scored `ahead`, unless a verdict has come since.
-    pub(crate) fn play(&mut self, ahead: Option<Ahead>, played: Played<'_>) {
-        let ahead = ahead.filter(|_| self.verdicts.is_empty());
+    /// Begins the next piece and scores it.
+    pub(crate) fn play(&mut self, played: Played<'_>) {
+        let next_event = played.events.get(self.end_event);
+        let is_still = played.rows.is_empty() && next_event.is_none_or(|e| e.ts > played.end);
+        self.begin = (!is_still).then(|| {
+            self.end.checkpointed();
+            self.end.clone()
+        });
+        self.begin_event = self.end_event;
         self.verdicts.clear();
+        self.told.clear();
         self.n_heard = 0;
         self.heard_before = self.heard_last;
+        self.score(played);
         self.heard_last = played.rows.last().map(|r| r.ts).or(self.heard_before);
-        let (end, told) = match ahead {
-            Some(Ahead { end, told, .. }) => (end, told),
-            None => match self.start(played) {
-                Some(mut end) => {
-                    let told = end.score(&self.context, &[], played);
-                    (Some(end), told)
-                }
-                None => (None, Vec::new()),
-            },
-        };
-        self.begin = end.map(|end| std::mem::replace(&mut self.end, end));
-        self.told = told;
-    }
-
-    /// What the next piece is scored ahead from.
-    pub(crate) fn ahead(&mut self, next: Played<'_>) -> Ahead {
-        Ahead {
-            context: Arc::clone(&self.context),
-            end: self.start(next),
-            told: Vec::new(),
-        }
-    }
-
-    /// Where the scoring of a piece starts; `None`: nothing happens in it.
-    fn start(&mut self, played: Played<'_>) -> Option<Box<Reached>> {
-        let next_event = played.events.get(self.end.n_events);
-        let is_still = played.rows.is_empty() && next_event.is_none_or(|e| e.ts > played.end);
-        (!is_still).then(|| {
-            self.end.monitor.checkpointed();
-            self.end.clone()
-        })
     }
 
     /// A verdict at `at`, an instant of this piece up to which everything was heard: what comes later is scored
@@ -140,7 +93,9 @@ impl DeviceCourse {
             Some(begin) => self.end = begin.clone(),
             None => self.begin = Some(self.end.clone()),
         }
-        self.told = self.end.score(&self.context, &self.verdicts, played);
+        self.end_event = self.begin_event;
+        self.told.clear();
+        self.score(played);
     }
 
     /// When it next has something to tell.
@@ -162,53 +117,46 @@ impl DeviceCourse {
             .map(|place| rows[place].ts)
             .or(self.heard_before)
     }
-}
 
-impl Reached {
-    /// From the begin of the piece to its end; what it leads to. At one instant: events, the row, replacements,
-    /// verdicts.
-    fn score(
-        &mut self,
-        context: &ClassContext,
-        verdicts: &[(Timestamp, Vec<ModeName>)],
-        played: Played<'_>,
-    ) -> Vec<Told> {
-        let mut all_told = Vec::new();
-        let events = &played.events[self.n_events..];
+    /// From the begin of the piece to its end. At one instant: events, the row, replacements, verdicts.
+    fn score(&mut self, played: Played<'_>) {
+        let events = &played.events[self.end_event..];
         let n_events = events.partition_point(|e| e.ts <= played.end);
-        self.n_events += n_events;
+        let events = &events[..n_events];
+        self.end_event += n_events;
         let mut rows = played.rows.iter().peekable();
-        let mut events = events[..n_events].iter().peekable();
-        let mut verdicts = verdicts.iter().peekable();
-        let monitor = &mut self.monitor;
+        let mut events = events.iter().peekable();
+        let verdicts = std::mem::take(&mut self.verdicts);
+        let mut given = verdicts.iter().peekable();
         loop {
             let row = rows.peek().map(|r| (r.ts, 1));
             let event = events.peek().map(|e| (e.ts, rank(e)));
-            let verdict = verdicts.peek().map(|(at, _)| (*at, 3));
+            let verdict = given.peek().map(|(at, _)| (*at, 3));
             let Some(next) = [row, event, verdict].into_iter().flatten().min() else {
-                return all_told;
+                break;
             };
             let outcome = if event == Some(next) {
                 events
                     .next()
-                    .map(|e| (e.ts, monitor.event(context, e, e.ts)))
+                    .map(|e| (e.ts, self.end.event(&self.context, e, e.ts)))
             } else if row == Some(next) {
                 rows.next().map(|row| {
                     let suppressed = covered(played.windows, row.ts);
-                    let (_, outcome) = monitor.row(context, row, row.ts, suppressed);
+                    let (_, outcome) = self.end.row(&self.context, row, row.ts, suppressed);
                     (row.ts, outcome)
                 })
             } else {
-                verdicts
+                given
                     .next()
-                    .map(|(at, modes)| (*at, monitor.repaired(context, modes, *at, *at)))
+                    .map(|(at, modes)| (*at, self.end.repaired(&self.context, modes, *at, *at)))
             };
             if let Some((at, outcome)) = outcome
                 && at >= played.told_from
             {
-                all_told.extend(told(at, outcome));
+                self.told.extend(told(at, outcome));
             }
         }
+        self.verdicts = verdicts;
     }
 }
 

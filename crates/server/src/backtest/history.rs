@@ -1,8 +1,7 @@
 //! The stored history of all devices, read in stretches of bounded size.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use forecare_catalogue::Catalogue;
@@ -10,15 +9,13 @@ use forecare_domain::{Asset, DeviceEvent, DeviceId, Label, Row, Timestamp};
 use forecare_store::{MaintenanceWindow, Store, StoreError, every};
 use tokio::runtime::Handle;
 
-/// Rows of all devices together that are read at once, about, and at the least and at the most of one device: some are
-/// played, as many are read meanwhile.
-const ROWS_HELD: usize = 128_000;
+/// Rows of all devices together that are held in memory, about; at the least and at the most of one device.
+const ROWS_HELD: usize = 200_000;
 const ROWS_OF_DEVICE: (usize, usize) = (64, 20_000);
 /// Rows of all devices together that are scored ahead, about, and at the least of one device: after a verdict those of
-/// its device are scored again, and those of the next piece for nothing. Enough that starting threads and keeping states to
-/// go back to costs little beside it.
+/// its device are scored again. Enough that starting threads and keeping a state to go back to costs little beside it.
 const ROWS_AHEAD: usize = 2_000;
-const ROWS_AHEAD_OF_DEVICE: usize = 20;
+const ROWS_AHEAD_OF_DEVICE: usize = 32;
 
 /// What is read once: everything but the rows.
 pub(crate) struct Records {
@@ -106,56 +103,36 @@ pub(crate) struct Stretch {
 }
 
 /// Part of a stretch, as it is played.
-pub(crate) struct Piece {
-    stretch: Arc<Stretch>,
+pub(crate) struct Piece<'a> {
     /// Its last instant.
     pub(crate) end: Timestamp,
-    /// Which rows of each device.
-    places: Vec<Range<usize>>,
-}
-
-impl Piece {
-    /// The rows of a device, by time.
-    pub(crate) fn rows(&self, device: usize) -> &[Row] {
-        &self.stretch.rows[device][self.places[device].clone()]
-    }
-
-    /// Number of rows of all devices.
-    pub(crate) fn n_rows(&self) -> u64 {
-        self.places.iter().map(|place| place.len() as u64).sum()
-    }
+    /// The rows of each device, by time.
+    pub(crate) rows: Vec<&'a [Row]>,
 }
 
 impl Stretch {
     /// The stretch in pieces of at most so many rows of a device, in order; rows of one instant stay together.
-    pub(crate) fn pieces(self: Arc<Self>) -> impl Iterator<Item = Piece> {
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
         let share = ROWS_AHEAD / self.rows.len().max(1);
-        let at_most = share.max(ROWS_AHEAD_OF_DEVICE);
-        // Pieces of one size: a short one costs nearly as much as a long one.
-        let longest = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let n_pieces = longest.div_ceil(at_most).max(1);
-        let rows_at_once = longest.div_ceil(n_pieces).max(1);
-        let mut played = vec![0; self.rows.len()];
+        let rows_at_once = share.max(ROWS_AHEAD_OF_DEVICE);
+        let mut left: Vec<&[Row]> = self.rows.iter().map(Vec::as_slice).collect();
         let mut at_end = false;
         std::iter::from_fn(move || {
             if at_end {
                 return None;
             }
-            let left = self.rows.iter().zip(&played);
-            let left = left.map(|(rows, n_played)| &rows[*n_played..]);
-            let longer = left.filter(|rows| rows.len() > rows_at_once);
+            let longer = left.iter().filter(|rows| rows.len() > rows_at_once);
             let cut = longer.map(|rows| rows[rows_at_once - 1].ts).min();
             at_end = cut.is_none();
             let end = cut.unwrap_or(self.end);
-            let places = self.rows.iter().zip(&mut played).map(|(rows, n_played)| {
-                let from = *n_played;
-                *n_played += rows[from..].partition_point(|row| row.ts <= end);
-                from..*n_played
+            let rows = left.iter_mut().map(|left| {
+                let (now, later) = left.split_at(left.partition_point(|row| row.ts <= end));
+                *left = later;
+                now
             });
             Some(Piece {
-                stretch: Arc::clone(&self),
                 end,
-                places: places.collect(),
+                rows: rows.collect(),
             })
         })
     }
@@ -252,22 +229,12 @@ pub(crate) fn in_parallel<T: Send, R: Send>(
     n_threads: usize,
     work: impl Fn(&mut T) -> R + Sync,
 ) -> Vec<R> {
-    in_parallel_beside(items, n_threads, work, || ()).0
-}
-
-/// The same, while this thread does something `else_`.
-pub(crate) fn in_parallel_beside<T: Send, R: Send, S>(
-    items: &mut [T],
-    n_threads: usize,
-    work: impl Fn(&mut T) -> R + Sync,
-    else_: impl FnOnce() -> S,
-) -> (Vec<R>, S) {
     // Small shares, dealt out as threads get free: devices differ in length.
     let share = items.len().div_ceil(n_threads.max(1) * 8).max(1);
     let shares: Vec<(usize, &mut [T])> = items.chunks_mut(share).enumerate().collect();
     let queue = Mutex::new(shares);
     let done = Mutex::new(Vec::new());
-    let beside = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         for _ in 0..n_threads.max(1) {
             scope.spawn(|| {
                 loop {
@@ -280,52 +247,8 @@ pub(crate) fn in_parallel_beside<T: Send, R: Send, S>(
                 }
             });
         }
-        else_()
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(place, _)| *place);
-    (
-        done.into_iter().flat_map(|(_, results)| results).collect(),
-        beside,
-    )
-}
-
-/// Calls `play` with each piece of history in order, and the one after it. While pieces are played the next stretch is
-/// read.
-///
-/// # Errors
-/// The store does not answer; those of `play`.
-pub(crate) fn each_piece(
-    mut tapes: Tapes,
-    runtime: &Handle,
-    n_threads: usize,
-    mut play: impl FnMut(&Piece, Option<&Piece>) -> Result<()>,
-) -> Result<()> {
-    std::thread::scope(|scope| {
-        // One stretch is played, one is read.
-        let (reader, stretches) = mpsc::sync_channel(0);
-        scope.spawn(move || {
-            loop {
-                let stretch = tapes.next(runtime, n_threads);
-                let is_last = stretch.as_ref().map_or(true, |stretch| stretch.is_last);
-                if reader.send(stretch).is_err() || is_last {
-                    return;
-                }
-            }
-        });
-        let mut pieces = stretches.into_iter().flat_map(|stretch| {
-            let (stretch, failure) = match stretch {
-                Ok(stretch) => (Some(Arc::new(stretch)), None),
-                Err(failure) => (None, Some(Err(failure))),
-            };
-            let pieces = stretch.into_iter().flat_map(Stretch::pieces);
-            pieces.map(Ok).chain(failure)
-        });
-        let mut piece = pieces.next().transpose()?;
-        while let Some(now) = piece {
-            piece = pieces.next().transpose()?;
-            play(&now, piece.as_ref())?;
-        }
-        Ok(())
-    })
+    done.into_iter().flat_map(|(_, results)| results).collect()
 }

@@ -28,7 +28,7 @@ pub(crate) use policy::{Basis, POLICY_TOML, Policy};
 pub(crate) use report::Report;
 pub(crate) use table::table;
 
-use history::{Records, Tapes, each_piece};
+use history::{Records, Tapes};
 use report::{PolicyReport, TruthReport};
 use truth::{Sources, Truth};
 use world::{Given, World};
@@ -104,7 +104,7 @@ pub(crate) fn backtest(
     }
     let warm_up_from = period.from.plus_hours(-24.0 * setup.warm_up_days);
     let before = Timestamp::from_millis(warm_up_from.as_millis().saturating_sub(1));
-    let tapes = Tapes::new(
+    let mut tapes = Tapes::new(
         Arc::clone(&setup.store),
         &records.assets,
         Some(before),
@@ -112,14 +112,19 @@ pub(crate) fn backtest(
         setup.rows_held,
     );
     let mut n_rows = 0_u64;
-    each_piece(tapes, runtime.handle(), setup.n_threads, |piece, next| {
-        for world in &mut worlds {
-            world.play(piece, next, runtime.handle())?;
+    loop {
+        let stretch = tapes.next(runtime.handle(), setup.n_threads)?;
+        for piece in stretch.pieces() {
+            for world in &mut worlds {
+                world.play(&piece, runtime.handle())?;
+            }
+            n_rows += piece.rows.iter().map(|rows| rows.len() as u64).sum::<u64>();
+            progress(piece.end, n_rows);
         }
-        n_rows += piece.n_rows();
-        progress(piece.end, n_rows);
-        Ok(())
-    })?;
+        if stretch.is_last {
+            break;
+        }
+    }
     let mut policies = Vec::new();
     for world in &worlds {
         let (holdings, open_at_end) = runtime.block_on(world.close())?;

@@ -20,8 +20,8 @@ use tokio::runtime::Handle;
 use crate::backtest::Period;
 use crate::backtest::book::{Arrival, SimulatedBook};
 use crate::backtest::crew::Crew;
-use crate::backtest::device::{Ahead, DeviceCourse, Played};
-use crate::backtest::history::{Piece, Records, in_parallel, in_parallel_beside};
+use crate::backtest::device::{DeviceCourse, Played};
+use crate::backtest::history::{Piece, Records, in_parallel};
 use crate::backtest::policy::Policy;
 use crate::backtest::tally::{Fate, Spent, Tally};
 use crate::backtest::truth::Truth;
@@ -78,8 +78,6 @@ pub(crate) struct World<'a> {
     pub(crate) policy: &'a Policy,
     book: SimulatedBook,
     courses: Vec<DeviceCourse>,
-    /// The next piece of each, as far as it was scored ahead.
-    aheads: Vec<Ahead>,
     crew: Crew,
     precisions: BTreeMap<(ClassName, ModeName), Precision>,
     pub(crate) fates: Vec<Fate>,
@@ -109,7 +107,6 @@ impl<'a> World<'a> {
             policy,
             book: SimulatedBook::new(&policy.catalogue, given.period.from).await?,
             courses: courses.collect::<Result<_>>()?,
-            aheads: Vec::new(),
             crew: Crew::new(policy.crew.clone(), policy.catalogue.technicians.clone()),
             precisions: BTreeMap::new(),
             fates: vec![Fate::Ahead; given.truth.faults.len()],
@@ -141,46 +138,23 @@ impl<'a> World<'a> {
         Ok(world)
     }
 
-    /// Plays a piece of history. While people act on it, devices are scored ahead through the `next` one.
-    pub(crate) fn play(
-        &mut self,
-        piece: &Piece,
-        next: Option<&Piece>,
-        runtime: &Handle,
-    ) -> Result<()> {
+    /// Plays a piece of history.
+    pub(crate) fn play(&mut self, piece: &Piece<'_>, runtime: &Handle) -> Result<()> {
         let given = self.given;
-        let mut aheads = std::mem::take(&mut self.aheads).into_iter();
-        let mut begun: Vec<_> = self
-            .courses
-            .iter_mut()
-            .enumerate()
-            .map(|(device, course)| (device, course, aheads.next()))
-            .collect();
-        let aheads = in_parallel(&mut begun, given.n_threads, |(device, course, ahead)| {
-            course.play(ahead.take(), played(given, piece, *device));
-            next.map(|next| course.ahead(played(given, next, *device)))
+        let mut numbered: Vec<(usize, &mut DeviceCourse)> =
+            self.courses.iter_mut().enumerate().collect();
+        in_parallel(&mut numbered, given.n_threads, |(device, course)| {
+            course.play(played(given, piece, *device));
         });
         self.heads.clear();
         for (device, course) in self.courses.iter().enumerate() {
             self.heads.extend(course.next_at().map(|at| (at, device)));
         }
-        let mut aheads: Vec<(usize, Ahead)> = aheads.into_iter().flatten().enumerate().collect();
-        let (_, passed) = in_parallel_beside(
-            &mut aheads,
-            given.n_threads,
-            |(device, ahead)| {
-                if let Some(next) = next {
-                    ahead.play(played(given, next, *device));
-                }
-            },
-            || runtime.block_on(self.pass(piece)),
-        );
-        self.aheads = aheads.into_iter().map(|(_, ahead)| ahead).collect();
-        passed
+        runtime.block_on(self.pass(piece))
     }
 
     /// Everything of a piece in order of time.
-    async fn pass(&mut self, piece: &Piece) -> Result<()> {
+    async fn pass(&mut self, piece: &Piece<'_>) -> Result<()> {
         loop {
             let told = self.heads.first().map(|(at, _)| (*at, DEVICES));
             let event = self
@@ -252,11 +226,11 @@ impl<'a> World<'a> {
         found.with_context(|| format!("no failure mode {mode}"))
     }
 
-    fn heard(&self, device: usize, now: Timestamp, piece: &Piece) -> Option<Timestamp> {
-        self.courses[device].heard_at(now, piece.rows(device))
+    fn heard(&self, device: usize, now: Timestamp, piece: &Piece<'_>) -> Option<Timestamp> {
+        self.courses[device].heard_at(now, piece.rows[device])
     }
 
-    fn hear(&self, device: usize, now: Timestamp, piece: &Piece) {
+    fn hear(&self, device: usize, now: Timestamp, piece: &Piece<'_>) {
         self.book.hear(self.heard(device, now, piece));
     }
 
@@ -275,7 +249,7 @@ impl<'a> World<'a> {
     }
 
     /// A device tells something.
-    async fn device(&mut self, piece: &Piece) -> Result<()> {
+    async fn device(&mut self, piece: &Piece<'_>) -> Result<()> {
         let Some((_, device)) = self.heads.pop_first() else {
             return Ok(());
         };
@@ -410,7 +384,7 @@ impl<'a> World<'a> {
         id: TicketId,
         device: usize,
         now: Timestamp,
-        piece: &Piece,
+        piece: &Piece<'_>,
     ) -> Result<()> {
         let heard = self.heard(device, now, piece);
         let rules = self.rules();
@@ -434,13 +408,13 @@ impl<'a> World<'a> {
     }
 
     /// A fault of the history strikes, unless it was prevented.
-    async fn fault(&mut self, place: usize, now: Timestamp, piece: &Piece) -> Result<()> {
+    async fn fault(&mut self, place: usize, now: Timestamp, piece: &Piece<'_>) -> Result<()> {
         if matches!(self.fates[place], Fate::Prevented { .. }) {
             return Ok(());
         }
         let fault = &self.given.truth.faults[place];
         let (device, asset) = (fault.device, self.asset(fault.device));
-        let heard = self.courses[device].heard_at(now, piece.rows(device));
+        let heard = self.courses[device].heard_at(now, piece.rows[device]);
         if heard.is_none_or(|at| now.hours_since(at) > SEEN_WITHIN_H) {
             self.fates[place] = Fate::Unseen;
             return Ok(());
@@ -520,9 +494,9 @@ impl<'a> World<'a> {
     }
 }
 
-fn played<'b>(given: Given<'b>, piece: &'b Piece, device: usize) -> Played<'b> {
+fn played<'b>(given: Given<'b>, piece: &'b Piece<'b>, device: usize) -> Played<'b> {
     Played {
-        rows: piece.rows(device),
+        rows: piece.rows[device],
         end: piece.end,
         events: &given.events[device],
         windows: &given.records.windows[device],

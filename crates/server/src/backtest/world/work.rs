@@ -186,7 +186,7 @@ impl World<'_> {
 
     /// Sends people to what can be done, the most urgent first. Where nobody is free nothing is looked at: whoever gets
     /// free looks again.
-    pub(super) async fn dispatch(&mut self, now: Timestamp, piece: &Piece) -> Result<()> {
+    pub(super) async fn dispatch(&mut self, now: Timestamp, piece: &Piece<'_>) -> Result<()> {
         let next_shift = self.crew.next_shift(now);
         let mut load = None;
         let mut place = 0;
@@ -270,7 +270,7 @@ impl World<'_> {
         mode: &FailureMode,
         hand: &Hand,
         now: Timestamp,
-        piece: &Piece,
+        piece: &Piece<'_>,
     ) -> Result<()> {
         let until = now.plus_hours(mode.work_hours);
         let by = self.crew.name(hand);
@@ -362,7 +362,7 @@ impl World<'_> {
         &mut self,
         work: Work,
         now: Timestamp,
-        piece: &Piece,
+        piece: &Piece<'_>,
     ) -> Result<()> {
         self.at(now, Event::Dispatch);
         let Some(id) = work.ticket else {
