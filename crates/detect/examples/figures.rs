@@ -43,6 +43,27 @@ fn main() {
 fn speed() {
     let mut source = Source::new(1, Noise::White);
     let rows: Vec<[f64; 8]> = (0..100_000).map(|_| source.row()).collect();
+    let run = timed("row of 8 metrics", &rows);
+    let mut source = Source::new(1, Noise::White);
+    let loads = [60.0, 95.0, 30.0, 75.0];
+    let rows: Vec<[f64; 8]> = (0..100_000)
+        .map(|i| source.row_at(loads[i / 30 % 4], 20.0))
+        .collect();
+    timed("the same in four operating regimes", &rows);
+    let start = Instant::now();
+    let mut bytes = 0;
+    for _ in 0..1_000 {
+        bytes = serde_json::to_string(&run.device).unwrap().len();
+    }
+    println!(
+        "state: {} bytes in memory, {bytes} bytes as JSON, {} ns to write",
+        run.device.bytes(),
+        start.elapsed().as_nanos() / 1_000
+    );
+}
+
+/// Feeds the rows to a device and prints how long one takes.
+fn timed(what: &str, rows: &[[f64; 8]]) -> Run {
     let mut run = Run::new(detector(&class()));
     let mut nanos: Vec<u128> = Vec::new();
     for row in rows.chunks(100) {
@@ -54,20 +75,11 @@ fn speed() {
     }
     nanos.sort_unstable();
     println!(
-        "row of 8 metrics: median {} ns, p99 of blocks {} ns",
+        "{what}: median {} ns, p99 of blocks {} ns",
         nanos[nanos.len() / 2],
         nanos[nanos.len() * 99 / 100]
     );
-    let start = Instant::now();
-    let mut bytes = 0;
-    for _ in 0..1_000 {
-        bytes = serde_json::to_string(&run.device).unwrap().len();
-    }
-    println!(
-        "state: {} bytes in memory, {bytes} bytes as JSON, {} ns to write",
-        run.device.bytes(),
-        start.elapsed().as_nanos() / 1_000
-    );
+    run
 }
 
 /// How often onset and anomaly of quiet noise pass 0.5 upwards, at five minutes and one metric: what a stream of

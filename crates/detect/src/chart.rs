@@ -4,12 +4,17 @@
 //! series does not look like one alarm after the other. For AR(1) input with correlation r, an EWMA of
 //! weight a has the variance `v a/(2-a) (1 + r(1-a))/(1 - r(1-a))` (Schmid 1997, for the modified EWMA chart).
 
+use wide::f32x4;
+
+use crate::bounds::{least, most, within};
 use crate::codec::packed;
 
 /// Farthest a single sample may pull an EWMA, in deviations: one wild value is no change.
 const PULL_MAX: f32 = 3.0;
 /// Farthest a single sample may count for mean and variance, deviations.
 const LEARN_MAX: f32 = 4.0;
+/// Least variance counted with.
+const VARIANCE_MIN: f32 = 1e-6;
 /// Correlation beyond which an AR(1) is taken as a random walk.
 const CORRELATION_MAX: f32 = 0.98;
 /// The prior weighs as much as so many samples.
@@ -47,20 +52,15 @@ impl Moments {
 
     /// Deviation of one sample.
     pub(crate) fn sd(&self) -> f32 {
-        self.var.max(1e-6).sqrt()
-    }
-
-    /// Lag-one correlation, 0 to below 1.
-    pub(crate) fn correlation(&self) -> f32 {
-        (self.cov / self.var.max(1e-6)).clamp(0.0, CORRELATION_MAX)
+        most(self.var, VARIANCE_MIN).sqrt()
     }
 
     /// Learns `y` with `weight` 0..=1 (0: nothing but the order), averaging over `n_max` samples.
     pub(crate) fn learn(&mut self, y: f32, weight: f32, n_max: f32, with_mean: bool) {
         let sd = self.sd();
-        let e = (y - self.mean).clamp(-LEARN_MAX * sd, LEARN_MAX * sd);
+        let e = within(y - self.mean, LEARN_MAX * sd);
         if weight > 0.0 {
-            self.n = (self.n + weight).min(n_max);
+            self.n = least(self.n + weight, n_max);
             let rate = weight / (self.n + PRIOR_SAMPLES);
             if with_mean {
                 self.mean += rate * e;
@@ -74,23 +74,75 @@ impl Moments {
     pub(crate) fn forget_order(&mut self) {
         self.prev = 0.0;
     }
+}
+
+/// A number of each of four things, side by side.
+#[inline]
+pub(crate) fn four<T>([a, b, c, d]: [&T; 4], number: impl Fn(&T) -> f32) -> f32x4 {
+    f32x4::new([number(a), number(b), number(c), number(d)])
+}
+
+/// The [`Moments`] of four series, side by side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Charted {
+    pub(crate) mean: f32x4,
+    /// At least a least variance.
+    var: f32x4,
+    cov: f32x4,
+    pub(crate) n: f32x4,
+}
+
+impl Charted {
+    #[inline]
+    pub(crate) fn of(of: [&Moments; 4]) -> Self {
+        Self {
+            mean: four(of, |m| m.mean),
+            var: four(of, |m| m.var).fast_max(f32x4::splat(VARIANCE_MIN)),
+            cov: four(of, |m| m.cov),
+            n: four(of, |m| m.n),
+        }
+    }
+
+    /// Deviation of one sample.
+    #[inline]
+    pub(crate) fn sd(&self) -> f32x4 {
+        self.var.sqrt()
+    }
+
+    /// Lag-one correlation, 0 to below 1.
+    #[inline]
+    fn correlation(&self) -> f32x4 {
+        let most = f32x4::splat(CORRELATION_MAX);
+        (self.cov / self.var)
+            .fast_min(most)
+            .fast_max(f32x4::splat(0.0))
+    }
 
     /// Deviation of EWMAs of the given weights about the mean, with the mean known from `n_mean` samples.
-    pub(crate) fn ewma_sds<const N: usize>(&self, weights: [f32; N], n_mean: f32) -> [f32; N] {
+    #[inline]
+    pub(crate) fn ewma_sds<const N: usize>(&self, weights: [f32; N], n_mean: f32x4) -> [f32x4; N] {
+        let one = f32x4::splat(1.0);
         let r = self.correlation();
-        let unsure = (1.0 + r) / ((1.0 - r) * n_mean.max(1.0));
+        let unsure = ((one + r) / ((one - r) * n_mean.fast_max(one))).fast_min(one);
         weights.map(|a| {
-            let q = r * (1.0 - a);
-            let wander = a * (1.0 + q) / ((2.0 - a) * (1.0 - q));
-            (self.var.max(1e-6) * (wander + unsure.min(1.0))).sqrt()
+            let q = r * f32x4::splat(1.0 - a);
+            let wander = f32x4::splat(a) * (one + q) / (f32x4::splat(2.0 - a) * (one - q));
+            (self.var * (wander + unsure)).sqrt()
         })
     }
 }
 
+/// Four EWMAs as [`pull`] leaves them.
+#[inline]
+pub(crate) fn pulled(ewma: f32x4, y: f32x4, a: f32, sd: f32x4) -> f32x4 {
+    let reach = f32x4::splat(PULL_MAX) * sd;
+    let way = (y - ewma).fast_min(reach).fast_max(-reach);
+    ewma + f32x4::splat(a) * way
+}
+
 /// Moves `ewma` towards `y` by weight `a`, a single sample at most by `a` times [`PULL_MAX`] `sd`.
 pub(crate) fn pull(ewma: &mut f32, y: f32, a: f32, sd: f32) {
-    let reach = PULL_MAX * sd;
-    *ewma += a * (y - *ewma).clamp(-reach, reach);
+    *ewma += a * within(y - *ewma, PULL_MAX * sd);
 }
 
 /// Upper quantile of the normal distribution for a tail probability 1e-300..0.5: Abramowitz and Stegun

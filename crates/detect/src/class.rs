@@ -1,6 +1,6 @@
 //! What all devices of a class share.
 
-use forecare_catalogue::AssetClass;
+use forecare_catalogue::{AssetClass, Limits};
 
 use crate::chart::normal_quantile;
 use crate::regimes::AXES_MAX;
@@ -48,6 +48,8 @@ pub struct ClassDetector {
     /// Learning rate of the hourly offsets; `None`: too few samples a day.
     pub(crate) hour_rate: Option<f32>,
     pub(crate) interval_ms: f64,
+    /// Which metrics have limits.
+    pub(crate) limited: Vec<bool>,
     /// Metrics watched for what is new, ascending.
     pub(crate) watched: Vec<usize>,
     /// Learning rate of the usual week.
@@ -149,10 +151,21 @@ impl ClassDetector {
                 && settings.drift_after_hours > 0.0)
                 .then(|| narrow((interval_hours / 3.0).min(0.1))),
             interval_ms: class.sample_interval_s * 1_000.0,
+            limited: class.metrics.iter().map(|m| has_any(&m.limits)).collect(),
             watched,
             week_rate: crate::week::rate(class.sample_interval_s * 1_000.0),
         })
     }
+}
+
+fn has_any(limits: &Limits) -> bool {
+    let levels = [
+        limits.critical_low,
+        limits.warning_low,
+        limits.warning_high,
+        limits.critical_high,
+    ];
+    levels.iter().any(Option::is_some)
 }
 
 #[allow(

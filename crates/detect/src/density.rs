@@ -4,6 +4,9 @@
 //! quantisation (MacQueen 1967): shapes far from all open a place while there is room, the others move the
 //! nearest one. The distance to the nearest is a nearest-neighbour density estimate with bounded memory.
 
+use wide::f32x4;
+
+use crate::bounds::{least, most, within};
 use crate::codec::packed;
 
 /// Averages that make a shape.
@@ -63,22 +66,26 @@ impl Shapes {
         if self.n_known == 0 {
             return (0, 0.0);
         }
-        let mut squares = [0.0_f32; SHAPES];
-        for (along, x) in self.at.iter().zip(shape) {
-            for (square, at) in squares.iter_mut().zip(along) {
-                *square += (at - x) * (at - x);
+        let mut squares = [f32x4::splat(0.0); SHAPES / 4];
+        for (along, &x) in self.at.iter().zip(shape) {
+            for (square, &at) in squares.iter_mut().zip(along.as_chunks::<4>().0) {
+                let way = f32x4::new(at) - f32x4::splat(x);
+                *square += way * way;
             }
         }
-        // Four at once, in a form that has no branches.
-        let mut least = [f32::MAX; 4];
-        for four in squares.chunks_exact(4) {
-            for (least, &square) in least.iter_mut().zip(four) {
-                *least = if square < *least { square } else { *least };
-            }
-        }
-        let square = least.into_iter().fold(f32::MAX, f32::min);
-        let place = squares.iter().position(|&s| s == square);
-        (place.unwrap_or(0), square.sqrt())
+        let most = f32x4::splat(f32::MAX);
+        let nearest = squares
+            .into_iter()
+            .fold(most, |near, four| four.fast_min(near));
+        let square = nearest.to_array().into_iter().fold(f32::MAX, least);
+        // A bit for each that is as near; the first one counts.
+        let as_near = |four: f32x4| four.simd_eq(f32x4::splat(square)).to_bitmask();
+        let bits = squares
+            .into_iter()
+            .rev()
+            .fold(0, |bits, four| (bits << 4) | as_near(four));
+        let place = bits.trailing_zeros() as usize % SHAPES;
+        (place, square.sqrt())
     }
 
     /// Opens a place for `shape`. Only while there is room.
@@ -93,7 +100,7 @@ impl Shapes {
 
     /// Moves the one at `place` towards `shape`.
     fn follow(&mut self, place: usize, shape: &[f32; DIMENSIONS]) {
-        let n = (self.n[place] + 1.0).min(1.0 / SHAPE_WEIGHT);
+        let n = least(self.n[place] + 1.0, 1.0 / SHAPE_WEIGHT);
         self.n[place] = n;
         let share = 1.0 / n;
         for (along, x) in self.at.iter_mut().zip(shape) {
@@ -117,18 +124,17 @@ impl Density {
         usize::from(self.shapes.n_known) <= SHAPES
     }
 
-    /// Distance of the shape that ends with `x` to the nearest one remembered, then learns it. `n`: samples
-    /// before.
-    pub(crate) fn step(&mut self, x: f64, n: f64) -> f32 {
-        let early = 1.0 / (n + 1.0);
+    /// Distance of the shape that ends with `x` to the nearest one remembered, then learns it. `early`: the weight of
+    /// `x` in the plain mean of all samples.
+    pub(crate) fn step(&mut self, x: f64, early: f64) -> f32 {
         let reach = VALUE_MAX * self.deviation;
         let mut e = x - self.level;
         let mut z = 0.0;
         if self.deviation > 0.0 {
-            e = e.clamp(-reach, reach);
+            e = within(e, reach);
             z = crate::together::narrow(e / self.deviation);
         }
-        let rate = early.max(1.0 / LEVEL_SAMPLES);
+        let rate = most(early, 1.0 / LEVEL_SAMPLES);
         self.level += rate * e;
         self.deviation += rate * (e.abs() - self.deviation);
         for (s, weight) in self.shape.iter_mut().zip(WEIGHTS) {
@@ -141,7 +147,7 @@ impl Density {
         } else {
             self.shapes.follow(nearest, &self.shape);
         }
-        let rate = crate::together::narrow(early).max(1.0 / DISTANCE_SAMPLES);
+        let rate = most(crate::together::narrow(early), 1.0 / DISTANCE_SAMPLES);
         self.usual += rate * (distance - self.usual);
         distance
     }
@@ -156,13 +162,14 @@ mod tests {
         let mut density = Density::new(0.0);
         let wave = |i: u16| 5.0 * (f64::from(i) * std::f64::consts::TAU / 48.0).sin();
         let mut usual = 0.0_f32;
+        let early = |i: u16| 1.0 / (f64::from(i) + 1.0);
         for i in 0..2_000_u16 {
-            let distance = density.step(wave(i), f64::from(i));
+            let distance = density.step(wave(i), early(i));
             if i >= 1_000 {
                 usual = usual.max(distance);
             }
         }
-        let plateau = (2_000..2_048).map(|i| density.step(wave(2_012), f64::from(i)));
+        let plateau = (2_000..2_048).map(|i| density.step(wave(2_012), early(i)));
         let farthest = plateau.fold(0.0, f32::max);
         assert!(farthest > 1.2 * usual, "{farthest} {usual}");
     }

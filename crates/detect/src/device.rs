@@ -8,13 +8,14 @@ use forecare_domain::{ModeName, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use smallvec::SmallVec;
 
+use crate::bounds::most;
 use crate::class::Role;
 use crate::codec::{self, packed};
 use crate::health::{self, Standing};
 use crate::hours::TimeOfDay;
 use crate::look::{Look, Rows, anomaly, beyond_limit, departed, is_stuck, joint_damage, score};
-use crate::metric::Metric;
-use crate::novelty::Novelty;
+use crate::metric::{self, AT_ONCE, Metric};
+use crate::novelty::{Novelty, Pace};
 use crate::operation::{Axes, Gain, Operation, Regressors};
 use crate::regimes::{AXES_MAX, Move, Regimes};
 use crate::signature::{self, Departed};
@@ -126,7 +127,8 @@ impl DeviceDetector {
         self.find_regime(class, values);
         let regime = self.regimes.current();
 
-        let (row, gain) = self.regressors(class, values, ms, regime);
+        let mut gain = Gain::default();
+        let (row, may_learn) = self.regressors(class, values, ms, regime, &mut gain);
         let mut looks: SmallVec<[Look; LOOKS_INLINE]> = SmallVec::new();
         for (i, value) in values.iter().enumerate().take(self.metrics.len()) {
             if let Some(seen) = value.filter(|v| v.is_finite()) {
@@ -139,14 +141,14 @@ impl DeviceDetector {
         let (ratio_novel, ratio_onset) = self.novelty(class, &looks, ms);
         let (rows, ratio_joint) = self.judge(class, &mut looks, ms, regime, settled);
         let when = (regime, tod, early);
-        let gain = gain.as_ref().map(|gain| (&row, gain));
+        let gain = may_learn.then_some((&row, &gain));
         self.learn(class, &looks, &rows, ratio_joint, gain, when);
         self.accept_lasting(class, &looks, ratio_joint, ms);
 
         let damage = looks
             .iter()
             .map(|l| self.damage(class, l))
-            .fold(joint_damage(ratio_joint), f64::max);
+            .fold(joint_damage(ratio_joint), most);
         self.health = health::smooth(self.health, damage);
         Scored {
             anomaly: anomaly(&looks, ratio_joint.max(ratio_novel)),
@@ -264,7 +266,7 @@ impl DeviceDetector {
         if n_axes == 0 {
             return;
         }
-        let (place, like) = match self.regimes.step(point) {
+        let (place, like) = match self.regimes.step(point, class.n_axes) {
             Move::Known | Move::Opened { like: None, .. } => return,
             Move::Opened {
                 place,
@@ -288,8 +290,8 @@ impl DeviceDetector {
         }
     }
 
-    /// The regressors of the operating point, and their gain, where they may be learnt from: not while an axis is
-    /// unknown or its last value too old.
+    /// The regressors of the operating point; true, and their `gain`, where they may be learnt from: not while an axis
+    /// is unknown or its last value too old.
     #[allow(
         clippy::cast_precision_loss,
         reason = "milliseconds within 285,000 years are exact"
@@ -300,7 +302,8 @@ impl DeviceDetector {
         values: &[Option<f64>],
         ms: i64,
         regime: usize,
-    ) -> (Regressors, Option<Gain>) {
+        gain: &mut Gain,
+    ) -> (Regressors, bool) {
         let mut axes = Axes::default();
         let mut point = Axes::default();
         let mut all_known = class.n_axes > 0;
@@ -333,10 +336,11 @@ impl DeviceDetector {
             }
         }
         if all_known {
-            let (row, gain) = self.operation.regressors(&axes, &point, regime);
-            (row, Some(gain))
+            let regimes = (regime, self.regimes.n_opened());
+            let row = self.operation.regressors((&axes, &point), regimes, gain);
+            (row, true)
         } else {
-            (Regressors::NONE, None)
+            (Regressors::NONE, false)
         }
     }
 
@@ -350,7 +354,9 @@ impl DeviceDetector {
         let metric = &mut self.metrics[look.metric];
         let x = look.seen.clamp(-VALUE_MAX, VALUE_MAX);
         look.x = x;
-        look.passed = metric.limit(&class.class.metrics[look.metric].limits, look.seen);
+        if class.limited[look.metric] {
+            look.passed = metric.limit(&class.class.metrics[look.metric].limits, look.seen);
+        }
         look.stuck = metric.repetitions(x, class.n_warm);
         match class.roles[look.metric] {
             Role::Health(_) if metric.ready() => {
@@ -366,17 +372,20 @@ impl DeviceDetector {
     fn novelty(&mut self, class: &ClassDetector, looks: &[Look], ms: i64) -> (f32, f32) {
         let at = TimeOfWeek::of(ms);
         let (mut novelty, mut onset) = (0.0_f32, 0.0_f32);
+        let mut pace = Pace::new(class.week_rate, class.n_warm);
+        // Both in the order of the metrics.
+        let mut looks = looks.iter().peekable();
         for (state, metric) in self.novelties.iter_mut().zip(&class.watched) {
-            let Ok(place) = looks.binary_search_by_key(metric, |l| l.metric) else {
+            while looks.next_if(|l| l.metric < *metric).is_some() {}
+            let Some(look) = looks.next_if(|l| l.metric == *metric) else {
                 continue;
             };
-            let look = &looks[place];
             let x = match look.departure {
                 _ if class.n_axes == 0 => look.x,
                 Some(departure) => look.x - departure.expected,
                 None => continue,
             };
-            let surprise = state.step(x, at, class.week_rate, class.n_warm);
+            let surprise = state.step(x, at, &mut pace);
             novelty = novelty.max(surprise.decades);
             onset = onset.max(surprise.onset);
         }
@@ -393,14 +402,18 @@ impl DeviceDetector {
         regime: usize,
         settled: bool,
     ) -> (Rows, f32) {
-        for look in looks.iter_mut() {
-            let Some(d) = look.departure else { continue };
+        let mut charted: SmallVec<[usize; LOOKS_INLINE]> = SmallVec::new();
+        for (place, look) in looks.iter().enumerate() {
+            let Some(d) = &look.departure else { continue };
             let metric = &mut self.metrics[look.metric];
             metric.held = d.z;
             metric.held_ms = ms;
             if metric.charted(regime, class) {
-                look.verdict = Some(metric.judge(&d, regime, settled, class));
+                charted.push(place);
             }
+        }
+        for places in charted.chunks(AT_ONCE) {
+            metric::judge(&mut self.metrics, looks, places, (regime, settled), class);
         }
         let mut rows = self.residuals(class, ms);
         if rows.complete {
@@ -419,7 +432,12 @@ impl DeviceDetector {
             self.together.chart(joint);
         }
         let ratio = self.together.departure() / class.thresholds.joint;
-        (rows, ratio.max(0.0))
+        if ratio >= 1.0
+            && let Some(joint) = &mut rows.joint
+        {
+            self.together.expect(joint);
+        }
+        (rows, most(ratio, 0.0))
     }
 
     /// The residuals of this row, with recent ones for metrics that it does not report.
@@ -527,16 +545,22 @@ impl DeviceDetector {
     }
 
     fn damage(&self, class: &ClassDetector, look: &Look) -> f64 {
-        let standing = look
-            .verdict
-            .filter(|v| v.counts)
-            .zip(look.departure)
-            .map(|(v, d)| Standing {
-                expected: d.expected,
-                shift: f64::from(v.shift) * d.sd,
-                alarms: f64::from(v.shift.abs() / v.shift_alarm),
-                ratio: f64::from(v.ratio),
-            });
+        let standing = match (&look.verdict, &look.departure) {
+            (Some(v), Some(d)) if v.counts => {
+                let alarms = f64::from(v.shift.abs() / v.shift_alarm);
+                let ratio = f64::from(v.ratio);
+                (!health::is_noise(alarms, ratio)).then(|| Standing {
+                    expected: d.expected,
+                    shift: f64::from(v.shift) * d.sd,
+                    alarms,
+                    ratio,
+                })
+            }
+            _ => None,
+        };
+        if standing.is_none() && look.passed.is_none() {
+            return 0.0;
+        }
         health::damage(
             &class.class.metrics[look.metric].limits,
             look.passed,

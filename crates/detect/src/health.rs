@@ -3,6 +3,7 @@
 use forecare_catalogue::Limits;
 use forecare_domain::Severity;
 
+use crate::bounds::{least, most};
 use crate::limits::Passed;
 
 /// Weight of the newest sample in the index.
@@ -13,6 +14,11 @@ const CRITICAL_DAMAGE: f64 = 0.55;
 const WARNING_PROGRESS: f64 = 0.6;
 /// Most damage of an anomaly on the side of a limit: there the limit has the say.
 const ANOMALY_DAMAGE_MAX: f64 = 0.35;
+
+/// Up to here a lasting departure is noise, alarms,
+const NOISE_ALARMS: f64 = 0.5;
+/// and the strongest chart over its threshold.
+const NOISE_RATIO: f64 = 0.7;
 
 /// A metric's lasting departure, in its unit and in alarms.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +33,13 @@ pub(crate) struct Standing {
     pub(crate) ratio: f64,
 }
 
+/// Noise is no damage.
+pub(crate) fn is_noise(alarms: f64, ratio: f64) -> bool {
+    alarms <= NOISE_ALARMS && ratio <= NOISE_RATIO
+}
+
 /// Damage of one metric, 0 to 1.
+#[inline]
 pub(crate) fn damage(limits: &Limits, passed: Option<Passed>, standing: Option<Standing>) -> f64 {
     let at_limit = match passed.map(|p| p.severity) {
         Some(Severity::Critical) => 0.6,
@@ -35,9 +47,9 @@ pub(crate) fn damage(limits: &Limits, passed: Option<Passed>, standing: Option<S
         None => 0.0,
     };
     let Some(s) = standing else { return at_limit };
-    // Noise is no damage: counts from half an alarm, in full from one and a half.
-    let significant = (s.alarms - 0.5).clamp(0.0, 1.0);
-    let over = (s.ratio - 0.7).max(0.0);
+    // Counts from half an alarm, in full from one and a half.
+    let significant = (s.alarms - NOISE_ALARMS).clamp(0.0, 1.0);
+    let over = (s.ratio - NOISE_RATIO).max(0.0);
     let anomaly = over / (over + 4.0);
     let (warning, critical) = if s.shift >= 0.0 {
         (limits.warning_high, limits.critical_high)
@@ -78,8 +90,11 @@ fn progress(s: Standing, warning: Option<f64>, critical: Option<f64>) -> Option<
 
 /// Moves the index towards what the damage lets expect.
 pub(crate) fn smooth(health: f64, damage: f64) -> f64 {
-    let target = 100.0 * (1.0 - damage.clamp(0.0, 1.0));
-    (health + HEALTH_WEIGHT * (target - health)).clamp(0.0, 100.0)
+    let target = 100.0 * (1.0 - most(least(damage, 1.0), 0.0));
+    most(
+        least(health + HEALTH_WEIGHT * (target - health), 100.0),
+        0.0,
+    )
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ const CRITICAL_HIGH: usize = 3;
 
 impl LimitState {
     /// Takes the next value; the gravest limit passed, if any.
+    #[inline]
     pub(crate) fn step(&mut self, limits: &Limits, value: f64) -> Option<Passed> {
         let levels = [
             limits.critical_low,
@@ -35,7 +36,7 @@ impl LimitState {
             limits.warning_high,
             limits.critical_high,
         ];
-        for (i, level) in levels.into_iter().enumerate() {
+        for (i, (level, n_beyond)) in levels.into_iter().zip(&mut self.n_beyond).enumerate() {
             let Some(level) = level else { continue };
             // Positive: beyond the limit.
             let beyond = if i >= WARNING_HIGH {
@@ -45,17 +46,24 @@ impl LimitState {
             };
             let bit = 1_u8 << i;
             if beyond > 0.0 {
-                self.n_beyond[i] = self.n_beyond[i].saturating_add(1);
-                if u32::from(self.n_beyond[i]) >= limits.debounce_samples.min(u16::MAX.into()) {
+                *n_beyond = n_beyond.saturating_add(1);
+                if u32::from(*n_beyond) >= limits.debounce_samples.min(u16::MAX.into()) {
                     self.passed |= bit;
                 }
             } else {
-                self.n_beyond[i] = 0;
+                *n_beyond = 0;
                 if beyond <= -limits.hysteresis {
                     self.passed &= !bit;
                 }
             }
         }
+        if self.passed == 0 {
+            return None;
+        }
+        self.gravest(&levels)
+    }
+
+    fn gravest(&self, levels: &[Option<f64>; 4]) -> Option<Passed> {
         [CRITICAL_HIGH, CRITICAL_LOW, WARNING_HIGH, WARNING_LOW]
             .into_iter()
             .find(|i| self.passed & (1 << i) != 0)

@@ -3,6 +3,7 @@
 use forecare_domain::Severity;
 
 use crate::ClassDetector;
+use crate::bounds::most;
 use crate::class::Role;
 use crate::limits::Passed;
 use crate::metric::{Departure, Kind, Verdict};
@@ -162,8 +163,8 @@ pub(crate) fn anomaly(looks: &[Look], ratio_other: f32) -> f64 {
     let ratio = looks
         .iter()
         .filter_map(|l| l.verdict.filter(|v| v.counts))
-        .map(|v| v.ratio.max(v.ratio_single))
-        .fold(ratio_other, f32::max);
+        .map(|v| most(v.ratio, v.ratio_single))
+        .fold(ratio_other, most);
     score(ratio)
 }
 

@@ -5,13 +5,15 @@
 //! and the slower the more is known. What departs is not learnt, so that a fault does not become normal.
 
 mod baseline;
+mod judge;
 
 use baseline::{Level, SEED_SAMPLES};
 use forecare_catalogue::Limits;
+pub(crate) use judge::{AT_ONCE, judge};
 
 use crate::ClassDetector;
-use crate::chart::{Moments, pull};
-use crate::class::{DRIFT_WEIGHT, LEVEL_WEIGHT, SPREAD_WEIGHT};
+use crate::bounds::{least, most, within};
+use crate::chart::Moments;
 use crate::codec::packed;
 use crate::hours::{HOURS, TimeOfDay};
 use crate::limits::{LimitState, Passed};
@@ -20,16 +22,8 @@ use crate::together::narrow;
 
 /// Farthest departure that is learnt in full, deviations.
 const HUBER: f64 = 3.0;
-/// Smallest lasting shift worth a word, deviations; smaller ones are real, but no fault.
-const DRIFT_MIN: f32 = 1.0;
-/// The same of a quick change.
-const LEVEL_MIN: f32 = 1.5;
-/// The spread chart has a heavier tail than a normal one; from simulated noise.
-const SPREAD_CAUTION: f32 = 1.15;
 /// Samples behind a level before the charts run.
 const CHART_SAMPLES_MIN: f32 = 16.0;
-/// Weight of the local level that stands in for the baseline until a day has been seen.
-const LOCAL_WEIGHT: f32 = 0.05;
 /// Samples that the warm-up counts for afterwards, in what the charts have seen.
 const WARM_WEIGHT: f32 = 30.0;
 /// Repetitions of a varying metric that look like a stuck sensor, at least.
@@ -173,7 +167,12 @@ pub(crate) struct Departure {
 impl Departure {
     /// Weight of the sample in a robust fit: 1 within three deviations, less and less beyond (Huber).
     pub(crate) fn weight(&self) -> f32 {
-        narrow(HUBER / f64::from(self.z.abs()).max(HUBER))
+        let far = f64::from(self.z.abs());
+        if far > HUBER {
+            narrow(HUBER / far)
+        } else {
+            1.0
+        }
     }
 }
 
@@ -219,6 +218,7 @@ impl Metric {
         self.unit > 0.0
     }
 
+    #[inline]
     pub(crate) fn limit(&mut self, limits: &Limits, x: f64) -> Option<Passed> {
         self.limit.step(limits, x)
     }
@@ -229,6 +229,7 @@ impl Metric {
     }
 
     /// Counts repetitions; the number of them once they look like a stuck sensor.
+    #[inline]
     pub(crate) fn repetitions(&mut self, x: f64, n_warm: f32) -> Option<u32> {
         let warm = f64::from(self.n) >= f64::from(n_warm);
         let threshold = STUCK_SAMPLES_MIN.max(self.run.n_usual_max.saturating_mul(4));
@@ -263,79 +264,6 @@ impl Metric {
             && self.levels.get(regime).is_some_and(|l| l.n >= n_regime)
     }
 
-    /// Takes the compensated departure into the charts. `settled`: a day has been seen, drift counts.
-    pub(crate) fn judge(
-        &mut self,
-        departure: &Departure,
-        regime: usize,
-        settled: bool,
-        class: &ClassDetector,
-    ) -> Verdict {
-        let z = departure.z;
-        let limits = &class.thresholds;
-        let sd = self.departures.sd();
-        let n_known = 0.75 * self.levels[regime].n;
-        let n_level = n_known / (1.0 + n_known * departure.leverage);
-        let local = self.local(settled);
-        let counts = self.judged(regime, class);
-        let y = spread_of(z - self.level_ewma - local);
-        pull(
-            &mut self.spread_ewma,
-            y - self.spread.mean,
-            SPREAD_WEIGHT,
-            self.spread.sd(),
-        );
-        pull(&mut self.level_ewma, z - local, LEVEL_WEIGHT, sd);
-        let weights = [LEVEL_WEIGHT, DRIFT_WEIGHT];
-        let [level_sd, drift_sd] = self.departures.ewma_sds(weights, n_level);
-        let level_alarm = (limits.level * level_sd).max(LEVEL_MIN);
-        let level = self.level_ewma.abs() / level_alarm;
-        let mut best = (level, Kind::Level);
-        let mut shift_alarm = level_alarm;
-        if settled {
-            pull(&mut self.drift_ewma, z, DRIFT_WEIGHT, sd);
-            let drift_sd = seen_sd(drift_sd, self.drift_var, self.drift_n * DRIFT_WEIGHT);
-            shift_alarm = (limits.drift * drift_sd).max(DRIFT_MIN);
-            let drift = self.drift_ewma.abs() / shift_alarm;
-            if drift >= best.0 {
-                best = (drift, Kind::Drift);
-            }
-        }
-        let [theory] = self.spread.ewma_sds([SPREAD_WEIGHT], self.spread.n + 30.0);
-        let spread_sd = seen_sd(theory, self.spread_var, self.spread.n * SPREAD_WEIGHT);
-        let spread = self.spread_ewma / (SPREAD_CAUTION * limits.spread * spread_sd);
-        if spread > best.0 {
-            best = (spread, Kind::Spread);
-        }
-        if !counts {
-            best.0 = 0.0;
-        }
-        let trust = (2.0 - 2.0 * best.0).clamp(0.0, 1.0);
-        if !settled {
-            // Never quite frozen: the first hours may still be those of a machine that warms up.
-            pull(&mut self.drift_ewma, z, LOCAL_WEIGHT * trust.max(0.1), sd);
-        }
-        Verdict {
-            ratio: best.0,
-            ratio_single: (z - local).abs() / (limits.single * sd.max(1.0)),
-            kind: best.1,
-            shift: if settled && self.drift_ewma.abs() > self.level_ewma.abs() {
-                self.drift_ewma
-            } else {
-                self.level_ewma
-            },
-            shift_alarm,
-            trust,
-            counts,
-            spread: y,
-        }
-    }
-
-    /// The local level that departures are measured from until a day has been seen.
-    fn local(&self, settled: bool) -> f32 {
-        if settled { 0.0 } else { self.drift_ewma }
-    }
-
     /// Learns a sample: `x` in its regime, as far as it is trusted.
     pub(crate) fn learn(
         &mut self,
@@ -359,11 +287,11 @@ impl Metric {
                 let effect = departure.added - self.unit * f64::from(self.hour_offset(tod));
                 self.learn_hours(x - effect, regime, tod, rate);
             }
-            if let Some((_, gain)) = gain {
-                let error = f64::from(departure.z).clamp(-HUBER, HUBER) * departure.sd / self.unit;
-                gain.learn(&mut self.slopes, error, trust);
+            if let Some((row, gain)) = gain {
+                let error = within(f64::from(departure.z), HUBER) * departure.sd / self.unit;
+                gain.learn(row, &mut self.slopes, error, trust);
             }
-            let sd_min = self.sd_min.max(x.abs() * 1e-12);
+            let sd_min = most(self.sd_min, x.abs() * 1e-12);
             self.levels[regime].learn(
                 x - departure.added,
                 (
@@ -379,8 +307,8 @@ impl Metric {
         if let Some(verdict) = verdict {
             self.departures.learn(z, trust, class.n_max, false);
             self.spread.learn(verdict.spread, trust, class.n_max, true);
-            self.drift_n = (self.drift_n + trust).min(class.n_max * 4.0);
-            let square = (self.drift_ewma * self.drift_ewma).min(100.0);
+            self.drift_n = least(self.drift_n + trust, class.n_max * 4.0);
+            let square = least(self.drift_ewma * self.drift_ewma, 100.0);
             self.drift_var += trust / (self.drift_n + 1.0) * (square - self.drift_var);
             if verdict.ratio < 1.0 {
                 let square = self.spread_ewma * self.spread_ewma;
@@ -480,16 +408,5 @@ impl Metric {
 }
 
 fn standard(ratio: f64) -> f32 {
-    narrow(ratio.clamp(-DEPARTURE_MAX, DEPARTURE_MAX))
-}
-
-/// `|e|^(2/3)`, near normal for normal `e` (Wilson and Hilferty 1931).
-fn spread_of(e: f32) -> f32 {
-    (e * e).min(1e6).cbrt()
-}
-
-/// Deviation of a chart: what theory says, and more where more has been seen in `n` independent looks.
-fn seen_sd(theory: f32, mean_square: f32, n: f32) -> f32 {
-    let seen = (n * mean_square + 10.0 * theory * theory) / (n + 10.0);
-    theory.max(seen.sqrt())
+    narrow(within(ratio, DEPARTURE_MAX))
 }

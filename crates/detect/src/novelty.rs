@@ -9,9 +9,12 @@
 //! likelihood of Lavin and Ahmad 2015). Last, what has just surprised does not surprise again for a while:
 //! an alarm at the onset, not one at every row.
 
+use wide::f32x4;
+
+use crate::bounds::{most, within};
 use crate::codec::packed;
 use crate::density::Density;
-use crate::tail::{Law, Tails};
+use crate::tail::{Law, Step, Tails};
 use crate::together::narrow;
 use crate::week::{TimeOfWeek, Week};
 
@@ -101,6 +104,48 @@ pub(crate) struct Surprise {
     pub(crate) onset: f32,
 }
 
+/// What metrics that have seen as many samples have in common: mostly all of a device.
+#[derive(Debug, Clone)]
+pub(crate) struct Pace {
+    week_rate: f32,
+    n_warm: f32,
+    /// The number of samples before that the rest is of.
+    n: u32,
+    /// Weight of a sample in the plain mean of all.
+    early: f64,
+    departures: Step,
+    sums: Step,
+}
+
+impl Pace {
+    /// Of a class: `week_rate` as in [`crate::week`], silent for the first `n_warm` samples.
+    pub(crate) fn new(week_rate: f32, n_warm: f32) -> Self {
+        Self {
+            week_rate,
+            n_warm,
+            n: 0,
+            early: 1.0,
+            departures: DEPARTURES.step(0.0),
+            sums: SUMS.step(-n_warm),
+        }
+    }
+
+    /// After `n` samples.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "beyond 2^24 samples the count matters no more"
+    )]
+    fn after(&mut self, n: u32) {
+        if self.n != n {
+            let samples = n as f32;
+            self.n = n;
+            self.early = 1.0 / (f64::from(samples) + 1.0);
+            self.departures = DEPARTURES.step(samples);
+            self.sums = SUMS.step(samples - self.n_warm);
+        }
+    }
+}
+
 impl Novelty {
     pub(crate) fn new() -> Self {
         Self {
@@ -136,13 +181,13 @@ impl Novelty {
         self.resumes = 1;
     }
 
-    /// Takes in a value. Silent for the first `n_warm` samples and those in which the sum's tail is learnt.
+    /// Takes in a value. Silent for the first samples, of warm-up and those in which the sum's tail is learnt.
     #[allow(
         clippy::cast_precision_loss,
         reason = "beyond 2^24 samples the count matters no more"
     )]
-    pub(crate) fn step(&mut self, x: f64, at: TimeOfWeek, week_rate: f32, n_warm: f32) -> Surprise {
-        let x = x.clamp(-VALUE_MAX, VALUE_MAX);
+    pub(crate) fn step(&mut self, x: f64, at: TimeOfWeek, pace: &mut Pace) -> Surprise {
+        let x = within(x, VALUE_MAX);
         if self.n == 0 {
             self.forecast = x;
             self.short = x;
@@ -157,63 +202,58 @@ impl Novelty {
             self.week_long = 0.0;
         }
         self.resumes = 0;
+        pace.after(self.n);
         let n = self.n as f32;
         self.n = self.n.saturating_add(1);
-        let surprise = self.surprise(x, at, week_rate, n, n_warm);
+        let surprise = self.surprise(x, at, n, pace);
         self.sum += SUM_WEIGHT * (surprise - self.sum);
-        if n < n_warm {
+        if n < pace.n_warm {
             return Surprise::default();
         }
-        let n_sums = n - n_warm;
-        let decades = self.sum_tail.step(&[self.sum], &SUMS.step(n_sums));
+        let n_sums = n - pace.n_warm;
+        let decades = self.sum_tail.step(self.sum, [], &pace.sums);
         if n_sums < SUM_WARM_UP {
             return Surprise::default();
         }
         self.known *= 1.0 - 1.0 / FADE_SAMPLES;
-        let onset = (decades - self.known).max(0.0);
-        self.known = self.known.max(decades);
+        let onset = most(decades - self.known, 0.0);
+        self.known = most(self.known, decades);
         Surprise { decades, onset }
     }
 
     /// Sum of the surprises of the departures, decades.
-    fn surprise(&mut self, x: f64, at: TimeOfWeek, week_rate: f32, n: f32, n_warm: f32) -> f32 {
-        let samples = f64::from(n);
-        let early = 1.0 / (samples + 1.0);
+    fn surprise(&mut self, x: f64, at: TimeOfWeek, n: f32, pace: &Pace) -> f32 {
+        let early = pace.early;
         let error = x - self.forecast;
         self.forecast += FORECAST_WEIGHT * error;
 
         self.short += SHORT_WEIGHT * (x - self.short);
         let step = self.short - self.level;
-        self.level += early.max(1.0 / LEVEL_SAMPLES) * (x - self.level);
+        self.level += most(early, 1.0 / LEVEL_SAMPLES) * (x - self.level);
 
-        self.magnitude = self.magnitude.max(x.abs());
+        self.magnitude = most(self.magnitude, x.abs());
         let least = 1e-9 * self.magnitude + f64::MIN_POSITIVE;
         self.spread += SPREAD_WEIGHT * (error.abs() - self.spread);
         let ratio = (self.spread + least) / (self.spread_usual + least);
-        let spread = narrow(ratio.clamp(1e-30, VALUE_MAX)).ln();
-        let rate = early.max(1.0 / SPREAD_SAMPLES);
+        let spread = narrow(most(crate::bounds::least(ratio, VALUE_MAX), 1e-30)).ln();
+        let rate = most(early, 1.0 / SPREAD_SAMPLES);
         self.spread_usual += rate * (error.abs() - self.spread_usual);
 
-        let off_week = self.week.step(x, at, samples, week_rate);
+        let off_week = self.week.step(x, at, (f64::from(n), early), pace.week_rate);
         self.week_short += SHORT_WEIGHT * (off_week - self.week_short);
         self.week_long += LONG_WEIGHT * (off_week - self.week_long);
 
-        let signed = [
-            narrow(error),
-            narrow(step),
-            spread,
-            narrow(off_week),
-            narrow(self.week_short),
-            narrow(self.week_long),
+        let shape = self.density.step(x, early);
+        // Both signs of two departures.
+        let signs =
+            |a: f32, b: f32| f32x4::new([most(a, 0.0), most(-a, 0.0), most(b, 0.0), most(-b, 0.0)]);
+        let departures = [
+            signs(narrow(error), narrow(step)),
+            signs(spread, narrow(off_week)),
+            signs(narrow(self.week_short), narrow(self.week_long)),
         ];
-        let mut departures = [0.0; TAILS];
-        departures[0] = self.density.step(x, samples);
-        for (pair, departure) in departures[1..].chunks_exact_mut(2).zip(signed) {
-            pair[0] = departure.max(0.0);
-            pair[1] = (-departure).max(0.0);
-        }
-        let sum = self.tails.step(&departures, &DEPARTURES.step(n));
-        if n < n_warm { 0.0 } else { sum }
+        let sum = self.tails.step(shape, departures, &pace.departures);
+        if n < pace.n_warm { 0.0 } else { sum }
     }
 }
 
@@ -250,7 +290,7 @@ mod tests {
             self.minute += 1;
             let at = TimeOfWeek::of(self.minute * MINUTE_MS);
             let rate = crate::week::rate(MINUTE_MS as f64);
-            self.novelty.step(x, at, rate, 120.0)
+            self.novelty.step(x, at, &mut Pace::new(rate, 120.0))
         }
 
         /// The most of decades and of onset.

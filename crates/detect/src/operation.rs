@@ -9,6 +9,7 @@
 //! effect is taken out is what its charts judge, against a deviation that grows with the row's leverage:
 //! where little has been learnt, little can be said.
 
+use crate::bounds::within;
 use crate::codec::packed;
 use crate::regimes::{AXES_MAX, REGIMES_MAX};
 use crate::together::narrow;
@@ -26,22 +27,29 @@ const LEVERAGE_CAUTION: f64 = 4.0;
 /// Weights of the EWMAs that stand for the recent past of an axis.
 const PAST_WEIGHTS: [f64; 2] = [0.5, 0.15];
 const PASTS: usize = PAST_WEIGHTS.len();
-/// Most regressors of one row.
-const ACTIVE_MAX: usize = 1 + AXES_MAX * (1 + PASTS);
+/// Most regressors of one row that say how the axes move.
+const MOVING_MAX: usize = AXES_MAX * PASTS;
+/// Most regressors of one row that belong to its regime.
+const OWN_MAX: usize = 1 + AXES_MAX;
 /// Most slopes.
 const SLOPES_MAX: usize = n_slopes(AXES_MAX);
 
 /// Departures of the operating point from its regime's usual one, in units of each axis.
 pub(crate) type Axes = [f64; AXES_MAX];
 
-/// The regressors of one row that are not 0.
+/// The regressors of one row that are not 0: two runs of neighbours.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Regressors {
-    at: [usize; ACTIVE_MAX],
-    value: [f64; ACTIVE_MAX],
-    n: usize,
-    /// Place of the regime's constant.
+    /// How far each axis lies from its recent past; the first places.
+    moving: [f64; MOVING_MAX],
+    n_moving: usize,
+    /// The regime's constant, 1, and its axes.
+    own: [f64; OWN_MAX],
+    n_own: usize,
+    /// Place of the regime's constant; its axes follow.
     constant: usize,
+    /// Slopes in use: those of regimes that have been opened. Nothing is known of the others, nor learnt.
+    n_used: usize,
     /// Variance of the effect that is due to slopes not known, over the variance of a sample.
     pub(crate) leverage: f64,
     /// By how much a deviation is larger than the usual one for it.
@@ -51,23 +59,71 @@ pub(crate) struct Regressors {
 impl Regressors {
     /// Of a row without operating point.
     pub(crate) const NONE: Self = Self {
-        at: [0; ACTIVE_MAX],
-        value: [0.0; ACTIVE_MAX],
-        n: 0,
+        moving: [0.0; MOVING_MAX],
+        n_moving: 0,
+        own: [0.0; OWN_MAX],
+        n_own: 0,
         constant: 0,
+        n_used: 0,
         leverage: 0.0,
         widened: 1.0,
     };
 
-    fn push(&mut self, at: usize, value: f64) {
-        self.at[self.n] = at;
-        self.value[self.n] = value;
-        self.n += 1;
+    fn moving(&self) -> &[f64] {
+        self.moving.get(..self.n_moving).unwrap_or_default()
     }
 
+    fn own(&self) -> &[f64] {
+        self.own.get(..self.n_own).unwrap_or_default()
+    }
+
+    /// Sum of the products with `of`, one value per slope; what lies beyond its end counts as 0.
+    #[inline]
+    fn times<T: Copy + Into<f64>>(&self, of: &[T]) -> f64 {
+        let own = of.get(self.constant..).unwrap_or_default();
+        // As long as the row's own: loops that are known to the compiler.
+        let whole = match self.n_moving {
+            2 => self.whole::<T, 2, 2>(of, own),
+            4 => self.whole::<T, 4, 3>(of, own),
+            6 => self.whole::<T, 6, 4>(of, own),
+            _ => None,
+        };
+        if let Some(sum) = whole {
+            return sum;
+        }
+        let mut sum = 0.0;
+        for (x, &c) in self.moving().iter().zip(of) {
+            sum += c.into() * x;
+        }
+        for (x, &c) in self.own().iter().zip(own) {
+            sum += c.into() * x;
+        }
+        sum
+    }
+
+    /// The same where there are `MOVING` and `OWN` regressors, and a value for each.
+    #[inline]
+    fn whole<T: Copy + Into<f64>, const MOVING: usize, const OWN: usize>(
+        &self,
+        of: &[T],
+        own: &[T],
+    ) -> Option<f64> {
+        let (of, own) = (of.first_chunk::<MOVING>()?, own.first_chunk::<OWN>()?);
+        let mut sum = 0.0;
+        for (x, &c) in self.moving.iter().zip(of) {
+            sum += c.into() * x;
+        }
+        for (x, &c) in self.own.iter().zip(own) {
+            sum += c.into() * x;
+        }
+        Some(sum)
+    }
+
+    /// Places and values.
     fn iter(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
-        let active = self.at.iter().copied().zip(self.value.iter().copied());
-        active.take(self.n)
+        let moving = self.moving().iter().copied().enumerate();
+        let own = self.own().iter().copied().zip(self.constant..);
+        moving.chain(own.map(|(x, at)| (at, x)))
     }
 }
 
@@ -90,6 +146,15 @@ packed!(Operation {
 pub(crate) struct Gain {
     of: [f64; SLOPES_MAX],
     n_axes: usize,
+}
+
+impl Default for Gain {
+    fn default() -> Self {
+        Self {
+            of: [0.0; SLOPES_MAX],
+            n_axes: 0,
+        }
+    }
 }
 
 /// Number of slopes: the moving axes, then per regime a constant and the axes.
@@ -135,50 +200,70 @@ impl Operation {
         (self.covariance.capacity() + self.past.capacity()) * size_of::<f64>()
     }
 
-    /// The regressors of a row, and its gain: `axes` from the regime's usual point, `point` as it is, both in units.
-    /// The point becomes part of the past.
+    /// The regressors of a row in `regime`, of `n_regimes` that have been opened; `gain` becomes its own. `axes` from the
+    /// regime's usual point, `point` as it is, both in units. The point becomes part of the past.
     pub(crate) fn regressors(
         &mut self,
-        axes: &Axes,
-        point: &Axes,
-        regime: usize,
-    ) -> (Regressors, Gain) {
+        (axes, point): (&Axes, &Axes),
+        (regime, n_regimes): (usize, usize),
+        gain: &mut Gain,
+    ) -> Regressors {
         let n_axes = self.past.len() / PASTS;
         let mut row = Regressors::NONE;
-        for (axis, &x) in point.iter().enumerate().take(n_axes) {
-            for (k, weight) in PAST_WEIGHTS.into_iter().enumerate() {
-                let place = axis * PASTS + k;
-                let past = &mut self.past[place];
-                if self.n_past == 0 {
+        let is_first = self.n_past == 0;
+        let moving = row.moving.as_chunks_mut::<PASTS>().0;
+        let pasts = self.past.as_chunks_mut::<PASTS>().0;
+        for ((moving, pasts), &x) in moving.iter_mut().zip(pasts).zip(point) {
+            for ((moving, past), weight) in moving.iter_mut().zip(pasts).zip(PAST_WEIGHTS) {
+                if is_first {
                     *past = x;
                 }
-                row.push(place, *past - x);
+                *moving = *past - x;
                 *past += weight * (x - *past);
             }
         }
+        row.n_moving = n_axes * PASTS;
         self.n_past = 1;
         row.constant = block(n_axes, regime);
-        row.push(row.constant, 1.0);
-        for (axis, &x) in axes.iter().enumerate().take(n_axes) {
-            row.push(row.constant + 1 + axis, x);
+        row.own[0] = 1.0;
+        for (own, &x) in row.own[1..].iter_mut().zip(axes).take(n_axes) {
+            *own = x;
         }
-        let mut of = [0.0; SLOPES_MAX];
-        let n = n_slopes(n_axes);
-        for (i, x) in row.iter() {
-            let line = &self.covariance[triangle(i, 0)..=triangle(i, i)];
+        row.n_own = 1 + n_axes;
+        row.n_used = block(n_axes, n_regimes.clamp(regime + 1, REGIMES_MAX));
+        self.products(&row, &mut gain.of);
+        gain.n_axes = n_axes;
+        row.leverage = row.times(&gain.of).max(0.0);
+        row.widened = (1.0 + LEVERAGE_CAUTION * row.leverage).sqrt();
+        let spread = 1.0 + row.leverage;
+        let of = gain.of.iter_mut().take(row.n_used);
+        of.for_each(|product| *product /= spread);
+        row
+    }
+
+    /// The covariance times the regressors.
+    fn products(&self, row: &Regressors, of: &mut [f64; SLOPES_MAX]) {
+        let mut rest = &self.covariance[..];
+        for (j, product) in of.iter_mut().enumerate().take(row.n_used) {
+            let Some((line, below)) = rest.split_at_checked(j + 1) else {
+                break;
+            };
+            rest = below;
+            *product = row.times(line);
+        }
+        // The other half of the matrix.
+        let mut add = |i: usize, x: f64| {
+            let line = &self.covariance[triangle(i, 0)..triangle(i, i)];
             for (product, c) in of.iter_mut().zip(line) {
                 *product += c * x;
             }
-            for (j, product) in of.iter_mut().enumerate().take(n).skip(i + 1) {
-                *product += self.covariance[triangle(j, i)] * x;
-            }
+        };
+        for (i, &x) in row.moving().iter().enumerate() {
+            add(i, x);
         }
-        let leverage: f64 = row.iter().map(|(i, x)| x * of[i]).sum();
-        row.leverage = leverage.max(0.0);
-        row.widened = (1.0 + LEVERAGE_CAUTION * row.leverage).sqrt();
-        let spread = 1.0 + row.leverage;
-        of.iter_mut().for_each(|product| *product /= spread);
-        (row, Gain { of, n_axes })
+        for (i, &x) in row.own().iter().enumerate() {
+            add(row.constant + i, x);
+        }
     }
 
     /// The regressors of a point at which the device has stood for long.
@@ -186,9 +271,10 @@ impl Operation {
         let n_axes = self.past.len() / PASTS;
         let mut row = Regressors::NONE;
         row.constant = block(n_axes, regime);
-        for (axis, &x) in axes.iter().enumerate().take(n_axes) {
-            row.push(row.constant + 1 + axis, x);
+        for (own, &x) in row.own[1..].iter_mut().zip(axes).take(n_axes) {
+            *own = x;
         }
+        row.n_own = 1 + n_axes;
         row
     }
 
@@ -212,17 +298,21 @@ impl Operation {
 
     /// Counts a row as learnt from, with a trust of 0 to 1; `gain` is its own.
     pub(crate) fn absorb(&mut self, row: &Regressors, gain: &Gain, trust: f64) {
-        let n = n_slopes(gain.n_axes);
+        let n = row.n_used;
         let root = (trust * (1.0 + row.leverage)).sqrt();
-        let known = gain.of.map(|g| g * root);
+        let mut known = [0.0; SLOPES_MAX];
+        for (known, g) in known.iter_mut().zip(&gain.of).take(n) {
+            *known = g * root;
+        }
         // Rounding must not make a variance negative.
         let variance = |c: f64, at: usize| (c - known[at] * known[at]).max(1e-12);
         // Old rows fade, but only where a row says something new: what is known must not be forgotten while the
         // operating point stands still.
+        let faded = FORGETTING.sqrt().recip();
         let mut fading = [1.0; SLOPES_MAX];
         for (at, _) in row.iter().filter(|(_, x)| *x != 0.0) {
             if variance(self.covariance[triangle(at, at)], at) < SLOPE_VARIANCE * KNOWN_SHARE {
-                fading[at] = FORGETTING.sqrt().recip();
+                fading[at] = faded;
             }
         }
         let mut rest = &mut self.covariance[..];
@@ -233,10 +323,20 @@ impl Operation {
             rest = below;
             let (k, f) = (known[i], fading[i]);
             let diagonal = variance(line[i], i) * (f * f);
-            for ((c, kj), fj) in line.iter_mut().zip(&known).zip(&fading) {
-                *c = (*c - k * kj) * (f * fj);
+            let step = |c: &mut f64, kj: f64, fj: f64| *c = (*c - k * kj) * (f * fj);
+            // Two at once.
+            let (pairs, last) = line.as_chunks_mut::<2>();
+            let (known_pairs, _) = known.as_chunks::<2>();
+            let (fading_pairs, _) = fading.as_chunks::<2>();
+            for ((c, kj), fj) in pairs.iter_mut().zip(known_pairs).zip(fading_pairs) {
+                step(&mut c[0], kj[0], fj[0]);
+                step(&mut c[1], kj[1], fj[1]);
             }
-            line[i] = diagonal;
+            if let Some(c) = last.first_mut() {
+                *c = diagonal;
+            } else if let Some(c) = pairs.last_mut() {
+                c[1] = diagonal;
+            }
         }
     }
 
@@ -284,16 +384,30 @@ impl Gain {
     }
 
     /// Learns an error, in units, with a trust of 0 to 1. The constants stay 0: they are the levels'.
-    pub(crate) fn learn(&self, slopes: &mut [f32], error: f64, trust: f32) {
+    pub(crate) fn learn(&self, row: &Regressors, slopes: &mut [f32], error: f64, trust: f32) {
         let way = error * f64::from(trust);
-        for (slope, gain) in slopes.iter_mut().zip(&self.of) {
+        let step = |slope: &mut f32, gain: f64| {
             let moved = f64::from(*slope) + gain * way;
-            *slope = narrow(moved.clamp(-1e6, 1e6));
+            *slope = narrow(within(moved, 1e6));
+        };
+        // Four at once; beyond those in use the gain is 0.
+        let (fours, last) = slopes.as_chunks_mut::<4>();
+        let (gains, _) = self.of.as_chunks::<4>();
+        let n_fours = fours.len();
+        for (slopes, gains) in fours.iter_mut().zip(gains).take(row.n_used.div_ceil(4)) {
+            for (slope, gain) in slopes.iter_mut().zip(gains) {
+                step(slope, *gain);
+            }
         }
-        for regime in 0..REGIMES_MAX {
-            if let Some(constant) = slopes.get_mut(block(self.n_axes, regime)) {
+        for (slope, gain) in last.iter_mut().zip(&self.of[4 * n_fours..]) {
+            step(slope, *gain);
+        }
+        let mut constant = block(self.n_axes, 0);
+        while constant < row.n_used {
+            if let Some(constant) = slopes.get_mut(constant) {
                 *constant = 0.0;
             }
+            constant += 1 + self.n_axes;
         }
     }
 }
@@ -319,9 +433,7 @@ pub(crate) fn axis(departure: f64) -> f64 {
 
 /// What the operating point adds to a metric, in its units.
 pub(crate) fn effect(slopes: &[f32], row: &Regressors) -> f64 {
-    row.iter()
-        .map(|(i, x)| slopes.get(i).map_or(0.0, |&s| f64::from(s)) * x)
-        .sum()
+    row.times(slopes)
 }
 
 #[cfg(test)]
@@ -338,11 +450,12 @@ mod tests {
             let axes = [f64::from(i % 7) - 3.0, f64::from(i % 5) - 2.0, 0.0, 0.0];
             let mut point = axes;
             point[0] += if regime == 1 { 30.0 } else { 0.0 };
-            let (row, gain) = operation.regressors(&axes, &point, regime);
+            let mut gain = Gain::default();
+            let row = operation.regressors((&axes, &point), (regime, 2), &mut gain);
             let error =
                 seen(&axes, &[slow[0] - point[0], 0.0, 0.0, 0.0], regime) - effect(&slopes, &row);
             slow[0] += 0.15 * (point[0] - slow[0]);
-            gain.learn(&mut slopes, error, 1.0);
+            gain.learn(&row, &mut slopes, error, 1.0);
             operation.absorb(&row, &gain, 1.0);
         }
         (operation, slopes)
@@ -360,7 +473,7 @@ mod tests {
         for (regime, x, y) in [(0, 1.0, 1.5), (1, 1.0, -2.0)] {
             let axes = [x, 0.0, 0.0, 0.0];
             operation.forget_present();
-            let (row, _) = operation.regressors(&axes, &axes, regime);
+            let row = operation.regressors((&axes, &axes), (regime, 4), &mut Gain::default());
             assert!((effect(&slopes, &row) - y).abs() < 0.05, "{regime}");
         }
     }
@@ -369,8 +482,11 @@ mod tests {
     fn where_nothing_was_learnt_leverage_is_large() {
         let (mut operation, _) = learnt(400, |axes, _, _| axes[0]);
         operation.forget_present();
-        let mut leverage =
-            |axes: Axes, regime| operation.regressors(&axes, &axes, regime).0.leverage;
+        let mut leverage = |axes: Axes, regime| {
+            operation
+                .regressors((&axes, &axes), (regime, 4), &mut Gain::default())
+                .leverage
+        };
         assert!(leverage([1.0, 1.0, 0.0, 0.0], 0) < 0.1);
         assert!(leverage([1.0, 1.0, 0.0, 0.0], 3) > 5.0, "another regime");
         assert!(leverage([300.0, 0.0, 0.0, 0.0], 0) > 5.0, "far away");
@@ -382,10 +498,10 @@ mod tests {
         operation.forget_present();
         let still = [0.0; AXES_MAX];
         for _ in 0..50 {
-            operation.regressors(&still, &still, 0);
+            operation.regressors((&still, &still), (0, 2), &mut Gain::default());
         }
         let moved = [30.0, 0.0, 0.0, 0.0];
-        let (row, _) = operation.regressors(&still, &moved, 1);
+        let row = operation.regressors((&still, &moved), (1, 2), &mut Gain::default());
         assert!((effect(&slopes, &row) + 9.0).abs() < 0.5);
     }
 }

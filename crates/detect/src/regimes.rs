@@ -5,6 +5,7 @@
 //! "Far" is measured by how each axis moves: a load that jumps between idle and full has regimes, a
 //! temperature that creeps through the day has none, its slope says enough.
 
+use crate::bounds::{least, most, within};
 use crate::codec::packed;
 
 /// Most regimes of a device.
@@ -67,29 +68,29 @@ impl Span {
             };
             return;
         }
-        self.n = (self.n + 1.0).min(SPAN_SAMPLES);
+        self.n = least(self.n + 1.0, SPAN_SAMPLES);
         let rate = 1.0 / self.n;
         let reach = SPAN_PULL * self.sd();
-        let e = (x - self.mean).clamp(-reach, reach);
+        let e = within(x - self.mean, reach);
         self.mean += rate * e;
         self.var += rate * (e * e - self.var);
-        let step = (x - self.last).abs().min(reach);
-        self.step = (self.step * (1.0 - 1.0 / SPAN_SAMPLES)).max(step);
+        let step = least((x - self.last).abs(), reach);
+        self.step = most(self.step * (1.0 - 1.0 / SPAN_SAMPLES), step);
         // Towards the median: a jump counts as much as any other large step.
         let way = if step > self.usual { 1.0 } else { -1.0 };
-        self.usual *= 1.0 + way * (2.0 * rate).min(0.1);
+        self.usual *= 1.0 + way * least(2.0 * rate, 0.1);
         self.last = x;
     }
 
     fn sd(&self) -> f32 {
-        self.var.max(1e-6).sqrt()
+        most(self.var, 1e-6).sqrt()
     }
 
     /// The distance on this axis that makes another regime.
     fn far(&self) -> f32 {
         let sd = self.sd();
-        let jumps = (self.step / (JUMP_DEVIATIONS * sd)).clamp(0.05, 1.0);
-        (NEW_REGIME_DISTANCE * self.usual).max(NEW_REGIME_DEVIATIONS * sd) / jumps
+        let jumps = most(least(self.step / (JUMP_DEVIATIONS * sd), 1.0), 0.05);
+        most(NEW_REGIME_DISTANCE * self.usual, NEW_REGIME_DEVIATIONS * sd) / jumps
     }
 }
 
@@ -141,6 +142,11 @@ impl Regimes {
         usize::from(self.current)
     }
 
+    /// How many have been opened.
+    pub(crate) fn n_opened(&self) -> usize {
+        self.centres.len()
+    }
+
     /// True when a state read back has the shape that the code relies on.
     pub(crate) fn sound(&self) -> bool {
         self.centres.len() <= REGIMES_MAX
@@ -155,7 +161,7 @@ impl Regimes {
     }
 
     /// The regime that a point is nearest to, without going there.
-    pub(crate) fn nearest_to(&self, point: &[f32; AXES_MAX]) -> usize {
+    pub(crate) fn nearest_to(&self, point: &[f32]) -> usize {
         self.nearest(point).map_or(0, |(i, _)| i)
     }
 
@@ -164,12 +170,12 @@ impl Regimes {
         self.centres.capacity() * size_of::<Centre>() + self.strays.capacity() * size_of::<Stray>()
     }
 
-    /// Takes an operating point, axes in standard units; axes that are not in use are 0.
-    pub(crate) fn step(&mut self, point: [f32; AXES_MAX]) -> Move {
-        for (span, x) in self.spans.iter_mut().zip(point) {
+    /// Takes an operating point, `n_axes` in standard units; the others are 0, as are those not yet in use.
+    pub(crate) fn step(&mut self, point: [f32; AXES_MAX], n_axes: usize) -> Move {
+        for (span, &x) in self.spans.iter_mut().zip(&point).take(n_axes) {
             span.learn(x);
         }
-        let nearest = self.nearest(&point);
+        let nearest = self.nearest(point.get(..n_axes).unwrap_or(&point));
         let (outcome, place) = match nearest {
             Some((i, d)) if d <= 1.0 => (Move::Known, i),
             Some((i, _)) if !self.strays_again(point) => (Move::Known, i),
@@ -229,8 +235,12 @@ impl Regimes {
         again
     }
 
-    fn nearest(&self, point: &[f32; AXES_MAX]) -> Option<(usize, f32)> {
-        let far = self.far();
+    /// The nearest centre and its distance along the axes of `point`.
+    fn nearest(&self, point: &[f32]) -> Option<(usize, f32)> {
+        let mut far = [1.0; AXES_MAX];
+        for ((far, span), _) in far.iter_mut().zip(&self.spans).zip(point) {
+            *far = span.far();
+        }
         self.centres
             .iter()
             .enumerate()
@@ -266,12 +276,12 @@ impl Regimes {
 }
 
 /// Largest distance over the axes, each in what is far on it: above 1 is another regime.
-fn distance(a: &[f32; AXES_MAX], b: &[f32; AXES_MAX], far: &[f32; AXES_MAX]) -> f32 {
+fn distance(a: &[f32], b: &[f32], far: &[f32]) -> f32 {
     a.iter()
         .zip(b)
         .zip(far)
         .map(|((x, y), far)| (x - y).abs() / far)
-        .fold(0.0, f32::max)
+        .fold(0.0, most)
 }
 
 #[cfg(test)]
@@ -288,7 +298,7 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..50 {
             for x in [0.0, 40.0, 100.0] {
-                regimes.step(point(x));
+                regimes.step(point(x), 1);
                 seen.push(regimes.current());
             }
         }
@@ -301,7 +311,7 @@ mod tests {
         for i in 0..4_000_u16 {
             let creeps = 6.0 * (f32::from(i) / 144.0 * std::f32::consts::TAU).sin();
             let jumps = [0.0, 50.0, 90.0][usize::from(i / 12 % 3)];
-            regimes.step([jumps, creeps, 0.0, 0.0]);
+            regimes.step([jumps, creeps, 0.0, 0.0], 2);
         }
         let mut seen = Vec::new();
         for creeps in [-6.0, 0.0, 6.0] {
@@ -320,7 +330,7 @@ mod tests {
     fn a_wide_range_still_gives_few_regimes_that_cover_it() {
         let mut regimes = Regimes::default();
         for i in 0..5_000_u16 {
-            regimes.step(point(f32::from(i % 500)));
+            regimes.step(point(f32::from(i % 500)), 1);
         }
         assert_eq!(regimes.centres.len(), REGIMES_MAX);
         let places: Vec<f32> = regimes.centres.iter().map(|c| c.at[0]).collect();

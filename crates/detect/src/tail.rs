@@ -5,6 +5,9 @@
 //! (1975) estimate of its index. Nothing is assumed of the body of the distribution, and a heavy tail is
 //! learnt as one: noise that now and then leaps does not alarm each time it does.
 
+use wide::f32x4;
+
+use crate::bounds::{least, most};
 use crate::codec::packed;
 
 /// Index before anything is known: between that of exponential and of normal excesses at such quantiles.
@@ -75,34 +78,53 @@ impl Law {
 }
 
 impl<const N: usize> Tails<N> {
-    /// Takes in a value per tail, at least 0; the sum of their surprises, `-log10` of the probability of one as
-    /// large or larger: each 0 within the quantile, at most [`SURPRISE_MAX`].
-    pub(crate) fn step(&mut self, values: &[f32; N], step: &Step) -> f32 {
+    /// Takes in a value per tail, at least 0: of the first one, and of the others, four by four. The sum of their
+    /// surprises, `-log10` of the probability of one as large or larger: each 0 within the quantile, at most
+    /// [`SURPRISE_MAX`].
+    #[inline]
+    pub(crate) fn step<const FOURS: usize>(
+        &mut self,
+        first: f32,
+        fours: [f32x4; FOURS],
+        step: &Step,
+    ) -> f32 {
+        const { assert!(N == 1 + 4 * FOURS, "a tail per value") };
         if step.first {
             // The largest of the first 1/share values is a first guess.
-            for (quantile, &x) in self.quantile.iter_mut().zip(values) {
-                *quantile = quantile.max(x);
+            let others = fours.map(f32x4::to_array);
+            let values = [first].into_iter().chain(others.into_iter().flatten());
+            for (quantile, x) in self.quantile.iter_mut().zip(values) {
+                *quantile = most(*quantile, x);
             }
             return 0.0;
         }
-        let before = self.quantile;
-        let indices = self.index;
-        // Without branches, so that it is done for several tails at once.
-        for (((quantile, &index), &x), &old) in self
-            .quantile
-            .iter_mut()
-            .zip(&indices)
-            .zip(values)
-            .zip(&before)
-        {
-            let sunk = old * (1.0 - index * step.rate * step.law.share);
-            let within = if x <= old { sunk } else { old };
-            *quantile = if old > 0.0 { within } else { x };
-        }
         let mut sum = 0.0;
-        for (place, (&x, &old)) in values.iter().zip(&before).enumerate() {
-            if x > old && old > 0.0 {
-                sum += self.beyond(place, x, step);
+        let old = self.quantile[0];
+        if old > 0.0 && first > old {
+            sum += self.beyond(0, first, step);
+        } else {
+            let sunk = old * (1.0 - self.index[0] * step.rate * step.law.share);
+            self.quantile[0] = if old > 0.0 { sunk } else { first };
+        }
+        // Without branches: mostly all of them are within.
+        let (rate, share) = (f32x4::splat(step.rate), f32x4::splat(step.law.share));
+        for (at, x) in fours.into_iter().enumerate() {
+            let from = 1 + 4 * at;
+            let of = |all: &[f32; N]| {
+                f32x4::new([all[from], all[from + 1], all[from + 2], all[from + 3]])
+            };
+            let old = of(&self.quantile);
+            let sunk = old * (f32x4::splat(1.0) - of(&self.index) * rate * share);
+            let is_known = old.simd_gt(f32x4::splat(0.0));
+            let is_within = x.simd_le(old);
+            let next = is_known.select(is_within.select(sunk, old), x);
+            self.quantile[from..from + 4].copy_from_slice(&next.to_array());
+            let mut beyond = (x.simd_gt(old) & is_known).to_bitmask();
+            let xs = x.to_array();
+            while beyond != 0 {
+                let lane = beyond.trailing_zeros() as usize;
+                beyond &= beyond - 1;
+                sum += self.beyond(from + lane, xs[lane & 3], step);
             }
         }
         sum
@@ -115,12 +137,12 @@ impl<const N: usize> Tails<N> {
         let excess = (x / *quantile).ln();
         let surprise = step.law.surprise + excess * std::f32::consts::LOG10_E / *index;
         let n_beyond = &mut self.n_beyond[place];
-        *n_beyond = (*n_beyond + 1.0).min(step.law.n_max * step.law.share);
-        let counted = excess.min(EXCESS_MAX * *index);
+        *n_beyond = least(*n_beyond + 1.0, step.law.n_max * step.law.share);
+        let counted = least(excess, EXCESS_MAX * *index);
         *index += (counted - *index) / (*n_beyond + 1.0);
-        *index = index.max(INDEX_MIN);
+        *index = most(*index, INDEX_MIN);
         *quantile *= 1.0 + way * (1.0 - step.law.share);
-        surprise.min(SURPRISE_MAX)
+        least(surprise, SURPRISE_MAX)
     }
 }
 
@@ -143,7 +165,7 @@ mod tests {
         let mut n_passed = 0_u16;
         for i in 0..200_000_u32 {
             let x = draw(rng.random::<f32>().max(1e-7));
-            let s = tail.step(&[x], &LAW.step(i as f32));
+            let s = tail.step(x, [], &LAW.step(i as f32));
             n_passed += u16::from(i >= 100_000 && s > 3.0);
         }
         f32::from(n_passed) / 100.0
@@ -164,10 +186,10 @@ mod tests {
         let mut tail = Tails::<1>::default();
         for i in 0..500_u16 {
             let step = LAW.step(f32::from(i));
-            assert_eq!(tail.step(&[0.0], &step), 0.0);
+            assert_eq!(tail.step(0.0, [], &step), 0.0);
         }
         let step = LAW.step(500.0);
-        assert_eq!(tail.step(&[7.0], &step), 0.0);
-        assert!(tail.step(&[70.0], &step) > 1.3);
+        assert_eq!(tail.step(7.0, [], &step), 0.0);
+        assert!(tail.step(70.0, [], &step) > 1.3);
     }
 }

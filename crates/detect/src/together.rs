@@ -6,8 +6,10 @@
 
 use linfa_linalg::cholesky::InverseC;
 use ndarray::Array2;
+use wide::f32x4;
 
-use crate::chart::{Moments, pull};
+use crate::bounds::{least, most, within};
+use crate::chart::{Charted, Moments, pull};
 use crate::codec::packed;
 
 /// Most metrics covered: the first of the class that speak of health.
@@ -57,8 +59,11 @@ pub(crate) struct Joint {
     u: f32,
     /// Signed departure of each metric from what the others let expect, in its conditional deviations.
     pub(crate) departures: Residuals,
-    /// What the others let expect of each metric, as a residual.
+    /// What the others let expect of each metric, as a residual; 0 until [`Together::expect`] is asked.
     pub(crate) expected: Residuals,
+    /// The residuals in deviations, bounded, and the precision times these.
+    clipped: Residuals,
+    pz: Residuals,
 }
 
 fn triangle(i: usize, j: usize) -> usize {
@@ -100,13 +105,17 @@ impl Together {
         if weight <= 0.0 {
             return;
         }
-        self.n = (self.n + weight).min(n_max);
-        let rate = (2.0 * weight / (self.n + 2.0)).min(1.0);
-        for i in 0..self.sds.len() {
-            let x = all[i].clamp(-RESIDUAL_MAX, RESIDUAL_MAX);
-            let row = &mut self.cov[triangle(i, 0)..=triangle(i, i)];
-            for (c, y) in row.iter_mut().zip(all) {
-                *c += rate * (x * y.clamp(-RESIDUAL_MAX, RESIDUAL_MAX) - *c);
+        self.n = least(self.n + weight, n_max);
+        let rate = least(2.0 * weight / (self.n + 2.0), 1.0);
+        let all = all.map(|x| within(x, RESIDUAL_MAX));
+        let mut rest = &mut self.cov[..];
+        for (i, x) in all.iter().enumerate().take(self.sds.len()) {
+            let Some((row, below)) = rest.split_at_mut_checked(i + 1) else {
+                break;
+            };
+            rest = below;
+            for (c, y) in row.iter_mut().zip(&all) {
+                *c += rate * (x * y - *c);
             }
         }
         self.since_fit = self.since_fit.saturating_add(1);
@@ -166,7 +175,7 @@ impl Together {
         let n = self.sds.len();
         let mut clipped = [0.0_f32; TOGETHER_MAX];
         for ((c, z), sd) in clipped.iter_mut().zip(z).zip(&self.sds) {
-            *c = (z / sd).clamp(-RESIDUAL_MAX, RESIDUAL_MAX);
+            *c = within(z / sd, RESIDUAL_MAX);
         }
         let mut pz = [0.0_f32; TOGETHER_MAX];
         for i in 0..n {
@@ -181,16 +190,25 @@ impl Together {
             u: 0.0,
             departures: [0.0; TOGETHER_MAX],
             expected: [0.0; TOGETHER_MAX],
+            clipped,
+            pz,
         };
         let mut t2 = 0.0_f32;
         for i in 0..n {
-            let p = self.precision[triangle(i, i)].max(1e-6);
+            let p = most(self.precision[triangle(i, i)], 1e-6);
             t2 += clipped[i] * pz[i];
             joint.departures[i] = pz[i] / p.sqrt();
-            joint.expected[i] = self.sds[i] * (clipped[i] - pz[i] / p);
         }
-        joint.u = (t2.max(0.0) / n_ready as f32).cbrt();
+        joint.u = (most(t2, 0.0) / n_ready as f32).cbrt();
         Some(joint)
+    }
+
+    /// Says what the others let expect of each metric.
+    pub(crate) fn expect(&self, joint: &mut Joint) {
+        for (i, sd) in self.sds.iter().enumerate() {
+            let p = most(self.precision[triangle(i, i)], 1e-6);
+            joint.expected[i] = sd * (joint.clipped[i] - joint.pz[i] / p);
+        }
     }
 
     /// Takes T² into the chart.
@@ -204,8 +222,9 @@ impl Together {
 
     /// How far T² stands above its usual value, in deviations of its chart.
     pub(crate) fn departure(&self) -> f32 {
-        let [sd] = self.chart.ewma_sds([CHART_WEIGHT], self.chart.n + 30.0);
-        self.ewma / sd
+        let chart = Charted::of([&self.chart; 4]);
+        let [sd] = chart.ewma_sds([CHART_WEIGHT], chart.n + f32x4::splat(30.0));
+        self.ewma / sd.to_array()[0]
     }
 
     /// Share of each metric in the present departure; they sum to 1.

@@ -3,6 +3,7 @@
 //! A weekly profile contains the daily one. Until a part of the week has been seen its offset is 0, so that
 //! the first week is judged against the mean alone.
 
+use crate::bounds::{most, within};
 use crate::codec::packed;
 
 const BIN_MS: i64 = 2 * 3_600_000;
@@ -83,24 +84,35 @@ impl Week {
         self.offsets.capacity() * size_of::<f32>() + self.seen.capacity()
     }
 
-    /// Departure of `x` from the usual at this time of the week, then learns it. `n`: samples before.
-    pub(crate) fn step(&mut self, x: f64, at: TimeOfWeek, n: f64, rate: f32) -> f64 {
+    /// Departure of `x` from the usual at this time of the week, then learns it. `n`: samples before; `early`: the weight
+    /// of this one in the plain mean of all.
+    pub(crate) fn step(
+        &mut self,
+        x: f64,
+        at: TimeOfWeek,
+        (n, early): (f64, f64),
+        rate: f32,
+    ) -> f64 {
         let offset = self.offsets[at.from] * (1.0 - at.way) + self.offsets[at.to] * at.way;
         let departure = x - self.mean - f64::from(offset);
         let learnt = if n > CUT_FROM {
-            let reach = LEARN_MAX * self.deviation;
-            departure.clamp(-reach, reach)
+            within(departure, LEARN_MAX * self.deviation)
         } else {
             departure
         };
-        let early = 1.0 / (n + 1.0);
-        let of_deviation = early.max(1.0 / DEVIATION_SAMPLES);
+        let of_deviation = most(early, 1.0 / DEVIATION_SAMPLES);
         self.deviation += of_deviation * (1.25 * learnt.abs() - self.deviation);
-        self.mean += early.max(1.0 / MEAN_SAMPLES) * learnt;
+        self.mean += most(early, 1.0 / MEAN_SAMPLES) * learnt;
         let learnt = crate::together::narrow(learnt);
         for (bin, share) in [(at.from, 1.0 - at.way), (at.to, at.way)] {
-            let first = 1.0 / (2.0 + f32::from(self.seen[bin]));
-            self.offsets[bin] += rate.max(first) * share * learnt;
+            // Division is dear, and a bin that was seen often does without.
+            let n_seen = 2.0 + f32::from(self.seen[bin]);
+            let rate = if rate * n_seen > 1.001 {
+                rate
+            } else {
+                most(rate, 1.0 / n_seen)
+            };
+            self.offsets[bin] += rate * share * learnt;
             if share >= 0.5 {
                 self.seen[bin] = self.seen[bin].saturating_add(1);
             }
@@ -124,7 +136,10 @@ mod tests {
         let mut worst = 0.0_f64;
         for hour in 0..24 * 7 * 12_i64 {
             let at = TimeOfWeek::of(hour * day_ms / 24);
-            let departure = week.step(value(hour), at, hour as f64, rate);
+            let departure = {
+                let n = hour as f64;
+                week.step(value(hour), at, (n, 1.0 / (n + 1.0)), rate)
+            };
             // Where day and weekend meet, straight lines are off.
             if hour > 24 * 7 * 10 && (2..22).contains(&(hour % 24)) {
                 worst = worst.max(departure.abs());

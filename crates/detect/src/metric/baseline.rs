@@ -2,6 +2,7 @@
 
 use super::{CHART_SAMPLES_MIN, Departure, HUBER, Metric, standard};
 use crate::ClassDetector;
+use crate::bounds::{least, most, within};
 use crate::chart::Moments;
 use crate::codec::packed;
 use crate::hours::{HOURS, TimeOfDay};
@@ -59,15 +60,15 @@ impl Level {
             self.n = 1.0;
             return;
         }
-        self.n = (self.n + weight).min(n_max);
+        self.n = least(self.n + weight, n_max);
         // Twice the weight of a plain mean: a poor start is forgotten with the square of n.
-        let rate = f64::from((weight * 2.0 / (self.n + 2.0)).min(1.0));
+        let rate = f64::from(least(weight * 2.0 / (self.n + 2.0), 1.0));
         let reach = HUBER * self.sd * widened;
-        let e = (x - self.mean).clamp(-reach, reach);
+        let e = within(x - self.mean, reach);
         // Level and slopes are one fit; but a level that begins anew is not held back by slopes known long since.
         let slowest = f64::from(weight * 2.0 / (n_max + 2.0));
         self.mean += e * match gain {
-            Some(gain) if rate < ANEW * gain => (f64::from(weight) * gain).max(slowest),
+            Some(gain) if rate < ANEW * gain => most(f64::from(weight) * gain, slowest),
             Some(_) | None => rate,
         };
         if self.n < CHART_SAMPLES_MIN {
@@ -75,7 +76,7 @@ impl Level {
         }
         let e = e / widened;
         let var = self.sd * self.sd;
-        self.sd = (var + rate * (e * e - var)).max(0.0).sqrt().max(sd_min);
+        self.sd = most(most(var + rate * (e * e - var), 0.0).sqrt(), sd_min);
     }
 }
 
@@ -153,6 +154,7 @@ impl Metric {
     }
 
     /// Departure of `x` from the baseline. Call only when [`Self::ready`].
+    #[inline]
     pub(crate) fn departure(
         &mut self,
         x: f64,
@@ -264,9 +266,9 @@ impl Metric {
         } else {
             from_anchor
         };
-        let per_sd = standard(self.unit / level.sd).max(1e-6);
+        let per_sd = most(standard(self.unit / level.sd), 1e-6);
         let offset = tod.offset(&self.hours);
-        let square = |e: f32| (e * per_sd).clamp(-10.0, 10.0).powi(2);
+        let square = |e: f32| within(e * per_sd, 10.0).powi(2);
         self.error_with += (square(in_units - offset) - self.error_with) / 240.0;
         self.error_without += (square(from_mean) - self.error_without) / 240.0;
         tod.learn(&mut self.hours, in_units, rate, 1.0 / per_sd);
