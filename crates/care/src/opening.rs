@@ -226,15 +226,20 @@ pub fn evidence_again(
     let mut after = ticket.clone();
     after.evidence_at = ticket.evidence_at.max(now);
     let called_for = priority(decision, assessment.severity, assessment.rul, policy);
-    if decision.act && called_for < ticket.priority {
+    // A person's judgement holds until evidence says more than it said then.
+    let says_more = ticket
+        .work
+        .overruled
+        .is_none_or(|overruled| called_for < overruled);
+    if decision.act && called_for < ticket.priority && says_more {
         let by = due_by(decision, assessment.rul, mode.work_hours, now);
         let by = ticket.work.due_by.map_or(by, |before| before.min(by));
         after.priority = called_for;
         after.work.due_by = Some(by);
         after.due_at = ticket.due_at.min(due_at(Some(by), terms, called_for, now));
         let why = format!(
-            "priority {:?} to {called_for:?}, due {}: {}",
-            ticket.priority, after.due_at, decision.why
+            "priority {:?} to {called_for:?}: {}",
+            ticket.priority, decision.why
         );
         record(&mut after, ticket.state, forecare(), &why, now);
     }
@@ -250,10 +255,11 @@ mod tests {
 
     use super::*;
     use crate::fixtures::{
-        asset, at, catalogue, confirmed, decision, depot, mode, opened_by, part, resolved,
+        asset, at, catalogue, confirmed, decision, depot, mode, opened_by, part, person, resolved,
         soft_hold, task, terms, ticket, walked,
     };
     use crate::transition;
+    use crate::work::{WorkStep, work};
 
     fn certain() -> CareTask {
         task(Severity::Warning, Some(0.9), Rul::NoTrend)
@@ -377,9 +383,30 @@ mod tests {
         assert_eq!(raised.due_at, at(26.0));
         assert_eq!(raised.state, TicketState::New);
         let why = &raised.history.last().unwrap().why;
-        assert!(why.starts_with("priority P2 to P1, due "), "{why}");
+        assert!(why.starts_with("priority P2 to P1: "), "{why}");
         let calmer = again(&raised, &certain(), 3.0).unwrap();
         assert_eq!((calmer.priority, calmer.due_at), (Priority::P1, at(26.0)));
+    }
+
+    #[test]
+    fn what_a_person_has_set_holds_until_evidence_says_more() {
+        let set = |ticket: &Ticket, priority| {
+            let step = WorkStep::Priority {
+                priority,
+                why: "it runs again".to_owned(),
+            };
+            let done = work(ticket, None, step, person(), at(1.0));
+            done.unwrap().ticket.unwrap()
+        };
+        let lowered = set(&ticket(), Priority::P4);
+        let same = again(&lowered, &certain(), 2.0).unwrap();
+        assert_eq!(same.priority, Priority::P4);
+        let critical = task(Severity::Critical, Some(0.9), Rul::NoTrend);
+        let worse = again(&same, &critical, 3.0).unwrap();
+        assert_eq!(worse.priority, Priority::P1);
+        let again_lowered = set(&set(&worse, Priority::P3), Priority::P4);
+        let critical = again(&again_lowered, &critical, 4.0).unwrap();
+        assert_eq!(critical.priority, Priority::P1, "more than at first");
     }
 
     #[test]

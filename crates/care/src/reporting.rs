@@ -345,7 +345,10 @@ fn opened(desk: Desk<'_>, about: About<'_>, new: Opening<'_>, now: Timestamp) ->
         .work_hours
         .or(mode.map(|m| m.work_hours))
         .unwrap_or(kind.work_hours);
-    let due_at = due_at(new.due_at, desk.terms, new.priority, now);
+    // A date that was asked for is the date.
+    let due_at = new
+        .due_at
+        .unwrap_or_else(|| due_at(None, desk.terms, new.priority, now));
     let proposed = candidates(
         &desk.catalogue.technicians,
         skills,

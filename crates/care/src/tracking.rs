@@ -390,10 +390,7 @@ pub fn check_left(
 }
 
 fn found<'a>(serial: &SerialNumber, known: &'a [UnitAt]) -> Option<&'a UnitAt> {
-    // What was scrapped by mistake may be received again.
-    known
-        .iter()
-        .find(|u| u.serial.as_ref() == Some(serial) && !matches!(u.place, UnitPlace::Scrapped(_)))
+    known.iter().find(|u| u.serial.as_ref() == Some(serial))
 }
 
 fn elsewhere(serial: &SerialNumber, from: &UnitPlace, known: &[UnitAt]) -> String {

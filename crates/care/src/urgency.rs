@@ -1,6 +1,6 @@
 //! How urgent a ticket is, and by when the work must be done.
 
-use forecare_domain::{Decision, Priority, Rul, Severity, Ticket, Timestamp};
+use forecare_domain::{Decision, Origin, Priority, Rul, Severity, Ticket, Timestamp};
 
 use crate::CarePolicy;
 use crate::sla::SlaTerms;
@@ -89,15 +89,25 @@ pub(crate) fn due_at(
 }
 
 /// `ticket` follows its resolution clock: a promise that moves, by priority, contract or a pause that is over, moves
-/// the due date. While the clock stands the date stands.
+/// the due date, but not beyond the expected failure. While the clock stands the date stands, and so does one that a
+/// schedule or a rule has laid down.
 pub(crate) fn follow_clock(ticket: &mut Ticket) {
     let clock = ticket.sla.as_ref().map(|sla| &sla.resolution);
-    if let Some(promised) = clock
-        .filter(|c| c.stopped_at.is_none())
-        .and_then(|c| c.due_at)
-    {
-        ticket.due_at = ticket.work.due_by.map_or(promised, |by| by.min(promised));
-    }
+    let Some(promised) = clock
+        .filter(|clock| clock.stopped_at.is_none())
+        .and_then(|clock| clock.due_at)
+    else {
+        return;
+    };
+    ticket.due_at = match ticket.origin {
+        // Opened before the failure's date was kept: the due date was no later than that.
+        Origin::Alarm => promised.min(*ticket.work.due_by.get_or_insert(ticket.due_at)),
+        Origin::Schedule { .. } | Origin::Automation { .. } => ticket
+            .work
+            .due_by
+            .unwrap_or_else(|| promised.min(ticket.due_at)),
+        Origin::Person { .. } | Origin::Event { .. } => promised,
+    };
 }
 
 /// Hours until the failure is to be reckoned with.
@@ -180,8 +190,20 @@ mod tests {
         };
         assert_eq!(promise(&mut ticket, Priority::P1), at(24.0));
         assert_eq!(promise(&mut ticket, Priority::P3), at(50.0));
-        ticket.work.due_by = None;
+        ticket.origin = Origin::Event {
+            code: "E1".to_owned(),
+        };
         assert_eq!(promise(&mut ticket, Priority::P3), at(168.0));
+        // Of a version that kept no date of the failure.
+        (ticket.origin, ticket.work.due_by, ticket.due_at) = (Origin::Alarm, None, at(20.0));
+        assert_eq!(promise(&mut ticket, Priority::P3), at(20.0));
+        // A date that was laid down stands.
+        ticket.origin = Origin::Automation {
+            rule: "r".to_owned(),
+            follows: None,
+        };
+        ticket.work.due_by = Some(at(300.0));
+        assert_eq!(promise(&mut ticket, Priority::P1), at(300.0));
     }
 
     proptest! {

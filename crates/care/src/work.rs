@@ -338,6 +338,7 @@ fn weighed(
         return Ok(WorkDone::default());
     }
     let mut after = ticket.clone();
+    after.work.overruled = ticket.work.overruled.or(Some(ticket.priority));
     after.priority = priority;
     let said = format!("priority {:?} to {priority:?}: {why}", ticket.priority);
     record(&mut after, ticket.state, by, &said, now);

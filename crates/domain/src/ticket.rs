@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Actor, ModeName, ScheduleName, Ticket, TicketId, TicketKind, Timestamp};
+use crate::{Actor, ModeName, Priority, ScheduleName, Ticket, TicketId, TicketKind, Timestamp};
 
 /// What opened a ticket.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -143,9 +143,13 @@ pub struct TicketWork {
     /// What the reporter told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
-    /// By when it must be done whatever was promised: before the failure, or as whoever ordered it asks.
+    /// By when it must be done whatever was promised: before the failure (then the promise counts too, where it is earlier),
+    /// or as the schedule or rule that ordered it asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due_by: Option<Timestamp>,
+    /// What evidence had called for when a person set the priority: only more than that raises it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overruled: Option<Priority>,
     /// Work expected, hours; `None`: the failure mode's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work_hours: Option<f64>,

@@ -35,7 +35,16 @@ pub struct Routed {
     pub unreachable: Vec<String>,
     /// Why none of the customer's people is told, where they would be: nobody agreed to it, or nobody can be reached.
     /// Their choice, and no fault of ours.
-    pub untold: Option<String>,
+    pub untold: Option<Untold>,
+}
+
+/// That the customer is not written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    /// How the work went would have been asked; else they would have been told something.
+    pub asks: bool,
+    /// Why, without a person's name: it is kept.
+    pub why: String,
 }
 
 /// Somebody who can be told.
@@ -225,7 +234,7 @@ fn customer<'a>(
     notice: &Notice,
     book: &'a AddressBook,
     now: Timestamp,
-) -> Result<Option<Recipient<'a>>, String> {
+) -> Result<Option<Recipient<'a>>, Untold> {
     let purpose = match &notice.what {
         // A survey of work that was never done makes no sense.
         NoticeKind::TicketClosed if notice.state == Some(TicketState::Cancelled) => {
@@ -274,17 +283,18 @@ fn customer<'a>(
         Purpose::Service => "to messages about the work",
         Purpose::Prediction | Purpose::ModelTraining | Purpose::Marketing => "to it",
     };
-    match (found, willing().next()) {
-        (Some(recipient), _) => Ok(Some(recipient)),
-        (None, None) => Err(format!(
-            "no contact of {} has agreed {about}",
-            customer.name
-        )),
-        (None, Some(contact)) => Err(format!(
-            "{} of {} has agreed {about}, but has no address that a channel carries",
-            contact.name, customer.name
-        )),
-    }
+    let name = &customer.name;
+    let why = match (found, willing().next()) {
+        (Some(recipient), _) => return Ok(Some(recipient)),
+        (None, None) => format!("no contact of {name} has agreed {about}"),
+        (None, Some(_)) => format!(
+            "no contact of {name} who has agreed {about} has an address that a channel carries"
+        ),
+    };
+    Err(Untold {
+        asks: purpose == Purpose::Survey,
+        why,
+    })
 }
 
 /// Agreed to, not taken back, not run out.

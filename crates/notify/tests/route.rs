@@ -219,8 +219,11 @@ fn a_customer_is_told_of_a_visit_in_time_and_asked_only_with_consent() {
     assert_eq!(told(&routed), [("crm", "crm", "")]);
     assert_eq!(routed.unreachable, [] as [&str; 0], "silence is no fault");
     assert_eq!(
-        routed.untold.as_deref(),
-        Some("no contact of Nordwind has agreed to be asked how the work went")
+        routed.untold.map(|untold| (untold.asks, untold.why)),
+        Some((
+            true,
+            "no contact of Nordwind has agreed to be asked how the work went".to_owned()
+        ))
     );
     let answered = AddressBook {
         has_answered: true,

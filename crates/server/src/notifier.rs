@@ -13,8 +13,8 @@ use forecare_care::sla::Escalation;
 use forecare_care::work::WorkStep;
 use forecare_domain::{Clock, Notice, NoticeKind, Timestamp, Visibility};
 use forecare_notify::{
-    AddressBook, Channels, Message, Notify, SendError, Shown, SurveyLinks, Templates, next_attempt,
-    route, still_holds,
+    AddressBook, Channels, Message, Notify, SendError, Shown, SurveyLinks, Templates, Untold,
+    next_attempt, route, still_holds,
 };
 use forecare_registry::{Body, Customer, RecordId, RecordKind, RecordRef, Technician};
 use forecare_store::{
@@ -242,8 +242,8 @@ impl Notifier {
                     self.metrics.unreachable.inc();
                     warn!(notice.id = %notice.id, why, "somebody cannot be told");
                 }
-                if let Some(why) = &routed.untold {
-                    self.say_untold(notice, why).await;
+                if let Some(untold) = &routed.untold {
+                    self.say_untold(notice, untold).await;
                 }
                 routed.deliveries
             } else {
@@ -301,13 +301,10 @@ impl Notifier {
     }
 
     /// Says on the ticket, once for messages and once for the survey, that the customer was not written to.
-    async fn say_untold(&self, notice: &Notice, why: &str) {
+    async fn say_untold(&self, notice: &Notice, untold: &Untold) {
         let Some(ticket) = notice.ticket else { return };
-        let purpose = if notice.what == NoticeKind::TicketClosed {
-            "survey"
-        } else {
-            "service"
-        };
+        let Untold { asks, why } = untold;
+        let purpose = if *asks { "survey" } else { "service" };
         let request = WorkRequest {
             step: Work::Step(WorkStep::Note {
                 text: format!("The customer is not written to: {why}."),

@@ -16,7 +16,7 @@ use forecare_store::{
     check_order, check_part, drawn, initial_stock, is_person, marks_for, need_of_victim,
     next_order, offers, place_on_record, served, shelf_of, stock_list, units_of_line, use_lines,
 };
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 
 use crate::fault::{Outcome, unreadable};
 use crate::query::{self, collect, reservations_where};
@@ -547,18 +547,34 @@ fn units_known(
 }
 
 pub(crate) fn units(conn: &Connection, filter: &UnitFilter) -> Outcome<Vec<UnitAt>> {
+    let asked = [
+        (filter.part.as_ref().map(PartNumber::as_str), "part = ?"),
+        (
+            filter.batch.as_ref().map(BatchNumber::as_str),
+            "batch = ? AND batch <> ''",
+        ),
+        (
+            filter.serial.as_ref().map(SerialNumber::as_str),
+            "serial = ? AND serial <> ''",
+        ),
+        (
+            filter.asset.as_ref().map(AssetId::as_str),
+            "place IN (SELECT 'ticket:' || id FROM tickets WHERE asset = ?)",
+        ),
+    ];
+    // Only what is asked for: the planner takes the index of what is there.
+    let (mut conditions, mut params) = (String::new(), Vec::new());
+    for (value, sql) in asked {
+        if let Some(value) = value {
+            params.push(value);
+            conditions += &format!(" AND {sql}");
+        }
+    }
     let sql = format!(
-        "{UNIT} WHERE (?1 IS NULL OR part = ?1) AND (?2 IS NULL OR batch = ?2) AND (?3 IS NULL OR serial = ?3)
-             AND (?4 IS NULL OR place IN (SELECT 'ticket:' || id FROM tickets WHERE asset = ?4))
+        "{UNIT} WHERE true{conditions}
          ORDER BY part, units.serial, units.batch, place LIMIT {UNITS_MAX}"
     );
-    let params = params![
-        filter.part.as_ref().map(PartNumber::as_str),
-        filter.batch.as_ref().map(BatchNumber::as_str),
-        filter.serial.as_ref().map(SerialNumber::as_str),
-        filter.asset.as_ref().map(AssetId::as_str)
-    ];
-    collect(conn, &sql, params, read_unit)
+    collect(conn, &sql, params_from_iter(params), read_unit)
 }
 
 /// Which pieces of a tracked part are used.

@@ -24,6 +24,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_outbox", include_str!("../migrations/0005_outbox.sql")),
     ("0006_units", include_str!("../migrations/0006_units.sql")),
     ("0007_files", include_str!("../migrations/0007_files.sql")),
+    (
+        "0008_scrapped",
+        include_str!("../migrations/0008_scrapped.sql"),
+    ),
 ];
 
 /// Number of steps this program knows.

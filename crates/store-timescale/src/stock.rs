@@ -25,6 +25,7 @@ use crate::instant::Instant;
 use crate::query::{self, Params, collect, execute, reservations_where};
 use crate::{outbox, text};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 /// What a movement of stock is for, and by whom.
 pub(crate) struct Cause {
@@ -549,18 +550,35 @@ async fn units_known(
 }
 
 pub(crate) async fn units(tx: &Transaction<'_>, filter: &UnitFilter) -> Outcome<Vec<UnitAt>> {
+    let (part, batch, serial, asset) = (
+        filter.part.as_ref().map(PartNumber::as_str),
+        filter.batch.as_ref().map(BatchNumber::as_str),
+        filter.serial.as_ref().map(SerialNumber::as_str),
+        filter.asset.as_ref().map(AssetId::as_str),
+    );
+    let asked = [
+        (&part, "part = {}"),
+        (&batch, "batch = {} AND batch <> ''"),
+        (&serial, "serial = {} AND serial <> ''"),
+        (
+            &asset,
+            "place IN (SELECT 'ticket:' || id FROM tickets WHERE asset = {})",
+        ),
+    ];
+    // By name only where one is asked for: the planner takes the index of what is there.
+    let (mut conditions, mut params) = (String::new(), Vec::new());
+    for (value, sql) in &asked {
+        if let Some(value) = value {
+            params.push(value as &(dyn ToSql + Sync));
+            let sql = sql.replace("{}", &format!("${}", params.len()));
+            conditions += &format!(" AND {sql}");
+        }
+    }
     let sql = format!(
-        "{UNIT} WHERE ($1::text IS NULL OR part = $1) AND ($2::text IS NULL OR batch = $2)
-             AND ($3::text IS NULL OR serial = $3) AND ($4::text IS NULL OR place IN (SELECT 'ticket:' || id FROM tickets WHERE asset = $4))
+        "{UNIT} WHERE true{conditions}
          ORDER BY units.part, units.serial, units.batch, units.place LIMIT {UNITS_MAX}"
     );
-    let params: Params<'_> = &[
-        &filter.part.as_ref().map(PartNumber::as_str),
-        &filter.batch.as_ref().map(BatchNumber::as_str),
-        &filter.serial.as_ref().map(SerialNumber::as_str),
-        &filter.asset.as_ref().map(AssetId::as_str),
-    ];
-    collect(tx, &sql, params, read_unit).await
+    collect(tx, &sql, &params, read_unit).await
 }
 
 /// Which pieces of a tracked part are used.

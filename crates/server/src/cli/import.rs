@@ -28,8 +28,6 @@ const BATCH_ROWS: usize = 5_000;
 const IDENTITY_BYTES: u64 = 1 << 20;
 /// Unknown devices named at the end.
 const UNKNOWN_SHOWN: usize = 10;
-/// The setting that holds the span of time whose aggregates are to be computed yet.
-const OWED: &str = "import.aggregates";
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -148,17 +146,21 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
             &instance.catalogue,
             earliest..=latest,
         )?;
-        owed = match store.setting(OWED).await? {
-            Some(text) => {
-                serde_json::from_str(&text).context("the record of an import is damaged")?
+        let mut spans: Vec<(Timestamp, Timestamp)> = survey.iter().map(|(_, span)| *span).collect();
+        for path in &args.files {
+            let setting = owed_for(path, &args.mapping)?;
+            if let Some(text) = store.setting(&setting).await? {
+                let span: Option<(Timestamp, Timestamp)> =
+                    serde_json::from_str(&text).context("the record of an import is damaged")?;
+                spans.extend(span);
             }
-            None => None,
-        };
-        let spans = owed.into_iter().chain(survey.map(|(_, span)| span));
-        owed = spans.reduce(|(a, b), (from, to)| (a.min(from), b.max(to)));
-        store
-            .put_setting(OWED, &serde_json::to_string(&owed)?)
-            .await?;
+        }
+        owed = spans
+            .into_iter()
+            .reduce(|(a, b), (from, to)| (a.min(from), b.max(to)));
+        if owed.is_some() {
+            owe(&*store, &args.files, &args.mapping, owed).await?;
+        }
     }
     let mut chunks_before = None;
     if let Some((n_rows, span)) = survey {
@@ -225,7 +227,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
             .storage
             .history_arrived(chunks_before, span, now, told);
         match done.await {
-            Ok(()) => store.put_setting(OWED, "null").await?,
+            Ok(()) => owe(&*store, &args.files, &args.mapping, None).await?,
             Err(failure) => eprintln!(
                 "the aggregates do not show it yet ({failure}): the same command tries again, TimescaleDB's own jobs will in time; forecare doctor says how they do"
             ),
@@ -257,6 +259,27 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
             total.rejected,
             files.join(", ")
         );
+    }
+    Ok(())
+}
+
+/// The setting that holds the span of time whose aggregates the import of a file has yet to compute. By file: others may be
+/// imported at the same time.
+fn owed_for(path: &Path, mapping: &MappingArgs) -> Result<String> {
+    Ok(format!("import.{}.aggregates", identity(path, mapping)?))
+}
+
+/// Keeps what is to be computed, or that nothing is.
+async fn owe(
+    store: &dyn Store,
+    files: &[PathBuf],
+    mapping: &MappingArgs,
+    span: Option<(Timestamp, Timestamp)>,
+) -> Result<()> {
+    let text = serde_json::to_string(&span)?;
+    for path in files {
+        let setting = owed_for(path, mapping)?;
+        store.put_setting(&setting, &text).await?;
     }
     Ok(())
 }

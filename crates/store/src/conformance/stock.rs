@@ -1027,14 +1027,15 @@ pub async fn a_ticket_uses_the_pieces_that_are_named(store: Arc<dyn Store>) {
     let theirs = back(Consumer::Ticket(ticket.id), Fate::Scrap);
     moved_stock(&store, heads(&["S2"], movement("b1", theirs, 0, 6))).await;
     assert_eq!(store.units(&fitted).await.unwrap().len(), 1);
-    // A recall asks for what was scrapped, too; scrapped by mistake, it may be received again.
+    // A recall asks for what was scrapped, too; a serial number is in one place, so it does not come a second time.
     assert!(
         whereabouts(&store)
             .await
             .contains(&"1 S2 scrapped:main".to_owned())
     );
-    let again = movement("r2", StockMove::Receipt, 0, 7);
-    moved_stock(&store, heads(&["S2"], again)).await;
+    let again = heads(&["S2"], movement("r2", StockMove::Receipt, 0, 7));
+    let gone = refused(&store, again).await;
+    assert!(gone.contains("S2 is scrapped at main already"), "{gone}");
     assert_balanced(&store).await;
 }
 
