@@ -10,10 +10,11 @@ use forecare_store::{AlarmFilter, StoreError, TicketFilter, newest};
 use tokio::sync::{Semaphore, watch};
 
 use crate::idempotency::Replays;
-use crate::outcomes::LastOutcomes;
+use crate::outcomes::{Outcomes, Registry};
 use crate::problem::Problem;
 use crate::rate::Rate;
-use crate::routes::knowledge::{LastHelped, OpenArticles};
+use crate::recent::Recent;
+use crate::routes::knowledge::{Helped, OpenArticles};
 use crate::state::{ApiState, Role};
 use crate::stream::READERS_MAX;
 
@@ -29,13 +30,15 @@ pub(crate) struct App {
     /// True once the process shuts down: streams end, so that connections can.
     pub(crate) closing: watch::Receiver<bool>,
     /// What figures were last counted from.
-    pub(crate) outcomes: Arc<LastOutcomes>,
+    pub(crate) outcomes: Arc<Recent<Outcomes>>,
+    /// Master data that tickets are searched by.
+    pub(crate) registry: Arc<Recent<Registry>>,
     /// The customer's page is open to everyone.
     pub(crate) public: Arc<Rate>,
     /// How often articles helped, read now and then.
-    pub(crate) helped: Arc<LastHelped>,
+    pub(crate) helped: Arc<Recent<Helped>>,
     /// The articles that customers may read, read now and then.
-    pub(crate) open_articles: Arc<OpenArticles>,
+    pub(crate) open_articles: Arc<Recent<OpenArticles>>,
     /// How much of the open articles is served.
     pub(crate) help: Arc<Rate>,
     /// Files that are handed to everybody at once.
@@ -61,6 +64,7 @@ impl App {
             stream_places: Arc::new(Semaphore::new(READERS_MAX)),
             closing,
             outcomes: Arc::default(),
+            registry: Arc::default(),
             public: Arc::new(Rate::new()),
             help: Arc::new(Rate::new()),
             file_places: Arc::new(Semaphore::new(FILES_AT_ONCE)),

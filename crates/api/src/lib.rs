@@ -14,8 +14,10 @@ mod openapi;
 mod outcomes;
 mod overview;
 mod page;
+mod percent;
 mod problem;
 mod rate;
+mod recent;
 mod reorder;
 mod routes;
 mod state;
@@ -33,6 +35,7 @@ use tokio::sync::watch;
 
 pub use dto::{UnitDto, UnitPlaceDto};
 pub use openapi::openapi_json;
+pub use percent::percent_encoded;
 pub use reorder::PartsPolicy;
 pub use routes::units::where_units;
 pub use state::{

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use forecare_care::kpi::{Answers, Case, Cut, Dimension, Links, Machine, Period, Scope, costs};
-use forecare_domain::{Asset, AssetId, Priority, Ticket, TicketId, TicketState, Timestamp};
+use forecare_domain::{Asset, AssetId, Ticket, TicketId, TicketState, Timestamp};
 use forecare_registry::{
     AssetDetails, Body, Contract, Customer, Date, Level, Location, RecordId, RecordKind,
 };
 use forecare_store::{RecordFilter, StoreError, TicketFilter, newest};
 use serde::Deserialize;
-use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::overview::whole;
 use crate::problem::Problem;
+use crate::ticket_search::priority_label;
 use crate::used::{failed_batches, parts_used};
 
 /// Everything is read anew no more often.
@@ -160,15 +160,12 @@ pub(crate) struct Outcomes {
     pub(crate) is_cut: bool,
 }
 
-/// The outcomes that were read last, and when. One reader at a time: whoever comes meanwhile gets the same.
-pub(crate) type LastOutcomes = tokio::sync::Mutex<Option<(Instant, Arc<Outcomes>)>>;
-
 /// What `count` makes of the outcomes, which are at most [`READ_EVERY`] old; off the threads that answer others.
 pub(crate) async fn counted<R: Send + 'static>(
     app: &App,
     count: impl FnOnce(&Outcomes) -> R + Send + 'static,
 ) -> Result<R, Problem> {
-    let outcomes = Outcomes::recent(app).await?;
+    let outcomes = app.outcomes.get(READ_EVERY, Outcomes::read(app)).await?;
     let counting = tokio::task::spawn_blocking(move || count(&outcomes));
     counting.await.map_err(|broken| {
         tracing::error!(%broken, "figures cannot be counted");
@@ -180,18 +177,6 @@ pub(crate) async fn counted<R: Send + 'static>(
 }
 
 impl Outcomes {
-    async fn recent(app: &App) -> Result<Arc<Self>, Problem> {
-        let mut last = app.outcomes.lock().await;
-        if let Some((at, outcomes)) = &*last
-            && at.elapsed() < READ_EVERY
-        {
-            return Ok(Arc::clone(outcomes));
-        }
-        let read = Arc::new(Self::read(app).await?);
-        *last = Some((Instant::now(), Arc::clone(&read)));
-        Ok(read)
-    }
-
     async fn read(app: &App) -> Result<Self, Problem> {
         let registry = Registry::read(app).await?;
         let (store, filter) = (&app.state.store, TicketFilter::default());
@@ -286,7 +271,12 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) async fn read(app: &App) -> Result<Self, StoreError> {
+    /// All of it, at most [`READ_EVERY`] old: one snapshot for everybody.
+    pub(crate) async fn recent(app: &App) -> Result<Arc<Self>, StoreError> {
+        app.registry.get(READ_EVERY, Self::read(app)).await
+    }
+
+    async fn read(app: &App) -> Result<Self, StoreError> {
         let mut found = Self {
             assets: BTreeMap::new(),
             details: BTreeMap::new(),
@@ -353,12 +343,7 @@ impl Registry {
                 .map(|m| (Dimension::Mode, m.to_string())),
         );
         cut.insert(Dimension::Kind, ticket.kind.to_string());
-        let priority = match ticket.priority {
-            Priority::P1 => "P1",
-            Priority::P2 => "P2",
-            Priority::P3 => "P3",
-            Priority::P4 => "P4",
-        };
+        let priority = priority_label(ticket.priority);
         cut.insert(Dimension::Priority, priority.to_owned());
         cut.insert(Dimension::Week, week(ticket.opened_at));
         let mut case = Case::of(ticket, cut);
@@ -378,6 +363,31 @@ impl Registry {
         }
     }
 
+    /// Where `asset` stood at `at`: the place and those above it, the lowest first.
+    fn places(&self, asset: &AssetId, at: Timestamp) -> impl Iterator<Item = &Location> {
+        let details = self.details.get(asset);
+        let place = details.and_then(|d| d.position_at(at));
+        let lowest = place.and_then(|p| self.locations.get(&p.location));
+        let above = |l: &&Location| self.locations.get(l.parent.as_ref()?);
+        std::iter::successors(lowest, above).take(DEPTH_MAX)
+    }
+
+    /// Whether `asset` stood at `at` on the site of that name in lower case: its own, or the one that tells it from others
+    /// of the same name.
+    pub(crate) fn is_on_site(&self, asset: &Asset, at: Timestamp, name: &str) -> bool {
+        let mut is_placed = false;
+        for site in self.places(&asset.id, at) {
+            if site.level != Level::Site {
+                continue;
+            }
+            is_placed = true;
+            if site.name.to_lowercase() == name || self.site_name(site).to_lowercase() == name {
+                return true;
+            }
+        }
+        !is_placed && asset.site.to_lowercase() == name
+    }
+
     /// What `asset` counts to at `at`.
     pub(crate) fn cut(&self, app: &App, asset: &Asset, at: Timestamp) -> Cut {
         let mut cut = Cut::new();
@@ -386,20 +396,13 @@ impl Registry {
         if let Some(model) = details.and_then(|d| d.model.clone()) {
             cut.insert(Dimension::Model, model);
         }
-        let place = details.and_then(|d| d.position_at(at));
-        let mut next = place.map(|p| p.location.clone());
-        let mut depth = 0;
-        while let Some(location) = next.and_then(|id| self.locations.get(&id))
-            && depth < DEPTH_MAX
-        {
+        for location in self.places(&asset.id, at) {
             if location.level == Level::Site {
                 cut.insert(Dimension::Site, self.site_name(location));
             }
             if let Some(region) = &location.region {
                 cut.entry(Dimension::Region).or_insert(region.clone());
             }
-            next = location.parent.clone();
-            depth += 1;
         }
         if !asset.site.is_empty() {
             cut.entry(Dimension::Site).or_insert(asset.site.clone());

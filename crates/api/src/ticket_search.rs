@@ -1,15 +1,15 @@
 //! Which tickets: what lists, exports and the console's board are narrowed down by.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::http::StatusCode;
-use forecare_care::kpi::Dimension;
 use forecare_care::sla::SlaState;
 use forecare_domain::{
     Asset, AssetId, EntryBody, Hold, InvalidTimestamp, Priority, Ticket, TicketId, TicketState,
     Timestamp,
 };
-use forecare_registry::RecordId;
+use forecare_registry::{RecordId, RecordKind, RecordRef};
 use forecare_store::{PAGE_ENTRIES_MAX, PageRequest, TicketFilter};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -35,7 +35,9 @@ const FROM_NEWEST: PageRequest = PageRequest {
     limit: PAGE_ENTRIES_MAX,
 };
 const ORIGINS: [&str; 5] = ["alarm", "person", "schedule", "event", "automation"];
-const PRIORITIES: [Priority; 4] = [Priority::P1, Priority::P2, Priority::P3, Priority::P4];
+/// The priorities, the most urgent first.
+pub(crate) const PRIORITIES: [Priority; 4] =
+    [Priority::P1, Priority::P2, Priority::P3, Priority::P4];
 
 /// Which tickets, in which order. What is empty asks for nothing; where several are given, all must hold.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -63,7 +65,7 @@ pub(crate) struct TicketQuery {
     pub(crate) asset: Option<String>,
     /// Only of assets of this class.
     pub(crate) class: Option<String>,
-    /// Only on this site, by name.
+    /// Only on this site, by name; `name (what it belongs to)` where several are called the same.
     pub(crate) site: Option<String>,
     /// Only of this customer's machines, by the customer's id.
     pub(crate) customer: Option<String>,
@@ -139,12 +141,7 @@ impl Sort {
             Self::Oldest => return (t.id.0, 0),
             Self::Due => t.due_at.as_millis(),
             Self::Priority => {
-                let rank = match t.priority {
-                    Priority::P1 => 0,
-                    Priority::P2 => 1,
-                    Priority::P3 => 2,
-                    Priority::P4 => 3,
-                };
+                let rank = t.priority as i64;
                 let within = t.due_at.as_millis().clamp(0, PRIORITY_STEP - 1);
                 rank * PRIORITY_STEP + within
             }
@@ -187,7 +184,7 @@ pub(crate) struct TicketSearch {
     /// Machines, where the query speaks of them.
     assets: BTreeMap<AssetId, Asset>,
     /// Master data, where the query speaks of it.
-    registry: Option<Registry>,
+    registry: Option<Arc<Registry>>,
     now: Timestamp,
 }
 
@@ -200,7 +197,7 @@ fn given(value: Option<&String>) -> Option<&str> {
 
 fn allowed<'a>(field: &str, names: impl IntoIterator<Item = &'a str>) -> Problem {
     let names: Vec<&str> = names.into_iter().collect();
-    Problem::invalid(field, format!("use {}", names.join(", ")))
+    Problem::bad_parameter(field, format!("use {}", names.join(", ")))
 }
 
 /// Values of a comma-separated list, each among `allowed_names`.
@@ -248,7 +245,7 @@ fn instant(field: &str, value: Option<&String>) -> Result<Option<Timestamp>, Pro
         .parse()
         .or_else(|_no_time: InvalidTimestamp| day.parse());
     read.map(Some).map_err(|_no_day: InvalidTimestamp| {
-        Problem::invalid(
+        Problem::bad_parameter(
             field,
             "use a time such as 2026-01-31T08:00:00Z, or a day such as 2026-01-31",
         )
@@ -301,14 +298,17 @@ impl TicketQuery {
             None => None,
             Some(Some((name, value))) => Some((name.trim().to_owned(), value.trim().to_owned())),
             Some(None) => {
-                return Err(Problem::invalid(
+                return Err(Problem::bad_parameter(
                     "field",
                     "use name:value, such as order:4711",
                 ));
             }
         };
         let asset = given(self.asset.as_ref()).map(AssetId::new).transpose();
-        let parent = given(self.parent.as_ref()).map(ticket_id).transpose()?;
+        let parent = given(self.parent.as_ref()).map(ticket_id).transpose();
+        let parent = parent.map_err(|_no_number: Problem| {
+            Problem::bad_parameter("parent", "use a number such as 7 or T-7")
+        })?;
         let overdue = yes_or_no("overdue", self.overdue.as_ref())?;
         let mut open = yes_or_no("open", self.open.as_ref())?;
         if open.is_none() {
@@ -325,7 +325,7 @@ impl TicketQuery {
         let q = cut(given(self.q.as_ref()).unwrap_or_default(), SOUGHT_CHARS_MAX);
         let mut search = TicketSearch {
             filter: TicketFilter {
-                asset: asset.map_err(|e| Problem::invalid("asset", e.to_string()))?,
+                asset: asset.map_err(|e| Problem::bad_parameter("asset", e.to_string()))?,
                 parent,
                 open,
                 ..TicketFilter::default()
@@ -344,7 +344,7 @@ impl TicketQuery {
                 known("depot", self.depot.as_ref(), names)?
             },
             site: given(self.site.as_ref()).map(str::to_lowercase),
-            customer: customer.map_err(|e| Problem::invalid("customer", e.to_string()))?,
+            customer: customer.map_err(|e| Problem::bad_parameter("customer", e.to_string()))?,
             technician: given(self.technician.as_ref()).map(str::to_lowercase),
             field,
             opened_from: instant("opened_from", self.opened_from.as_ref())?,
@@ -370,6 +370,7 @@ impl TicketQuery {
     }
 }
 
+/// What a priority is called.
 pub(crate) fn priority_label(priority: Priority) -> &'static str {
     match priority {
         Priority::P1 => "P1",
@@ -384,11 +385,12 @@ impl TicketSearch {
     async fn read(&mut self, app: &App) -> Result<(), Problem> {
         let is_text = !self.words.is_empty();
         if is_text || self.site.is_some() || self.customer.is_some() {
-            let registry = Registry::read(app).await?;
+            let registry = Registry::recent(app).await?;
             if let Some(id) = &self.customer
                 && !registry.customers.contains_key(id)
+                && !is_customer(app, id).await?
             {
-                return Err(Problem::invalid(
+                return Err(Problem::bad_parameter(
                     "customer",
                     format!(
                         "there is no customer \"{id}\"; GET /api/v1/registry/customers lists them"
@@ -505,9 +507,7 @@ impl TicketSearch {
         };
         let on_site = |site: &str| {
             let registry = self.registry.as_ref();
-            let cut = registry.map(|r| r.cut(app, asset, t.opened_at));
-            cut.and_then(|cut| cut.get(&Dimension::Site).map(|s| s.to_lowercase() == site))
-                .unwrap_or(false)
+            registry.is_some_and(|r| r.is_on_site(asset, t.opened_at, site))
         };
         (self.class.as_deref()).is_none_or(|class| asset.class.as_str() == class)
             && (self.depot.as_deref()).is_none_or(|name| depot.is_some_and(|d| d.as_str() == name))
@@ -575,7 +575,12 @@ impl TicketSearch {
                 return Ok(None);
             }
             if n >= n_max {
-                return Ok(request.before);
+                let next = PageRequest {
+                    limit: 1,
+                    ..request
+                };
+                let beyond = app.state.store.tickets(&self.filter, next).await?;
+                return Ok(request.before.filter(|_| !beyond.is_empty()));
             }
             request.limit = PAGE_ENTRIES_MAX;
         }
@@ -652,6 +657,13 @@ impl TicketSearch {
         all.sort_by_key(|t| self.sort.key(t));
         Ok(all)
     }
+}
+
+/// Whether there is that customer now: one who has just been stored may not be in the snapshot yet.
+async fn is_customer(app: &App, id: &RecordId) -> Result<bool, Problem> {
+    let key = RecordRef::new(RecordKind::Customer, id.clone());
+    let found = app.state.store.record(&key).await?;
+    Ok(found.is_some_and(|record| record.body.is_some()))
 }
 
 fn too_many(n_max: usize) -> Problem {

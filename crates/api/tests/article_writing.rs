@@ -11,9 +11,10 @@ mod fixture;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use fixture::ask::{csrf, get, send, submit, visit};
+use fixture::ask::{ask, csrf, get, send, submit, visit};
 use fixture::{VIEWER_TOKEN, World};
 use forecare_api::router;
+use forecare_catalogue::Catalogue;
 
 async fn save(router: &Router, form: &str) -> fixture::ask::Answer {
     let page = visit(router, "/knowledge/new").await;
@@ -113,6 +114,76 @@ async fn what_cannot_be_stored_is_said_and_kept_in_the_form() {
         if form.contains("keep") {
             assert!(refused.text.contains("keep me"), "{}", refused.text);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_mode_that_classes_share_is_drawn_and_stored_once() {
+    let shared = include_str!("fixture/catalogue.toml");
+    let shared = shared.replace("name = \"imbalance\"", "name = \"bearing-wear\"");
+    let router = router(World::with(Catalogue::parse(&shared).unwrap()).state);
+    let page = visit(&router, "/knowledge/new").await;
+    let boxes = page.text.matches("name=\"mode\" value=\"bearing-wear\"");
+    assert_eq!(boxes.count(), 1, "{}", page.text);
+    assert!(
+        page.text.contains("Centrifugal pump, Cooling fan"),
+        "{}",
+        page.text
+    );
+    let form = "id=&version=0&title=T&language=en&text=x&class=pump&class=pump\
+        &mode=bearing-wear&mode=seal-leak&mode=bearing-wear&do=save";
+    let saved = save(&router, form).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.text);
+    let stored = get(&router, "/api/v1/registry/articles/t").await.json();
+    assert_eq!(
+        stored["body"]["modes"],
+        serde_json::json!(["bearing-wear", "seal-leak"])
+    );
+    assert_eq!(stored["body"]["classes"], serde_json::json!(["pump"]));
+}
+
+#[tokio::test]
+async fn what_was_written_survives_that_its_article_is_deleted() {
+    let router = router(World::new().state);
+    let new = "id=&version=0&title=Gone&language=en&text=x&do=save";
+    let saved = save(&router, new).await;
+    assert_eq!(saved.header("location"), "/knowledge/gone");
+    let path = "/api/v1/registry/articles/gone";
+    let deleted = ask(&router, "DELETE", path, &[], "").await;
+    assert!(deleted.status.is_success(), "{}", deleted.text);
+    let change = "id=gone&version=1&title=Gone&language=en&text=keep+me&do=save";
+    let refused = save(&router, change).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    for part in [
+        "deleted",
+        "keep me",
+        "name=\"version\" value=\"0\"",
+        "name=\"wished\" value=\"gone\"",
+    ] {
+        assert!(refused.text.contains(part), "{part} in {}", refused.text);
+    }
+    let again = "id=&version=0&wished=gone&title=Gone&language=en&text=keep+me&do=save";
+    let saved = save(&router, again).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.text);
+    assert_eq!(get(&router, path).await.json()["body"]["text"], "keep me");
+}
+
+#[tokio::test]
+async fn no_article_hides_behind_a_page_of_the_console() {
+    let router = router(World::new().state);
+    for id in ["new", "save", "preview"] {
+        let form = format!("id=&version=0&title={id}&language=en&text=keep+me&do=save");
+        let saved = save(&router, &form).await;
+        assert_eq!(
+            saved.header("location"),
+            format!("/knowledge/article-{id}"),
+            "{}",
+            saved.text
+        );
+        let refused = save(&router, &format!("{form}&wished={id}")).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(refused.text.contains("another id"), "{}", refused.text);
+        assert!(refused.text.contains("keep me"), "{}", refused.text);
     }
 }
 

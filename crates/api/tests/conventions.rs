@@ -239,6 +239,8 @@ async fn every_error_is_problem_details() {
         ("assets?colour=red", "colour"),
         ("alarms?active=perhaps", "active"),
         ("alarms?device=a/b", "device"),
+        ("tickets?open=1", "open"),
+        ("tickets?parent=x", "parent"),
         ("reservations?ticket=x", "ticket"),
         ("dead-letters?reason=whim", "reason"),
         ("assets/pump-1/telemetry?points=0", "points"),

@@ -1,9 +1,13 @@
 //! Articles written and edited: Markdown with a preview, what it is about, who may read it, and its versions.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::Extension;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use forecare_catalogue::Catalogue;
 use forecare_registry::{Article, ArticleState, Body, Change, RecordId, RecordKind, RecordRef};
 use forecare_store::{PageRequest, StoredRecord};
 
@@ -23,6 +27,9 @@ const WRITING: &str = "writing articles";
 const VERSIONS_MAX: usize = 50;
 /// Longest id made from a title, characters.
 const ID_CHARS_MAX: usize = 64;
+
+/// Ids that the console's own pages under `/knowledge` have.
+const TAKEN_BY_PAGES: [&str; 3] = ["new", "save", "preview"];
 
 const STATES: [(&str, &str); 3] = [
     ("draft", "draft: only those who write find it"),
@@ -47,7 +54,7 @@ struct EditPage {
     /// Value, words, and whether it is chosen.
     states: Vec<(&'static str, &'static str, bool)>,
     classes: Choices,
-    /// Failure modes by class.
+    /// Failure modes, each once, by the classes that have them.
     modes: Vec<(String, Choices)>,
     /// What the Markdown says, where that was asked for.
     preview: Option<String>,
@@ -78,21 +85,32 @@ impl EditPage {
                     (name, class.title.clone(), chosen)
                 })
                 .collect(),
-            modes: catalogue
-                .classes
-                .iter()
-                .map(|class| {
-                    let modes = class.modes.iter().map(|mode| {
-                        let name = mode.name.to_string();
-                        let chosen = article.modes.contains(&name);
-                        (name, mode.title.clone(), chosen)
-                    });
-                    (class.title.clone(), modes.collect())
-                })
-                .collect(),
+            modes: modes(catalogue, &article.modes),
             preview: None,
         }
     }
+}
+
+/// Failure modes by the classes that have them. The name of a mode is one within its class; classes may share it.
+fn modes(catalogue: &Catalogue, chosen: &[String]) -> Vec<(String, Choices)> {
+    let mut seen = BTreeSet::new();
+    let mut groups: Vec<(String, Choices)> = Vec::new();
+    for mode in catalogue.classes.iter().flat_map(|class| &class.modes) {
+        if !seen.insert(&mode.name) {
+            continue;
+        }
+        let with_it = catalogue.classes.iter();
+        let with_it = with_it.filter(|class| class.modes.iter().any(|m| m.name == mode.name));
+        let titles: Vec<&str> = with_it.map(|class| class.title.as_str()).collect();
+        let (titles, name) = (titles.join(", "), mode.name.to_string());
+        let is_chosen = chosen.contains(&name);
+        let choice = (name, mode.title.clone(), is_chosen);
+        match groups.iter_mut().find(|(group, _)| *group == titles) {
+            Some((_, choices)) => choices.push(choice),
+            None => groups.push((titles, vec![choice])),
+        }
+    }
+    groups
 }
 
 fn state_label(state: ArticleState) -> &'static str {
@@ -160,7 +178,12 @@ pub(crate) async fn edit(
 /// What the form holds, laid over `article`.
 fn typed(fields: &Fields, article: Article) -> Article {
     let text = |name: &str| fields.get(name).unwrap_or_default().to_owned();
-    let all = |name: &str| fields.all(name).map(str::to_owned).collect();
+    // Each once, however often a form sends it.
+    let all = |name: &str| {
+        let mut seen = BTreeSet::new();
+        let values = fields.all(name).filter(|value| seen.insert(*value));
+        values.map(str::to_owned).collect()
+    };
     Article {
         title: text("title"),
         text: text("text").replace("\r\n", "\n"),
@@ -190,6 +213,11 @@ fn id_of(title: &str) -> String {
     id.trim_end_matches('-').to_owned()
 }
 
+/// Whether a page of the console would hide an article of that id.
+fn is_taken_by_page(id: &str) -> bool {
+    TAKEN_BY_PAGES.contains(&id)
+}
+
 /// Shows the form again with a preview, or stores the article.
 pub(crate) async fn save(
     State(app): State<App>,
@@ -204,19 +232,48 @@ pub(crate) async fn save(
         .unwrap_or(0);
     // Documents and translations are not in the form: they stay.
     let before = if version > 0 {
-        stored(&app, &id).await?.1
+        stored(&app, &id).await.map(|(_, article)| article)
     } else {
-        blank()
+        Ok(blank())
     };
-    let article = typed(&fields, before);
     let is_preview = fields.get("do") == Some("preview");
-    let done = if is_preview {
-        Ok(None)
-    } else {
-        store(&app, &caller, &fields, &id, version, &article)
-            .await
-            .map(Some)
+    let mut is_gone = false;
+    let (article, done) = match before {
+        Ok(before) => {
+            let article = typed(&fields, before);
+            let done = if is_preview {
+                Ok(None)
+            } else {
+                let stored = store(&app, &caller, &fields, &id, version, &article).await;
+                stored.map(Some)
+            };
+            (article, done)
+        }
+        // What was written must not be lost with it.
+        Err(problem) => {
+            is_gone = problem.status_code() == StatusCode::NOT_FOUND;
+            let problem = if is_gone {
+                Problem::new(
+                    StatusCode::CONFLICT,
+                    format!(
+                        "somebody has deleted the article \"{}\" meanwhile: what you wrote is below; save it to make it a new article, without the documents and translations of the old one",
+                        cut(&id, 128)
+                    ),
+                )
+            } else {
+                problem
+            };
+            (typed(&fields, blank()), Err(problem))
+        }
     };
+    // One that is gone becomes a new one.
+    let version = if is_gone { 0 } else { version };
+    let wished = if is_gone {
+        Some(id.as_str())
+    } else {
+        fields.get("wished")
+    };
+    let wished = wished.unwrap_or_default().to_owned();
     let problem = match done {
         Ok(Some(id)) => return Ok(Redirect::to(&format!("/knowledge/{id}")).into_response()),
         Ok(None) => None,
@@ -225,7 +282,7 @@ pub(crate) async fn save(
     let shell = Shell::new(&app, &caller, "knowledge").problem(problem.as_ref());
     let page = EditPage {
         id: if version > 0 { id } else { String::new() },
-        wished: fields.get("wished").unwrap_or_default().to_owned(),
+        wished,
         version,
         preview: is_preview.then(|| markdown::to_html(&article.text, "/files")),
         ..EditPage::new(&app, shell, &article)
@@ -246,9 +303,20 @@ async fn store(
     } else {
         match fields.get("wished") {
             Some(wished) => wished.to_owned(),
-            None => id_of(&article.title),
+            None => match id_of(&article.title) {
+                id if is_taken_by_page(&id) => format!("article-{id}"),
+                id => id,
+            },
         }
     };
+    if version == 0 && is_taken_by_page(&id) {
+        return Err(Problem::invalid(
+            "id",
+            format!(
+                "\"{id}\" is the address of a page of the console: give the article another id"
+            ),
+        ));
+    }
     if id.is_empty() {
         return Err(Problem::invalid(
             "id",

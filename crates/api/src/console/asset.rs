@@ -233,7 +233,7 @@ async fn show(
             .collect(),
         back: format!(
             "/assets/{}",
-            super::form::percent_encoded(asset.id.as_str())
+            crate::percent::percent_encoded(asset.id.as_str())
         ),
         id: asset.id.to_string(),
         name: asset.name.clone(),
@@ -376,7 +376,7 @@ pub(crate) async fn set_maintenance(
     };
     match set.await {
         Ok(_) => {
-            let back = format!("/assets/{}", super::form::percent_encoded(&id));
+            let back = format!("/assets/{}", crate::percent::percent_encoded(&id));
             Ok(Redirect::to(&back).into_response())
         }
         Err(problem) => show(&app, &caller, &id, Some(&problem)).await,

@@ -14,7 +14,6 @@ use forecare_registry::{
 use forecare_store::{PageRequest, Paged, RecordFilter, RecordVersion};
 use serde::Deserialize;
 
-use super::form::percent_encoded;
 use super::format::{self, Bar, When, hours, money};
 use super::shell::{Shell, render};
 use super::tickets::channel_words;
@@ -24,6 +23,7 @@ use crate::dto::withhold;
 use crate::extract::{ApiPath, ApiQuery};
 use crate::overview::{self, Overview, referring};
 use crate::page::{List, id_cursor, id_page};
+use crate::percent::percent_encoded;
 use crate::problem::Problem;
 
 /// Customers of a page.

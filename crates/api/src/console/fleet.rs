@@ -245,7 +245,7 @@ fn query_of(params: &FleetParams) -> String {
         if !value.is_empty() {
             query.push_str(name);
             query.push('=');
-            query.push_str(&super::form::percent_encoded(value));
+            query.push_str(&crate::percent::percent_encoded(value));
             query.push('&');
         }
     }

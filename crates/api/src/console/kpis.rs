@@ -11,7 +11,6 @@ use forecare_catalogue::Catalogue;
 use forecare_domain::{Asset, Ticket, TicketId};
 use forecare_registry::{RecordId, RecordKind, RecordRef};
 
-use super::form::percent_encoded;
 use super::format::{Bar, hours, money, number, percent};
 use super::shell::{Shell, render};
 use super::view::TicketView;
@@ -19,6 +18,7 @@ use crate::app::{App, Caller};
 use crate::dto::ParetoLineDto;
 use crate::extract::{ApiPath, ApiQuery};
 use crate::outcomes::{OutcomeParams, Outcomes, counted};
+use crate::percent::percent_encoded;
 use crate::problem::Problem;
 use crate::routes::kpis::{faults, figure};
 
@@ -351,7 +351,11 @@ pub(crate) async fn behind(
     let assets = app.state.store.assets().await?;
     let by_id: BTreeMap<_, &Asset> = assets.iter().map(|a| (&a.id, a)).collect();
     let shows_cost = found.kind.key == "cost_per_ticket";
-    let costs = counted(&app, Outcomes::costs).await?;
+    let costs = if shows_cost {
+        counted(&app, Outcomes::costs).await?
+    } else {
+        BTreeMap::new()
+    };
     let currency = &app.state.catalogue.currency;
     let mut ids = found.tickets.clone();
     if shows_cost {
@@ -364,7 +368,7 @@ pub(crate) async fn behind(
         let ticket: Ticket = app.state.store.ticket(*id).await?;
         let asset = by_id.get(&ticket.asset).copied();
         let view = TicketView::new(&app.state.catalogue, asset, now, &ticket);
-        let cost = costs.get(id).filter(|_| shows_cost);
+        let cost = costs.get(id);
         tickets.push((view, cost.map(|cost| money(*cost, currency))));
     }
     Ok(render(&FigurePage {

@@ -10,11 +10,12 @@ use forecare_care::ticket_rules::{FieldSpec, FieldType, TicketType};
 use forecare_domain::TicketKind;
 use serde::Deserialize;
 
-use super::form::{Fields, percent_encoded};
+use super::form::Fields;
 use super::shell::{Shell, render_with};
 use crate::app::{App, Caller};
 use crate::dto::{NewTicketDto, ProductionImpactDto, UrgencyDto};
 use crate::extract::ApiQuery;
+use crate::percent::percent_encoded;
 use crate::problem::Problem;
 use crate::routes::tickets::checked_opening;
 

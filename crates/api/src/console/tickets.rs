@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::dispatch::{ClockView, DispatchView};
 use super::for_whom::{CostView, CustomerView};
-use super::form::{Fields, percent_encoded};
+use super::form::Fields;
 use super::format::{self, When, hours, money, percent, readable};
 use super::notices::{self, AnswerView, DeliveryView};
 use super::shell::{Shell, render, render_with};
@@ -29,13 +29,14 @@ use super::work::WorkView;
 use crate::app::{App, Caller, ticket_id};
 use crate::dto::{TransitionDto, VerdictDto};
 use crate::extract::{ApiPath, ApiQuery};
-use crate::overview::whole;
+use crate::overview::{self, whole};
 use crate::page::PageParams;
+use crate::percent::percent_encoded;
 use crate::problem::Problem;
 use crate::routes::knowledge::{HitDto, proposed, teaches};
 use crate::routes::tickets::for_eyes;
 use crate::routes::tickets::{checked, reservations_of};
-use crate::ticket_search::{Sort, TicketQuery};
+use crate::ticket_search::{PRIORITIES, Sort, TicketQuery, priority_label};
 use crate::{cost, for_whom};
 
 /// Technicians to choose from.
@@ -148,6 +149,15 @@ fn choices<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>, chosen: &s
         .collect()
 }
 
+/// `list` with what is chosen in it, in case it was left out: else the next choice would silently drop it.
+fn with_chosen(mut list: Choices, chosen: &str, words: String) -> Choices {
+    let has_it = list.iter().any(|(_, _, is_chosen)| *is_chosen);
+    if !chosen.is_empty() && !has_it {
+        list.push((chosen.to_owned(), words, true));
+    }
+    list
+}
+
 impl FilterView {
     /// The choices beside each other: parameter, title, words for no choice.
     fn selects(&self) -> [(&'static str, &'static str, &'static str, &Choices); 6] {
@@ -174,24 +184,47 @@ impl FilterView {
             .into_iter()
             .filter_map(|r| Some((r.record.id.to_string(), r.body?.title().to_owned())))
             .collect();
+        let customers = customers
+            .iter()
+            .map(|(id, name)| (id.as_str(), name.as_str()));
+        let customers = choices(customers, &params.customer);
+        let is_cut = !params.customer.is_empty() && !customers.iter().any(|(_, _, is)| *is);
+        let customer = if is_cut {
+            overview::customer(app, params.customer.trim())
+                .await?
+                .2
+                .name
+        } else {
+            String::new()
+        };
         let kinds = app.state.tickets.kinds().iter();
         let mut of_technicians = vec![("none", "nobody yet")];
         of_technicians.extend(technicians.iter().map(|t| (t.as_str(), t.as_str())));
         Ok(Self {
             q: params.q.clone(),
-            states: choices(states.map(|s| (s.label(), state_words(s))), &params.state),
-            priorities: choices(["P1", "P2", "P3", "P4"].map(|p| (p, p)), &params.priority),
-            technicians: choices(of_technicians, &params.technician),
-            customers: choices(
-                customers
-                    .iter()
-                    .map(|(id, name)| (id.as_str(), name.as_str())),
-                &params.customer,
-            ),
-            kinds: choices(
-                kinds.map(|k| (k.name.as_str(), k.title.as_str())),
-                &params.kind,
-            ),
+            states: {
+                let states = states.map(|s| (s.label(), state_words(s)));
+                let words = params.state.replace('_', " ");
+                with_chosen(choices(states, &params.state), &params.state, words)
+            },
+            priorities: {
+                let all = PRIORITIES.map(priority_label).map(|p| (p, p));
+                let words = params.priority.clone();
+                with_chosen(choices(all, &params.priority), &params.priority, words)
+            },
+            technicians: {
+                let list = choices(of_technicians, &params.technician);
+                with_chosen(list, &params.technician, params.technician.clone())
+            },
+            customers: with_chosen(customers, &params.customer, customer),
+            kinds: {
+                let kinds = kinds.map(|k| (k.name.as_str(), k.title.as_str()));
+                with_chosen(
+                    choices(kinds, &params.kind),
+                    &params.kind,
+                    params.kind.clone(),
+                )
+            },
             late: choices(
                 [("overdue", "overdue"), ("breached", "service level missed")],
                 &params.late,

@@ -7,6 +7,7 @@ use forecare_domain::{
 };
 
 use super::format::{Bar, When, quantity, severity};
+use crate::ticket_search::priority_label;
 
 /// One reason: expected, seen, share.
 pub(crate) struct ReasonView {
@@ -136,7 +137,7 @@ impl TicketView {
             asset_name: asset.map_or_else(|| t.asset.to_string(), |a| a.name.clone()),
             what: what(catalogue, asset, t),
             state: state_words(t.state),
-            priority: format!("{:?}", t.priority),
+            priority: priority_label(t.priority).to_owned(),
             technician: t.technician.clone(),
             opened: When::new(now, t.opened_at),
             due: When::new(now, t.due_at),

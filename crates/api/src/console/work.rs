@@ -17,6 +17,7 @@ use crate::extract::ApiPath;
 use crate::problem::Problem;
 use crate::routes::units::parts_used;
 use crate::state::{Work, WorkRequest};
+use crate::ticket_search::{PRIORITIES, priority_label};
 
 /// Entries and related tickets shown.
 const SHOWN_MAX: usize = 200;
@@ -196,8 +197,8 @@ pub(crate) async fn work(
 }
 
 fn named(priority: &str) -> Result<Priority, Problem> {
-    let all = [Priority::P1, Priority::P2, Priority::P3, Priority::P4];
-    let found = all.into_iter().find(|p| format!("{p:?}") == priority);
+    let mut all = PRIORITIES.into_iter();
+    let found = all.find(|p| priority_label(*p) == priority);
     found.ok_or_else(|| Problem::invalid("priority", "choose P1, P2, P3 or P4"))
 }
 

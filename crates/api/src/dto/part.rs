@@ -7,6 +7,8 @@ use forecare_store::{LedgerEntry, StockItem, StockOutcome};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::ticket_search::priority_label;
+
 /// Stock of one part at one place.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct StockDto {
@@ -364,7 +366,7 @@ impl From<Reservation> for ReservationDto {
         Self {
             id: r.id.0,
             ticket_id: r.ticket.0,
-            priority: format!("{:?}", r.priority),
+            priority: priority_label(r.priority).to_owned(),
             part: r.part.into(),
             instead_of: r.instead_of.map(Into::into),
             quantity: r.quantity,

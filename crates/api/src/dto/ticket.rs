@@ -18,6 +18,7 @@ use super::{
 };
 use crate::cost::TicketCostDto;
 use crate::for_whom::TicketCustomerDto;
+use crate::ticket_search::priority_label;
 
 /// The numbers behind acting or waiting.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -348,7 +349,7 @@ impl From<&Ticket> for TicketDto {
             mode: t.mode.as_ref().map(ToString::to_string),
             state: t.state.label(),
             open: t.state.is_open(),
-            priority: format!("{:?}", t.priority),
+            priority: priority_label(t.priority).to_owned(),
             title: t.title.clone(),
             procedure: t.procedure.clone(),
             skills: t.skills.clone(),

@@ -21,11 +21,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::knowledge::title_for_customers;
 use super::registry::{change, record_ref};
-use super::work::{encoded, hexadecimal, sent_file};
+use super::work::{hexadecimal, sent_file};
 use crate::app::{App, Caller};
 use crate::extract::{ApiPath, ApiQuery};
 use crate::overview::whole;
 use crate::page::{List, Page, PageParams};
+use crate::percent::percent_encoded;
 use crate::problem::Problem;
 
 /// What only those read who work with it.
@@ -289,7 +290,10 @@ pub(crate) fn slowly(mut file: StoredFile, place: OwnedSemaphorePermit) -> Respo
 
 /// A file, never shown as a page of ours: saved, under its name, or a picture within a page.
 pub(crate) fn saved(file: StoredFile) -> Response {
-    let disposition = format!("attachment; filename*=UTF-8''{}", encoded(&file.name));
+    let disposition = format!(
+        "attachment; filename*=UTF-8''{}",
+        percent_encoded(&file.name)
+    );
     let mut response = Response::new(HttpBody::from(file.content));
     for (name, value) in [
         (header::CONTENT_TYPE, file.media_type),

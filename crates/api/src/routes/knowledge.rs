@@ -14,7 +14,6 @@ use forecare_registry::{
 };
 use forecare_store::{PageRequest, RecordFilter, RecordsOutcome};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::registry::change;
@@ -187,38 +186,24 @@ pub(crate) async fn found(
 }
 
 /// How often articles helped, and how often not, by id.
-type Helped = BTreeMap<String, (u32, u32)>;
-/// What was counted last, and when.
-pub(crate) type LastHelped = tokio::sync::Mutex<Option<(Instant, Arc<Helped>)>>;
-/// The articles that were read last for customers, and when.
-pub(crate) type OpenArticles = tokio::sync::Mutex<Option<(Instant, Arc<Vec<(RecordId, Article)>>)>>;
+pub(crate) type Helped = BTreeMap<String, (u32, u32)>;
+/// The articles that customers may read.
+pub(crate) type OpenArticles = Vec<(RecordId, Article)>;
 
 /// How often articles helped. All tickets are looked through for it, so it is at most a minute old.
 async fn helped(app: &App) -> Result<Arc<Helped>, Problem> {
-    let mut last = app.helped.lock().await;
-    if let Some((at, helped)) = &*last
-        && at.elapsed() < HELPED_EVERY
-    {
-        return Ok(Arc::clone(helped));
-    }
-    let read = Arc::new(counted(app, |outcomes| outcomes.helped.clone()).await?);
-    *last = Some((Instant::now(), Arc::clone(&read)));
-    Ok(read)
+    let read = counted(app, |outcomes| outcomes.helped.clone());
+    app.helped.get(HELPED_EVERY, read).await
 }
 
 /// The articles that customers may read, at most a few seconds old: everybody may ask for them.
-async fn open_articles(app: &App) -> Result<Arc<Vec<(RecordId, Article)>>, Problem> {
-    let mut last = app.open_articles.lock().await;
-    if let Some((at, articles)) = &*last
-        && at.elapsed() < OPEN_ARTICLES_EVERY
-    {
-        return Ok(Arc::clone(articles));
-    }
-    let mut read = articles(app, ArticleState::Published).await?;
-    read.retain(|(_, article)| article.is_for_customers());
-    let read = Arc::new(read);
-    *last = Some((Instant::now(), Arc::clone(&read)));
-    Ok(read)
+async fn open_articles(app: &App) -> Result<Arc<OpenArticles>, Problem> {
+    let read = async {
+        let mut read = articles(app, ArticleState::Published).await?;
+        read.retain(|(_, article)| article.is_for_customers());
+        Ok(read)
+    };
+    app.open_articles.get(OPEN_ARTICLES_EVERY, read).await
 }
 
 /// Articles that customers may read: those that fit `question`, or all; those in `language` first.

@@ -180,7 +180,7 @@ pub(crate) async fn change(
     let outcome = app.state.store.commit_records(commit).await?;
     if is_about_articles {
         // What was withdrawn is no longer shown.
-        app.open_articles.lock().await.take();
+        app.open_articles.forget().await;
     }
     Ok(outcome)
 }

@@ -12,15 +12,15 @@ use crate::app::{App, Caller};
 use crate::dto::TicketDto;
 use crate::extract::ApiQuery;
 use crate::problem::Problem;
-use crate::ticket_search::TicketQuery;
+use crate::ticket_search::{TicketQuery, priority_label};
 
 /// Most tickets of one export.
 const EXPORT_MAX: usize = 50_000;
 
 /// Tickets as a file, in the order asked for
 ///
-/// All that the parameters ask for: no page of them. /// A column per field of the kinds, `field.` before its name. In CSV a cell that a spreadsheet would take for a formula
-/// begins with an apostrophe.
+/// All that the parameters ask for: no page of them; of more than 50,000 none. A column per field of the kinds, `field.` before its name.
+/// In CSV a cell that a spreadsheet would take for a formula begins with an apostrophe.
 #[utoipa::path(get, path = "/api/v1/tickets/export", tag = "tickets", params(TicketQuery),
     responses((status = 200, description = "the tickets", content(
         (String = "text/csv"),
@@ -101,7 +101,7 @@ fn csv(tickets: &[Ticket]) -> String {
             Some(t.asset.to_string()),
             t.mode.as_ref().map(ToString::to_string),
             Some(t.state.label().to_owned()),
-            Some(format!("{:?}", t.priority)),
+            Some(priority_label(t.priority).to_owned()),
             Some(t.title.clone()),
             t.technician.clone(),
             Some(t.detected_at.to_string()),

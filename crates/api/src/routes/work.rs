@@ -251,15 +251,3 @@ pub(crate) async fn attachment(
         content,
     }))
 }
-
-/// A name as RFC 8187 wants it in a header.
-pub(super) fn encoded(name: &str) -> String {
-    name.bytes()
-        .map(|b| match b {
-            b if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') => {
-                char::from(b).to_string()
-            }
-            b => format!("%{b:02X}"),
-        })
-        .collect()
-}

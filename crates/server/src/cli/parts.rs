@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
+use forecare_api::percent_encoded;
 use serde_json::{Map, Value, json};
 
-use super::service::{ServiceArgs, encoded, items, minute, rounded, table, text, with_query};
+use super::service::{ServiceArgs, items, minute, rounded, table, text, with_query};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PartsCommand {
@@ -309,7 +310,7 @@ fn moved<const N: usize>(args: Moved, kind: &str, more: [(&str, Option<String>);
     if !args.serials.is_empty() {
         body.insert("serials".to_owned(), json!(args.serials));
     }
-    let path = format!("/api/v1/parts/{}/movements", encoded(&args.part));
+    let path = format!("/api/v1/parts/{}/movements", percent_encoded(&args.part));
     let done = service.post_once(&path, &Value::Object(body), args.key.as_deref())?;
     service.show(&done, |done| {
         let mut out = String::new();

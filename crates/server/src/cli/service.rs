@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use forecare_api::percent_encoded;
 use serde_json::Value;
 
 use super::{HomeArg, SERVE_HOME};
@@ -140,20 +141,37 @@ impl Service {
             .take(ANSWER_BYTES_MAX)
             .read_to_end(&mut answer)
             .with_context(silent)?;
-        let answer = String::from_utf8(answer).context("the service's answer is no UTF-8")?;
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
-            .context("what answers there speaks no HTTP")?;
-        let status: u16 = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok())
-            .context("what answers there speaks no HTTP")?;
+        let (status, body) = taken_apart(&answer)?;
         if (200..300).contains(&status) {
             return Ok(body.to_owned());
         }
         Err(refused(status, body))
     }
+}
+
+/// Status and body of an answer, which must have come whole.
+fn taken_apart(answer: &[u8]) -> Result<(u16, &str)> {
+    const NO_HTTP: &str = "what answers there speaks no HTTP";
+    const BETWEEN: &[u8] = b"\r\n\r\n";
+    let end = answer.windows(BETWEEN.len()).position(|w| w == BETWEEN);
+    let (head, body) = answer.split_at(end.context(NO_HTTP)?);
+    let head = std::str::from_utf8(head).context(NO_HTTP)?;
+    let body = body.get(BETWEEN.len()..).unwrap_or_default();
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
+    let status: u16 = status.context(NO_HTTP)?;
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    if let Some((_, length)) = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+    {
+        let length: usize = length.trim().parse().context(NO_HTTP)?;
+        if body.len() != length {
+            bail!(
+                "the service's answer has {length} bytes, of which {} came: nothing of it is shown; ask for less, or try again",
+                body.len()
+            );
+        }
+    }
+    let body = std::str::from_utf8(body).context("the service's answer is no UTF-8")?;
+    Ok((status, body))
 }
 
 /// What the service says against it, with the field it speaks of.
@@ -187,23 +205,12 @@ pub(super) fn with_query<'a>(
     for (name, value) in given {
         if let Some(value) = value {
             path.push(mark);
-            path.push_str(&format!("{name}={}", encoded(&value)));
+            let (name, value) = (percent_encoded(name), percent_encoded(&value));
+            path.push_str(&format!("{name}={value}"));
             mark = '&';
         }
     }
     path
-}
-
-/// Text as a part of an address.
-pub(super) fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') => {
-                char::from(b).to_string()
-            }
-            b => format!("%{b:02X}"),
-        })
-        .collect()
 }
 
 /// A field of an answer as text; empty where it is null or missing.
@@ -281,15 +288,32 @@ mod tests {
                 ("a", None),
                 ("b", Some("x y&z".to_owned())),
                 ("c", Some("1".to_owned())),
+                ("d&e", Some("2".to_owned())),
             ],
         );
-        assert_eq!(path, "/t?b=x%20y%26z&c=1");
+        assert_eq!(path, "/t?b=x%20y%26z&c=1&d%26e=2");
+    }
+
+    #[test]
+    fn half_an_answer_is_no_answer() {
+        let answer = |body: &str| format!("HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\n{body}");
+        let whole = answer("a\r\nb");
+        assert_eq!(taken_apart(whole.as_bytes()).unwrap(), (200, "a\r\nb"));
+        let cut = taken_apart(answer("a\r\n").as_bytes()).unwrap_err();
+        assert!(cut.to_string().contains("4 bytes, of which 3"), "{cut}");
+        let open = taken_apart(b"HTTP/1.0 404 Not Found\r\n\r\nx").unwrap();
+        assert_eq!(
+            open,
+            (404, "x"),
+            "one that names no length ends with the connection"
+        );
+        assert!(taken_apart(b"220 mail.example ESMTP\r\n").is_err());
     }
 
     #[test]
     fn a_refusal_names_its_field() {
-        let body = r#"{"status":422,"detail":"use P1, P2","field":"priority"}"#;
-        assert_eq!(refused(422, body).to_string(), "priority: use P1, P2");
+        let body = r#"{"status":400,"detail":"use P1, P2","field":"priority"}"#;
+        assert_eq!(refused(400, body).to_string(), "priority: use P1, P2");
         assert_eq!(
             refused(502, "<html>").to_string(),
             "the service answers with the status 502"

@@ -104,7 +104,7 @@ pub(crate) struct ListArgs {
     /// How many at most.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
-    /// All of them as CSV, however many.
+    /// All of them as CSV, of at most 50,000; of more, none: narrow it down then.
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     #[command(flatten)]
