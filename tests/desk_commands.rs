@@ -42,7 +42,7 @@ fn json(text: &str) -> Value {
 
 /// The first class, its first mode with its first part, and the first depot of the instance's catalogue.
 fn names(service: &Service) -> (String, String) {
-    let parts = service.get("/api/v1/parts");
+    let parts = service.get("api/v1/parts");
     let name = |v: &Value| v.as_str().unwrap().to_owned();
     let first = parts["items"].as_array().unwrap().iter();
     let untracked = first.clone().find(|p| p["tracked"] == "no").unwrap();
@@ -62,7 +62,7 @@ fn a_ticket_goes_its_way_from_a_terminal() {
     let (_, class) = class.split_once("name = \"").unwrap();
     let class = class.split('"').next().unwrap();
     let asset = serde_json::json!({"assets": [{"id": "m-1", "device_id": "m-1", "class": class, "name": "Machine 1"}]});
-    let (status, answer) = service.post("/api/v1/assets", &asset);
+    let (status, answer) = service.post("api/v1/assets", &asset);
     assert!(status < 300, "{answer}");
 
     let opened = well(

@@ -296,13 +296,13 @@ async function scenario(page, watch) {
     const number = ticket.split("/").at(-1);
     await open(page, "/tickets");
     await page.getByRole("searchbox", { name: "Search" }).fill(`T-${number}`);
+    await page.waitForURL((url) => url.searchParams.get("q") === `T-${number}`);
     await page.waitForFunction((path) => {
       const found = [...document.querySelectorAll('#tickets li.ticket a[href^="/tickets/"]')].map((a) => a.getAttribute("href"));
       return found.length > 0 && found.includes(path) && found.every((other) => other.startsWith(path));
     }, ticket, { timeout: WITHIN });
-    must(new URL(page.url()).searchParams.get("q") === `T-${number}`, `the address is ${page.url()}`);
     await page.getByLabel("Priority").selectOption("P4");
-    await page.locator('#tickets a[href*="show=all"][href*="priority=P4"]').click();
+    await page.locator('#tickets .tabs a[href*="show=all"][href*="priority=P4"]').click();
     await page.waitForURL(/show=all.*priority=P4/);
     await page.getByRole("searchbox", { name: "Search" }).fill("no such ticket");
     await page.getByText("Nothing fits").waitFor();
