@@ -7,34 +7,8 @@
 
 mod support;
 
-use std::path::Path;
-
 use serde_json::Value;
-use support::{Service, forecare, run};
-
-fn serve(home: &Path) -> Service {
-    let mut command = forecare();
-    command
-        .args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http"])
-        .args(["127.0.0.1:0", "--home"])
-        .arg(home);
-    Service::start(&mut command, home)
-}
-
-/// Runs `forecare <args> --home HOME`; fails with what it said unless it ends well.
-#[track_caller]
-fn well(home: &Path, args: &[&str]) -> String {
-    let (ok, out, err) = run(forecare().args(args).arg("--home").arg(home));
-    assert!(ok, "{args:?}: {err}");
-    out
-}
-
-#[track_caller]
-fn badly(home: &Path, args: &[&str]) -> String {
-    let (ok, out, err) = run(forecare().args(args).arg("--home").arg(home));
-    assert!(!ok, "{args:?}: {out}");
-    err
-}
+use support::{Service, badly, serve, well};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e} in {text}"))

@@ -15,31 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Service, forecare, run, wait_for};
-
-fn serve(home: &Path) -> Service {
-    let mut command = forecare();
-    command
-        .args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http"])
-        .args(["127.0.0.1:0", "--home"])
-        .arg(home);
-    Service::start(&mut command, home)
-}
-
-/// Runs `forecare <args> --home HOME`; fails with what it said unless it ends well.
-#[track_caller]
-fn well(home: &Path, args: &[&str]) -> String {
-    let (ok, out, err) = run(forecare().args(args).arg("--home").arg(home));
-    assert!(ok, "{args:?}: {err}");
-    out
-}
-
-#[track_caller]
-fn badly(home: &Path, args: &[&str]) -> String {
-    let (ok, out, err) = run(forecare().args(args).arg("--home").arg(home));
-    assert!(!ok, "{args:?}: {out}");
-    err
-}
+use support::{badly, forecare, run, serve, wait_for, well};
 
 /// An instance that has run once.
 fn instance() -> tempfile::TempDir {

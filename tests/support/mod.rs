@@ -185,6 +185,32 @@ pub(crate) fn terminate(child: &mut Child) -> bool {
     }
 }
 
+/// A service with an embedded broker, on free ports.
+pub(crate) fn serve(home: &Path) -> Service {
+    let mut command = forecare();
+    command
+        .args(["serve", "--mqtt-listen", "127.0.0.1:0", "--http"])
+        .args(["127.0.0.1:0", "--home"])
+        .arg(home);
+    Service::start(&mut command, home)
+}
+
+/// Runs `forecare <args> --home HOME`; fails with what it said unless it ends well.
+#[track_caller]
+pub(crate) fn well(home: &Path, args: &[&str]) -> String {
+    let (ok, out, err) = run(forecare().args(args).arg("--home").arg(home));
+    assert!(ok, "{args:?}: {err}");
+    out
+}
+
+/// The same, which must not end well: what it says.
+#[track_caller]
+pub(crate) fn badly(home: &Path, args: &[&str]) -> String {
+    let (ok, out, err) = run(forecare().args(args).arg("--home").arg(home));
+    assert!(!ok, "{args:?}: {out}");
+    err
+}
+
 /// Waits until `done` holds; fails with `what` at the deadline.
 pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;

@@ -8,17 +8,11 @@
 
 mod fixture;
 
-use axum::Router;
 use axum::http::StatusCode;
-use fixture::ask::{Answer, ask, get, post, visit};
+use fixture::ask::{Answer, get, post, put, visit};
 use fixture::{World, now};
 use forecare_api::router;
-use serde_json::{Value, json};
-
-async fn put(router: &Router, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
-    let path = format!("/api/v1/registry/{path}");
-    ask(router, "PUT", &path, headers, &body.to_string()).await
-}
+use serde_json::json;
 
 #[tokio::test]
 async fn articles_are_found_proposed_and_written_from_a_resolution() {

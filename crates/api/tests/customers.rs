@@ -8,43 +8,16 @@
 
 mod fixture;
 
-use axum::Router;
 use axum::http::StatusCode;
-use fixture::ask::{Answer, ask, get, post, visit};
-use fixture::master;
-use fixture::{World, health, now, raised};
+use fixture::World;
+use fixture::ask::{get, post, put, visit};
+use fixture::master::{self, filled};
 use forecare_api::router;
-use forecare_domain::{Rul, Severity, TicketState};
-use forecare_store::{CommitBatch, Store};
-use serde_json::{Value, json};
+use forecare_domain::TicketState;
+use forecare_store::Store;
+use serde_json::json;
 
 const HOSTILE: &str = "<script>alert(1)</script>\" onload=\"x' {{7*7}}";
-
-async fn put(router: &Router, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
-    let path = format!("/api/v1/registry/{path}");
-    ask(router, "PUT", &path, headers, &body.to_string()).await
-}
-
-/// A customer with two machines, of which one is about to fail.
-async fn filled(world: &World) {
-    let mut assets = Vec::new();
-    for (n, level) in [(1, 38.0), (2, 97.0)] {
-        let id = format!("pump-{n}");
-        let asset = world.add_asset(&id, "pump", &format!("Pump {n}"), "").await;
-        let batch = CommitBatch {
-            health: vec![health(&asset, level, &[], Rul::NoTrend)],
-            ..CommitBatch::default()
-        };
-        world.commit(batch).await;
-        assets.push(asset);
-    }
-    let batch = raised(&assets[0], "bearing-wear", Severity::Critical, now());
-    world.commit(batch).await;
-    world
-        .open_ticket(&assets[0], "bearing-wear", 0.82, now())
-        .await;
-    master::fill(&world.store, ["pump-1", "pump-2"]).await;
-}
 
 #[tokio::test]
 async fn a_customer_is_seen_at_a_glance_with_the_reason_of_the_tier() {

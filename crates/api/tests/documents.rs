@@ -8,49 +8,13 @@
 
 mod fixture;
 
-use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
-use fixture::ask::{Answer, ask, get, send};
-use fixture::master;
-use fixture::{TOKEN, VIEWER_TOKEN, World, health, now, raised};
+use axum::http::{Request, StatusCode};
+use fixture::ask::{get, peek, put, send};
+use fixture::master::filled;
+use fixture::{TOKEN, VIEWER_TOKEN, World};
 use forecare_api::router;
-use forecare_domain::{Rul, Severity};
-use forecare_store::CommitBatch;
-use serde_json::{Value, json};
-
-async fn put(router: &Router, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
-    let path = format!("/api/v1/registry/{path}");
-    ask(router, "PUT", &path, headers, &body.to_string()).await
-}
-
-/// As somebody who may only read.
-async fn peek(router: &Router, path: &str) -> Answer {
-    let request =
-        Request::get(path).header(header::AUTHORIZATION, format!("Bearer {VIEWER_TOKEN}"));
-    send(router, request.body(Body::empty()).unwrap()).await
-}
-
-/// A customer with two machines, of which one is about to fail.
-async fn filled(world: &World) {
-    let mut assets = Vec::new();
-    for (n, level) in [(1, 38.0), (2, 97.0)] {
-        let id = format!("pump-{n}");
-        let asset = world.add_asset(&id, "pump", &format!("Pump {n}"), "").await;
-        let batch = CommitBatch {
-            health: vec![health(&asset, level, &[], Rul::NoTrend)],
-            ..CommitBatch::default()
-        };
-        world.commit(batch).await;
-        assets.push(asset);
-    }
-    let batch = raised(&assets[0], "bearing-wear", Severity::Critical, now());
-    world.commit(batch).await;
-    world
-        .open_ticket(&assets[0], "bearing-wear", 0.82, now())
-        .await;
-    master::fill(&world.store, ["pump-1", "pump-2"]).await;
-}
+use serde_json::json;
 
 #[tokio::test]
 async fn a_document_is_kept_and_is_open_to_customers_with_its_article() {
