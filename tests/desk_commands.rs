@@ -85,7 +85,41 @@ fn a_ticket_goes_its_way_from_a_terminal() {
     assert_eq!(ticket["state"], "triaged");
     assert_eq!(ticket["cost"]["minutes"], 45);
 
+    well(
+        home,
+        &["tickets", "priority", "1", "P1", "--why", "the boss called"],
+    );
+    well(
+        home,
+        &["tickets", "classify", "1", "--title", "Very odd noise"],
+    );
+    let refused = badly(home, &["tickets", "classify", "1", "--kind", "party"]);
+    assert!(refused.contains("corrective"), "names the kinds: {refused}");
+    let notes = well(home, &["tickets", "notes", "1"]);
+    assert!(
+        notes.contains("45 min on the road") && notes.contains("called back"),
+        "{notes}"
+    );
+    assert!(badly(home, &["tickets", "check", "1", "1"]).contains("0 lines"));
+
+    let plan = well(home, &["tickets", "plan"]);
+    assert!(
+        plan.contains("T-1") && plan.contains("Very odd noise"),
+        "{plan}"
+    );
+
     let (part, depot) = names(&service);
+    well(home, &["tickets", "parts", "1", &format!("{part}=1")]);
+    let shown = well(home, &["tickets", "show", "1"]);
+    assert!(shown.contains(&format!("1 x {part} soft")), "{shown}");
+    assert!(
+        shown.contains("Very odd noise") && shown.contains("  P1  "),
+        "{shown}"
+    );
+    well(home, &["tickets", "parts", "1", "--none"]);
+    let shown = well(home, &["tickets", "show", "1"]);
+    assert!(shown.contains(&format!("1 x {part} released")), "{shown}");
+
     let movement = ["--depot", depot.as_str(), "--key", "once"];
     let receive = ["parts", "receive", &part, "4"];
     let first = well(home, &[&receive[..], &movement].concat());

@@ -13,9 +13,9 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, automation, customers, devices, files, inbound, knowledge, kpis, models,
-    notices, ops, parts, records, registry, slots, supply, ticket_export, tickets, trace, units,
-    work,
+    alarms, assets, automation, customers, devices, earlier, files, inbound, knowledge, kpis,
+    models, notices, ops, parts, plan, records, registry, slots, supply, ticket_export, tickets,
+    trace, units, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -68,6 +68,8 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(tickets::transition))
         .routes(routes!(tickets::assign))
         .routes(routes!(slots::slots))
+        .routes(routes!(earlier::earlier))
+        .routes(routes!(plan::plan))
         .routes(routes!(work::entries))
         .routes(routes!(work::work))
         .routes(routes!(work::attach))

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use forecare_care::kpi::{Answers, Case, Cut, Dimension, Links, Machine, Period, Scope, costs};
-use forecare_domain::{Asset, AssetId, Ticket, TicketId, TicketState, Timestamp};
+use forecare_domain::{Asset, AssetId, Supply, Ticket, TicketId, TicketState, Timestamp};
 use forecare_registry::{
     AssetDetails, Body, Contract, Customer, Date, Level, Location, RecordId, RecordKind,
 };
-use forecare_store::{RecordFilter, StoreError, TicketFilter, newest};
+use forecare_store::{RecordFilter, ReservationFilter, StoreError, TicketFilter, newest};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -200,8 +200,17 @@ impl Outcomes {
             booked.entry(ticket).or_default().minutes = minutes;
         }
         let costs = costs(&tickets, &booked, app.state.costs.labour_per_hour);
+        let all = ReservationFilter::default();
+        let held = newest(LINES_MAX, |page| store.reservations(&all, page)).await?;
+        let is_cut = is_cut || held.len() == LINES_MAX;
+        let mut at_hand: BTreeMap<TicketId, bool> = BTreeMap::new();
+        for reservation in held {
+            let is_here = matches!(reservation.supply, Supply::Stock { .. });
+            *at_hand.entry(reservation.ticket).or_insert(true) &= is_here;
+        }
         let cases = tickets.iter().map(|ticket| {
             let mut case = Case {
+                at_hand: at_hand.get(&ticket.id).copied(),
                 answers: answers.remove(&ticket.id).unwrap_or_default(),
                 ..registry.case(app, ticket, costs.get(&ticket.id).copied())
             };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forecare_care::TicketRules;
 use forecare_care::appointments::Appointments;
+use forecare_care::classify::Classification;
 use forecare_care::dispatch::Slot;
 use forecare_care::sla::SlaReading;
 use forecare_care::work::WorkStep;
@@ -240,6 +241,8 @@ pub enum Work {
         /// Why, in words; may be empty.
         why: String,
     },
+    /// What kind of work it is and what is wrong.
+    Classify(Box<Classification>),
 }
 
 /// A step in a ticket's life.

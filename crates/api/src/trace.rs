@@ -16,7 +16,8 @@ const REASONS_MAX: usize = 3;
 /// What happened, in order of time.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Trace {
-    /// The id that follows it: the alarm's where there is one, else the ticket's.
+    /// The id that follows it: the alarm's where there is one, else that of the first ticket. Follow-ups, parts of it and what
+    /// was merged have the same.
     pub id: String,
     /// The machine.
     pub asset_id: Option<String>,
@@ -57,14 +58,14 @@ pub async fn trace(store: &dyn Store, id: &str, needs_to_know: bool) -> Result<T
     let (alarm, tickets) = match number {
         Some(number) => {
             let ticket = store.ticket(number).await?;
-            let alarm = alarm_of(&ticket);
-            match alarm {
-                Some(alarm) => (
-                    Some(alarm.clone()),
-                    of_alarm(store, &ticket.asset, &alarm).await?,
-                ),
-                None => (None, vec![ticket]),
-            }
+            let tickets = family(
+                store,
+                &ticket.asset,
+                alarm_of(&ticket),
+                Some(ticket.clone()),
+            )
+            .await?;
+            (tickets.iter().find_map(alarm_of), tickets)
         }
         None => {
             let id = AlarmId(id.to_owned());
@@ -72,7 +73,7 @@ pub async fn trace(store: &dyn Store, id: &str, needs_to_know: bool) -> Result<T
             let assets = store.assets().await?;
             let asset = assets.into_iter().find(|a| a.device == alarm.device);
             let tickets = match asset {
-                Some(asset) => of_alarm(store, &asset.id, &id).await?,
+                Some(asset) => family(store, &asset.id, Some(id.clone()), None).await?,
                 None => Vec::new(),
             };
             (Some(id), tickets)
@@ -130,19 +131,39 @@ fn alarm_of(ticket: &Ticket) -> Option<AlarmId> {
     ticket.decision.as_ref().map(|d| d.alarm.clone())
 }
 
-/// The tickets that an alarm led to, oldest first.
-async fn of_alarm(
+/// The tickets of one machine that belong together, oldest first: those of `alarm` or `ticket`, their parts, follow-ups, and
+/// what was merged.
+async fn family(
     store: &dyn Store,
     asset: &AssetId,
-    alarm: &AlarmId,
+    alarm: Option<AlarmId>,
+    ticket: Option<Ticket>,
 ) -> Result<Vec<Ticket>, StoreError> {
     let filter = TicketFilter {
         asset: Some(asset.clone()),
         ..TicketFilter::default()
     };
-    let mut found = newest(LOOKED_THROUGH, |page| store.tickets(&filter, page)).await?;
-    found.retain(|ticket| alarm_of(ticket).as_ref() == Some(alarm));
-    found.reverse();
+    let mut others = newest(LOOKED_THROUGH, |page| store.tickets(&filter, page)).await?;
+    let mut found: Vec<Ticket> = ticket.into_iter().collect();
+    found.extend(others.extract_if(.., |t| alarm.is_some() && alarm_of(t) == alarm));
+    loop {
+        let belongs = |t: &Ticket| {
+            let is_kin = |a: &Ticket, b: &Ticket| {
+                [a.work.parent, a.work.merged_into].contains(&Some(b.id))
+                    || (alarm_of(a).is_some() && alarm_of(a) == alarm_of(b))
+            };
+            found
+                .iter()
+                .any(|member| is_kin(member, t) || is_kin(t, member))
+        };
+        let more: Vec<Ticket> = others.extract_if(.., |t| belongs(t)).collect();
+        if more.is_empty() {
+            break;
+        }
+        found.extend(more);
+    }
+    found.sort_by_key(|t| t.id);
+    found.dedup_by_key(|t| t.id);
     Ok(found)
 }
 

@@ -128,6 +128,25 @@ async fn a_trace_leads_from_the_reading_to_the_verdict() {
     let by_alarm = get(&router, &format!("/api/v1/trace/{id}")).await.json();
     assert_eq!(by_alarm["tickets"], json!([1]));
     assert_eq!(by_alarm["steps"], trace["steps"]);
+    // So does a visit after it.
+    let asset = by_alarm["asset_id"].clone();
+    let follow_up =
+        json!({"asset_id": asset, "kind": "corrective", "title": "again", "parent_id": 1});
+    let opened = post(&router, "/api/v1/tickets", &follow_up).await.json();
+    let by_follow_up = format!("/api/v1/trace/T-{}", opened["id"]);
+    let by_follow_up = get(&router, &by_follow_up).await.json();
+    assert_eq!(by_follow_up["id"], trace["id"]);
+    assert_eq!(by_follow_up["tickets"], json!([1, opened["id"]]));
+    let earlier = format!("/api/v1/tickets/{}/earlier", opened["id"]);
+    let earlier = get(&router, &earlier).await.json();
+    assert_eq!(
+        (
+            &earlier["items"][0]["id"],
+            &earlier["items"][0]["same_asset"]
+        ),
+        (&json!(1), &json!(true))
+    );
+    assert_eq!(earlier["items"][0]["finding"]["verdict"], "confirmed");
     get(&router, "/api/v1/trace/T-99").await.problem(404);
     get(&router, "/api/v1/trace/nonsense").await.problem(404);
 }

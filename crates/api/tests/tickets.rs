@@ -406,3 +406,61 @@ async fn a_follow_up_knows_its_parent_and_exports_have_own_fields() {
         .await
         .problem(400);
 }
+
+#[tokio::test]
+async fn a_ticket_is_classified_and_its_parts_laid_down_over_http() {
+    let world = World::new();
+    world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let router = router(world.state);
+    let opened = json!({"asset_id": "pump-1", "kind": "corrective", "title": "odd"});
+    let opened = post(&router, "/api/v1/tickets", &opened).await.json();
+    assert_eq!(opened["parts"], Value::Null);
+    let work = format!("/api/v1/tickets/{}/work", opened["id"]);
+    let classified = json!({"work": "classify", "mode": "bearing-wear", "why": "heard it"});
+    let after = post(&router, &work, &classified).await.json();
+    assert_eq!(after["mode"], "bearing-wear");
+    let last = after["history"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["why"], "failure not known to bearing-wear: heard it");
+    let parts = json!({"work": "parts", "parts": {"BRG-6310": 1}});
+    let after = post(&router, &work, &parts).await.json();
+    assert_eq!(after["parts"], json!({"BRG-6310": 1}));
+    let odd = [
+        json!({"work": "classify", "mode": "no-such"}),
+        json!({"work": "classify", "kind": "predictive"}),
+        json!({"work": "parts", "parts": {"": 1}}),
+        json!({"work": "parts", "parts": {"BRG-6310": 0}}),
+    ];
+    for odd in odd {
+        post(&router, &work, &odd).await.problem(422);
+    }
+}
+
+#[tokio::test]
+async fn the_plan_says_who_goes_where_and_what_nobody_is_planned_for() {
+    let world = World::new();
+    world.add_asset("pump-1", "pump", "Pump 1", "Kiel").await;
+    let router = router(world.state);
+    for title in ["first", "second"] {
+        let opened = json!({"asset_id": "pump-1", "kind": "corrective", "title": title});
+        post(&router, "/api/v1/tickets", &opened).await;
+    }
+    let assignment =
+        json!({"technician": "Ben Okafor", "start_at": "2030-01-07T08:00:00Z", "why": "knows it"});
+    let laid_down = post(&router, "/api/v1/tickets/1/assignment", &assignment).await;
+    assert_eq!(laid_down.status, StatusCode::OK, "{}", laid_down.text);
+    let plan = get(&router, "/api/v1/plan").await.json();
+    let tours = plan["technicians"].as_array().unwrap();
+    let of = |name: &str| tours.iter().find(|t| t["technician"] == name).unwrap();
+    let visit = &of("Ben Okafor")["visits"][0];
+    assert_eq!(visit["start_at"], "2030-01-07T08:00:00Z");
+    assert_eq!(
+        (&visit["laid_down"], &visit["ticket"]["id"]),
+        (&json!(true), &json!(1))
+    );
+    assert!(
+        tours.iter().any(|t| t["visits"] == json!([])),
+        "who is free is seen"
+    );
+    assert_eq!(plan["unplanned"][0]["ticket"]["title"], "second");
+    assert_eq!(plan["unplanned"][0]["why"], "not planned yet");
+}

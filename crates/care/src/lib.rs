@@ -5,6 +5,7 @@ pub mod appointments;
 pub mod automation;
 mod beta;
 pub mod calendar;
+pub mod classify;
 mod decision;
 pub mod dispatch;
 #[cfg(test)]
@@ -37,7 +38,9 @@ pub use lifecycle::{
     verdicts,
 };
 pub use notice::{notices_of, parts_short, visit_start};
-pub use opening::{Need, NewTicket, evidence_again, needs_of, open_ticket, outstanding};
+pub use opening::{
+    Need, NewTicket, evidence_again, needs_of, open_ticket, outstanding, superfluous,
+};
 pub use policy::CarePolicy;
 pub use precision::Precision;
 pub use reservation::{hold_ends_at, reservation_due, reservation_on_transition, settle, unbooked};

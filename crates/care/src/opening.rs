@@ -1,5 +1,7 @@
 //! A ticket's beginning, what it needs, and evidence that comes again.
 
+use std::collections::BTreeMap;
+
 use forecare_catalogue::{Catalogue, FailureMode};
 use forecare_domain::{
     Asset, Decision, DepotName, Origin, PartNumber, Priority, Reservation, Ticket, TicketChange,
@@ -110,7 +112,7 @@ pub fn open_ticket(
             ..TicketWork::default()
         },
     };
-    let needs = needs_of(catalogue, asset, mode, &ticket, policy, now);
+    let needs = needs_of(catalogue, asset, Some(mode), &ticket, policy, now);
     NewTicket { ticket, needs }
 }
 
@@ -138,12 +140,13 @@ pub(crate) fn proposal(candidates: &[Candidate<'_>]) -> String {
     format!("Proposed for the work, best first: {}.", named.join(", "))
 }
 
-/// The parts that `ticket` needs by its due date, whatever is reserved already.
+/// The parts that `ticket` needs by its due date, whatever is reserved already: those laid down for it, else those of
+/// `mode`, its failure mode.
 #[must_use]
 pub fn needs_of(
     catalogue: &Catalogue,
     asset: &Asset,
-    mode: &FailureMode,
+    mode: Option<&FailureMode>,
     ticket: &Ticket,
     policy: &CarePolicy,
     now: Timestamp,
@@ -151,33 +154,34 @@ pub fn needs_of(
     let Some(depot) = serving_depot(catalogue, asset) else {
         return Vec::new();
     };
-    mode.parts
-        .iter()
-        .filter(|need| catalogue.part(&need.part).is_some())
-        .map(|need| Need {
-            part: need.part.clone(),
-            quantity: need.quantity,
+    let of_mode = || mode.iter().flat_map(|m| &m.parts);
+    let wanted: Vec<(&PartNumber, u32)> = match &ticket.work.parts {
+        Some(laid_down) => laid_down.iter().map(|p| (&p.part, p.quantity)).collect(),
+        None => of_mode().map(|p| (&p.part, p.quantity)).collect(),
+    };
+    let work_hours = ticket.work.work_hours.or(mode.map(|m| m.work_hours));
+    let needed_at = ticket.due_at.plus_hours(-work_hours.unwrap_or_default());
+    wanted
+        .into_iter()
+        .filter(|(part, _)| catalogue.part(part).is_some())
+        .map(|(part, quantity)| Need {
+            part: part.clone(),
+            quantity,
             depot: depot.clone(),
-            needed_at: ticket.due_at.plus_hours(-mode.work_hours).max(now),
-            lead_time_hours: catalogue.lead_time_hours(&need.part),
+            needed_at: needed_at.max(now),
+            lead_time_hours: catalogue.lead_time_hours(part),
             priority: ticket.priority,
             soft_until: now.plus_hours(policy.soft_hold_hours),
         })
         .collect()
 }
 
-/// What of `needs` ([`needs_of`] the ticket) its `reservations` do not cover: to be allocated anew after a
-/// hold was pre-empted or ran out, when evidence comes again, or on reopening. Parts that are used cover
-/// their need, unless the ticket has been reopened since they were reserved: the fault is back.
-#[must_use]
-pub fn outstanding(ticket: &Ticket, needs: &[Need], reservations: &[Reservation]) -> Vec<Need> {
-    let reopened_at = ticket
-        .history
-        .iter()
-        .rev()
-        .find(|change| change.enters(TicketState::Reopened))
-        .map(|change| change.at);
-    let covers = |r: &Reservation| {
+/// How much of a need a reservation of `ticket` covers.
+fn covering(ticket: &Ticket) -> impl Fn(&Reservation) -> u32 {
+    let mut changes = ticket.history.iter().rev();
+    let reopened = changes.find(|change| change.enters(TicketState::Reopened));
+    let reopened_at = reopened.map(|change| change.at);
+    move |r| {
         if r.state.is_live() {
             r.quantity
         } else if reopened_at.is_none_or(|at| r.reserved_at >= at) {
@@ -185,7 +189,47 @@ pub fn outstanding(ticket: &Ticket, needs: &[Need], reservations: &[Reservation]
         } else {
             0
         }
-    };
+    }
+}
+
+/// Which of a ticket's `reservations` are to be given back, as they hold more than `needs` ([`needs_of`] it): of each part
+/// the newest first, until no more is held than is needed. What is partly used stays until the ticket ends. Where one goes
+/// that held some of what is needed, that is [`outstanding`] again.
+#[must_use]
+pub fn superfluous<'r>(
+    ticket: &Ticket,
+    needs: &[Need],
+    reservations: &'r [Reservation],
+) -> Vec<&'r Reservation> {
+    let covers = covering(ticket);
+    let sum = |numbers: &mut dyn Iterator<Item = u32>| numbers.fold(0_u32, u32::saturating_add);
+    let mut excess: BTreeMap<&PartNumber, u32> = BTreeMap::new();
+    for part in reservations.iter().map(Reservation::wanted) {
+        let held = reservations.iter().filter(|r| r.wanted() == part);
+        let needed = needs.iter().filter(|n| n.part == *part);
+        let needed = sum(&mut needed.map(|n| n.quantity));
+        let more = sum(&mut held.map(&covers)).saturating_sub(needed);
+        excess.insert(part, more);
+    }
+    let is_unused = |r: &&Reservation| r.state.is_live() && r.used == 0;
+    let mut unused: Vec<&Reservation> = reservations.iter().filter(is_unused).collect();
+    unused.sort_by_key(|r| std::cmp::Reverse(r.id));
+    unused.retain(|r| match excess.get_mut(r.wanted()) {
+        None | Some(0) => false,
+        Some(more) => {
+            *more = more.saturating_sub(r.quantity);
+            true
+        }
+    });
+    unused
+}
+
+/// What of `needs` ([`needs_of`] the ticket) its `reservations` do not cover: to be allocated anew after a
+/// hold was pre-empted or ran out, when evidence comes again, or on reopening. Parts that are used cover
+/// their need, unless the ticket has been reopened since they were reserved: the fault is back.
+#[must_use]
+pub fn outstanding(ticket: &Ticket, needs: &[Need], reservations: &[Reservation]) -> Vec<Need> {
+    let covers = covering(ticket);
     let mut open = Vec::new();
     for (line, need) in needs.iter().enumerate() {
         // Two lines of the bill may name the same part: the earlier one takes its share first.
@@ -251,7 +295,7 @@ pub fn evidence_again(
 
 #[cfg(test)]
 mod tests {
-    use forecare_domain::{CareTask, ReservationState, Rul, Severity};
+    use forecare_domain::{CareTask, PartWanted, ReservationState, Rul, Severity};
 
     use super::*;
     use crate::fixtures::{
@@ -340,12 +384,80 @@ mod tests {
         let needs = needs_of(
             &catalogue,
             &asset,
-            mode(&catalogue),
+            Some(mode(&catalogue)),
             &ticket(),
             &CarePolicy::default(),
             at(0.0),
         );
         needs[0].depot.clone()
+    }
+
+    #[test]
+    fn what_is_laid_down_stands_in_place_of_the_modes_bill() {
+        let catalogue = catalogue();
+        let mut t = ticket();
+        let wanted = PartWanted {
+            part: part("SEAL-1"),
+            quantity: 3,
+        };
+        t.work.parts = Some(vec![wanted]);
+        t.work.work_hours = Some(1.0);
+        let policy = CarePolicy::default();
+        let needs = needs_of(
+            &catalogue,
+            &asset(),
+            Some(mode(&catalogue)),
+            &t,
+            &policy,
+            at(0.0),
+        );
+        let lines: Vec<(&str, u32)> = needs
+            .iter()
+            .map(|n| (n.part.as_str(), n.quantity))
+            .collect();
+        assert_eq!(lines, [("SEAL-1", 3)]);
+        assert_eq!(needs[0].needed_at, t.due_at.plus_hours(-1.0));
+        t.work.parts = Some(Vec::new());
+        assert_eq!(
+            needs_of(
+                &catalogue,
+                &asset(),
+                Some(mode(&catalogue)),
+                &t,
+                &policy,
+                at(0.0)
+            ),
+            []
+        );
+    }
+
+    #[test]
+    fn what_is_held_beyond_the_needs_goes_back_the_newest_first() {
+        let needs = opened_by(&certain(), &[]).needs;
+        let (wanted, other) = (needs[0].part.clone(), part("OTHER-1"));
+        let hold = |id, part: &PartNumber, quantity, used| Reservation {
+            part: part.clone(),
+            quantity,
+            used,
+            ..soft_hold(id, quantity, Priority::P2)
+        };
+        let back = |held: &[Reservation]| -> Vec<i64> {
+            let back = superfluous(&ticket(), &needs, held);
+            back.iter().map(|r| r.id.0).collect()
+        };
+        // Two are needed.
+        assert_eq!(back(&[hold(1, &wanted, 2, 0)]), [0_i64; 0]);
+        assert_eq!(back(&[hold(1, &wanted, 2, 0), hold(2, &wanted, 1, 0)]), [2]);
+        assert_eq!(back(&[hold(1, &wanted, 5, 0)]), [1], "and two of it anew");
+        assert_eq!(
+            back(&[hold(1, &wanted, 5, 1)]),
+            [0_i64; 0],
+            "some of it is used"
+        );
+        assert_eq!(back(&[hold(3, &other, 1, 0)]), [3]);
+        let mut used = hold(4, &wanted, 1, 1);
+        used.state = ReservationState::Consumed;
+        assert_eq!(back(&[used, hold(5, &wanted, 2, 0)]), [5]);
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
-    Actor, Asset, DeviceEvent, FieldValue, Origin, Priority, ProductionImpact, Report, Rul, Ticket,
-    TicketChange, TicketId, TicketState, TicketWork, Timestamp, Urgency,
+    Actor, Asset, DeviceEvent, FieldValue, Origin, PartWanted, Priority, ProductionImpact, Report,
+    Rul, Ticket, TicketChange, TicketId, TicketState, TicketWork, Timestamp, Urgency,
 };
 
+use crate::classify::{parts_of, procedure_of, skills_of, unpacked};
 use crate::dispatch::candidates;
 use crate::lifecycle::{cut, forecare};
 use crate::opening::{proposal, serving_depot};
@@ -151,6 +152,7 @@ pub fn open_reported(
         fields: new.fields,
         procedure: "",
         skills: &[],
+        parts: &[],
         work_hours: None,
         detected_at: now,
         due_at: None,
@@ -187,6 +189,7 @@ pub fn open_scheduled(
         fields: BTreeMap::new(),
         procedure: &schedule.procedure,
         skills: &schedule.skills,
+        parts: &schedule.parts,
         work_hours: schedule.work_hours,
         detected_at: now,
         due_at,
@@ -233,6 +236,7 @@ pub fn open_event(
         fields: BTreeMap::new(),
         procedure: "",
         skills: &[],
+        parts: &[],
         work_hours: None,
         detected_at: event.ts,
         due_at: None,
@@ -292,6 +296,7 @@ pub fn open_by_rule(
         fields: BTreeMap::new(),
         procedure: new.procedure,
         skills: &[],
+        parts: &[],
         work_hours: None,
         detected_at: now,
         due_at: new.due_at,
@@ -316,6 +321,7 @@ struct Opening<'a> {
     fields: BTreeMap<String, FieldValue>,
     procedure: &'a str,
     skills: &'a [String],
+    parts: &'a [PartWanted],
     work_hours: Option<f64>,
     detected_at: Timestamp,
     due_at: Option<Timestamp>,
@@ -326,21 +332,18 @@ struct Opening<'a> {
 fn opened(desk: Desk<'_>, about: About<'_>, new: Opening<'_>, now: Timestamp) -> NewTicket {
     let (kind, mode) = (new.kind, new.mode);
     // The most particular says: the schedule, then the failure mode, then the kind.
-    let procedure = [
-        new.procedure,
-        mode.map_or("", |m| m.procedure.as_str()),
-        kind.procedure.as_str(),
-    ];
-    let procedure = procedure.into_iter().find(|p| !p.is_empty()).unwrap_or("");
-    let skills = [
-        new.skills,
-        mode.map_or(&[][..], |m| m.skills.as_slice()),
-        kind.skills.as_slice(),
-    ];
-    let skills = skills
-        .into_iter()
-        .find(|s| !s.is_empty())
-        .unwrap_or_default();
+    let procedure = match new.procedure {
+        "" => procedure_of(kind, mode),
+        own => own,
+    };
+    let skills = match new.skills {
+        [] => skills_of(kind, mode),
+        own => own,
+    };
+    let parts = match new.parts {
+        [] => parts_of(desk.catalogue, kind, mode),
+        own => Some(unpacked(desk.catalogue, own)),
+    };
     let work_hours = new
         .work_hours
         .or(mode.map(|m| m.work_hours))
@@ -401,14 +404,13 @@ fn opened(desk: Desk<'_>, about: About<'_>, new: Opening<'_>, now: Timestamp) ->
             report: new.report,
             due_by: new.due_at,
             work_hours: Some(work_hours),
+            parts,
             checklist,
             fields: new.fields,
             ..TicketWork::default()
         },
     };
-    let needs = mode.map_or_else(Vec::new, |mode| {
-        needs_of(desk.catalogue, about.asset, mode, &ticket, desk.policy, now)
-    });
+    let needs = needs_of(desk.catalogue, about.asset, mode, &ticket, desk.policy, now);
     NewTicket { ticket, needs }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_domain::{
     AssetId, ChecklistItem, ClassName, DeviceEvent, EventSeverity, FieldValue, MetricName,
-    Priority, REPLACED_CODE, ScheduleName, TicketKind,
+    PartNumber, PartWanted, Priority, REPLACED_CODE, ScheduleName, TicketKind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,10 @@ const ENTRIES_MAX: usize = 200;
 pub const CHECKLIST_MAX: usize = 50;
 /// Most characters of a line, a title, a choice or a text field.
 pub const LINE_CHARS_MAX: usize = 500;
+/// Most different parts that one piece of work needs.
+pub const PARTS_MAX: usize = 100;
+/// Most of one part that one piece of work needs.
+pub const QUANTITY_MAX: u32 = 10_000;
 /// Longest interval, hours: ten years.
 const HOURS_MAX: f64 = 87_660.0;
 /// Work expected where nothing says better, hours.
@@ -64,6 +68,9 @@ pub struct TicketType {
     /// Work expected, hours. Above 0.
     #[serde(default = "work_hours")]
     pub work_hours: f64,
+    /// Parts and kits that the work needs where no failure mode says.
+    #[serde(default, rename = "part", skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartWanted>,
     /// Fields of its own.
     #[serde(default, rename = "field")]
     pub fields: Vec<FieldSpec>,
@@ -175,6 +182,9 @@ pub struct Schedule {
     /// Work expected, hours; none: the kind's.
     #[serde(default)]
     pub work_hours: Option<f64>,
+    /// Parts and kits that the work needs; none: the kind's.
+    #[serde(default, rename = "part")]
+    pub parts: Vec<PartWanted>,
 }
 
 /// A metric that counts hours of operation, cycles, strokes.
@@ -260,6 +270,20 @@ fn hours(at: &str, hours: f64) -> Result<(), TicketRulesError> {
         at,
         format!("{hours} must be above 0 and at most {HOURS_MAX} hours"),
     ))
+}
+
+fn parts(at: &str, parts: &[PartWanted]) -> Result<(), TicketRulesError> {
+    if parts.len() > PARTS_MAX {
+        return Err(fault(at, format!("more than {PARTS_MAX} parts")));
+    }
+    let is_odd = |wanted: &&PartWanted| !(1..=QUANTITY_MAX).contains(&wanted.quantity);
+    match parts.iter().find(is_odd) {
+        Some(wanted) => Err(fault(
+            format!("{at}, part \"{}\"", wanted.part),
+            format!("the quantity must be 1 to {QUANTITY_MAX}"),
+        )),
+        None => Ok(()),
+    }
 }
 
 impl TryFrom<TicketRulesFile> for TicketRules {
@@ -359,6 +383,7 @@ fn built_in() -> Vec<TicketType> {
         procedure: String::new(),
         skills: Vec::new(),
         work_hours: WORK_HOURS,
+        parts: Vec::new(),
         fields: Vec::new(),
     })
     .collect()
@@ -369,6 +394,7 @@ impl TicketType {
         let at = format!("kind \"{}\"", self.name);
         line(&format!("{at}, title"), &self.title)?;
         hours(&format!("{at}, work_hours"), self.work_hours)?;
+        parts(&at, &self.parts)?;
         if self.fields.len() > ENTRIES_MAX {
             return Err(fault(at, format!("more than {ENTRIES_MAX} fields")));
         }
@@ -395,6 +421,25 @@ impl TicketType {
             }
         }
         Ok(())
+    }
+
+    /// Whether it has a field of that name that takes that value.
+    #[must_use]
+    pub fn takes(&self, name: &str, value: &FieldValue) -> bool {
+        let found = self.fields.iter().find(|field| field.name == name);
+        found.is_some_and(|field| field.check(value).is_ok())
+    }
+
+    /// The fields that must be there and are not, by title.
+    pub fn missing<'a>(
+        &'a self,
+        given: &'a BTreeMap<String, FieldValue>,
+    ) -> impl Iterator<Item = &'a str> {
+        let is_missing = |spec: &&FieldSpec| spec.required && !given.contains_key(&spec.name);
+        self.fields
+            .iter()
+            .filter(is_missing)
+            .map(|spec| spec.title.as_str())
     }
 
     /// `given` as it is kept: every field known, of its type, and none missing that must be there.
@@ -520,7 +565,7 @@ impl Schedule {
         if let Some(work) = self.work_hours {
             hours(&format!("{at}, work_hours"), work)?;
         }
-        Ok(())
+        parts(at, &self.parts)
     }
 
     /// The interval: hours, or the counter's unit.
@@ -581,6 +626,13 @@ impl TicketRules {
         let of_checklists = self.checklists.iter().flat_map(|c| &c.classes);
         let of_events = self.events.iter().flat_map(|e| &e.classes);
         of_schedules.chain(of_checklists.chain(of_events).map(|class| (class, None)))
+    }
+
+    /// Every part or kit that a kind or schedule names, to be compared with the catalogue.
+    pub fn parts_named(&self) -> impl Iterator<Item = &PartNumber> {
+        let of_kinds = self.kinds.iter().flat_map(|kind| &kind.parts);
+        let of_schedules = self.schedules.iter().flat_map(|s| &s.parts);
+        of_kinds.chain(of_schedules).map(|wanted| &wanted.part)
     }
 
     /// What is to be done on a ticket.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Attachment, Done, EntryBody, FieldValue, Marks, PartNumber, PartUsed, Priority, Ticket,
-    TicketEntry, TicketState, Timestamp, Visibility,
+    Actor, Attachment, Done, EntryBody, FieldValue, Marks, PartNumber, PartUsed, PartWanted,
+    Priority, Ticket, TicketEntry, TicketState, Timestamp, Visibility,
 };
 
 use crate::lifecycle::{forecare, record};
-use crate::ticket_rules::TicketType;
+use crate::ticket_rules::{PARTS_MAX, QUANTITY_MAX, TicketType};
 
 /// Most characters of a note.
 pub const NOTE_CHARS_MAX: usize = 4_000;
@@ -74,6 +74,13 @@ pub enum WorkStep {
     },
     /// Parts used so far, in all, by number.
     PartsUsed(Vec<PartUsed>),
+    /// Parts the work needs, all of them, whatever its failure mode needs; of a kit as of the parts in it.
+    Parts {
+        /// Each once.
+        parts: Vec<PartWanted>,
+        /// Why, in words; may be empty.
+        why: String,
+    },
     /// The fields of its kind, all of them.
     Fields(BTreeMap<String, FieldValue>),
     /// How urgent it is, by a person's judgement: what time it has used stays used.
@@ -126,7 +133,7 @@ pub enum WorkError {
     Conflict(String),
 }
 
-fn invalid(field: &str, what: impl Into<String>) -> WorkError {
+pub(crate) fn invalid(field: &str, what: impl Into<String>) -> WorkError {
     WorkError::Invalid {
         field: field.to_owned(),
         what: what.into(),
@@ -246,6 +253,7 @@ pub fn work(
         }
         WorkStep::Check { item, done } => check(ticket, item, done, by, now),
         WorkStep::PartsUsed(parts) => parts_used(ticket, parts, by, now),
+        WorkStep::Parts { parts, why } => parts_needed(ticket, parts, &why, by, now),
         WorkStep::Fields(fields) => {
             open(ticket)?;
             let kind = kind.ok_or_else(|| {
@@ -278,7 +286,7 @@ fn wrote_lately(ticket: &Ticket, now: Timestamp) -> bool {
         .any(|c| c.by.is_customer() && c.why == WROTE && now.hours_since(c.at) < QUIET_HOURS)
 }
 
-fn open(ticket: &Ticket) -> Result<(), WorkError> {
+pub(crate) fn open(ticket: &Ticket) -> Result<(), WorkError> {
     if ticket.state.is_open() {
         return Ok(());
     }
@@ -342,6 +350,59 @@ fn weighed(
     after.priority = priority;
     let said = format!("priority {:?} to {priority:?}: {why}", ticket.priority);
     record(&mut after, ticket.state, by, &said, now);
+    Ok(WorkDone {
+        ticket: Some(after),
+        ..WorkDone::default()
+    })
+}
+
+pub(crate) fn is_short(field: &str, text: &str) -> Result<(), WorkError> {
+    if text.chars().count() <= crate::ticket_rules::LINE_CHARS_MAX {
+        return Ok(());
+    }
+    Err(invalid(field, "use at most 500 characters"))
+}
+
+/// `said: why`, or `said` alone.
+pub(crate) fn with_reason(said: String, why: &str) -> String {
+    match why.trim() {
+        "" => said,
+        why => format!("{said}: {why}"),
+    }
+}
+
+fn parts_needed(
+    ticket: &Ticket,
+    parts: Vec<PartWanted>,
+    why: &str,
+    by: Actor,
+    now: Timestamp,
+) -> Result<WorkDone, WorkError> {
+    open(ticket)?;
+    is_short("why", why)?;
+    if parts.len() > PARTS_MAX {
+        return Err(invalid("parts", format!("name at most {PARTS_MAX} parts")));
+    }
+    let fits = |wanted: &PartWanted| (1..=QUANTITY_MAX).contains(&wanted.quantity);
+    if let Some(wanted) = parts.iter().find(|wanted| !fits(wanted)) {
+        let field = format!("parts.{}", wanted.part);
+        return Err(invalid(&field, format!("give 1 to {QUANTITY_MAX}")));
+    }
+    if ticket.work.parts.as_ref() == Some(&parts) {
+        return Ok(WorkDone::default());
+    }
+    let named: Vec<String> = parts
+        .iter()
+        .map(|wanted| format!("{} x {}", wanted.quantity, wanted.part))
+        .collect();
+    let said = if named.is_empty() {
+        "needs no parts".to_owned()
+    } else {
+        format!("parts needed: {}", named.join(", "))
+    };
+    let mut after = ticket.clone();
+    after.work.parts = Some(parts);
+    record(&mut after, ticket.state, by, &with_reason(said, why), now);
     Ok(WorkDone {
         ticket: Some(after),
         ..WorkDone::default()
@@ -659,6 +720,33 @@ mod tests {
         let no = says(&yes, false).ticket.unwrap();
         assert_eq!(no.work.helped.len(), 1);
         assert_eq!(no.history, ticket().history, "nothing happened to it");
+    }
+
+    #[test]
+    fn parts_are_laid_down_while_the_ticket_is_open() {
+        let needs = |quantity| WorkStep::Parts {
+            parts: vec![PartWanted {
+                part: part("BRG-1"),
+                quantity,
+            }],
+            why: "worn too".to_owned(),
+        };
+        let after = take(&ticket(), needs(2)).unwrap().ticket.unwrap();
+        assert_eq!(
+            after.history.last().unwrap().why,
+            "parts needed: 2 x BRG-1: worn too"
+        );
+        assert_eq!(take(&after, needs(2)).unwrap(), WorkDone::default());
+        for quantity in [0, 10_001] {
+            assert!(matches!(
+                take(&ticket(), needs(quantity)),
+                Err(WorkError::Invalid { field, .. }) if field == "parts.BRG-1"
+            ));
+        }
+        assert!(matches!(
+            take(&resolved(&confirmed()), needs(2)),
+            Err(WorkError::Conflict(_))
+        ));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Actor, ModeName, Priority, ScheduleName, Ticket, TicketId, TicketKind, Timestamp};
+use crate::{
+    Actor, ModeName, PartNumber, Priority, ScheduleName, Ticket, TicketId, TicketKind, Timestamp,
+};
 
 /// What opened a ticket.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -136,6 +138,21 @@ impl std::fmt::Display for FieldValue {
     }
 }
 
+/// A number of one part that work needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartWanted {
+    /// The part.
+    pub part: PartNumber,
+    /// How many. At least 1.
+    #[serde(default = "one")]
+    pub quantity: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
 /// What tickets have beside the alarm's part, all of it empty on tickets of before.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -153,6 +170,9 @@ pub struct TicketWork {
     /// Work expected, hours; `None`: the failure mode's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work_hours: Option<f64>,
+    /// The parts it needs, all of them, each once; `None`: those of its failure mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<PartWanted>>,
     /// What is to be done, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checklist: Vec<ChecklistItem>,

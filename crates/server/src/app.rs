@@ -782,7 +782,7 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// Classes and counters that schedules, checklists and events name are the catalogue's.
+/// Classes, counters and parts that kinds, schedules, checklists and events name are the catalogue's.
 fn check_tickets(config: &Config, catalogue: &Catalogue) -> Result<()> {
     for (class, metric) in config.care.tickets.named() {
         let Some(known) = catalogue.class(class) else {
@@ -792,6 +792,11 @@ fn check_tickets(config: &Config, catalogue: &Catalogue) -> Result<()> {
             && known.metric_index(metric.as_str()).is_none()
         {
             bail!("care.tickets names the counter \"{metric}\", which class {class} does not have");
+        }
+    }
+    for part in config.care.tickets.parts_named() {
+        if catalogue.part(part).is_none() && catalogue.kit(part).is_none() {
+            bail!("care.tickets names the part \"{part}\", which the catalogue does not have");
         }
     }
     Ok(())

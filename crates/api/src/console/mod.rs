@@ -5,6 +5,7 @@ mod answer;
 mod article_edit;
 mod asset;
 mod automation;
+mod classify;
 mod customers;
 mod dispatch;
 mod fleet;
@@ -19,6 +20,7 @@ mod markdown;
 mod new_ticket;
 mod notices;
 mod parts;
+mod plan;
 mod shell;
 mod static_files;
 mod supply;
@@ -51,6 +53,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/alarms", get(alarms::page))
         .route("/alarms/acknowledge", post(alarms::acknowledge))
         .route("/tickets", get(tickets::page))
+        .route("/plan", get(plan::page))
         .route("/tickets/new", get(new_ticket::page).post(new_ticket::open))
         .route("/tickets/{id}", get(tickets::detail))
         .route("/tickets/{id}/transitions", post(tickets::transition))

@@ -63,19 +63,19 @@ struct NewTicketPage {
 }
 
 /// A field of the kind, with what was typed.
-struct FieldView {
-    name: String,
-    title: String,
-    required: bool,
+pub(super) struct FieldView {
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) required: bool,
     /// Type of an HTML input; empty: a choice.
-    input: &'static str,
+    pub(super) input: &'static str,
     /// Choices, and whether each is chosen.
-    choices: Vec<(String, bool)>,
-    value: String,
+    pub(super) choices: Vec<(String, bool)>,
+    pub(super) value: String,
 }
 
 impl FieldView {
-    fn new(spec: &FieldSpec, typed: Option<&str>) -> Self {
+    pub(super) fn new(spec: &FieldSpec, typed: Option<&str>) -> Self {
         let value = typed.unwrap_or_default().to_owned();
         let choices: Vec<String> = match spec.of {
             FieldType::Choice => spec.choices.clone(),

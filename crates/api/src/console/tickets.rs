@@ -11,10 +11,11 @@ use forecare_domain::{
     Asset, Decision, Hold, Origin, ProductionImpact, Report, Ticket, TicketState, Timestamp,
     Urgency,
 };
-use forecare_registry::{Body, ERASED, RecordKind};
+use forecare_registry::RecordKind;
 use forecare_store::RecordFilter;
 use serde::Deserialize;
 
+use super::classify::ShapeView;
 use super::dispatch::{ClockView, DispatchView};
 use super::for_whom::{CostView, CustomerView};
 use super::form::Fields;
@@ -32,15 +33,14 @@ use crate::extract::{ApiPath, ApiQuery};
 use crate::overview::{self, whole};
 use crate::page::PageParams;
 use crate::percent::percent_encoded;
+use crate::plan::technicians;
 use crate::problem::Problem;
+use crate::routes::earlier;
 use crate::routes::knowledge::{HitDto, proposed, teaches};
 use crate::routes::tickets::for_eyes;
 use crate::routes::tickets::{checked, reservations_of};
 use crate::ticket_search::{PRIORITIES, Sort, TicketQuery, priority_label};
 use crate::{cost, for_whom};
-
-/// Technicians to choose from.
-const TECHNICIANS_MAX: usize = 1_000;
 
 /// Which tickets. What is empty asks for nothing.
 #[derive(Debug, Default, Deserialize)]
@@ -354,6 +354,8 @@ struct TicketPage {
     mode: Option<String>,
     /// Fields of its kind: title and value.
     fields: Vec<(String, String)>,
+    /// What it is and needs, to be corrected.
+    shape: ShapeView,
     /// Checklist, notes, related tickets.
     work: WorkView,
     /// Name of the service levels it is under.
@@ -372,6 +374,8 @@ struct TicketPage {
     dispatch: DispatchView,
     /// What may help.
     articles: Vec<HitDto>,
+    /// Earlier work like it.
+    earlier: Vec<EarlierView>,
     /// Whether articles helped here.
     helped: BTreeMap<String, bool>,
     /// Its resolution may become an article.
@@ -385,6 +389,14 @@ struct TicketPage {
     technicians: Vec<String>,
     modes: Vec<(String, String)>,
     failure_code: String,
+}
+
+/// Earlier work: what was found and done.
+struct EarlierView {
+    ticket: TicketView,
+    same_asset: bool,
+    resolved: Option<When>,
+    done: String,
 }
 
 struct ReportView {
@@ -474,30 +486,6 @@ struct ChangeView {
     why: String,
 }
 
-/// Names of those who get work: of the registry, else of the catalogue.
-async fn technicians(app: &App) -> Result<Vec<String>, Problem> {
-    let all = RecordFilter::default();
-    let found = whole(app, RecordKind::Technician, &all, TECHNICIANS_MAX).await?;
-    let mut names: Vec<String> = found
-        .into_iter()
-        .filter_map(|record| match record.body {
-            Some(Body::Technician(technician))
-                if technician.active && technician.name != ERASED =>
-            {
-                Some(technician.name)
-            }
-            Some(_) | None => None,
-        })
-        .collect();
-    if names.is_empty() {
-        let of_catalogue = app.state.catalogue.technicians.iter();
-        names.extend(of_catalogue.map(|t| t.name.clone()));
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
 pub(crate) fn channel_words(channel: forecare_domain::Channel) -> &'static str {
     use forecare_domain::Channel;
     match channel {
@@ -557,6 +545,21 @@ pub(super) async fn show(
         report: ticket.work.report.as_ref().map(Into::into),
         kind: kind.map_or_else(|| ticket.kind.to_string(), |kind| kind.title.clone()),
         origin: origin_words(&ticket.origin),
+        earlier: earlier::like(app, &ticket)
+            .await?
+            .iter()
+            .map(|old| {
+                let of = assets.iter().find(|a| a.id == old.asset);
+                let resolved = earlier::resolution(old);
+                EarlierView {
+                    ticket: TicketView::new(catalogue, of, now, old),
+                    same_asset: old.asset == ticket.asset,
+                    resolved: resolved.map(|(at, _)| When::new(now, at)),
+                    done: resolved.map_or(String::new(), |(_, why)| why.to_owned()),
+                }
+            })
+            .collect(),
+        shape: ShapeView::new(app, class, &ticket),
         mode: mode.map(|mode| mode_title(catalogue, asset, mode)),
         fields: ticket
             .work

@@ -7,6 +7,7 @@ use forecare_care::work::WorkStep;
 use forecare_domain::{EntryBody, Priority, Ticket, TicketEntry, TicketId, Timestamp, Visibility};
 use forecare_store::{PageRequest, Paged, TicketFilter};
 
+use super::classify;
 use super::form::Fields;
 use super::format::{When, duration};
 use super::tickets::{channel_words, show};
@@ -182,8 +183,15 @@ pub(crate) async fn work(
 ) -> Result<Response, Problem> {
     let ticket = ticket_id(&id)?;
     let done = async {
+        let step = match fields.get("work") {
+            Some("fields") => {
+                let ticket = app.state.store.ticket(ticket).await?;
+                classify::fields(&app, &ticket, &fields)?
+            }
+            _ => step(&fields)?,
+        };
         let request = WorkRequest {
-            step: step(&fields)?,
+            step,
             if_version: None,
             idempotency_key: fields.get("form_key").map(ToOwned::to_owned),
         };
@@ -232,6 +240,8 @@ fn step(fields: &Fields) -> Result<Work, Problem> {
             priority: named(fields.need("priority")?)?,
             why: fields.need("why")?.to_owned(),
         },
+        "classify" => return classify::classified(fields),
+        "parts" => return classify::parts(fields),
         "helped" => WorkStep::Helped {
             article: fields.need("article")?.to_owned(),
             helped: fields.get("helped") == Some("yes"),

@@ -377,6 +377,8 @@ pub(crate) struct TicketDetailDto {
     pub(crate) report: Option<ReportDto>,
     /// Work expected, hours; null: the failure mode's.
     pub(crate) work_hours: Option<f64>,
+    /// Quantities of the parts it needs, by number, where they were laid down for it; null: as its failure mode needs them.
+    pub(crate) parts: Option<BTreeMap<String, u32>>,
     /// What is to be done, in order.
     pub(crate) checklist: Vec<ChecklistItemDto>,
     /// Fields of its kind, by name: text, number or true and false.
@@ -438,6 +440,12 @@ impl TicketDetailDto {
             evidence_at: t.evidence_at,
             report: t.work.report.clone().map(Into::into),
             work_hours: t.work.work_hours,
+            parts: t.work.parts.as_ref().map(|parts| {
+                let quantities = parts.iter();
+                quantities
+                    .map(|p| (p.part.to_string(), p.quantity))
+                    .collect()
+            }),
             parent_id: t.work.parent.map(|id| id.0),
             merged_into: t.work.merged_into.map(|id| id.0),
             checklist: t.work.checklist.iter().map(Into::into).collect(),

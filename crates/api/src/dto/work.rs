@@ -168,6 +168,31 @@ pub(crate) enum WorkDto {
         #[serde(default)]
         units_used: BTreeMap<String, MarksDto>,
     },
+    /// Parts the work needs, all of them: what is held beyond them goes back, what is not held is reserved. They stand in
+    /// place of the failure mode's; none: it needs none.
+    Parts {
+        /// Quantities by number of the part or the kit.
+        parts: BTreeMap<String, u32>,
+        /// Why, in words, at most 500 characters.
+        #[serde(default)]
+        why: String,
+    },
+    /// What kind of work it is and what is wrong; what is not given stays. Procedure, skills, hours, checklist and parts
+    /// follow. Of an alarm's ticket only the title can be changed.
+    Classify {
+        /// The kind.
+        #[serde(default)]
+        kind: Option<String>,
+        /// The failure mode, of the machine's class; empty: not known.
+        #[serde(default)]
+        mode: Option<String>,
+        /// One line for people, at most 200 characters.
+        #[serde(default)]
+        title: Option<String>,
+        /// Why, in words, at most 500 characters.
+        #[serde(default)]
+        why: String,
+    },
     /// The fields of its kind, all of them.
     Fields {
         /// Values by name: text, number or true and false.

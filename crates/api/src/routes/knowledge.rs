@@ -315,8 +315,9 @@ pub(crate) async fn proposed(app: &App, ticket: &Ticket) -> Result<Vec<HitDto>, 
             let names =
                 |names: &[String], own: Option<&String>| own.is_some_and(|own| names.contains(own));
             let (modes, classes) = (&article.modes, &article.classes);
-            // About other modes or machines: never.
-            let is_elsewhere = (!modes.is_empty() && !names(modes, mode.as_ref()))
+            // About other modes or machines: never. What nobody has classified yet may be of any mode, if the words say so.
+            let may_be = mode.is_none() && words.is_some();
+            let is_elsewhere = (!modes.is_empty() && !may_be && !names(modes, mode.as_ref()))
                 || (!classes.is_empty() && !names(classes, class.as_ref()));
             let mut score = words.map_or(0.0, |hit| hit.score / best);
             score += f64::from(u8::from(names(modes, mode.as_ref()))) * SAME_MODE;

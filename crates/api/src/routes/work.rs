@@ -1,12 +1,15 @@
 //! Work on a ticket.
 
+use std::collections::BTreeMap;
+
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::{Extension, Json};
+use forecare_care::classify::Classification;
 use forecare_care::work::{ATTACHMENT_BYTES_MAX, WorkStep};
-use forecare_domain::{EntryBody, TicketId};
+use forecare_domain::{EntryBody, ModeName, PartNumber, PartWanted, TicketId, TicketKind};
 use forecare_registry::{RecordId, RecordKind, RecordRef};
 use forecare_store::StoredFile;
 use serde::Deserialize;
@@ -86,7 +89,7 @@ async fn must_be_there(app: &App, article: &str) -> Result<(), Problem> {
 
 /// Does something on a ticket
 ///
-/// A note, time spent, a line of the checklist, parts used, fields, whether an article helped, or a merge with a duplicate. With `If-Match`, only
+/// A note, time spent, a line of the checklist, parts needed or used, its classification, fields, priority, whether an article helped, or a merge with a duplicate. With `If-Match`, only
 /// where the ticket has not changed since it was read.
 #[utoipa::path(post, path = "/api/v1/tickets/{id}/work", tag = "tickets", request_body = WorkDto,
     params(
@@ -130,6 +133,16 @@ pub(crate) fn checked_work(body: WorkDto) -> Result<Work, Problem> {
             parts_used: quantities,
             units_used,
         } => WorkStep::PartsUsed(parts_used(quantities, units_used)?),
+        WorkDto::Parts { parts, why } => WorkStep::Parts {
+            parts: parts_wanted(parts)?,
+            why,
+        },
+        WorkDto::Classify {
+            kind,
+            mode,
+            title,
+            why,
+        } => return classification(kind, mode, title, why),
         WorkDto::Fields { fields } => WorkStep::Fields(fields),
         WorkDto::Priority { priority, why } => WorkStep::Priority {
             priority: priority.into(),
@@ -152,6 +165,43 @@ pub(crate) fn checked_work(body: WorkDto) -> Result<Work, Problem> {
             return Ok(Work::MergeInto { into, why });
         }
     }))
+}
+
+/// Parts that work needs, with their numbers checked.
+pub(crate) fn parts_wanted(quantities: BTreeMap<String, u32>) -> Result<Vec<PartWanted>, Problem> {
+    let wanted = quantities.into_iter().map(|(part, quantity)| {
+        let number = PartNumber::new(&part);
+        let part = number.map_err(|e| Problem::invalid("parts", e.to_string()))?;
+        Ok(PartWanted { part, quantity })
+    });
+    wanted.collect()
+}
+
+/// A classification, with its names checked; an empty mode: none is known.
+pub(crate) fn classification(
+    kind: Option<String>,
+    mode: Option<String>,
+    title: Option<String>,
+    why: String,
+) -> Result<Work, Problem> {
+    let kind = kind.map(TicketKind::new).transpose();
+    let kind = kind.map_err(|e| Problem::invalid("kind", e.to_string()))?;
+    let mode = match mode.as_deref() {
+        None => None,
+        Some("") => Some(None),
+        Some(name) => {
+            let name = ModeName::new(name);
+            Some(Some(
+                name.map_err(|e| Problem::invalid("mode", e.to_string()))?,
+            ))
+        }
+    };
+    Ok(Work::Classify(Box::new(Classification {
+        kind,
+        mode,
+        title,
+        why,
+    })))
 }
 
 /// Puts a file to a ticket

@@ -139,6 +139,8 @@ pub struct Case {
     pub cost_of_acting: Option<f64>,
     /// How long its parts take to come, hours.
     pub part_lead_hours: Option<f64>,
+    /// Whether all its parts lay on the shelf of its depot when they were reserved; `None`: it needs none.
+    pub at_hand: Option<bool>,
     /// What the customer answered.
     pub answers: Answers,
 }
@@ -190,6 +192,7 @@ impl Case {
             cost_of_failure: decision.map(|d| d.cost_of_failure),
             cost_of_acting: decision.map(|d| d.cost_of_acting),
             part_lead_hours: decision.map(|d| d.part_lead_hours),
+            at_hand: None,
             answers: Answers::default(),
         }
     }

@@ -143,10 +143,16 @@ fn quality(scope: &Scope<'_>, links: &Links, period: Period) -> Vec<Figure> {
         }
         costs.extend(case.cost.map(|cost| (cost, case.ticket)));
     }
+    let mut at_hand = Share::default();
+    let opened = scope.cases.iter().filter(|c| period.has(c.opened_at));
+    for (ticket, is_at_hand) in opened.filter_map(|c| Some((c.ticket, c.at_hand?))) {
+        at_hand.add(ticket, Some(is_at_hand));
+    }
     vec![
         contact.figure(&figure::FIRST_CONTACT),
         fixed.figure(&figure::FIRST_TIME_FIX),
         reopened.figure(&figure::REOPENED),
+        at_hand.figure(&figure::AT_HAND),
         Spread::of(costs).mean(&figure::COST),
     ]
 }

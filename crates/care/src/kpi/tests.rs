@@ -41,6 +41,7 @@ fn case(id: i64, asset: &str, opened: f64) -> Case {
         cost_of_failure: None,
         cost_of_acting: None,
         part_lead_hours: None,
+        at_hand: None,
         answers: Answers::default(),
     }
 }
@@ -376,4 +377,14 @@ fn the_most_frequent_fault_comes_first_and_shares_add_up() {
     assert_eq!(lines[0].downtime_hours, 24.0);
     assert!((lines[0].cumulative - 2.0 / 3.0).abs() < 1e-12);
     assert_eq!(lines[1].cumulative, 1.0);
+}
+
+#[test]
+fn parts_are_at_hand_where_nothing_had_to_come() {
+    let of = |id, at_hand| Case {
+        at_hand,
+        ..case(id, "a", 1.0)
+    };
+    let cases = [of(1, Some(true)), of(2, Some(false)), of(3, None)];
+    assert_eq!(figure(&cases, "parts_at_hand"), (Some(0.5), 2, 0));
 }

@@ -16,8 +16,22 @@ pub(crate) enum TicketsCommand {
     List(Box<ListArgs>),
     /// One ticket with customer, clocks, parts, cost and history.
     Show(OneArgs),
+    /// Who goes where, when, and what nobody is planned for.
+    Plan(PlanArgs),
     /// Open a ticket.
     Open(Box<OpenArgs>),
+    /// What kind of work it is, what is wrong, its title: procedure, skills, checklist and parts follow.
+    Classify(ClassifyArgs),
+    /// The parts it needs, all of them: they are reserved, what is held beyond them goes back.
+    Parts(PartsArgs),
+    /// Fill in the fields of its kind.
+    Fields(FieldsArgs),
+    /// A line of its checklist is done; `show` numbers them.
+    Check(CheckArgs),
+    /// How urgent it is, by your judgement.
+    Priority(PriorityArgs),
+    /// Notes, time and files, newest first.
+    Notes(OneArgs),
     /// Write a note.
     Note(NoteArgs),
     /// Book time, travel included.
@@ -167,6 +181,87 @@ pub(crate) struct OpenArgs {
     /// The ticket it is a part of, or a visit after: 7 or T-7.
     #[arg(long, value_name = "TICKET")]
     parent: Option<String>,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClassifyArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// The kind.
+    #[arg(long)]
+    kind: Option<String>,
+    /// The failure mode of the machine's class; '': not known.
+    #[arg(long)]
+    mode: Option<String>,
+    /// One line.
+    #[arg(long)]
+    title: Option<String>,
+    /// Why.
+    #[arg(long, default_value = "")]
+    why: String,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PartsArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// A part or kit and how many.
+    #[arg(value_name = "PART=QUANTITY", value_parser = quantity, required_unless_present = "none")]
+    parts: Vec<(String, u32)>,
+    /// It needs none.
+    #[arg(long, conflicts_with = "parts")]
+    none: bool,
+    /// Why.
+    #[arg(long, default_value = "")]
+    why: String,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FieldsArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// All fields that have a value.
+    #[arg(required = true, value_name = "NAME=VALUE", value_parser = pair)]
+    fields: Vec<(String, String)>,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// The line, from 1.
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    line: u16,
+    /// It is not done after all.
+    #[arg(long)]
+    undo: bool,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PriorityArgs {
+    /// The ticket: 7 or T-7.
+    ticket: String,
+    /// P1 to P4.
+    priority: String,
+    /// Why.
+    #[arg(long)]
+    why: String,
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -328,6 +423,39 @@ pub(crate) fn run(command: TicketsCommand) -> Result<()> {
             service.show(&ticket, shown)
         }
         TicketsCommand::Open(args) => open(*args),
+        TicketsCommand::Plan(args) => {
+            let service = args.service.open()?;
+            let plan = service.get("/api/v1/plan")?;
+            service.show(&plan, planned)
+        }
+        TicketsCommand::Classify(args) => {
+            let body = json!({
+                "work": "classify", "kind": args.kind, "mode": args.mode, "title": args.title, "why": args.why
+            });
+            step(&args.service.open()?, &args.ticket, "/work", &body)
+        }
+        TicketsCommand::Parts(args) => {
+            let parts: BTreeMap<String, u32> = args.parts.into_iter().collect();
+            let body = json!({"work": "parts", "parts": parts, "why": args.why});
+            step(&args.service.open()?, &args.ticket, "/work", &body)
+        }
+        TicketsCommand::Fields(args) => {
+            let body = json!({"work": "fields", "fields": values(args.fields)});
+            step(&args.service.open()?, &args.ticket, "/work", &body)
+        }
+        TicketsCommand::Check(args) => {
+            let body = json!({"work": "check", "item": args.line - 1, "done": !args.undo});
+            step(&args.service.open()?, &args.ticket, "/work", &body)
+        }
+        TicketsCommand::Priority(args) => {
+            let body = json!({"work": "priority", "priority": args.priority, "why": args.why});
+            step(&args.service.open()?, &args.ticket, "/work", &body)
+        }
+        TicketsCommand::Notes(args) => {
+            let service = args.service.open()?;
+            let page = service.get(&path(&args.ticket, "/entries?limit=500")?)?;
+            service.show(&page, notes)
+        }
         TicketsCommand::Note(args) => {
             let visibility = if args.public { "public" } else { "internal" };
             let note = json!({"work": "note", "text": args.text, "visibility": visibility});
@@ -461,19 +589,117 @@ fn list(args: ListArgs) -> Result<()> {
     })
 }
 
-fn open(args: OpenArgs) -> Result<()> {
-    let service = args.service.open()?;
-    let mut fields = BTreeMap::new();
-    for (name, value) in args.field {
-        // Numbers and yes or no as what they are, the rest as text.
+/// Values of fields: numbers and yes or no as what they are, the rest as text.
+fn values(fields: Vec<(String, String)>) -> BTreeMap<String, Value> {
+    let values = fields.into_iter().map(|(name, value)| {
         let value = serde_json::from_str(&value)
             .ok()
             .filter(|v: &Value| v.is_number() || v.is_boolean())
             .unwrap_or(Value::String(value));
-        fields.insert(name, value);
+        (name, value)
+    });
+    values.collect()
+}
+
+/// The plan, a line per visit.
+fn planned(plan: &Value) -> String {
+    let mut rows = Vec::new();
+    let mut add = |who: String, row: &Value, time: [String; 2]| {
+        let t = &row["ticket"];
+        let [start, end] = time;
+        rows.push([
+            who,
+            start,
+            end,
+            format!("T-{}", text(t, "id")),
+            text(t, "priority"),
+            text(t, "state"),
+            text(t, "asset_id"),
+            text(t, "title"),
+        ]);
+    };
+    for tour in items(plan, "technicians") {
+        for visit in items(tour, "visits") {
+            let late = if text(visit, "late") == "true" {
+                " late"
+            } else {
+                ""
+            };
+            let end = format!("{}{late}", minute(visit, "end_at"));
+            add(
+                text(tour, "technician"),
+                visit,
+                [minute(visit, "start_at"), end],
+            );
+        }
     }
+    for ticket in items(plan, "unplanned") {
+        add(
+            "nobody".to_owned(),
+            ticket,
+            [text(ticket, "why"), String::new()],
+        );
+    }
+    if rows.is_empty() {
+        return "no open ticket\n".to_owned();
+    }
+    let titles = [
+        "technician",
+        "begins (UTC)",
+        "ends (UTC)",
+        "ticket",
+        "prio",
+        "state",
+        "asset",
+        "title",
+    ];
+    table(titles, rows)
+}
+
+/// Notes, time and files of a ticket, a line or more each.
+fn notes(page: &Value) -> String {
+    let mut out = String::new();
+    for e in items(page, "items") {
+        let body = match text(e, "entry").as_str() {
+            "time" => format!("{} min {}", text(e, "minutes"), text(e, "what")),
+            "attachment" => {
+                let signed = text(e, "signed_by");
+                let signed = if signed.is_empty() {
+                    signed
+                } else {
+                    format!(", signed by {signed}")
+                };
+                format!(
+                    "file {}, {} bytes{signed}",
+                    text(e, "name"),
+                    text(e, "bytes")
+                )
+            }
+            _ => text(e, "text"),
+        };
+        let public = if text(e, "visibility") == "public" {
+            ", public"
+        } else {
+            ""
+        };
+        out.push_str(&format!(
+            "{} UTC  {} ({}{public}): {}\n",
+            minute(e, "at"),
+            text(e, "by"),
+            text(e, "channel"),
+            body.trim_end()
+        ));
+    }
+    if out.is_empty() {
+        out.push_str("none yet\n");
+    }
+    out
+}
+
+fn open(args: OpenArgs) -> Result<()> {
+    let service = args.service.open()?;
     let mut body = json!({
-        "asset_id": args.asset, "kind": args.kind, "safety": args.safety, "fields": fields,
+        "asset_id": args.asset, "kind": args.kind, "safety": args.safety, "fields": values(args.field),
         "production": match args.production {
             Production::None => "none", Production::Reduced => "reduced", Production::Stopped => "stopped",
         },
@@ -577,6 +803,52 @@ fn shown(t: &Value) -> String {
     }
     if let Some(report) = t.get("report").filter(|r| !r.is_null()) {
         add("reported", text(report, "description"));
+    }
+    for (i, line) in items(t, "checklist").iter().enumerate() {
+        let required = line.get("required").and_then(Value::as_bool) == Some(true);
+        let is_done = !text(line, "done_at").is_empty();
+        let mark = match (is_done, required) {
+            (true, _) => "[x]",
+            (false, true) => "[ ] required:",
+            (false, false) => "[ ]",
+        };
+        add(
+            "checklist",
+            format!("{} {mark} {}", i + 1, text(line, "text")),
+        );
+    }
+    if let Some(fields) = t.get("fields").and_then(Value::as_object) {
+        for name in fields.keys() {
+            add("field", format!("{name} = {}", text(&t["fields"], name)));
+        }
+    }
+    if let Some(p) = t.get("proposal").filter(|p| !p.is_null()) {
+        let visit = |c: &Value| {
+            format!(
+                "{}, {} to {} UTC",
+                text(c, "technician"),
+                minute(c, "start_at"),
+                minute(c, "end_at")
+            )
+        };
+        match p.get("assigned").filter(|a| !a.is_null()) {
+            Some(assigned) => add("planned", visit(assigned)),
+            None => add("planned", "nobody".to_owned()),
+        }
+        add("", text(p, "why"));
+        for candidate in items(p, "candidates") {
+            add("or", visit(candidate));
+        }
+        for rejected in items(p, "rejected") {
+            add(
+                "not",
+                format!(
+                    "{}: {}",
+                    text(rejected, "technician"),
+                    text(rejected, "why")
+                ),
+            );
+        }
     }
     for r in items(t, "reservations") {
         add(

@@ -389,10 +389,10 @@ impl CareDesk {
     }
 }
 
-/// Parts used name one that nobody knows.
-fn no_part(part: &PartNumber) -> DeskError {
+/// Parts name one that nobody knows.
+fn no_part(field: &str, part: &PartNumber) -> DeskError {
     DeskError::Invalid(format!(
-        "parts_used: the catalogue has no part or kit \"{part}\""
+        "{field}: the catalogue has no part or kit \"{part}\""
     ))
 }
 
@@ -529,9 +529,21 @@ impl Desk for CareDesk {
             Requested::Open { key, ticket } => (key, *ticket),
         };
         let parts_used = std::mem::take(&mut request.parts_used);
-        let parts_used =
-            parts_named(self.catalogue.as_ref(), parts_used).map_err(|part| no_part(&part))?;
+        let parts_used = parts_named(self.catalogue.as_ref(), parts_used)
+            .map_err(|part| no_part("parts_used", &part))?;
         self.all_booked(id, &parts_used).await?;
+        if request.to == TicketState::Resolved
+            && let Some(kind) = self.tickets.kind(ticket.kind.as_str())
+        {
+            let missing: Vec<&str> = kind.missing(&ticket.work.fields).collect();
+            if !missing.is_empty() {
+                return Err(DeskError::Conflict(format!(
+                    "before {} is resolved fill in: {}",
+                    ticket.id,
+                    missing.join(", ")
+                )));
+            }
+        }
         let now = self.clock.now();
         // What fell due on its clocks before this step is said before it.
         let (ticket, mut signals) =

@@ -8,13 +8,13 @@ use async_trait::async_trait;
 use forecare_care::sla::{SlaSignal, sla_changed, sla_due, sla_started};
 use forecare_care::{
     Assessment, CarePolicy, Need, Precision, confirm_due, decide, evidence_again, hold_ends_at,
-    label_of, needs_of, open_ticket, outstanding, replaced_elsewhere, reservation_due,
+    label_of, needs_of, open_ticket, outstanding, replaced_elsewhere, reservation_due, superfluous,
     withdraw_due,
 };
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
     Actor, Asset, AssetId, CareTask, ComponentName, DeviceId, ModeName, PartUsed, Reservation,
-    TaskId, Ticket, TicketId, TicketState, Timestamp, Verdict,
+    ReservationState, TaskId, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_store::{
     CareCommit, CareOutcome, PageRequest, Paged, ReservationFilter, ReservationWrite, Store,
@@ -420,15 +420,42 @@ impl Rules<'_> {
         ticket: &Ticket,
         now: Timestamp,
     ) -> Result<Vec<(TicketId, Need)>, StoreError> {
-        let Some(mode) = ticket.mode.as_ref().and_then(|mode| class.mode(mode)) else {
-            return Ok(Vec::new());
-        };
+        let mode = ticket.mode.as_ref().and_then(|mode| class.mode(mode));
         let needs = needs_of(self.catalogue, asset, mode, ticket, self.policy, now);
+        if needs.is_empty() {
+            return Ok(Vec::new());
+        }
         let held = self.held_for(ticket.id, false).await?;
         Ok(outstanding(ticket, &needs, &held)
             .into_iter()
             .map(|need| (ticket.id, need))
             .collect())
+    }
+
+    /// What other needs of a ticket mean: what is held beyond them goes back, what is not held is reserved.
+    pub(crate) async fn parts_changed(
+        &self,
+        asset: &Asset,
+        class: &AssetClass,
+        ticket: &Ticket,
+        now: Timestamp,
+    ) -> Result<(Vec<ReservationWrite>, Vec<(TicketId, Need)>), StoreError> {
+        let mode = ticket.mode.as_ref().and_then(|mode| class.mode(mode));
+        let needs = needs_of(self.catalogue, asset, mode, ticket, self.policy, now);
+        let mut held = self.held_for(ticket.id, false).await?;
+        let back: Vec<ReservationWrite> = superfluous(ticket, &needs, &held)
+            .into_iter()
+            .map(|r| ReservationWrite {
+                id: r.id,
+                from: r.state,
+                to: ReservationState::Released,
+                expires_at: r.expires_at,
+            })
+            .collect();
+        held.retain(|r| back.iter().all(|write| write.id != r.id));
+        let missing = outstanding(ticket, &needs, &held).into_iter();
+        let missing = missing.map(|need| (ticket.id, need)).collect();
+        Ok((back, missing))
     }
 
     /// Stores `after`, a step of the care desk from `before`; `None`: somebody was faster.

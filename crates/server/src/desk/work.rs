@@ -1,12 +1,13 @@
 //! Work on a ticket, as people ask for it.
 
 use forecare_api::{DeskError, StreamEvent, Work, WorkRequest};
-use forecare_care::unbooked;
-use forecare_care::work::{WorkError, WorkStep, parts_named, work};
-use forecare_domain::{Actor, PartUsed, Reservation, Ticket, TicketId};
+use forecare_care::classify::classify;
+use forecare_care::work::{WorkDone, WorkError, WorkStep, parts_named, work};
+use forecare_care::{Need, unbooked};
+use forecare_domain::{Actor, PartUsed, PartWanted, Reservation, Ticket, TicketId, Timestamp};
 use forecare_store::{
-    CareCommit, CareOutcome, NewEntry, PageRequest, ReservationFilter, StoreError, TicketWrite,
-    counts,
+    CareCommit, CareOutcome, NewEntry, PageRequest, ReservationFilter, ReservationWrite,
+    StoreError, TicketWrite, counts,
 };
 
 use super::{CareDesk, Requested, desk_error, no_part};
@@ -49,6 +50,76 @@ impl CareDesk {
         )))
     }
 
+    /// What `step` comes to, its names looked up.
+    async fn taken(
+        &self,
+        ticket: &Ticket,
+        step: Work,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<WorkDone, DeskError> {
+        let failed = |failure: StoreError| desk_error(&failure);
+        let refused = |refused: WorkError| match refused {
+            WorkError::Invalid { .. } => DeskError::Invalid(refused.to_string()),
+            WorkError::Conflict(text) => DeskError::Conflict(text),
+        };
+        let named = |parts: Vec<PartUsed>, field: &str| {
+            let named = parts_named(self.catalogue.as_ref(), parts);
+            named.map_err(|part| no_part(field, &part))
+        };
+        let step = match step {
+            Work::MergeInto { into, why } => {
+                let into = Box::new(self.store.ticket(into).await.map_err(failed)?);
+                WorkStep::Merge { into, why }
+            }
+            Work::Classify(wanted) => {
+                let Some((_, class)) = self.asset(&ticket.device).await.map_err(failed)? else {
+                    return Err(DeskError::Conflict(format!(
+                        "the catalogue no longer has the class of {}",
+                        ticket.asset
+                    )));
+                };
+                let rules = (self.catalogue.as_ref(), self.tickets.as_ref());
+                return classify(rules, class, ticket, *wanted, by.clone(), now).map_err(refused);
+            }
+            Work::Step(WorkStep::PartsUsed(parts)) => {
+                let parts = named(parts, "parts_used")?;
+                self.all_booked(ticket.id, &parts).await?;
+                WorkStep::PartsUsed(parts)
+            }
+            Work::Step(WorkStep::Parts { parts, why }) => {
+                let parts = parts.into_iter().map(|p| (p.part, p.quantity).into());
+                let parts = named(parts.collect(), "parts")?.into_iter();
+                let parts = parts.map(|used| PartWanted {
+                    part: used.part,
+                    quantity: used.quantity,
+                });
+                let parts = parts.collect();
+                WorkStep::Parts { parts, why }
+            }
+            Work::Step(step) => step,
+        };
+        let kind = self.tickets.kind(ticket.kind.as_str());
+        work(ticket, kind, step, by.clone(), now).map_err(refused)
+    }
+
+    /// What is given back and what is reserved where `ticket` needs other parts than before.
+    async fn parts_of(
+        &self,
+        ticket: &Ticket,
+        now: Timestamp,
+    ) -> Result<(Vec<ReservationWrite>, Vec<(TicketId, Need)>), DeskError> {
+        let failed = |failure: StoreError| desk_error(&failure);
+        match self.asset(&ticket.device).await.map_err(failed)? {
+            Some((asset, class)) => {
+                let changed = self.rules();
+                let changed = changed.parts_changed(&asset, class, ticket, now).await;
+                changed.map_err(failed)
+            }
+            None => Ok(Default::default()),
+        }
+    }
+
     /// Takes the step: the ticket after it, entries and parts in one transaction.
     pub(super) async fn work_on(
         &self,
@@ -71,30 +142,18 @@ impl CareDesk {
         }
         let _one = match &request.step {
             Work::MergeInto { .. } => Some(self.one_by_one.lock().await),
-            Work::Step(_) => None,
-        };
-        let step = match request.step {
-            Work::Step(step) => step,
-            Work::MergeInto { into, why } => {
-                let into = self.store.ticket(into).await.map_err(failed)?;
-                let into = Box::new(into);
-                WorkStep::Merge { into, why }
-            }
-        };
-        let step = if let WorkStep::PartsUsed(parts) = step {
-            let named = parts_named(self.catalogue.as_ref(), parts);
-            let named = named.map_err(|part| no_part(&part))?;
-            self.all_booked(id, &named).await?;
-            WorkStep::PartsUsed(named)
-        } else {
-            step
+            Work::Step(_) | Work::Classify(_) => None,
         };
         let now = self.clock.now();
-        let kind = self.tickets.kind(ticket.kind.as_str());
-        let done = work(&ticket, kind, step, by.clone(), now).map_err(|refused| match refused {
-            WorkError::Invalid { .. } => DeskError::Invalid(refused.to_string()),
-            WorkError::Conflict(text) => DeskError::Conflict(text),
-        })?;
+        let may_need_others = matches!(
+            request.step,
+            Work::Classify(_) | Work::Step(WorkStep::Parts { .. })
+        );
+        let done = self.taken(&ticket, request.step, &by, now).await?;
+        let (reservations, needs) = match &done.ticket {
+            Some(after) if may_need_others => self.parts_of(after, now).await?,
+            Some(_) | None => Default::default(),
+        };
         let mut signals = Vec::new();
         let write = match done.ticket {
             Some(mut after) => {
@@ -110,6 +169,8 @@ impl CareDesk {
         let commit = CareCommit {
             idempotency_key: key,
             ticket: write,
+            reservations,
+            needs,
             entries: entries
                 .map(|(ticket, entry, content)| NewEntry {
                     ticket,

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forecare_api::{Desk, DeskError, OpenRequest, Work, WorkRequest};
+use forecare_api::{Desk, DeskError, OpenRequest, TransitionRequest, Work, WorkRequest};
+use forecare_care::classify::Classification;
 use forecare_care::work::WorkStep;
 use forecare_domain::{
-    AssetId, CareTask, DeviceEvent, DeviceId, EventSeverity, Origin, Priority, Report, Ticket,
-    TicketState, Urgency,
+    AssetId, CareTask, DeviceEvent, DeviceId, EventSeverity, FieldValue, Origin, PartNumber,
+    PartWanted, Priority, Report, Ticket, TicketState, Urgency, Verdict,
 };
 use forecare_registry::{Body, Change, RecordId, RecordKind, RecordWrite};
-use forecare_store::{CommitBatch, MemoryStore, NewTask, RecordCommit, RecordsOutcome, Store};
+use forecare_store::{
+    CommitBatch, MemoryStore, NewTask, PageRequest, RecordCommit, RecordsOutcome,
+    ReservationFilter, Store,
+};
 use serde_json::{Value, json};
 
 use super::{Office, catalogue, counted, eve, hour, office, office_with};
@@ -298,4 +302,156 @@ async fn a_contract_that_changes_carries_running_clocks_on_and_says_so_once() {
         .iter()
         .filter(|l| l.contains("first response: the target of 1.0 h was missed"));
     assert_eq!((renewed.count(), missed.count()), (1, 1), "{lines:#?}");
+}
+
+/// What is held for the ticket: part and quantity of what is live.
+async fn held(office: &Office, ticket: &Ticket) -> Vec<(String, u32)> {
+    let filter = ReservationFilter {
+        ticket: Some(ticket.id),
+        live: true,
+    };
+    let page = PageRequest {
+        before: None,
+        limit: 100,
+    };
+    let found = office.desk.store.reservations(&filter, page).await.unwrap();
+    let held = found.into_iter().map(|r| r.item);
+    let mut held: Vec<_> = held.map(|r| (r.part.to_string(), r.quantity)).collect();
+    held.sort();
+    held
+}
+
+async fn step(office: &Office, ticket: &Ticket, step: Work) -> Result<Ticket, DeskError> {
+    let request = WorkRequest {
+        step,
+        if_version: None,
+        idempotency_key: None,
+    };
+    Desk::work(&office.desk, ticket.id, request, eve()).await
+}
+
+fn needs(parts: &[(&str, u32)]) -> Work {
+    let parts = parts.iter().map(|(part, quantity)| PartWanted {
+        part: PartNumber::new(*part).unwrap(),
+        quantity: *quantity,
+    });
+    Work::Step(WorkStep::Parts {
+        parts: parts.collect(),
+        why: String::new(),
+    })
+}
+
+#[tokio::test]
+async fn parts_laid_down_for_a_ticket_are_held_and_given_back() {
+    let office = office(memory());
+    office.machines(&["c1"]).await;
+    let request = report("c1", "corrective");
+    let ticket = office.desk.open_ticket(request, eve()).await.unwrap();
+    assert_eq!(held(&office, &ticket).await, []);
+    let air = |n: u32| vec![("FLT-AIR-12".to_owned(), n)];
+    for n in [1, 3, 2] {
+        let changed = step(&office, &ticket, needs(&[("FLT-AIR-12", n)])).await;
+        let changed = changed.unwrap();
+        assert_eq!(
+            changed.history.last().unwrap().why,
+            format!("parts needed: {n} x FLT-AIR-12")
+        );
+        let held = held(&office, &ticket).await;
+        assert_eq!(held.iter().map(|(_, n)| n).sum::<u32>(), n, "{held:?}");
+    }
+    // Neither silence nor a look at the timers takes them away.
+    office.look(2_000).await;
+    assert_eq!(held(&office, &ticket).await, air(2));
+    let refused = step(&office, &ticket, needs(&[("NO-1", 1)])).await;
+    assert!(
+        matches!(&refused, Err(DeskError::Invalid(text)) if text.starts_with("parts: ")),
+        "{refused:?}"
+    );
+    step(&office, &ticket, needs(&[])).await.unwrap();
+    assert_eq!(held(&office, &ticket).await, []);
+}
+
+#[tokio::test]
+async fn a_classified_ticket_holds_what_its_failure_needs() {
+    let office = office(memory());
+    office.machines(&["c1"]).await;
+    let request = report("c1", "corrective");
+    let ticket = office.desk.open_ticket(request, eve()).await.unwrap();
+    let catalogue = catalogue();
+    let mode = &catalogue.classes[0].modes[0];
+    let classify = |mode: Option<forecare_domain::ModeName>| {
+        Work::Classify(Box::new(Classification {
+            mode: Some(mode),
+            ..Classification::default()
+        }))
+    };
+    let known = classify(Some(mode.name.clone()));
+    let after = step(&office, &ticket, known).await.unwrap();
+    assert_eq!(after.procedure, mode.procedure);
+    let mut bill: Vec<_> = mode
+        .parts
+        .iter()
+        .map(|p| (p.part.to_string(), p.quantity))
+        .collect();
+    bill.sort();
+    assert!(!bill.is_empty());
+    assert_eq!(held(&office, &ticket).await, bill);
+    step(&office, &ticket, classify(None)).await.unwrap();
+    assert_eq!(held(&office, &ticket).await, []);
+}
+
+#[tokio::test]
+async fn a_kind_brings_parts_and_is_not_resolved_without_its_fields() {
+    let rules = r#"
+        [[care.tickets.kind]]
+        name = "oil-change"
+        title = "Oil change"
+        part = [{ part = "FLT-AIR-12" }]
+        [[care.tickets.kind.field]]
+        name = "litres"
+        title = "Litres"
+        type = "number"
+        required = true
+    "#;
+    let office = office_with(memory(), super::schedules::config(rules));
+    office.machines(&["c1"]).await;
+    let mut request = report("c1", "oil-change");
+    request.fields = [("litres".to_owned(), FieldValue::Number(4.0))].into();
+    let ticket = office.desk.open_ticket(request, eve()).await.unwrap();
+    assert_eq!(held(&office, &ticket).await, [("FLT-AIR-12".to_owned(), 1)]);
+    // A customer's has no fields yet.
+    let mut bo = eve();
+    bo.channel = forecare_domain::Channel::Email;
+    let bare = report("c1", "oil-change");
+    let bare = office.desk.open_ticket(bare, bo).await.unwrap();
+    for to in [
+        TicketState::Triaged,
+        TicketState::Dispatched,
+        TicketState::Accepted,
+        TicketState::InProgress,
+    ] {
+        office.step(bare.id, to).await;
+    }
+    let resolve = || TransitionRequest {
+        to: TicketState::Resolved,
+        why: String::new(),
+        verdict: Some(Verdict::Done),
+        technician: None,
+        parts_used: Vec::new(),
+        if_version: None,
+        idempotency_key: None,
+    };
+    let refused = office.desk.transition(bare.id, resolve(), eve()).await;
+    assert!(
+        matches!(&refused, Err(DeskError::Conflict(text)) if text.ends_with("fill in: Litres")),
+        "{refused:?}"
+    );
+    let litres = [("litres".to_owned(), FieldValue::Number(3.5))].into();
+    let filled = Work::Step(WorkStep::Fields(litres));
+    step(&office, &bare, filled).await.unwrap();
+    office
+        .desk
+        .transition(bare.id, resolve(), eve())
+        .await
+        .unwrap();
 }

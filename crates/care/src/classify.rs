@@ -1,0 +1,376 @@
+//! What kind of work a ticket is, and what is wrong: by a person who has read it.
+
+use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
+use forecare_domain::{
+    Actor, ChecklistItem, ModeName, PartUsed, PartWanted, Ticket, TicketKind, Timestamp,
+};
+
+use crate::lifecycle::record;
+use crate::reporting::TITLE_CHARS_MAX;
+use crate::ticket_rules::{TicketRules, TicketType};
+use crate::work::{WorkDone, WorkError, invalid, is_short, open, parts_named, with_reason};
+
+/// A ticket as somebody classifies it. What is not given stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Classification {
+    /// The kind.
+    pub kind: Option<TicketKind>,
+    /// The failure mode of the machine's class; `Some(None)`: none is known.
+    pub mode: Option<Option<ModeName>>,
+    /// One line for people.
+    pub title: Option<String>,
+    /// Why, in words; may be empty.
+    pub why: String,
+}
+
+/// The procedure of a ticket of `kind` about `mode`: the mode's, else the kind's.
+pub(crate) fn procedure_of<'a>(kind: &'a TicketType, mode: Option<&'a FailureMode>) -> &'a str {
+    let of_mode = mode.map_or("", |m| m.procedure.as_str());
+    if of_mode.is_empty() {
+        &kind.procedure
+    } else {
+        of_mode
+    }
+}
+
+/// The skills for a ticket of `kind` about `mode`: the mode's, else the kind's.
+pub(crate) fn skills_of<'a>(kind: &'a TicketType, mode: Option<&'a FailureMode>) -> &'a [String] {
+    let of_mode = mode.map_or(&[][..], |m| m.skills.as_slice());
+    if of_mode.is_empty() {
+        &kind.skills
+    } else {
+        of_mode
+    }
+}
+
+/// `parts` with each kit as the parts in it, each once; unknown numbers are left out: the configuration was checked.
+pub(crate) fn unpacked(catalogue: &Catalogue, parts: &[PartWanted]) -> Vec<PartWanted> {
+    let each = parts.iter().filter_map(|wanted| {
+        let one: PartUsed = (wanted.part.clone(), wanted.quantity).into();
+        parts_named(catalogue, vec![one]).ok()
+    });
+    let all: Vec<PartUsed> = each.flatten().collect();
+    let merged = parts_named(catalogue, all).unwrap_or_default();
+    let wanted = merged.into_iter().map(|used| PartWanted {
+        part: used.part,
+        quantity: used.quantity,
+    });
+    wanted.collect()
+}
+
+/// What a ticket of `kind` about `mode` needs: `None` where the mode says.
+pub(crate) fn parts_of(
+    catalogue: &Catalogue,
+    kind: &TicketType,
+    mode: Option<&FailureMode>,
+) -> Option<Vec<PartWanted>> {
+    let says = mode.is_none() && !kind.parts.is_empty();
+    says.then(|| unpacked(catalogue, &kind.parts))
+}
+
+/// `ticket`, of a machine of `class`, as it is classified. Procedure, skills, hours and parts follow, unless somebody laid
+/// parts down; lines of the checklist that are done stay, as do fields that the new kind has too. Of an alarm's ticket only
+/// the title is changed: its verdict says what was wrong.
+///
+/// # Errors
+/// What is wrong and what would be right; nothing has changed then.
+pub fn classify(
+    (catalogue, rules): (&Catalogue, &TicketRules),
+    class: &AssetClass,
+    ticket: &Ticket,
+    wanted: Classification,
+    by: Actor,
+    now: Timestamp,
+) -> Result<WorkDone, WorkError> {
+    open(ticket)?;
+    is_short("why", &wanted.why)?;
+    if ticket.is_predicted() && (wanted.kind.is_some() || wanted.mode.is_some()) {
+        return Err(WorkError::Conflict(format!(
+            "{} is an alarm's: what was wrong instead is said by the verdict wrong_mode",
+            ticket.id
+        )));
+    }
+    let mut after = ticket.clone();
+    let mut said = Vec::new();
+    if let Some(title) = &wanted.title {
+        let title = checked_title(title)?;
+        if title != ticket.title {
+            said.push(format!("title \"{}\" to \"{title}\"", ticket.title));
+            title.clone_into(&mut after.title);
+        }
+    }
+    let kind_name = wanted.kind.as_ref().unwrap_or(&ticket.kind);
+    let mode_name = wanted.mode.as_ref().unwrap_or(&ticket.mode);
+    if *kind_name != ticket.kind || *mode_name != ticket.mode {
+        let kind = kind_of(rules, kind_name)?;
+        let mode = mode_name.as_ref().map(|name| {
+            let known = || {
+                let names: Vec<&str> = class.modes.iter().map(|m| m.name.as_str()).collect();
+                names.join(", ")
+            };
+            class.mode(name).ok_or_else(|| {
+                let what = format!("the class {} has {}", class.name, known());
+                invalid("mode", what)
+            })
+        });
+        let mode = mode.transpose()?;
+        if kind.name != ticket.kind {
+            said.push(format!("kind {} to {}", ticket.kind, kind.name));
+        }
+        if *mode_name != ticket.mode {
+            let named = |mode: &Option<ModeName>| {
+                mode.as_ref()
+                    .map_or("not known".to_owned(), ToString::to_string)
+            };
+            let (was, is) = (named(&ticket.mode), named(mode_name));
+            said.push(format!("failure {was} to {is}"));
+        }
+        let before = rules.kind(ticket.kind.as_str()).and_then(|kind| {
+            let mode = ticket.mode.as_ref().and_then(|mode| class.mode(mode));
+            parts_of(catalogue, kind, mode)
+        });
+        if ticket.work.parts == before {
+            after.work.parts = parts_of(catalogue, kind, mode);
+        }
+        after.kind = kind.name.clone();
+        after.mode.clone_from(mode_name);
+        procedure_of(kind, mode).clone_into(&mut after.procedure);
+        after.skills = skills_of(kind, mode).to_vec();
+        after.work.work_hours = Some(mode.map_or(kind.work_hours, |m| m.work_hours));
+        after
+            .work
+            .fields
+            .retain(|name, value| kind.takes(name, value));
+        let fresh = rules.checklist(&kind.name, &class.name, &after.procedure);
+        after.work.checklist = with_done(&ticket.work.checklist, fresh);
+    }
+    if said.is_empty() {
+        return Ok(WorkDone::default());
+    }
+    let said = with_reason(said.join(", "), &wanted.why);
+    record(&mut after, ticket.state, by, &said, now);
+    Ok(WorkDone {
+        ticket: Some(after),
+        ..WorkDone::default()
+    })
+}
+
+fn checked_title(title: &str) -> Result<&str, WorkError> {
+    let title = title.trim();
+    let n = title.chars().count();
+    if n == 0 || n > TITLE_CHARS_MAX || title.chars().any(char::is_control) {
+        let what = format!("write 1 to {TITLE_CHARS_MAX} characters in one line");
+        return Err(invalid("title", what));
+    }
+    Ok(title)
+}
+
+fn kind_of<'a>(rules: &'a TicketRules, name: &TicketKind) -> Result<&'a TicketType, WorkError> {
+    let can_be = |kind: &&TicketType| kind.name.as_str() != TicketKind::PREDICTIVE;
+    let found = rules
+        .kinds()
+        .iter()
+        .filter(can_be)
+        .find(|k| k.name == *name);
+    found.ok_or_else(|| {
+        let names = rules.kinds().iter().filter(can_be);
+        let names: Vec<&str> = names.map(|kind| kind.name.as_str()).collect();
+        invalid("kind", format!("use {}", names.join(", ")))
+    })
+}
+
+/// The lines of `fresh`, done where they were done in `before`, and after them what was done beside them.
+fn with_done(before: &[ChecklistItem], fresh: Vec<ChecklistItem>) -> Vec<ChecklistItem> {
+    let done_before = |item: &ChecklistItem| {
+        let mut same = before.iter().filter(|old| old.text == item.text);
+        same.find_map(|old| old.done.clone())
+    };
+    let is_fresh = |old: &&ChecklistItem| fresh.iter().any(|item| item.text == old.text);
+    let others = before
+        .iter()
+        .filter(|old| old.done.is_some() && !is_fresh(old));
+    let others: Vec<ChecklistItem> = others.cloned().collect();
+    let lines = fresh.iter().map(|item| ChecklistItem {
+        done: done_before(item),
+        ..item.clone()
+    });
+    lines.chain(others).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use forecare_domain::{Done, FieldValue, Origin};
+
+    use super::*;
+    use crate::fixtures::{at, catalogue, class, mode, part, person, ticket};
+
+    const RULES: &str = r#"
+        [[kind]]
+        name = "service"
+        title = "Service"
+        procedure = "SOP-S"
+        skills = ["oil"]
+        work_hours = 3
+        part = [{ part = "SEAL-1", quantity = 2 }]
+        [[kind.field]]
+        name = "order"
+        title = "Order"
+        type = "text"
+        required = true
+        [[checklist]]
+        kinds = ["service"]
+        item = [{ text = "Lock out", required = true }, { text = "Change the oil" }]
+    "#;
+
+    fn rules() -> TicketRules {
+        toml::from_str(RULES).unwrap()
+    }
+
+    fn of_person() -> Ticket {
+        Ticket {
+            kind: TicketKind::corrective(),
+            origin: Origin::Person { by: person() },
+            mode: None,
+            decision: None,
+            ..ticket()
+        }
+    }
+
+    fn take(ticket: &Ticket, wanted: Classification) -> Result<WorkDone, WorkError> {
+        let catalogue = catalogue();
+        let desk = (&catalogue, &rules());
+        classify(desk, class(&catalogue), ticket, wanted, person(), at(9.0))
+    }
+
+    fn kind(name: &str) -> Classification {
+        Classification {
+            kind: Some(TicketKind::new(name).unwrap()),
+            ..Classification::default()
+        }
+    }
+
+    #[test]
+    fn another_kind_brings_its_procedure_skills_parts_and_checklist() {
+        let mut before = of_person();
+        before.work.checklist = vec![
+            ChecklistItem {
+                text: "Lock out".to_owned(),
+                required: false,
+                done: Some(Done {
+                    at: at(1.0),
+                    by: person(),
+                }),
+            },
+            ChecklistItem {
+                text: "Look".to_owned(),
+                required: true,
+                done: None,
+            },
+        ];
+        let after = take(&before, kind("service")).unwrap().ticket.unwrap();
+        assert_eq!(after.kind.as_str(), "service");
+        assert_eq!(after.procedure, "SOP-S");
+        assert_eq!(after.skills, ["oil"]);
+        assert_eq!(after.work.work_hours, Some(3.0));
+        let wanted = PartWanted {
+            part: part("SEAL-1"),
+            quantity: 2,
+        };
+        assert_eq!(after.work.parts, Some(vec![wanted]));
+        let lines: Vec<(&str, bool)> = after
+            .work
+            .checklist
+            .iter()
+            .map(|line| (line.text.as_str(), line.done.is_some()))
+            .collect();
+        assert_eq!(lines, [("Lock out", true), ("Change the oil", false)]);
+        assert_eq!(
+            after.history.last().unwrap().why,
+            "kind corrective to service"
+        );
+    }
+
+    #[test]
+    fn the_mode_says_before_the_kind_and_what_people_laid_down_stays() {
+        let catalogue = catalogue();
+        let wanted = || Classification {
+            mode: Some(Some(mode(&catalogue).name.clone())),
+            why: "heard it".to_owned(),
+            ..kind("service")
+        };
+        let after = take(&of_person(), wanted()).unwrap().ticket.unwrap();
+        assert_eq!(after.procedure, mode(&catalogue).procedure);
+        assert_eq!(after.work.parts, None, "as the mode needs them");
+        let mut before = of_person();
+        let laid_down = Some(vec![PartWanted {
+            part: part("BRG-1"),
+            quantity: 1,
+        }]);
+        before.work.parts.clone_from(&laid_down);
+        let after = take(&before, wanted()).unwrap().ticket.unwrap();
+        assert_eq!(after.work.parts, laid_down);
+        assert!(after.history.last().unwrap().why.ends_with(": heard it"));
+    }
+
+    #[test]
+    fn fields_stay_where_the_new_kind_has_them() {
+        let mut before = of_person();
+        let text = |text: &str| FieldValue::Text(text.to_owned());
+        before.work.fields = BTreeMap::from([
+            ("order".to_owned(), text("A-1")),
+            ("other".to_owned(), text("x")),
+        ]);
+        let after = take(&before, kind("service")).unwrap().ticket.unwrap();
+        assert_eq!(
+            after.work.fields,
+            [("order".to_owned(), text("A-1"))].into()
+        );
+    }
+
+    #[test]
+    fn what_an_alarm_opened_keeps_its_kind_and_mode() {
+        let refused = take(&ticket(), kind("service")).unwrap_err();
+        assert!(matches!(&refused, WorkError::Conflict(text) if text.contains("wrong_mode")));
+        let titled = Classification {
+            title: Some(" Noise at the drive end ".to_owned()),
+            ..Classification::default()
+        };
+        let after = take(&ticket(), titled).unwrap().ticket.unwrap();
+        assert_eq!(after.title, "Noise at the drive end");
+        assert_eq!(after.mode, ticket().mode);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_and_what_is_so_already_changes_nothing() {
+        for (wanted, field) in [
+            (kind("party"), "kind"),
+            (kind("predictive"), "kind"),
+            (
+                Classification {
+                    mode: Some(Some(ModeName::new("no-such").unwrap())),
+                    ..Classification::default()
+                },
+                "mode",
+            ),
+            (
+                Classification {
+                    title: Some("two\nlines".to_owned()),
+                    ..Classification::default()
+                },
+                "title",
+            ),
+        ] {
+            let refused = take(&of_person(), wanted).unwrap_err();
+            assert!(
+                matches!(&refused, WorkError::Invalid { field: at, .. } if at == field),
+                "{refused}"
+            );
+        }
+        assert_eq!(
+            take(&of_person(), kind("corrective")).unwrap(),
+            WorkDone::default()
+        );
+    }
+}
