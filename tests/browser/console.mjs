@@ -323,6 +323,20 @@ async function scenario(page, watch) {
     await open(page, ticket);
   });
 
+  await claim("one more part is laid down for a ticket, and the plan of all visits leads to it", async () => {
+    await page.locator("#parts-needed summary").click();
+    const more = page.locator('#parts-needed select[name="add"]');
+    const part = await more.locator("option").nth(1).getAttribute("value");
+    await more.selectOption(part);
+    await page.getByRole("button", { name: "Reserve these" }).click();
+    await page.locator("#ticket .rows tbody th", { hasText: part }).waitFor();
+    await open(page, "/plan");
+    await page.locator(`#plan a[href="${ticket}"]`).waitFor({ timeout: WITHIN });
+    await picture(page, "plan");
+    await fits(page, "/plan");
+    await open(page, ticket);
+  });
+
   // What the service itself changes meanwhile is refused, shown, and tried again (see `step`).
   watch.announce("/transitions", 412);
   // Begun at once: the service withdraws a ticket that nobody starts on when its risk passes.

@@ -8,7 +8,10 @@ use forecare_domain::{
 };
 
 use crate::sla::{SlaTargets, SlaTerms, SlaTermsFile};
-use crate::{Assessment, CarePolicy, NewTicket, Precision, decide, open_ticket, transition};
+use crate::{
+    Assessment, CarePolicy, Footing, NewTicket, Precision, Standing, decide, open_ticket,
+    transition,
+};
 
 pub(crate) const CATALOGUE: &str = r#"
     currency = "CHF"
@@ -154,6 +157,20 @@ pub(crate) fn terms() -> SlaTerms {
     .unwrap()
 }
 
+/// A machine that is no customer's.
+pub(crate) fn on_nobodys<'a>(policy: &'a CarePolicy, terms: &'a SlaTerms) -> Footing<'a> {
+    static NOBODY: Standing = Standing {
+        customer: None,
+        tier: None,
+        contract: None,
+    };
+    Footing {
+        policy,
+        terms,
+        standing: &NOBODY,
+    }
+}
+
 pub(crate) fn opened_by(task: &CareTask, load: &[(String, u32)]) -> NewTicket {
     let catalogue = catalogue();
     open_ticket(
@@ -163,7 +180,7 @@ pub(crate) fn opened_by(task: &CareTask, load: &[(String, u32)]) -> NewTicket {
         &Assessment::of(task).unwrap(),
         &decision(task, at(0.0)),
         load,
-        (&CarePolicy::default(), &terms()),
+        on_nobodys(&CarePolicy::default(), &terms()),
     )
 }
 

@@ -46,4 +46,4 @@ pub use precision::Precision;
 pub use reservation::{hold_ends_at, reservation_due, reservation_on_transition, settle, unbooked};
 pub use ticket_rules::TicketRules;
 pub use timers::{confirm_due, replaced_elsewhere, withdraw_due};
-pub use urgency::{due_by, priority};
+pub use urgency::{Footing, Standing, due_by, priority};

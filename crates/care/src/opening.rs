@@ -10,8 +10,7 @@ use forecare_domain::{
 
 use crate::dispatch::{Candidate, candidates};
 use crate::lifecycle::{cut, forecare, record};
-use crate::sla::SlaTerms;
-use crate::urgency::{due_at, due_by, priority};
+use crate::urgency::{Footing, due_at, due_by, priority, priority_in_words};
 use crate::{Assessment, CarePolicy};
 
 /// Most candidates for dispatch named in the history.
@@ -58,10 +57,13 @@ pub fn open_ticket(
     assessment: &Assessment<'_>,
     decision: &Decision,
     load: &[(String, u32)],
-    (policy, terms): (&CarePolicy, &SlaTerms),
+    footing: Footing<'_>,
 ) -> NewTicket {
     let now = decision.at;
-    let priority = priority(decision, assessment.severity, assessment.rul, policy);
+    let Footing { policy, terms, .. } = footing;
+    let (severity, rul) = (assessment.severity, assessment.rul);
+    let priority = priority(decision, mode, severity, rul, footing);
+    let weighed = priority_in_words(decision, mode, severity, rul, footing);
     let by = due_by(decision, assessment.rul, mode.work_hours, now);
     let due = due_at(Some(by), terms, priority, now);
     let depot = serving_depot(catalogue, asset);
@@ -102,7 +104,11 @@ pub fn open_ticket(
             by: forecare(),
             from: None,
             to: TicketState::New,
-            why: cut(&format!("{} {}", decision.why, proposal(&proposed))),
+            why: cut(&format!(
+                "{} {weighed}. {}",
+                decision.why,
+                proposal(&proposed)
+            )),
         }],
         sla: None,
         assignment: None,
@@ -261,7 +267,7 @@ pub fn evidence_again(
     mode: &FailureMode,
     assessment: &Assessment<'_>,
     decision: &Decision,
-    (policy, terms): (&CarePolicy, &SlaTerms),
+    footing: Footing<'_>,
     now: Timestamp,
 ) -> Option<Ticket> {
     if !ticket.state.is_open() {
@@ -269,7 +275,7 @@ pub fn evidence_again(
     }
     let mut after = ticket.clone();
     after.evidence_at = ticket.evidence_at.max(now);
-    let called_for = priority(decision, assessment.severity, assessment.rul, policy);
+    let called_for = priority(decision, mode, assessment.severity, assessment.rul, footing);
     // A person's judgement holds until evidence says more than it said then.
     let says_more = ticket
         .work
@@ -280,7 +286,9 @@ pub fn evidence_again(
         let by = ticket.work.due_by.map_or(by, |before| before.min(by));
         after.priority = called_for;
         after.work.due_by = Some(by);
-        after.due_at = ticket.due_at.min(due_at(Some(by), terms, called_for, now));
+        after.due_at = ticket
+            .due_at
+            .min(due_at(Some(by), footing.terms, called_for, now));
         let why = format!(
             "priority {:?} to {called_for:?}: {}",
             ticket.priority, decision.why
@@ -299,8 +307,8 @@ mod tests {
 
     use super::*;
     use crate::fixtures::{
-        asset, at, catalogue, confirmed, decision, depot, mode, opened_by, part, person, resolved,
-        soft_hold, task, terms, ticket, walked,
+        asset, at, catalogue, confirmed, decision, depot, mode, on_nobodys, opened_by, part,
+        person, resolved, soft_hold, task, terms, ticket, walked,
     };
     use crate::transition;
     use crate::work::{WorkStep, work};
@@ -355,7 +363,7 @@ mod tests {
             &Assessment::of(&task).unwrap(),
             &decision(&task, at(0.0)),
             &[],
-            (&CarePolicy::default(), &terms()),
+            on_nobodys(&CarePolicy::default(), &terms()),
         );
         assert_eq!(new.ticket.technician, None);
         assert!(new.ticket.history[0].why.contains("No technician"));
@@ -473,7 +481,7 @@ mod tests {
             mode(&catalogue),
             &Assessment::of(task).unwrap(),
             &decision(task, at(hours)),
-            (&CarePolicy::default(), &terms()),
+            on_nobodys(&CarePolicy::default(), &terms()),
             at(hours),
         )
     }

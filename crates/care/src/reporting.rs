@@ -14,22 +14,11 @@ use crate::lifecycle::{cut, forecare};
 use crate::opening::{proposal, serving_depot};
 use crate::sla::SlaTerms;
 use crate::ticket_rules::{EventRule, Schedule, TicketRules, TicketType};
-use crate::urgency::{Step, due_at, of_matrix};
+use crate::urgency::{Standing, Step, due_at, in_words, lifted, of_matrix};
 use crate::{CarePolicy, NewTicket, needs_of};
 
 /// Most characters of a ticket's title.
 pub const TITLE_CHARS_MAX: usize = 200;
-
-/// How the asset's customer stands, as far as it matters for the priority.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Standing {
-    /// The customer's name; `None`: nobody's asset.
-    pub customer: Option<String>,
-    /// The customer's tier, its place among the tiers (1: the best) and how many there are.
-    pub tier: Option<(String, usize, usize)>,
-    /// The contract in force that covers the asset.
-    pub contract: Option<String>,
-}
 
 /// A person's report, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,32 +88,8 @@ pub fn priority_of_report(report: &Report, standing: &Standing) -> (Priority, St
         (impact, urgency) = (Step::High, Step::High);
         why.push("somebody may get hurt".to_owned());
     }
-    if let Some((tier, 1, tiers)) = &standing.tier
-        && *tiers > 1
-        && impact == Step::Low
-    {
-        impact = Step::Medium;
-        why.push(format!("the customer is {tier}"));
-    }
-    if let Some(contract) = &standing.contract
-        && urgency == Step::Low
-    {
-        urgency = Step::Medium;
-        why.push(format!("contract {contract} covers the machine"));
-    }
-    let word = |step| match step {
-        Step::High => "high",
-        Step::Medium => "medium",
-        Step::Low => "low",
-    };
-    let priority = of_matrix(impact, urgency);
-    let why = format!(
-        "{priority:?}: impact {} x urgency {} ({})",
-        word(impact),
-        word(urgency),
-        why.join("; ")
-    );
-    (priority, why)
+    let steps = lifted((impact, urgency), standing, &mut why);
+    (of_matrix(steps.0, steps.1), in_words(steps, &why))
 }
 
 /// The ticket that a report opens, with the parts its failure mode needs.

@@ -1,5 +1,6 @@
 //! How urgent a ticket is, and by when the work must be done.
 
+use forecare_catalogue::FailureMode;
 use forecare_domain::{Decision, Origin, Priority, Rul, Severity, Ticket, Timestamp};
 
 use crate::CarePolicy;
@@ -20,20 +21,78 @@ const UNPROMISED_HOURS: f64 = 720.0;
 /// A failure that costs so many planned visits has a medium impact.
 const MEDIUM_IMPACT_VISITS: f64 = 3.0;
 
-/// Priority = impact x urgency, by the usual three-by-three matrix.
-///
-/// Impact is how many planned visits one failure costs: 10 or more high, 3 or more medium. Urgency is
-/// high for a critical episode or a failure expected within [`CarePolicy::urgent_hours`], medium within
-/// [`CarePolicy::soon_hours`].
-#[must_use]
-pub fn priority(
+/// How the asset's customer stands, as far as it matters for the priority.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// The customer's name; `None`: nobody's asset.
+    pub customer: Option<String>,
+    /// The customer's tier, its place among the tiers (1: the best) and how many there are.
+    pub tier: Option<(String, usize, usize)>,
+    /// The contract in force that covers the asset.
+    pub contract: Option<String>,
+}
+
+/// By what a ticket of an alarm is weighed.
+#[derive(Debug, Clone, Copy)]
+pub struct Footing<'a> {
+    /// Settings.
+    pub policy: &'a CarePolicy,
+    /// What the asset's customer is promised.
+    pub terms: &'a SlaTerms,
+    /// How that customer stands.
+    pub standing: &'a Standing,
+}
+
+/// Impact and urgency as they count for the customer: of the best of several tiers a low impact counts as medium, under a
+/// contract in force a low urgency as medium. Adds to `why` what did.
+pub(crate) fn lifted(
+    (mut impact, mut urgency): (Step, Step),
+    standing: &Standing,
+    why: &mut Vec<String>,
+) -> (Step, Step) {
+    if let Some((tier, 1, tiers)) = &standing.tier
+        && *tiers > 1
+        && impact == Step::Low
+    {
+        impact = Step::Medium;
+        why.push(format!("the customer is {tier}"));
+    }
+    if let Some(contract) = &standing.contract
+        && urgency == Step::Low
+    {
+        urgency = Step::Medium;
+        why.push(format!("contract {contract} covers the machine"));
+    }
+    (impact, urgency)
+}
+
+/// The priority by impact and urgency, in a sentence.
+pub(crate) fn in_words((impact, urgency): (Step, Step), why: &[String]) -> String {
+    let word = |step| match step {
+        Step::High => "high",
+        Step::Medium => "medium",
+        Step::Low => "low",
+    };
+    format!(
+        "{:?}: impact {} x urgency {} ({})",
+        of_matrix(impact, urgency),
+        word(impact),
+        word(urgency),
+        why.join("; ")
+    )
+}
+
+/// Impact and urgency of an expected failure. Adds to `why` what counted for the customer.
+fn steps(
     decision: &Decision,
+    mode: &FailureMode,
     severity: Severity,
     rul: &Rul,
-    policy: &CarePolicy,
-) -> Priority {
+    footing: Footing<'_>,
+    why: &mut Vec<String>,
+) -> (Step, Step) {
     let visits = decision.cost_of_failure / decision.cost_of_acting;
-    let impact = if visits >= HIGH_IMPACT_VISITS {
+    let impact = if visits >= HIGH_IMPACT_VISITS || mode.is_safety {
         Step::High
     } else if visits >= MEDIUM_IMPACT_VISITS {
         Step::Medium
@@ -41,14 +100,52 @@ pub fn priority(
         Step::Low
     };
     let left = hours_left(decision, rul);
-    let urgency = if severity == Severity::Critical || left <= policy.urgent_hours {
+    let urgency = if severity == Severity::Critical || left <= footing.policy.urgent_hours {
         Step::High
-    } else if left <= policy.soon_hours {
+    } else if left <= footing.policy.soon_hours {
         Step::Medium
     } else {
         Step::Low
     };
+    lifted((impact, urgency), footing.standing, why)
+}
+
+/// Priority = impact x urgency of an expected failure, by the usual three-by-three matrix.
+///
+/// Impact is how many planned visits one failure costs: 10 or more high, 3 or more medium; high where somebody may get hurt.
+/// Urgency is high for a critical episode or a failure expected within [`CarePolicy::urgent_hours`], medium within
+/// [`CarePolicy::soon_hours`]. For a customer of the best of several tiers a low impact counts as medium, under a contract
+/// in force a low urgency.
+#[must_use]
+pub fn priority(
+    decision: &Decision,
+    mode: &FailureMode,
+    severity: Severity,
+    rul: &Rul,
+    footing: Footing<'_>,
+) -> Priority {
+    let (impact, urgency) = steps(decision, mode, severity, rul, footing, &mut Vec::new());
     of_matrix(impact, urgency)
+}
+
+/// That priority and what it is made of, in a sentence.
+pub(crate) fn priority_in_words(
+    decision: &Decision,
+    mode: &FailureMode,
+    severity: Severity,
+    rul: &Rul,
+    footing: Footing<'_>,
+) -> String {
+    let visits = decision.cost_of_failure / decision.cost_of_acting;
+    let mut why = vec![format!("a failure costs {visits:.1} planned visits")];
+    if mode.is_safety {
+        why.push("somebody may get hurt".to_owned());
+    }
+    if severity == Severity::Critical {
+        why.push("the alarm is critical".to_owned());
+    }
+    let steps = steps(decision, mode, severity, rul, footing, &mut why);
+    in_words(steps, &why)
 }
 
 /// The usual three-by-three matrix.
@@ -124,7 +221,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fixtures::{at, decision, task, terms, ticket};
+    use crate::fixtures::{at, catalogue, decision, mode, task, terms, ticket};
     use crate::sla::sla_started;
 
     fn weighed(visits: f64, horizon_hours: f64) -> Decision {
@@ -134,43 +231,91 @@ mod tests {
         decision
     }
 
+    fn standing(tier: usize, contract: bool) -> Standing {
+        Standing {
+            customer: Some("Acme".to_owned()),
+            tier: Some(("gold".to_owned(), tier, 2)),
+            contract: contract.then(|| "C-1".to_owned()),
+        }
+    }
+
+    fn priority_for(
+        decision: &Decision,
+        is_safety: bool,
+        severity: Severity,
+        rul: &Rul,
+        standing: &Standing,
+    ) -> (Priority, String) {
+        let catalogue = catalogue();
+        let mode = FailureMode {
+            is_safety,
+            ..mode(&catalogue).clone()
+        };
+        let (policy, terms) = (CarePolicy::default(), terms());
+        let footing = Footing {
+            policy: &policy,
+            terms: &terms,
+            standing,
+        };
+        (
+            priority(decision, &mode, severity, rul, footing),
+            priority_in_words(decision, &mode, severity, rul, footing),
+        )
+    }
+
+    fn of(decision: &Decision, severity: Severity, rul: &Rul) -> Priority {
+        priority_for(decision, false, severity, rul, &Standing::default()).0
+    }
+
+    #[test]
+    fn tier_contract_and_safety_count_for_alarms_too_and_are_said() {
+        let slight = weighed(1.5, 500.0);
+        let with = |is_safety, standing: &Standing| {
+            priority_for(
+                &slight,
+                is_safety,
+                Severity::Warning,
+                &Rul::NoTrend,
+                standing,
+            )
+        };
+        assert_eq!(with(false, &Standing::default()).0, Priority::P4);
+        let (gold, why) = with(false, &standing(1, true));
+        assert_eq!(gold, Priority::P3);
+        assert_eq!(
+            why,
+            "P3: impact medium x urgency medium (a failure costs 1.5 planned visits; the customer is gold; contract C-1 covers the machine)"
+        );
+        assert_eq!(with(false, &standing(2, false)).0, Priority::P4);
+        assert_eq!(with(true, &Standing::default()).0, Priority::P3);
+    }
+
     #[test]
     fn priority_is_impact_times_urgency() {
-        let policy = CarePolicy::default();
         let table = [
             (20.0, [Priority::P1, Priority::P2, Priority::P3]),
             (5.0, [Priority::P2, Priority::P3, Priority::P4]),
             (1.5, [Priority::P3, Priority::P4, Priority::P4]),
         ];
         for (visits, expected) in table {
-            let by_horizon = [12.0, 100.0, 500.0].map(|h| {
-                priority(
-                    &weighed(visits, h),
-                    Severity::Warning,
-                    &Rul::NoTrend,
-                    &policy,
-                )
-            });
+            let by_horizon = [12.0, 100.0, 500.0]
+                .map(|h| of(&weighed(visits, h), Severity::Warning, &Rul::NoTrend));
             assert_eq!(by_horizon, expected);
             let decision = weighed(visits, 500.0);
-            let critical = priority(&decision, Severity::Critical, &Rul::NoTrend, &policy);
+            let critical = of(&decision, Severity::Critical, &Rul::NoTrend);
             assert_eq!(critical, expected[0]);
         }
     }
 
     #[test]
     fn a_trend_towards_an_early_failure_raises_urgency_and_brings_the_date_forward() {
-        let policy = CarePolicy::default();
         let rul = Rul::Trend {
             p10_hours: 20.0,
             p50_hours: 60.0,
             p90_hours: 90.0,
         };
         let decision = weighed(20.0, 100.0);
-        assert_eq!(
-            priority(&decision, Severity::Warning, &rul, &policy),
-            Priority::P1
-        );
+        assert_eq!(of(&decision, Severity::Warning, &rul), Priority::P1);
         let due = |rul| {
             let by = due_by(&decision, rul, 4.0, at(0.0));
             due_at(Some(by), &terms(), Priority::P3, at(0.0))

@@ -102,6 +102,8 @@ struct ModeFile {
     skills: Vec<String>,
     #[serde(default)]
     certificates: Vec<String>,
+    #[serde(default)]
+    safety: bool,
     work_hours: f64,
     #[serde(default)]
     parts: Vec<NeedFile>,
@@ -519,6 +521,7 @@ fn mode(
         procedure: file.procedure,
         skills: file.skills,
         certificates: file.certificates,
+        is_safety: file.safety,
         work_hours: file.work_hours,
         parts: needs,
         cost_of_failure: file.cost_of_failure,
@@ -642,6 +645,7 @@ fn unknown_mode(file: UnknownFile, at: &str, f: &mut Findings) -> FailureMode {
         procedure: file.procedure,
         skills: file.skills,
         certificates: Vec::new(),
+        is_safety: false,
         work_hours: file.work_hours,
         parts: Vec::new(),
         cost_of_failure: file.cost_of_failure,

@@ -124,6 +124,8 @@ pub struct FailureMode {
     pub skills: Vec<String>,
     /// Certificates that must be valid on the day of the work.
     pub certificates: Vec<String>,
+    /// True: somebody may get hurt by the failure.
+    pub is_safety: bool,
     /// Working time, hours. Above 0.
     pub work_hours: f64,
     /// Parts the work needs.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forecare_care::sla::{SlaSignal, sla_changed, sla_due, sla_started};
 use forecare_care::{
-    Assessment, CarePolicy, Need, Precision, confirm_due, decide, evidence_again, hold_ends_at,
-    label_of, needs_of, open_ticket, outstanding, replaced_elsewhere, reservation_due, superfluous,
-    withdraw_due,
+    Assessment, CarePolicy, Footing, Need, Precision, confirm_due, decide, evidence_again,
+    hold_ends_at, label_of, needs_of, open_ticket, outstanding, replaced_elsewhere,
+    reservation_due, superfluous, withdraw_due,
 };
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
@@ -161,6 +161,7 @@ impl Rules<'_> {
             assessment.at,
         );
         let open = self.open_ticket_for(asset, &mode.name).await?;
+        let standing = self.terms.standing(asset, assessment.at);
         let mut signals = Vec::new();
         let ticket = match open {
             Some(ticket) => {
@@ -169,7 +170,11 @@ impl Rules<'_> {
                     mode,
                     assessment,
                     &decision,
-                    (self.policy, &self.terms.of(&ticket)),
+                    Footing {
+                        policy: self.policy,
+                        terms: &self.terms.of(&ticket),
+                        standing: &standing,
+                    },
                     assessment.at,
                 ) {
                     // Only evidence that would open a ticket keeps one open.
@@ -193,7 +198,11 @@ impl Rules<'_> {
                     assessment,
                     &decision,
                     &load,
-                    (self.policy, &self.terms.of_asset(asset, assessment.at)),
+                    Footing {
+                        policy: self.policy,
+                        terms: &self.terms.of_asset(asset, assessment.at),
+                        standing: &standing,
+                    },
                 );
                 if let Some(clocks) = self.clocks {
                     clocks.start(&mut new.ticket);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use forecare_care::Calendar;
-use forecare_care::reporting::Standing;
+use forecare_care::Standing;
 use forecare_care::sla::{SlaTargets, SlaTerms, SlaTermsFile};
 use forecare_domain::{Asset, AssetId, ClassName, Priority, Ticket, Timestamp};
 use forecare_registry::{

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forecare_care::{Assessment, CarePolicy, Precision, decide, open_ticket};
+use forecare_care::{Assessment, CarePolicy, Footing, Precision, Standing, decide, open_ticket};
 use forecare_catalogue::Catalogue;
 use forecare_detect::{DetectSettings, EpisodeSettings};
 use forecare_domain::{
@@ -309,7 +309,11 @@ async fn verdict(
         &assessment,
         &decision,
         &[],
-        (&policy, &config.care.sla),
+        Footing {
+            policy: &policy,
+            terms: &config.care.sla,
+            standing: &Standing::default(),
+        },
     );
     let opened = store
         .commit_care(CareCommit {
