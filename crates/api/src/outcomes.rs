@@ -202,11 +202,12 @@ impl Outcomes {
         let costs = costs(&tickets, &booked, app.state.costs.labour_per_hour);
         let all = ReservationFilter::default();
         let held = newest(LINES_MAX, |page| store.reservations(&all, page)).await?;
-        let is_cut = is_cut || held.len() == LINES_MAX;
         let mut at_hand: BTreeMap<TicketId, bool> = BTreeMap::new();
-        for reservation in held {
-            let is_here = matches!(reservation.supply, Supply::Stock { .. });
-            *at_hand.entry(reservation.ticket).or_insert(true) &= is_here;
+        for r in held.iter().filter(|r| r.state.is_live() || r.used > 0) {
+            // What had to come lies there too, since it has come: later than it was asked for.
+            let was_here =
+                matches!(r.supply, Supply::Stock { .. }) && r.available_at <= r.reserved_at;
+            *at_hand.entry(r.ticket).or_insert(true) &= was_here;
         }
         let cases = tickets.iter().map(|ticket| {
             let mut case = Case {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forecare_care::dispatch::is_proposable;
-use forecare_domain::{Ticket, TicketState, Timestamp};
+use forecare_domain::{AssetId, ClassName, Ticket, TicketState, Timestamp};
 use forecare_registry::{Body, ERASED, RecordKind};
 use forecare_store::RecordFilter;
 
@@ -21,7 +21,7 @@ pub(crate) struct Visit {
     pub(crate) ticket: Ticket,
     /// When it begins and ends; `None`: nobody has said.
     pub(crate) time: Option<(Timestamp, Timestamp)>,
-    /// It ends after the work is due.
+    /// It ends after the work is due, or should have begun by now.
     pub(crate) is_late: bool,
     /// A person has laid down who does it.
     pub(crate) is_laid_down: bool,
@@ -40,7 +40,13 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The plan that stands with `open`, all open tickets. `technicians` without work are in it, with no visit.
-    pub(crate) fn of(open: Vec<Ticket>, technicians: Vec<String>) -> Self {
+    /// `hours_of`: how long the work on a ticket takes.
+    pub(crate) fn of(
+        open: Vec<Ticket>,
+        technicians: Vec<String>,
+        hours_of: impl Fn(&Ticket) -> f64,
+        now: Timestamp,
+    ) -> Self {
         let mut plan = Self::default();
         for name in technicians {
             plan.tours.entry(name).or_default();
@@ -51,7 +57,7 @@ impl Plan {
                 .max(ticket.proposal.as_ref().map(|p| p.planned_at));
             match who(&ticket) {
                 Some(name) => {
-                    let visit = Visit::new(ticket, &name);
+                    let visit = Visit::new(ticket, &name, &hours_of, now);
                     plan.tours.entry(name).or_default().push(visit);
                 }
                 None => {
@@ -92,28 +98,39 @@ fn why_nobody(ticket: &Ticket) -> String {
 }
 
 impl Visit {
-    fn new(ticket: Ticket, technician: &str) -> Self {
+    fn new(
+        ticket: Ticket,
+        technician: &str,
+        hours_of: impl Fn(&Ticket) -> f64,
+        now: Timestamp,
+    ) -> Self {
         let assigned = ticket.proposal.as_ref().and_then(|p| p.assigned.as_ref());
         let own = assigned.filter(|a| a.technician == technician);
         let planned = own.map(|a| (a.start_at, a.end_at));
         let hours = match planned {
             Some((from, to)) => to.hours_since(from),
-            None => ticket.work.work_hours.unwrap_or_default(),
+            None => hours_of(&ticket),
         };
-        let begun = ticket
-            .history
-            .iter()
-            .rev()
-            .find(|c| c.enters(TicketState::InProgress));
+        let mut changes = ticket.history.iter().rev();
+        let begun = changes.find(|c| c.enters(TicketState::InProgress));
         let agreed = ticket.assignment.as_ref().and_then(|a| a.start_at);
-        let start = if ticket.state == TicketState::InProgress {
+        let is_begun = ticket.state == TicketState::InProgress;
+        let start = if is_begun {
             begun.map(|c| c.at)
         } else {
             agreed.or(planned.map(|(start, _)| start))
         };
-        let time = start.map(|start| (start, start.plus_hours(hours)));
+        // Work that takes longer than planned is taken to end now, as the dispatcher takes it.
+        let end = |start: Timestamp| match start.plus_hours(hours) {
+            end if is_begun => end.max(now),
+            end => end,
+        };
+        let time = start.map(|start| (start, end(start)));
+        let promised = ticket.sla.as_ref().and_then(|sla| sla.resolution.due_at);
+        let due_at = promised.map_or(ticket.due_at, |at| at.min(ticket.due_at));
+        let is_late = |(start, end)| end > due_at || (!is_begun && start < now);
         Self {
-            is_late: time.is_some_and(|(_, end)| end > ticket.due_at),
+            is_late: time.is_some_and(is_late),
             is_laid_down: ticket.assignment.is_some(),
             time,
             ticket,
@@ -131,7 +148,18 @@ impl App {
     pub(crate) async fn plan(&self, caller: &Caller) -> Result<Plan, Problem> {
         let open = self.open_tickets(None).await?;
         let open = open.into_iter().map(|ticket| for_eyes(caller, ticket));
-        Ok(Plan::of(open.collect(), technicians(self).await?))
+        let assets = self.state.store.assets().await?.into_iter();
+        let classes: BTreeMap<AssetId, ClassName> = assets.map(|a| (a.id, a.class)).collect();
+        let hours_of = |ticket: &Ticket| {
+            let of_mode = || {
+                let class = self.state.catalogue.class(classes.get(&ticket.asset)?)?;
+                Some(class.mode(ticket.mode.as_ref()?)?.work_hours)
+            };
+            ticket.work.work_hours.or_else(of_mode).unwrap_or_default()
+        };
+        let technicians = technicians(self).await?;
+        let now = self.state.clock.now();
+        Ok(Plan::of(open.collect(), technicians, hours_of, now))
     }
 }
 

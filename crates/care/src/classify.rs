@@ -2,12 +2,12 @@
 
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
-    Actor, ChecklistItem, ModeName, PartUsed, PartWanted, Ticket, TicketKind, Timestamp,
+    Actor, ChecklistItem, ModeName, Origin, PartUsed, PartWanted, Ticket, TicketKind, Timestamp,
 };
 
 use crate::lifecycle::record;
 use crate::reporting::TITLE_CHARS_MAX;
-use crate::ticket_rules::{TicketRules, TicketType};
+use crate::ticket_rules::{CHECKLIST_MAX, Schedule, TicketRules, TicketType};
 use crate::work::{WorkDone, WorkError, invalid, is_short, open, parts_named, with_reason};
 
 /// A ticket as somebody classifies it. What is not given stays.
@@ -23,23 +23,66 @@ pub struct Classification {
     pub why: String,
 }
 
-/// The procedure of a ticket of `kind` about `mode`: the mode's, else the kind's.
-pub(crate) fn procedure_of<'a>(kind: &'a TicketType, mode: Option<&'a FailureMode>) -> &'a str {
-    let of_mode = mode.map_or("", |m| m.procedure.as_str());
-    if of_mode.is_empty() {
-        &kind.procedure
-    } else {
-        of_mode
-    }
+/// What the order for a ticket says itself: that of a schedule, or of a rule. What is empty it leaves to failure mode and kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Order<'a> {
+    pub(crate) procedure: &'a str,
+    pub(crate) skills: &'a [String],
+    pub(crate) work_hours: Option<f64>,
+    pub(crate) parts: &'a [PartWanted],
 }
 
-/// The skills for a ticket of `kind` about `mode`: the mode's, else the kind's.
-pub(crate) fn skills_of<'a>(kind: &'a TicketType, mode: Option<&'a FailureMode>) -> &'a [String] {
-    let of_mode = mode.map_or(&[][..], |m| m.skills.as_slice());
-    if of_mode.is_empty() {
-        &kind.skills
-    } else {
-        of_mode
+/// What a ticket's work needs.
+pub(crate) struct CalledFor {
+    pub(crate) procedure: String,
+    pub(crate) skills: Vec<String>,
+    pub(crate) work_hours: f64,
+    /// `None`: as the failure mode says.
+    pub(crate) parts: Option<Vec<PartWanted>>,
+}
+
+impl<'a> Order<'a> {
+    /// What `schedule` says.
+    pub(crate) fn of(schedule: &'a Schedule) -> Self {
+        Self {
+            procedure: &schedule.procedure,
+            skills: &schedule.skills,
+            work_hours: schedule.work_hours,
+            parts: &schedule.parts,
+        }
+    }
+
+    /// What a ticket of `kind` about `mode` needs. The most particular says: the order, then the failure mode, then the kind.
+    pub(crate) fn calls_for(
+        self,
+        catalogue: &Catalogue,
+        kind: &TicketType,
+        mode: Option<&FailureMode>,
+    ) -> CalledFor {
+        let procedures = [
+            self.procedure,
+            mode.map_or("", |m| m.procedure.as_str()),
+            kind.procedure.as_str(),
+        ];
+        let procedure = procedures.into_iter().find(|p| !p.is_empty());
+        let skills = [
+            self.skills,
+            mode.map_or(&[][..], |m| m.skills.as_slice()),
+            kind.skills.as_slice(),
+        ];
+        let skills = skills.into_iter().find(|s| !s.is_empty());
+        let mode_says = mode.is_some_and(|m| !m.parts.is_empty());
+        let work_hours = self.work_hours.or(mode.map(|m| m.work_hours));
+        CalledFor {
+            procedure: procedure.unwrap_or_default().to_owned(),
+            skills: skills.unwrap_or_default().to_vec(),
+            work_hours: work_hours.unwrap_or(kind.work_hours),
+            parts: match self.parts {
+                [] if mode_says || kind.parts.is_empty() => None,
+                [] => Some(unpacked(catalogue, &kind.parts)),
+                own => Some(unpacked(catalogue, own)),
+            },
+        }
     }
 }
 
@@ -56,16 +99,6 @@ pub(crate) fn unpacked(catalogue: &Catalogue, parts: &[PartWanted]) -> Vec<PartW
         quantity: used.quantity,
     });
     wanted.collect()
-}
-
-/// What a ticket of `kind` about `mode` needs: `None` where the mode says.
-pub(crate) fn parts_of(
-    catalogue: &Catalogue,
-    kind: &TicketType,
-    mode: Option<&FailureMode>,
-) -> Option<Vec<PartWanted>> {
-    let says = mode.is_none() && !kind.parts.is_empty();
-    says.then(|| unpacked(catalogue, &kind.parts))
 }
 
 /// `ticket`, of a machine of `class`, as it is classified. Procedure, skills, hours and parts follow, unless somebody laid
@@ -125,18 +158,39 @@ pub fn classify(
             let (was, is) = (named(&ticket.mode), named(mode_name));
             said.push(format!("failure {was} to {is}"));
         }
-        let before = rules.kind(ticket.kind.as_str()).and_then(|kind| {
-            let mode = ticket.mode.as_ref().and_then(|mode| class.mode(mode));
-            parts_of(catalogue, kind, mode)
-        });
-        if ticket.work.parts == before {
-            after.work.parts = parts_of(catalogue, kind, mode);
+        if mode.is_some_and(|mode| mode.is_safety) {
+            said.push("somebody may get hurt, weigh the priority".to_owned());
         }
+        let before = rules.kind(ticket.kind.as_str()).map(|kind| {
+            let mode = ticket.mode.as_ref().and_then(|mode| class.mode(mode));
+            let called_for = Order::default().calls_for(catalogue, kind, mode);
+            called_for.procedure
+        });
+        let order = match &ticket.origin {
+            Origin::Schedule { schedule, .. } => {
+                let mut schedules = rules.schedules().iter();
+                let found = schedules.find(|s| s.name == *schedule);
+                found.map(Order::of).unwrap_or_default()
+            }
+            // What neither kind nor mode has said, the rule has.
+            Origin::Automation { .. } if before.as_ref() != Some(&ticket.procedure) => Order {
+                procedure: &ticket.procedure,
+                ..Order::default()
+            },
+            Origin::Alarm
+            | Origin::Person { .. }
+            | Origin::Event { .. }
+            | Origin::Automation { .. } => Order::default(),
+        };
+        let called_for = order.calls_for(catalogue, kind, mode);
         after.kind = kind.name.clone();
         after.mode.clone_from(mode_name);
-        procedure_of(kind, mode).clone_into(&mut after.procedure);
-        after.skills = skills_of(kind, mode).to_vec();
-        after.work.work_hours = Some(mode.map_or(kind.work_hours, |m| m.work_hours));
+        after.procedure = called_for.procedure;
+        after.skills = called_for.skills;
+        after.work.work_hours = Some(called_for.work_hours);
+        if ticket.work.parts_by.is_none() {
+            after.work.parts = called_for.parts;
+        }
         after
             .work
             .fields
@@ -179,29 +233,24 @@ fn kind_of<'a>(rules: &'a TicketRules, name: &TicketKind) -> Result<&'a TicketTy
     })
 }
 
-/// The lines of `fresh`, done where they were done in `before`, and after them what was done beside them.
-fn with_done(before: &[ChecklistItem], fresh: Vec<ChecklistItem>) -> Vec<ChecklistItem> {
-    let done_before = |item: &ChecklistItem| {
-        let mut same = before.iter().filter(|old| old.text == item.text);
-        same.find_map(|old| old.done.clone())
-    };
-    let is_fresh = |old: &&ChecklistItem| fresh.iter().any(|item| item.text == old.text);
-    let others = before
-        .iter()
-        .filter(|old| old.done.is_some() && !is_fresh(old));
-    let others: Vec<ChecklistItem> = others.cloned().collect();
-    let lines = fresh.iter().map(|item| ChecklistItem {
-        done: done_before(item),
-        ..item.clone()
-    });
-    lines.chain(others).collect()
+/// The lines of `fresh`, done where they were done in `before`, each once, and after them what was done beside them.
+fn with_done(before: &[ChecklistItem], mut fresh: Vec<ChecklistItem>) -> Vec<ChecklistItem> {
+    let mut done: Vec<&ChecklistItem> = before.iter().filter(|old| old.done.is_some()).collect();
+    for line in &mut fresh {
+        if let Some(at) = done.iter().position(|old| old.text == line.text) {
+            line.done.clone_from(&done.remove(at).done);
+        }
+    }
+    fresh.extend(done.into_iter().cloned());
+    fresh.truncate(CHECKLIST_MAX);
+    fresh
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use forecare_domain::{Done, FieldValue, Origin};
+    use forecare_domain::{Done, FieldValue};
 
     use super::*;
     use crate::fixtures::{at, catalogue, class, mode, part, person, ticket};
@@ -309,9 +358,35 @@ mod tests {
             quantity: 1,
         }]);
         before.work.parts.clone_from(&laid_down);
+        before.work.parts_by = Some(person());
         let after = take(&before, wanted()).unwrap().ticket.unwrap();
         assert_eq!(after.work.parts, laid_down);
         assert!(after.history.last().unwrap().why.ends_with(": heard it"));
+    }
+
+    #[test]
+    fn what_a_schedule_says_stays_whatever_the_work_is_called() {
+        let rules = format!(
+            "{RULES}\n[[schedule]]\nname = \"oil\"\ntitle = \"Oil\"\nkind = \"service\"\nevery_days = 30\nprocedure = \"SOP-OIL\"\nwork_hours = 1\npart = [{{ part = \"BRG-1\" }}]"
+        );
+        let rules: TicketRules = toml::from_str(&rules).unwrap();
+        let catalogue = catalogue();
+        let mut t = of_person();
+        t.origin = Origin::Schedule {
+            schedule: rules.schedules()[0].name.clone(),
+            position: 720.0,
+        };
+        let desk = (&catalogue, &rules);
+        let wanted = kind("service");
+        let done = classify(desk, class(&catalogue), &t, wanted, person(), at(9.0)).unwrap();
+        let after = done.ticket.unwrap();
+        assert_eq!(
+            (after.procedure.as_str(), after.work.work_hours),
+            ("SOP-OIL", Some(1.0))
+        );
+        assert_eq!(after.skills, ["oil"], "the schedule says nothing of them");
+        let parts = after.work.parts.unwrap();
+        assert_eq!((parts.len(), &parts[0].part), (1, &part("BRG-1")));
     }
 
     #[test]

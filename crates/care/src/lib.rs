@@ -38,12 +38,12 @@ pub use lifecycle::{
     verdicts,
 };
 pub use notice::{notices_of, parts_short, visit_start};
-pub use opening::{
-    Need, NewTicket, evidence_again, needs_of, open_ticket, outstanding, superfluous,
-};
+pub use opening::{Need, NewTicket, evidence_again, needs_of, open_ticket, outstanding, surplus};
 pub use policy::CarePolicy;
 pub use precision::Precision;
-pub use reservation::{hold_ends_at, reservation_due, reservation_on_transition, settle, unbooked};
+pub use reservation::{
+    cut_down, hold_ends_at, reservation_due, reservation_on_transition, settle, unbooked,
+};
 pub use ticket_rules::TicketRules;
 pub use timers::{confirm_due, replaced_elsewhere, withdraw_due};
 pub use urgency::{Footing, Standing, due_by, priority};

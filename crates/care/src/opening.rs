@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use forecare_catalogue::{Catalogue, FailureMode};
 use forecare_domain::{
-    Asset, Decision, DepotName, Origin, PartNumber, Priority, Reservation, Ticket, TicketChange,
-    TicketId, TicketKind, TicketState, TicketWork, Timestamp,
+    Asset, Decision, DepotName, Origin, PartNumber, Priority, Reservation, ReservationId, Supply,
+    Ticket, TicketChange, TicketId, TicketKind, TicketState, TicketWork, Timestamp,
 };
 
 use crate::dispatch::{Candidate, candidates};
@@ -198,15 +198,14 @@ fn covering(ticket: &Ticket) -> impl Fn(&Reservation) -> u32 {
     }
 }
 
-/// Which of a ticket's `reservations` are to be given back, as they hold more than `needs` ([`needs_of`] it): of each part
-/// the newest first, until no more is held than is needed. What is partly used stays until the ticket ends. Where one goes
-/// that held some of what is needed, that is [`outstanding`] again.
+/// What a ticket's `reservations` hold beyond `needs` ([`needs_of`] it): which, and how many of each are enough. What has still to
+/// come goes before what lies there, the newest before the older; what is used stays.
 #[must_use]
-pub fn superfluous<'r>(
+pub fn surplus(
     ticket: &Ticket,
     needs: &[Need],
-    reservations: &'r [Reservation],
-) -> Vec<&'r Reservation> {
+    reservations: &[Reservation],
+) -> Vec<(ReservationId, u32)> {
     let covers = covering(ticket);
     let sum = |numbers: &mut dyn Iterator<Item = u32>| numbers.fold(0_u32, u32::saturating_add);
     let mut excess: BTreeMap<&PartNumber, u32> = BTreeMap::new();
@@ -217,17 +216,22 @@ pub fn superfluous<'r>(
         let more = sum(&mut held.map(&covers)).saturating_sub(needed);
         excess.insert(part, more);
     }
-    let is_unused = |r: &&Reservation| r.state.is_live() && r.used == 0;
-    let mut unused: Vec<&Reservation> = reservations.iter().filter(is_unused).collect();
-    unused.sort_by_key(|r| std::cmp::Reverse(r.id));
-    unused.retain(|r| match excess.get_mut(r.wanted()) {
-        None | Some(0) => false,
-        Some(more) => {
-            *more = more.saturating_sub(r.quantity);
-            true
-        }
+    let mut live: Vec<&Reservation> = reservations.iter().filter(|r| r.state.is_live()).collect();
+    live.sort_by_key(|r| {
+        let nearness = match r.supply {
+            Supply::BackOrder { .. } => 0,
+            Supply::Transfer { .. } => 1,
+            Supply::Stock { .. } => 2,
+        };
+        (nearness, std::cmp::Reverse(r.id))
     });
-    unused
+    let cuts = live.into_iter().filter_map(|r| {
+        let more = excess.get_mut(r.wanted())?;
+        let given = (*more).min(r.quantity.saturating_sub(r.used));
+        *more -= given;
+        (given > 0).then_some((r.id, r.quantity - given))
+    });
+    cuts.collect()
 }
 
 /// What of `needs` ([`needs_of`] the ticket) its `reservations` do not cover: to be allocated anew after a
@@ -289,8 +293,10 @@ pub fn evidence_again(
         after.due_at = ticket
             .due_at
             .min(due_at(Some(by), footing.terms, called_for, now));
+        let (severity, rul) = (assessment.severity, assessment.rul);
+        let words = priority_in_words(decision, mode, severity, rul, footing);
         let why = format!(
-            "priority {:?} to {called_for:?}: {}",
+            "priority {:?} to {words}. {}",
             ticket.priority, decision.why
         );
         record(&mut after, ticket.state, forecare(), &why, now);
@@ -440,32 +446,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_beyond_the_needs_goes_back_the_newest_first() {
+    fn what_is_held_beyond_the_needs_goes_back_what_has_to_come_first() {
         let needs = opened_by(&certain(), &[]).needs;
         let (wanted, other) = (needs[0].part.clone(), part("OTHER-1"));
         let hold = |id, part: &PartNumber, quantity, used| Reservation {
             part: part.clone(),
-            quantity,
             used,
             ..soft_hold(id, quantity, Priority::P2)
         };
-        let back = |held: &[Reservation]| -> Vec<i64> {
-            let back = superfluous(&ticket(), &needs, held);
-            back.iter().map(|r| r.id.0).collect()
+        let cuts = |held: &[Reservation]| -> Vec<(i64, u32)> {
+            let cuts = surplus(&ticket(), &needs, held).into_iter();
+            cuts.map(|(id, keep)| (id.0, keep)).collect()
         };
         // Two are needed.
-        assert_eq!(back(&[hold(1, &wanted, 2, 0)]), [0_i64; 0]);
-        assert_eq!(back(&[hold(1, &wanted, 2, 0), hold(2, &wanted, 1, 0)]), [2]);
-        assert_eq!(back(&[hold(1, &wanted, 5, 0)]), [1], "and two of it anew");
+        assert_eq!(cuts(&[hold(1, &wanted, 2, 0)]), []);
         assert_eq!(
-            back(&[hold(1, &wanted, 5, 1)]),
-            [0_i64; 0],
-            "some of it is used"
+            cuts(&[hold(1, &wanted, 2, 0), hold(2, &wanted, 1, 0)]),
+            [(2, 0)]
         );
-        assert_eq!(back(&[hold(3, &other, 1, 0)]), [3]);
+        assert_eq!(cuts(&[hold(1, &wanted, 5, 0)]), [(1, 2)]);
+        assert_eq!(
+            cuts(&[hold(1, &wanted, 5, 3)]),
+            [(1, 3)],
+            "what is used stays"
+        );
+        assert_eq!(cuts(&[hold(3, &other, 1, 0)]), [(3, 0)]);
+        let mut waits = hold(1, &wanted, 2, 0);
+        waits.supply = Supply::BackOrder { to: depot("north") };
+        assert_eq!(cuts(&[waits, hold(2, &wanted, 2, 0)]), [(1, 0)]);
         let mut used = hold(4, &wanted, 1, 1);
         used.state = ReservationState::Consumed;
-        assert_eq!(back(&[used, hold(5, &wanted, 2, 0)]), [5]);
+        assert_eq!(cuts(&[used, hold(5, &wanted, 2, 0)]), [(5, 1)]);
     }
 
     #[test]

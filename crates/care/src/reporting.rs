@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
-    Actor, Asset, DeviceEvent, FieldValue, Origin, PartWanted, Priority, ProductionImpact, Report,
-    Rul, Ticket, TicketChange, TicketId, TicketState, TicketWork, Timestamp, Urgency,
+    Actor, Asset, DeviceEvent, FieldValue, Origin, Priority, ProductionImpact, Report, Rul, Ticket,
+    TicketChange, TicketId, TicketState, TicketWork, Timestamp, Urgency,
 };
 
-use crate::classify::{parts_of, procedure_of, skills_of, unpacked};
+use crate::classify::Order;
 use crate::dispatch::candidates;
 use crate::lifecycle::{cut, forecare};
 use crate::opening::{proposal, serving_depot};
@@ -63,11 +63,15 @@ pub struct Desk<'a> {
 
 /// Priority = impact x urgency of a report, and why.
 ///
-/// Impact is high where somebody may get hurt or production stands still, medium where it is reduced, else low; a
+/// Impact is high where somebody may get hurt, by the report or by what `mode` is, or where production stands still, medium where it is reduced, else low; a
 /// customer of the best of several tiers counts one step more than low. Urgency is high where somebody may get
 /// hurt, else what the reporter says; under a contract in force it is at least medium.
 #[must_use]
-pub fn priority_of_report(report: &Report, standing: &Standing) -> (Priority, String) {
+pub fn priority_of_report(
+    report: &Report,
+    mode: Option<&FailureMode>,
+    standing: &Standing,
+) -> (Priority, String) {
     let mut why = Vec::new();
     let mut impact = match report.production {
         ProductionImpact::Stopped => Step::High,
@@ -84,7 +88,7 @@ pub fn priority_of_report(report: &Report, standing: &Standing) -> (Priority, St
         Urgency::Medium => Step::Medium,
         Urgency::Low => Step::Low,
     };
-    if report.safety {
+    if report.safety || mode.is_some_and(|mode| mode.is_safety) {
         (impact, urgency) = (Step::High, Step::High);
         why.push("somebody may get hurt".to_owned());
     }
@@ -101,7 +105,7 @@ pub fn open_reported(
     standing: &Standing,
     now: Timestamp,
 ) -> NewTicket {
-    let (priority, explained) = priority_of_report(&new.report, standing);
+    let (priority, explained) = priority_of_report(&new.report, new.mode, standing);
     let title = match (new.title.trim(), new.mode) {
         ("", Some(mode)) => format!("{}: {} ({})", about.asset.name, mode.title, mode.iso14224),
         ("", None) => format!("{}: {}", about.asset.name, new.kind.title),
@@ -115,10 +119,7 @@ pub fn open_reported(
         mode: new.mode,
         report: Some(new.report),
         fields: new.fields,
-        procedure: "",
-        skills: &[],
-        parts: &[],
-        work_hours: None,
+        order: Order::default(),
         detected_at: now,
         due_at: None,
         by: new.by,
@@ -152,10 +153,7 @@ pub fn open_scheduled(
         mode: None,
         report: None,
         fields: BTreeMap::new(),
-        procedure: &schedule.procedure,
-        skills: &schedule.skills,
-        parts: &schedule.parts,
-        work_hours: schedule.work_hours,
+        order: Order::of(schedule),
         detected_at: now,
         due_at,
         by: forecare(),
@@ -199,10 +197,7 @@ pub fn open_event(
         mode,
         report: None,
         fields: BTreeMap::new(),
-        procedure: "",
-        skills: &[],
-        parts: &[],
-        work_hours: None,
+        order: Order::default(),
         detected_at: event.ts,
         due_at: None,
         by: Actor {
@@ -259,10 +254,10 @@ pub fn open_by_rule(
         mode: None,
         report: None,
         fields: BTreeMap::new(),
-        procedure: new.procedure,
-        skills: &[],
-        parts: &[],
-        work_hours: None,
+        order: Order {
+            procedure: new.procedure,
+            ..Order::default()
+        },
         detected_at: now,
         due_at: new.due_at,
         by: new.by.clone(),
@@ -284,10 +279,7 @@ struct Opening<'a> {
     mode: Option<&'a FailureMode>,
     report: Option<Report>,
     fields: BTreeMap<String, FieldValue>,
-    procedure: &'a str,
-    skills: &'a [String],
-    parts: &'a [PartWanted],
-    work_hours: Option<f64>,
+    order: Order<'a>,
     detected_at: Timestamp,
     due_at: Option<Timestamp>,
     by: Actor,
@@ -296,37 +288,22 @@ struct Opening<'a> {
 
 fn opened(desk: Desk<'_>, about: About<'_>, new: Opening<'_>, now: Timestamp) -> NewTicket {
     let (kind, mode) = (new.kind, new.mode);
-    // The most particular says: the schedule, then the failure mode, then the kind.
-    let procedure = match new.procedure {
-        "" => procedure_of(kind, mode),
-        own => own,
-    };
-    let skills = match new.skills {
-        [] => skills_of(kind, mode),
-        own => own,
-    };
-    let parts = match new.parts {
-        [] => parts_of(desk.catalogue, kind, mode),
-        own => Some(unpacked(desk.catalogue, own)),
-    };
-    let work_hours = new
-        .work_hours
-        .or(mode.map(|m| m.work_hours))
-        .unwrap_or(kind.work_hours);
+    let called_for = new.order.calls_for(desk.catalogue, kind, mode);
+    let (procedure, skills) = (called_for.procedure, called_for.skills);
     // A date that was asked for is the date.
     let due_at = new
         .due_at
         .unwrap_or_else(|| due_at(None, desk.terms, new.priority, now));
     let proposed = candidates(
         &desk.catalogue.technicians,
-        skills,
+        &skills,
         serving_depot(desk.catalogue, about.asset),
         about.load,
         desk.policy.away_counts_as_tickets,
     );
     let checklist = desk
         .rules
-        .checklist(&kind.name, &about.class.name, procedure);
+        .checklist(&kind.name, &about.class.name, &procedure);
     let title: String = new
         .title
         .chars()
@@ -344,8 +321,8 @@ fn opened(desk: Desk<'_>, about: About<'_>, new: Opening<'_>, now: Timestamp) ->
         state: TicketState::New,
         priority: new.priority,
         title,
-        procedure: procedure.to_owned(),
-        skills: skills.to_vec(),
+        procedure,
+        skills,
         technician: proposed.first().map(|c| c.technician.name.clone()),
         detected_at: new.detected_at,
         opened_at: now,
@@ -368,8 +345,8 @@ fn opened(desk: Desk<'_>, about: About<'_>, new: Opening<'_>, now: Timestamp) ->
         work: TicketWork {
             report: new.report,
             due_by: new.due_at,
-            work_hours: Some(work_hours),
-            parts,
+            work_hours: Some(called_for.work_hours),
+            parts: called_for.parts,
             checklist,
             fields: new.fields,
             ..TicketWork::default()
@@ -433,7 +410,7 @@ mod tests {
             urgency: Urgency::Low,
             ..Report::default()
         };
-        let (priority, why) = priority_of_report(&report, &Standing::default());
+        let (priority, why) = priority_of_report(&report, None, &Standing::default());
         assert_eq!(priority, Priority::P1);
         assert_eq!(
             why,
@@ -447,7 +424,7 @@ mod tests {
             urgency: Urgency::Low,
             ..Report::default()
         };
-        let of = |standing: &Standing| priority_of_report(&report, standing);
+        let of = |standing: &Standing| priority_of_report(&report, None, standing);
         assert_eq!(of(&Standing::default()).0, Priority::P4);
         assert_eq!(of(&standing(2, false)).0, Priority::P4);
         let (priority, why) = of(&standing(1, true));
@@ -591,7 +568,7 @@ mod tests {
                     urgency: urgencies[urgency.min(2)],
                     description: String::new(),
                 };
-                priority_of_report(&report, standing).0
+                priority_of_report(&report, None, standing).0
             };
             let here = of(safety, production, urgency, &standing(tier, contract));
             for worse in [

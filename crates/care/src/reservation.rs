@@ -131,6 +131,22 @@ fn at_hand(reservation: &Reservation, ticket: &Ticket) -> bool {
     }
 }
 
+/// A hold that is to keep `keep`: how many it is for, and its state. What is used of it stays; `None`: it is over, or holds no
+/// more than that.
+#[must_use]
+pub fn cut_down(r: &Reservation, keep: u32) -> Option<(u32, ReservationState)> {
+    let keep = keep.max(r.used);
+    if !r.state.is_live() || keep >= r.quantity {
+        return None;
+    }
+    Some(match keep {
+        // A hold is for at least one.
+        0 => (r.quantity, ReservationState::Released),
+        _ if keep == r.used => (keep, ReservationState::Consumed),
+        _ => (keep, r.state),
+    })
+}
+
 /// What a change of their ticket does to all its `reservations`: id, new state and how many are used in
 /// all, for those that change. Reported use is spread over the reservations of a part in the order given,
 /// what is used already first; use beyond what was reserved is not booked here, see [`unbooked`]. A part that stands in for another may be

@@ -430,16 +430,13 @@ impl TicketType {
         found.is_some_and(|field| field.check(value).is_ok())
     }
 
-    /// The fields that must be there and are not, by title.
+    /// The fields that must be there and are not.
     pub fn missing<'a>(
         &'a self,
         given: &'a BTreeMap<String, FieldValue>,
-    ) -> impl Iterator<Item = &'a str> {
+    ) -> impl Iterator<Item = &'a FieldSpec> {
         let is_missing = |spec: &&FieldSpec| spec.required && !given.contains_key(&spec.name);
-        self.fields
-            .iter()
-            .filter(is_missing)
-            .map(|spec| spec.title.as_str())
+        self.fields.iter().filter(is_missing)
     }
 
     /// `given` as it is kept: every field known, of its type, and none missing that must be there.
@@ -448,9 +445,9 @@ impl TicketType {
     /// The field, and what is wrong with it.
     pub fn checked_fields(
         &self,
-        given: BTreeMap<String, FieldValue>,
+        mut given: BTreeMap<String, FieldValue>,
     ) -> Result<BTreeMap<String, FieldValue>, (String, String)> {
-        for (name, value) in &given {
+        for (name, value) in &mut given {
             let Some(spec) = self.fields.iter().find(|f| f.name == *name) else {
                 let known: Vec<&str> = self.fields.iter().map(|f| f.name.as_str()).collect();
                 let known = if known.is_empty() {
@@ -464,12 +461,19 @@ impl TicketType {
                     format!("no such field: the kind {} {known}", self.name),
                 ));
             };
-            if let Err(what) = spec.check(value) {
-                return Err((name.clone(), what));
+            let checked = match (spec.of, &*value) {
+                // As it is typed where there are only texts.
+                (FieldType::Number | FieldType::Boolean, FieldValue::Text(text)) => {
+                    spec.typed(text)
+                }
+                _ => spec.check(value).map(|()| value.clone()),
+            };
+            match checked {
+                Ok(checked) => *value = checked,
+                Err(what) => return Err((name.clone(), what)),
             }
         }
-        let missing = |spec: &&FieldSpec| spec.required && !given.contains_key(&spec.name);
-        if let Some(spec) = self.fields.iter().find(missing) {
+        if let Some(spec) = self.missing(&given).next() {
             return Err((
                 spec.name.clone(),
                 format!("a ticket of kind {} needs it", self.name),

@@ -144,6 +144,10 @@ pub(crate) fn priority_in_words(
     if severity == Severity::Critical {
         why.push("the alarm is critical".to_owned());
     }
+    why.push(format!(
+        "expected within {:.0} h",
+        hours_left(decision, rul)
+    ));
     let steps = steps(decision, mode, severity, rul, footing, &mut why);
     in_words(steps, &why)
 }
@@ -284,7 +288,7 @@ mod tests {
         assert_eq!(gold, Priority::P3);
         assert_eq!(
             why,
-            "P3: impact medium x urgency medium (a failure costs 1.5 planned visits; the customer is gold; contract C-1 covers the machine)"
+            "P3: impact medium x urgency medium (a failure costs 1.5 planned visits; expected within 500 h; the customer is gold; contract C-1 covers the machine)"
         );
         assert_eq!(with(false, &standing(2, false)).0, Priority::P4);
         assert_eq!(with(true, &Standing::default()).0, Priority::P3);

@@ -32,6 +32,8 @@ const ARTICLES_MAX: usize = 50;
 const QUIET_HOURS: f64 = 0.25;
 /// What the history says of a customer's note; the note itself is for those who need to know it.
 pub(crate) const WROTE: &str = "wrote a message";
+/// Most parts that a line of the history names.
+const PARTS_NAMED_MAX: usize = 10;
 /// Most characters of a file's name or a signatory's.
 const NAME_CHARS_MAX: usize = 128;
 
@@ -71,6 +73,8 @@ pub enum WorkStep {
         item: usize,
         /// True: done.
         done: bool,
+        /// What it says, by who read it; `None`: not said.
+        text: Option<String>,
     },
     /// Parts used so far, in all, by number.
     PartsUsed(Vec<PartUsed>),
@@ -251,7 +255,9 @@ pub fn work(
             }
             Ok(done)
         }
-        WorkStep::Check { item, done } => check(ticket, item, done, by, now),
+        WorkStep::Check { item, done, text } => {
+            check(ticket, (item, text.as_deref()), done, by, now)
+        }
         WorkStep::PartsUsed(parts) => parts_used(ticket, parts, by, now),
         WorkStep::Parts { parts, why } => parts_needed(ticket, parts, &why, by, now),
         WorkStep::Fields(fields) => {
@@ -299,7 +305,7 @@ pub(crate) fn open(ticket: &Ticket) -> Result<(), WorkError> {
 
 fn check(
     ticket: &Ticket,
-    item: usize,
+    (item, text): (usize, Option<&str>),
     done: bool,
     by: Actor,
     now: Timestamp,
@@ -313,6 +319,14 @@ fn check(
             format!("the checklist has {n_items} lines"),
         ));
     };
+    // Lines change where a ticket is classified: nobody signs for what they have not read.
+    if text.is_some_and(|text| text != line.text) {
+        return Err(WorkError::Conflict(format!(
+            "line {} of the checklist says something else now: {}",
+            item + 1,
+            line.text
+        )));
+    }
     if line.done.is_some() == done {
         return Ok(WorkDone::default());
     }
@@ -371,6 +385,18 @@ pub(crate) fn with_reason(said: String, why: &str) -> String {
     }
 }
 
+/// `2 x BRG-1, 1 x SEAL-1`, of many the first ones.
+fn listed(parts: &[PartWanted]) -> String {
+    let named = parts.iter().take(PARTS_NAMED_MAX);
+    let named: Vec<String> = named
+        .map(|p| format!("{} x {}", p.quantity, p.part))
+        .collect();
+    match parts.len().saturating_sub(PARTS_NAMED_MAX) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
 fn parts_needed(
     ticket: &Ticket,
     parts: Vec<PartWanted>,
@@ -388,20 +414,17 @@ fn parts_needed(
         let field = format!("parts.{}", wanted.part);
         return Err(invalid(&field, format!("give 1 to {QUANTITY_MAX}")));
     }
-    if ticket.work.parts.as_ref() == Some(&parts) {
+    if ticket.work.parts.as_ref() == Some(&parts) && ticket.work.parts_by.is_some() {
         return Ok(WorkDone::default());
     }
-    let named: Vec<String> = parts
-        .iter()
-        .map(|wanted| format!("{} x {}", wanted.quantity, wanted.part))
-        .collect();
-    let said = if named.is_empty() {
+    let said = if parts.is_empty() {
         "needs no parts".to_owned()
     } else {
-        format!("parts needed: {}", named.join(", "))
+        format!("parts needed: {}", listed(&parts))
     };
     let mut after = ticket.clone();
     after.work.parts = Some(parts);
+    after.work.parts_by = Some(by.clone());
     record(&mut after, ticket.state, by, &with_reason(said, why), now);
     Ok(WorkDone {
         ticket: Some(after),
@@ -504,11 +527,17 @@ fn merge(
     after.work.merged_into = Some(into.id);
     let line = format!("merged into {}{because}", into.id);
     record(&mut after, TicketState::Cancelled, by, &line, now);
+    // What somebody laid down for the one that ends is given back: whoever goes on must know.
+    let laid_down = ticket.work.parts.as_deref().unwrap_or_default();
+    let parts = match (&ticket.work.parts_by, laid_down) {
+        (Some(_), [_, ..]) => format!(". Parts laid down for it: {}", listed(laid_down)),
+        _ => String::new(),
+    };
     let told = TicketEntry {
         at: now,
         by: forecare(),
         body: EntryBody::Note {
-            text: format!("{} was merged into this ticket{because}", ticket.id),
+            text: format!("{} was merged into this ticket{because}{parts}", ticket.id),
             visibility: Visibility::Internal,
         },
     };
@@ -689,7 +718,10 @@ mod tests {
             required: true,
             done: None,
         }];
-        let check = |t: &Ticket, item, done| take(t, WorkStep::Check { item, done });
+        let check = |t: &Ticket, item, done| {
+            let text = None;
+            take(t, WorkStep::Check { item, done, text })
+        };
         let done = check(&t, 0, true).unwrap().ticket.unwrap();
         assert_eq!(done.work.checklist[0].done.as_ref().unwrap().by, person());
         assert_eq!(check(&done, 0, true).unwrap(), WorkDone::default());
@@ -698,6 +730,13 @@ mod tests {
             undone.history.last().unwrap().why,
             "not done after all: Lock out"
         );
+        let text = Some("Look".to_owned());
+        let other = WorkStep::Check {
+            item: 0,
+            done: true,
+            text,
+        };
+        assert!(matches!(take(&t, other), Err(WorkError::Conflict(_))));
         assert!(matches!(
             check(&t, 1, true),
             Err(WorkError::Invalid { field, .. }) if field == "item"
@@ -805,7 +844,7 @@ mod tests {
             let mut goes_on = other();
             goes_on.state = TicketState::ALL[into];
             let step = match step {
-                0 => WorkStep::Check { item: 0, done: true },
+                0 => WorkStep::Check { item: 0, done: true, text: None },
                 1 => WorkStep::PartsUsed(vec![(part("BRG-1"), 1).into()]),
                 2 => WorkStep::Note { text: "x".to_owned(), visibility: Visibility::Public },
                 _ => WorkStep::Merge { into: Box::new(goes_on), why: String::new() },

@@ -173,6 +173,9 @@ pub struct TicketWork {
     /// The parts it needs, all of them, each once; `None`: those of its failure mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parts: Option<Vec<PartWanted>>,
+    /// Who laid these parts down; `None`: the schedule or kind says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts_by: Option<Actor>,
     /// What is to be done, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checklist: Vec<ChecklistItem>,

@@ -47,6 +47,9 @@ pub(crate) fn commit_care(
     for write in &commit.reservations {
         write_reservation(conn, catalogue, write, commit.at)?;
     }
+    for (id, keep) in &commit.cuts {
+        stock::cut(conn, catalogue, *id, *keep, commit.at)?;
+    }
     for (id, need) in &commit.needs {
         let ticket = query::ticket(conn, *id)?;
         if ticket.state.is_open() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
 use forecare_care::tracking::{self, Use, check_left, other_place, places_of};
-use forecare_care::{AllocationPlan, Need, allocate, parts_short};
+use forecare_care::{AllocationPlan, Need, allocate, cut_down, parts_short};
 use forecare_catalogue::{Catalogue, Tracking};
 use forecare_domain::{
     Actor, AssetId, BatchNumber, DepotName, Marks, OrderId, PartNumber, PurchaseOrder, Reservation,
@@ -769,6 +769,30 @@ pub(crate) fn turn(
             serve_back_orders(conn, catalogue, &r.part, depot, cause.at)
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Makes a hold smaller; what becomes free goes to who waits for it.
+pub(crate) fn cut(
+    conn: &Connection,
+    catalogue: &Catalogue,
+    id: ReservationId,
+    keep: u32,
+    at: Timestamp,
+) -> Outcome<()> {
+    let found = reservations_where(conn, "id = ?1", [id.0])?;
+    let Some(r) = found.first() else {
+        return Err(StoreError::NotFound(format!("reservation {id}")).into());
+    };
+    let Some((quantity, state)) = cut_down(r, keep) else {
+        return Ok(());
+    };
+    conn.prepare_cached("UPDATE reservations SET quantity = ?2 WHERE id = ?1")?
+        .execute(params![id.0, quantity])?;
+    set_state(conn, id.0, state)?;
+    match shelf_of(r) {
+        Some(depot) => serve_back_orders(conn, catalogue, &r.part, depot, at),
+        None => Ok(()),
     }
 }
 

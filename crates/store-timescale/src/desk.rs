@@ -47,6 +47,9 @@ pub(crate) async fn commit_care(
     for write in &commit.reservations {
         write_reservation(tx, catalogue, write, commit.at).await?;
     }
+    for (id, keep) in &commit.cuts {
+        stock::cut(tx, catalogue, *id, *keep, commit.at).await?;
+    }
     for (id, need) in &commit.needs {
         let ticket = query::ticket(tx, *id).await?;
         if ticket.state.is_open() {

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use deadpool_postgres::Transaction;
 use forecare_care::stock::{HeldAsked, StockView, held_asked, need_of_short, plan_move};
 use forecare_care::tracking::{self, Use, check_left, other_place, places_of};
-use forecare_care::{AllocationPlan, Need, allocate, parts_short};
+use forecare_care::{AllocationPlan, Need, allocate, cut_down, parts_short};
 use forecare_catalogue::{Catalogue, Tracking};
 use forecare_domain::{
     Actor, AssetId, BatchNumber, DepotName, Marks, OrderId, PartNumber, PurchaseOrder, Reservation,
@@ -787,6 +787,38 @@ pub(crate) async fn turn(
             serve_back_orders(tx, catalogue, &r.part, depot, cause.at).await
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Makes a hold smaller; what becomes free goes to who waits for it.
+pub(crate) async fn cut(
+    tx: &Transaction<'_>,
+    catalogue: &Catalogue,
+    id: ReservationId,
+    keep: u32,
+    at: Timestamp,
+) -> Outcome<()> {
+    let found = reservations_where(tx, "id = $1", &[&id.0]).await?;
+    let Some(r) = found.first() else {
+        return Err(StoreError::NotFound(format!("reservation {id}")).into());
+    };
+    let Some((quantity, state)) = cut_down(r, keep) else {
+        return Ok(());
+    };
+    execute(
+        tx,
+        "UPDATE reservations SET quantity = $2, state = $3, live = $4 WHERE id = $1",
+        &[
+            &id.0,
+            &i64::from(quantity),
+            &state.label(),
+            &state.is_live(),
+        ],
+    )
+    .await?;
+    match shelf_of(r) {
+        Some(depot) => serve_back_orders(tx, catalogue, &r.part, depot, at).await,
+        None => Ok(()),
     }
 }
 

@@ -171,6 +171,8 @@ pub struct CareCommit {
     pub ticket: TicketWrite,
     /// What happens to reservations.
     pub reservations: Vec<ReservationWrite>,
+    /// Holds to be made smaller: what each keeps, at least what is used of it. One that is over, or holds no more, stays.
+    pub cuts: Vec<(ReservationId, u32)>,
     /// Parts to reserve for tickets that are open already (after a hold ran out, or on reopening); left out
     /// where the ticket is not open after this step.
     pub needs: Vec<(TicketId, Need)>,

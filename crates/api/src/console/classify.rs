@@ -65,18 +65,28 @@ impl ShapeView {
             .chain(of_kits)
             .partition(|(number, _)| quantities.contains_key(number));
         let kind = app.state.tickets.kind(ticket.kind.as_str());
+        // What is no longer configured stays chosen: nothing is changed unasked.
+        let old_kind = (kind.is_none() && !ticket.is_predicted())
+            .then(|| (ticket.kind.to_string(), ticket.kind.to_string(), true));
+        let old_mode = ticket
+            .mode
+            .as_ref()
+            .filter(|_| mode.is_none() && !ticket.is_predicted());
+        let old_mode = old_mode.map(|name| (name.to_string(), name.to_string(), true));
         Self {
-            kinds: kinds
-                .map(|k| (k.name.to_string(), k.title.clone(), k.name == ticket.kind))
+            kinds: old_kind
+                .into_iter()
+                .chain(kinds.map(|k| {
+                    let chosen = k.name == ticket.kind;
+                    (k.name.to_string(), k.title.clone(), chosen)
+                }))
                 .collect(),
-            modes: modes
-                .map(|m| {
-                    (
-                        m.name.to_string(),
-                        m.title.clone(),
-                        Some(&m.name) == ticket.mode.as_ref(),
-                    )
-                })
+            modes: old_mode
+                .into_iter()
+                .chain(modes.map(|m| {
+                    let chosen = Some(&m.name) == ticket.mode.as_ref();
+                    (m.name.to_string(), m.title.clone(), chosen)
+                }))
                 .collect(),
             title: ticket.title.clone(),
             fields: kind.map_or_else(Vec::new, |kind| {
@@ -94,7 +104,7 @@ impl ShapeView {
                 })
                 .collect(),
             others,
-            laid_down: ticket.work.parts.is_some(),
+            laid_down: ticket.work.parts_by.is_some(),
         }
     }
 }

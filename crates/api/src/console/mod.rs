@@ -8,6 +8,7 @@ mod automation;
 mod classify;
 mod customers;
 mod dispatch;
+mod earlier;
 mod fleet;
 mod for_whom;
 mod form;
@@ -57,6 +58,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/tickets/new", get(new_ticket::page).post(new_ticket::open))
         .route("/tickets/{id}", get(tickets::detail))
         .route("/tickets/{id}/transitions", post(tickets::transition))
+        .route("/tickets/{id}/earlier", get(earlier::part))
         .route("/tickets/{id}/work", post(work::work))
         .route("/tickets/{id}/assignment", post(dispatch::assign))
         .route("/tickets/{id}/slots", get(dispatch::slots))

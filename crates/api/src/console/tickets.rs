@@ -35,7 +35,6 @@ use crate::page::PageParams;
 use crate::percent::percent_encoded;
 use crate::plan::technicians;
 use crate::problem::Problem;
-use crate::routes::earlier;
 use crate::routes::knowledge::{HitDto, proposed, teaches};
 use crate::routes::tickets::for_eyes;
 use crate::routes::tickets::{checked, reservations_of};
@@ -374,8 +373,6 @@ struct TicketPage {
     dispatch: DispatchView,
     /// What may help.
     articles: Vec<HitDto>,
-    /// Earlier work like it.
-    earlier: Vec<EarlierView>,
     /// Whether articles helped here.
     helped: BTreeMap<String, bool>,
     /// Its resolution may become an article.
@@ -389,14 +386,6 @@ struct TicketPage {
     technicians: Vec<String>,
     modes: Vec<(String, String)>,
     failure_code: String,
-}
-
-/// Earlier work: what was found and done.
-struct EarlierView {
-    ticket: TicketView,
-    same_asset: bool,
-    resolved: Option<When>,
-    done: String,
 }
 
 struct ReportView {
@@ -545,20 +534,6 @@ pub(super) async fn show(
         report: ticket.work.report.as_ref().map(Into::into),
         kind: kind.map_or_else(|| ticket.kind.to_string(), |kind| kind.title.clone()),
         origin: origin_words(&ticket.origin),
-        earlier: earlier::like(app, &ticket)
-            .await?
-            .iter()
-            .map(|old| {
-                let of = assets.iter().find(|a| a.id == old.asset);
-                let resolved = earlier::resolution(old);
-                EarlierView {
-                    ticket: TicketView::new(catalogue, of, now, old),
-                    same_asset: old.asset == ticket.asset,
-                    resolved: resolved.map(|(at, _)| When::new(now, at)),
-                    done: resolved.map_or(String::new(), |(_, why)| why.to_owned()),
-                }
-            })
-            .collect(),
         shape: ShapeView::new(app, class, &ticket),
         mode: mode.map(|mode| mode_title(catalogue, asset, mode)),
         fields: ticket

@@ -197,7 +197,7 @@ pub(super) async fn known_units(
 
 /// Kits that the ticket's failure mode needs, with what is in them.
 pub(super) fn kits_of(catalogue: &Catalogue, ticket: &Ticket) -> Vec<String> {
-    let mode = ticket.mode.as_ref();
+    let mode = ticket.mode.as_ref().filter(|_| ticket.work.parts.is_none());
     let modes = catalogue.classes.iter().flat_map(|class| &class.modes);
     let needs = modes
         .filter(|m| Some(&m.name) == mode)

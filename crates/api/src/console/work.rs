@@ -192,7 +192,7 @@ pub(crate) async fn work(
         };
         let request = WorkRequest {
             step,
-            if_version: None,
+            if_version: fields.get("version").and_then(|v| v.parse().ok()),
             idempotency_key: fields.get("form_key").map(ToOwned::to_owned),
         };
         app.state.desk.work(ticket, request, caller.actor()).await?;
@@ -235,6 +235,7 @@ fn step(fields: &Fields) -> Result<Work, Problem> {
         "check" => WorkStep::Check {
             item: usize::try_from(number("item")?).unwrap_or(usize::MAX),
             done: fields.get("done") == Some("yes"),
+            text: fields.get("line").map(ToOwned::to_owned),
         },
         "priority" => WorkStep::Priority {
             priority: named(fields.need("priority")?)?,

@@ -377,7 +377,7 @@ pub(crate) struct TicketDetailDto {
     pub(crate) report: Option<ReportDto>,
     /// Work expected, hours; null: the failure mode's.
     pub(crate) work_hours: Option<f64>,
-    /// Quantities of the parts it needs, by number, where they were laid down for it; null: as its failure mode needs them.
+    /// Quantities of the parts it needs, by number, as a person, its schedule or its kind says; null: as its failure mode needs them.
     pub(crate) parts: Option<BTreeMap<String, u32>>,
     /// What is to be done, in order.
     pub(crate) checklist: Vec<ChecklistItemDto>,

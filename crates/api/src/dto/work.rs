@@ -159,6 +159,9 @@ pub(crate) enum WorkDto {
         item: usize,
         /// True: done.
         done: bool,
+        /// What the line says: refused (409) where it says something else by now.
+        #[serde(default)]
+        text: Option<String>,
     },
     /// Parts used so far, in all, while the work is in progress.
     PartsUsed {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use forecare_domain::{AssetId, ClassName, Ticket, TicketState, Timestamp, Verdict};
+use forecare_domain::{Asset, AssetId, ClassName, Ticket, TicketState, Timestamp, Verdict};
 use forecare_store::{PageRequest, TicketFilter};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -61,7 +61,8 @@ pub(crate) async fn earlier(
     ApiPath(id): ApiPath<String>,
 ) -> Result<Json<EarlierDto>, Problem> {
     let ticket = app.state.store.ticket(ticket_id(&id)?).await?;
-    let found = like(&app, &ticket).await?;
+    let assets = app.state.store.assets().await?;
+    let found = like(&app, &ticket, &assets).await?;
     let items = found.into_iter().filter_map(|old| item(&ticket, old));
     let items = items.collect();
     Ok(Json(EarlierDto { items }))
@@ -96,13 +97,17 @@ fn fault(ticket: &Ticket) -> Option<&str> {
     }
 }
 
-pub(crate) fn is_same_mode(ticket: &Ticket, old: &Ticket) -> bool {
+fn is_same_mode(ticket: &Ticket, old: &Ticket) -> bool {
     let mode = ticket.mode.as_ref().map(|mode| mode.as_str());
     mode.is_some() && fault(old) == mode
 }
 
 /// Resolved tickets like `ticket`: of its machine, or of its class with the same failure.
-pub(crate) async fn like(app: &App, ticket: &Ticket) -> Result<Vec<Ticket>, Problem> {
+pub(crate) async fn like(
+    app: &App,
+    ticket: &Ticket,
+    assets: &[Asset],
+) -> Result<Vec<Ticket>, Problem> {
     let store = &app.state.store;
     let page = PageRequest {
         before: None,
@@ -113,8 +118,8 @@ pub(crate) async fn like(app: &App, ticket: &Ticket) -> Result<Vec<Ticket>, Prob
         open: Some(false),
         ..TicketFilter::default()
     };
-    let assets = store.assets().await?.into_iter();
-    let classes: BTreeMap<AssetId, ClassName> = assets.map(|a| (a.id, a.class)).collect();
+    let assets = assets.iter();
+    let classes: BTreeMap<&AssetId, &ClassName> = assets.map(|a| (&a.id, &a.class)).collect();
     let own = store.tickets(&ended(Some(&ticket.asset)), page).await?;
     let mut found: Vec<Ticket> = own.into_iter().map(|t| t.item).collect();
     if ticket.mode.is_some() {

@@ -46,7 +46,7 @@ pub(crate) struct VisitDto {
     /// When it ends.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) end_at: Option<Timestamp>,
-    /// True: it ends after the work is due.
+    /// True: it ends after the work is due, or should have begun by now.
     pub(crate) late: bool,
     /// True: a person has laid down who does it.
     pub(crate) laid_down: bool,

@@ -128,7 +128,7 @@ pub(crate) fn checked_work(body: WorkDto) -> Result<Work, Problem> {
             visibility: visibility.into(),
         },
         WorkDto::Time { minutes, what } => WorkStep::Time { minutes, what },
-        WorkDto::Check { item, done } => WorkStep::Check { item, done },
+        WorkDto::Check { item, done, text } => WorkStep::Check { item, done, text },
         WorkDto::PartsUsed {
             parts_used: quantities,
             units_used,

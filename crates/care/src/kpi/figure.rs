@@ -89,7 +89,7 @@ kinds! {
     CSAT: "csat", "Satisfaction (CSAT)", Share, "answers of 4 or 5 of 5, of tickets resolved in the period";
     NPS: "nps", "Net promoter score", Points, "share of 9 and 10 less share of 0 to 6, times 100, of tickets resolved in the period";
     CES: "ces", "Effort score (CES)", Points, "mean answer, 1 (hard) to 7 (easy), of tickets resolved in the period";
-    AT_HAND: "parts_at_hand", "Parts at hand (fill rate)", Share, "tickets opened in the period all of whose parts lay at their depot when they were reserved, of those that need parts";
+    AT_HAND: "parts_at_hand", "Parts at hand (fill rate)", Share, "tickets opened in the period all of whose parts lay at their depot when they were reserved, of those that hold or have used parts";
     COST: "cost_per_ticket", "Cost per ticket", Money, "mean of hours booked and parts used at today's prices, of tickets resolved in the period on which anything was booked";
     FAILURES: "failures", "Failures", Count, "machines failed in the period, as tickets tell";
     MTBF: "mtbf", "Mean time between failures", Hours, "hours of all machines in the period, by the failures in it";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -196,7 +196,7 @@ pub(crate) struct ClassifyArgs {
     /// The ticket: 7 or T-7.
     ticket: String,
     /// The kind.
-    #[arg(long)]
+    #[arg(long, required_unless_present_any = ["mode", "title"])]
     kind: Option<String>,
     /// The failure mode of the machine's class; '': not known.
     #[arg(long)]
@@ -435,17 +435,26 @@ pub(crate) fn run(command: TicketsCommand) -> Result<()> {
             step(&args.service.open()?, &args.ticket, "/work", &body)
         }
         TicketsCommand::Parts(args) => {
-            let parts: BTreeMap<String, u32> = args.parts.into_iter().collect();
+            let parts = once(args.parts)?;
             let body = json!({"work": "parts", "parts": parts, "why": args.why});
             step(&args.service.open()?, &args.ticket, "/work", &body)
         }
         TicketsCommand::Fields(args) => {
-            let body = json!({"work": "fields", "fields": values(args.fields)});
+            let body = json!({"work": "fields", "fields": once(args.fields)?});
             step(&args.service.open()?, &args.ticket, "/work", &body)
         }
         TicketsCommand::Check(args) => {
-            let body = json!({"work": "check", "item": args.line - 1, "done": !args.undo});
-            step(&args.service.open()?, &args.ticket, "/work", &body)
+            let service = args.service.open()?;
+            let ticket = service.get(&path(&args.ticket, "")?)?;
+            let lines = items(&ticket, "checklist");
+            let line = usize::from(args.line) - 1;
+            let Some(found) = lines.get(line) else {
+                bail!("the checklist has {} lines", lines.len());
+            };
+            let body = json!({
+                "work": "check", "item": line, "done": !args.undo, "text": text(found, "text")
+            });
+            step(&service, &args.ticket, "/work", &body)
         }
         TicketsCommand::Priority(args) => {
             let body = json!({"work": "priority", "priority": args.priority, "why": args.why});
@@ -589,16 +598,16 @@ fn list(args: ListArgs) -> Result<()> {
     })
 }
 
-/// Values of fields: numbers and yes or no as what they are, the rest as text.
-fn values(fields: Vec<(String, String)>) -> BTreeMap<String, Value> {
-    let values = fields.into_iter().map(|(name, value)| {
-        let value = serde_json::from_str(&value)
-            .ok()
-            .filter(|v: &Value| v.is_number() || v.is_boolean())
-            .unwrap_or(Value::String(value));
-        (name, value)
-    });
-    values.collect()
+/// Each name once, with its value.
+fn once<V>(pairs: Vec<(String, V)>) -> Result<BTreeMap<String, V>> {
+    let mut each = BTreeMap::new();
+    for (name, value) in pairs {
+        if each.contains_key(&name) {
+            bail!("{name} is given twice");
+        }
+        each.insert(name, value);
+    }
+    Ok(each)
 }
 
 /// The plan, a line per visit.
@@ -699,7 +708,7 @@ fn notes(page: &Value) -> String {
 fn open(args: OpenArgs) -> Result<()> {
     let service = args.service.open()?;
     let mut body = json!({
-        "asset_id": args.asset, "kind": args.kind, "safety": args.safety, "fields": values(args.field),
+        "asset_id": args.asset, "kind": args.kind, "safety": args.safety, "fields": once(args.field)?,
         "production": match args.production {
             Production::None => "none", Production::Reduced => "reduced", Production::Stopped => "stopped",
         },

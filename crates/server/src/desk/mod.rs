@@ -532,18 +532,6 @@ impl Desk for CareDesk {
         let parts_used = parts_named(self.catalogue.as_ref(), parts_used)
             .map_err(|part| no_part("parts_used", &part))?;
         self.all_booked(id, &parts_used).await?;
-        if request.to == TicketState::Resolved
-            && let Some(kind) = self.tickets.kind(ticket.kind.as_str())
-        {
-            let missing: Vec<&str> = kind.missing(&ticket.work.fields).collect();
-            if !missing.is_empty() {
-                return Err(DeskError::Conflict(format!(
-                    "before {} is resolved fill in: {}",
-                    ticket.id,
-                    missing.join(", ")
-                )));
-            }
-        }
         let now = self.clock.now();
         // What fell due on its clocks before this step is said before it.
         let (ticket, mut signals) =
@@ -559,6 +547,19 @@ impl Desk for CareDesk {
                 }
                 Err(refused) => return Err(DeskError::Invalid(refused.to_string())),
             };
+        if request.to == TicketState::Resolved
+            && let Some(kind) = self.tickets.kind(ticket.kind.as_str())
+        {
+            let missing = kind.missing(&ticket.work.fields);
+            let missing: Vec<&str> = missing.map(|field| field.title.as_str()).collect();
+            if !missing.is_empty() {
+                return Err(DeskError::Conflict(format!(
+                    "before {} is resolved fill in: {}",
+                    ticket.id,
+                    missing.join(", ")
+                )));
+            }
+        }
         if let Some(technician) = request.technician {
             self.known(&technician)?;
             // A person's choice: the dispatcher plans around it.

@@ -9,12 +9,12 @@ use forecare_care::sla::{SlaSignal, sla_changed, sla_due, sla_started};
 use forecare_care::{
     Assessment, CarePolicy, Footing, Need, Precision, confirm_due, decide, evidence_again,
     hold_ends_at, label_of, needs_of, open_ticket, outstanding, replaced_elsewhere,
-    reservation_due, superfluous, withdraw_due,
+    reservation_due, surplus, withdraw_due,
 };
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
     Actor, Asset, AssetId, CareTask, ComponentName, DeviceId, ModeName, PartUsed, Reservation,
-    ReservationState, TaskId, Ticket, TicketId, TicketState, Timestamp, Verdict,
+    ReservationId, TaskId, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_store::{
     CareCommit, CareOutcome, PageRequest, Paged, ReservationFilter, ReservationWrite, Store,
@@ -417,8 +417,7 @@ impl Rules<'_> {
             ticket: Some(ticket),
             live,
         };
-        let page = self.book.reservations(&filter, first_page()).await?;
-        Ok(page.into_iter().map(|p| p.item).collect())
+        every(|page| self.book.reservations(&filter, page)).await
     }
 
     /// Parts a ticket needs that nothing is held for: after a hold has expired, or the fault came back.
@@ -435,36 +434,24 @@ impl Rules<'_> {
             return Ok(Vec::new());
         }
         let held = self.held_for(ticket.id, false).await?;
-        Ok(outstanding(ticket, &needs, &held)
-            .into_iter()
-            .map(|need| (ticket.id, need))
-            .collect())
+        Ok(not_held(ticket, &needs, &held))
     }
 
-    /// What other needs of a ticket mean: what is held beyond them goes back, what is not held is reserved.
+    /// What other needs of a ticket mean: holds that are cut down, and what is to be reserved.
     pub(crate) async fn parts_changed(
         &self,
         asset: &Asset,
         class: &AssetClass,
         ticket: &Ticket,
         now: Timestamp,
-    ) -> Result<(Vec<ReservationWrite>, Vec<(TicketId, Need)>), StoreError> {
+    ) -> Result<PartsChanged, StoreError> {
         let mode = ticket.mode.as_ref().and_then(|mode| class.mode(mode));
         let needs = needs_of(self.catalogue, asset, mode, ticket, self.policy, now);
-        let mut held = self.held_for(ticket.id, false).await?;
-        let back: Vec<ReservationWrite> = superfluous(ticket, &needs, &held)
-            .into_iter()
-            .map(|r| ReservationWrite {
-                id: r.id,
-                from: r.state,
-                to: ReservationState::Released,
-                expires_at: r.expires_at,
-            })
-            .collect();
-        held.retain(|r| back.iter().all(|write| write.id != r.id));
-        let missing = outstanding(ticket, &needs, &held).into_iter();
-        let missing = missing.map(|need| (ticket.id, need)).collect();
-        Ok((back, missing))
+        let held = self.held_for(ticket.id, false).await?;
+        Ok(PartsChanged {
+            cuts: surplus(ticket, &needs, &held),
+            needs: not_held(ticket, &needs, &held),
+        })
     }
 
     /// Stores `after`, a step of the care desk from `before`; `None`: somebody was faster.
@@ -517,6 +504,20 @@ impl Rules<'_> {
         let open = self.book.tickets(&filter, first_page()).await?;
         Ok(open.into_iter().map(|t| t.item).next())
     }
+}
+
+fn not_held(ticket: &Ticket, needs: &[Need], held: &[Reservation]) -> Vec<(TicketId, Need)> {
+    let missing = outstanding(ticket, needs, held).into_iter();
+    missing.map(|need| (ticket.id, need)).collect()
+}
+
+/// What becomes of a ticket's holds where it needs other parts.
+#[derive(Debug, Default)]
+pub(crate) struct PartsChanged {
+    /// Which, and how many each keeps.
+    pub(crate) cuts: Vec<(ReservationId, u32)>,
+    /// What is to be reserved.
+    pub(crate) needs: Vec<(TicketId, Need)>,
 }
 
 /// A person's change of a ticket to `to` as one step: with its verdict as a label and the word to the

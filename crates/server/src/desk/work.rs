@@ -2,18 +2,26 @@
 
 use forecare_api::{DeskError, StreamEvent, Work, WorkRequest};
 use forecare_care::classify::classify;
+use forecare_care::unbooked;
 use forecare_care::work::{WorkDone, WorkError, WorkStep, parts_named, work};
-use forecare_care::{Need, unbooked};
 use forecare_domain::{Actor, PartUsed, PartWanted, Reservation, Ticket, TicketId, Timestamp};
 use forecare_store::{
-    CareCommit, CareOutcome, NewEntry, PageRequest, ReservationFilter, ReservationWrite,
-    StoreError, TicketWrite, counts,
+    CareCommit, CareOutcome, NewEntry, PageRequest, ReservationFilter, StoreError, TicketWrite,
+    counts,
 };
 
+use super::rules::PartsChanged;
 use super::{CareDesk, Requested, desk_error, no_part};
 
 /// Reservations of a ticket that are looked at.
 const HELD_MAX: usize = 1_000;
+
+fn no_class(ticket: &Ticket) -> DeskError {
+    DeskError::Conflict(format!(
+        "the catalogue no longer has the class of {}",
+        ticket.asset
+    ))
+}
 
 impl CareDesk {
     /// That parts reported as used are reserved for the ticket, or were handed out to it: others would be in no book.
@@ -74,10 +82,7 @@ impl CareDesk {
             }
             Work::Classify(wanted) => {
                 let Some((_, class)) = self.asset(&ticket.device).await.map_err(failed)? else {
-                    return Err(DeskError::Conflict(format!(
-                        "the catalogue no longer has the class of {}",
-                        ticket.asset
-                    )));
+                    return Err(no_class(ticket));
                 };
                 let rules = (self.catalogue.as_ref(), self.tickets.as_ref());
                 return classify(rules, class, ticket, *wanted, by.clone(), now).map_err(refused);
@@ -103,21 +108,15 @@ impl CareDesk {
         work(ticket, kind, step, by.clone(), now).map_err(refused)
     }
 
-    /// What is given back and what is reserved where `ticket` needs other parts than before.
-    async fn parts_of(
-        &self,
-        ticket: &Ticket,
-        now: Timestamp,
-    ) -> Result<(Vec<ReservationWrite>, Vec<(TicketId, Need)>), DeskError> {
+    /// What becomes of the holds of `ticket`, which needs other parts than before.
+    async fn parts_of(&self, ticket: &Ticket, now: Timestamp) -> Result<PartsChanged, DeskError> {
         let failed = |failure: StoreError| desk_error(&failure);
-        match self.asset(&ticket.device).await.map_err(failed)? {
-            Some((asset, class)) => {
-                let changed = self.rules();
-                let changed = changed.parts_changed(&asset, class, ticket, now).await;
-                changed.map_err(failed)
-            }
-            None => Ok(Default::default()),
-        }
+        let Some((asset, class)) = self.asset(&ticket.device).await.map_err(failed)? else {
+            return Err(no_class(ticket));
+        };
+        let rules = self.rules();
+        let changed = rules.parts_changed(&asset, class, ticket, now).await;
+        changed.map_err(failed)
     }
 
     /// Takes the step: the ticket after it, entries and parts in one transaction.
@@ -150,9 +149,12 @@ impl CareDesk {
             Work::Classify(_) | Work::Step(WorkStep::Parts { .. })
         );
         let done = self.taken(&ticket, request.step, &by, now).await?;
-        let (reservations, needs) = match &done.ticket {
-            Some(after) if may_need_others => self.parts_of(after, now).await?,
-            Some(_) | None => Default::default(),
+        // Asked for again, they are reserved again, where a hold was lost meanwhile.
+        let after = done.ticket.as_ref().unwrap_or(&ticket);
+        let changed = if may_need_others && after.state.is_open() {
+            self.parts_of(after, now).await?
+        } else {
+            PartsChanged::default()
         };
         let mut signals = Vec::new();
         let write = match done.ticket {
@@ -169,8 +171,8 @@ impl CareDesk {
         let commit = CareCommit {
             idempotency_key: key,
             ticket: write,
-            reservations,
-            needs,
+            cuts: changed.cuts,
+            needs: changed.needs,
             entries: entries
                 .map(|(ticket, entry, content)| NewEntry {
                     ticket,

@@ -250,12 +250,18 @@ async fn random_step(dice: &mut Dice, model: &Arc<dyn Store>, at: i64) -> CareCo
                 } else {
                     r.state
                 };
-                commit.reservations.push(ReservationWrite {
-                    id: r.id,
-                    from,
-                    to,
-                    expires_at: hour(at + 50),
-                });
+                if dice.below(4) == 0 {
+                    commit
+                        .cuts
+                        .push((r.id, u32::try_from(dice.below(3)).unwrap()));
+                } else {
+                    commit.reservations.push(ReservationWrite {
+                        id: r.id,
+                        from,
+                        to,
+                        expires_at: hour(at + 50),
+                    });
+                }
             }
             commit
         }

@@ -131,6 +131,7 @@ macro_rules! conformance_tests {
                 higher_claims_preempt_soft_holds_and_victims_are_served_anew,
                 receipts_serve_back_orders_by_priority_then_age,
                 needs_of_an_open_ticket_are_reserved_later,
+                a_smaller_hold_keeps_its_parts_and_serves_who_waits,
                 a_reservation_changed_meanwhile_is_left_alone,
                 scrap_spares_what_is_held,
                 stock_commands_count_once,

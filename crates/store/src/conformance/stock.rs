@@ -301,6 +301,48 @@ pub async fn needs_of_an_open_ticket_are_reserved_later(store: Arc<dyn Store>) {
     );
 }
 
+pub async fn a_smaller_hold_keeps_its_parts_and_serves_who_waits(store: Arc<dyn Store>) {
+    // Five lie there: the first takes four, the second waits for one of its two.
+    let (first, held) = open(&store, 0, 1, vec![need(4, Priority::P3)]).await;
+    let (second, _) = open(&store, 1, 1, vec![need(2, Priority::P4)]).await;
+    let hold = held[0].id;
+    let cut = async |keep| {
+        let commit = CareCommit {
+            cuts: vec![(hold, keep)],
+            at: hour(5),
+            ..CareCommit::default()
+        };
+        store.commit_care(commit).await.unwrap();
+    };
+    let held = async |ticket| {
+        let all = reservations(&store).await;
+        let live = all
+            .into_iter()
+            .filter(|r| r.ticket == ticket && r.state.is_live());
+        live.map(|r| (r.quantity, matches!(r.supply, Supply::BackOrder { .. })))
+            .collect::<Vec<(u32, bool)>>()
+    };
+    let waits = held(second.id).await.iter().any(|(_, waits)| *waits);
+    assert!(waits, "one of two is not there");
+    cut(3).await;
+    assert_eq!(held(first.id).await, [(3, false)], "its own stay its own");
+    let waits = held(second.id).await.iter().any(|(_, waits)| *waits);
+    assert!(!waits, "what was given back serves who waited");
+    cut(9).await;
+    assert_eq!(held(first.id).await, [(3, false)], "never more than before");
+    cut(0).await;
+    assert_eq!(held(first.id).await, []);
+    cut(0).await;
+    let missing = CareCommit {
+        cuts: vec![(forecare_domain::ReservationId(99), 0)],
+        at: hour(5),
+        ..CareCommit::default()
+    };
+    let missing = store.commit_care(missing).await;
+    assert!(matches!(missing, Err(StoreError::NotFound(_))));
+    assert_balanced(&store).await;
+}
+
 pub async fn a_reservation_changed_meanwhile_is_left_alone(store: Arc<dyn Store>) {
     let (_, held) = open(&store, 0, 1, vec![need(2, Priority::P3)]).await;
     store

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use forecare_care::tracking::{self, Use, check_left, other_place};
-use forecare_care::{Need, NewTicket, allocate, notices_of, parts_short, settle};
+use forecare_care::{Need, NewTicket, allocate, cut_down, notices_of, parts_short, settle};
 use forecare_catalogue::{Catalogue, Tracking};
 use forecare_domain::{
     Actor, AssetId, BatchNumber, CareTask, Decision, DepotName, Label, Marks, OrderId, PartNumber,
@@ -216,6 +216,11 @@ impl Desk {
                 return Err(StoreError::reservation_over(r.id, state));
             }
         }
+        for (id, _) in &commit.cuts {
+            if self.reservation(*id).is_none() {
+                return Err(StoreError::NotFound(format!("reservation {id}")));
+            }
+        }
         for (id, _) in &commit.needs {
             self.ticket(*id)?;
         }
@@ -287,6 +292,9 @@ impl Desk {
         };
         for write in commit.reservations {
             self.write_reservation(catalogue, &write, commit.at)?;
+        }
+        for (id, keep) in commit.cuts {
+            self.cut(catalogue, id, keep, commit.at);
         }
         for (id, need) in commit.needs {
             if self.ticket(id)?.state.is_open() {
@@ -434,6 +442,19 @@ impl Desk {
             &cause,
             &mut BTreeMap::new(),
         )
+    }
+
+    /// Makes a hold smaller; what becomes free goes to who waits for it.
+    fn cut(&mut self, catalogue: &Catalogue, id: ReservationId, keep: u32, at: Timestamp) {
+        let Some(r) = self.reservation(id).cloned() else {
+            return;
+        };
+        if let Some((quantity, state)) = cut_down(&r, keep) {
+            self.held_as(id, state, quantity, r.used);
+            if let Some(depot) = shelf_of(&r) {
+                self.serve_back_orders(catalogue, &r.part, depot, at);
+            }
+        }
     }
 
     /// Brings a reservation into `state` with `used` parts used in all, and books what that means.

@@ -359,6 +359,27 @@ async fn parts_laid_down_for_a_ticket_are_held_and_given_back() {
         let held = held(&office, &ticket).await;
         assert_eq!(held.iter().map(|(_, n)| n).sum::<u32>(), n, "{held:?}");
     }
+    // Another that waits gets what is given back, and nothing of what is kept.
+    let every = office.desk.store.stock().await.unwrap();
+    let part = PartNumber::new("FLT-AIR-12").unwrap();
+    let here = every
+        .iter()
+        .find(|s| s.part == part && s.depot.as_str() == "hamburg")
+        .unwrap();
+    let other = report("c1", "corrective");
+    let other = office.desk.open_ticket(other, eve()).await.unwrap();
+    step(&office, &ticket, needs(&[("FLT-AIR-12", here.on_hand)]))
+        .await
+        .unwrap();
+    step(&office, &other, needs(&[("FLT-AIR-12", 1)]))
+        .await
+        .unwrap();
+    step(&office, &ticket, needs(&[("FLT-AIR-12", 2)]))
+        .await
+        .unwrap();
+    let kept = held(&office, &ticket).await;
+    assert_eq!(kept, air(2));
+    step(&office, &other, needs(&[])).await.unwrap();
     // Neither silence nor a look at the timers takes them away.
     office.look(2_000).await;
     assert_eq!(held(&office, &ticket).await, air(2));
