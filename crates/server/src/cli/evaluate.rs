@@ -7,11 +7,14 @@ mod femto;
 mod metrics;
 mod nab;
 mod skab;
+mod unusable;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+
+use self::unusable::Unusable;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvaluateCommand {
