@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use forecare_datasets::cmapss::{
-    Engine, METRICS, histories, load_engines, load_truth, nasa_score, rmse, scores, subsets,
+    Engine, METRICS, any_subsets, histories, load_engines, load_truth, nasa_score, rmse, scores,
+    training_subsets,
 };
 use forecare_prognosis::HistoryItem;
 
@@ -32,7 +33,10 @@ fn engines_come_with_their_cycles_and_fail_at_the_last() {
     assert_eq!((engines[0].unit, engines[0].cycles.len()), (1, 2));
     assert_eq!(engines[0].cycles[1][..3], [20.0, 1.25, 2.25]);
     assert_eq!((engines[1].unit, engines[1].cycles[0][0]), (4, -0.5));
-    assert_eq!(subsets(dir.path()).unwrap(), ["FD009"]);
+    fs::write(dir.path().join("test_FD007.txt"), &text).unwrap();
+    fs::write(dir.path().join("test_FD009.txt"), &text).unwrap();
+    assert_eq!(training_subsets(dir.path()).unwrap(), ["FD009"]);
+    assert_eq!(any_subsets(dir.path()).unwrap(), ["FD007", "FD009"]);
 
     let told = histories("FD009", &engines, "degradation").unwrap();
     assert_eq!(told[0].device, "FD009-0001");

@@ -23,9 +23,9 @@ pub(crate) enum EvaluateCommand {
     /// Skoltech Anomaly Benchmark: a water loop with injected faults, F1 and alarm rates.
     Skab(EvaluateArgs),
     /// NASA C-MAPSS: remaining useful life of turbofan engines.
-    Cmapss(EvaluateArgs),
+    Cmapss(cmapss::CmapssArgs),
     /// FEMTO-ST PRONOSTIA: remaining useful life of bearings.
-    Femto(EvaluateArgs),
+    Femto(femto::FemtoArgs),
     /// Microsoft Azure predictive maintenance: failure probabilities and tickets.
     AzurePdm(azure_pdm::AzureArgs),
 }

@@ -138,7 +138,7 @@ fn azure(args: AzureArgs) -> Result<()> {
 fn cmapss(args: &CmapssArgs) -> Result<()> {
     let (_, catalogue) = catalogue(Path::new(""), CMAPSS_CATALOGUE)?;
     let class = class(&catalogue, "turbofan")?;
-    let subsets = cmapss::subsets(&args.data)?;
+    let subsets = cmapss::training_subsets(&args.data)?;
     let mut histories = Vec::new();
     for subset in &subsets {
         let engines = cmapss::load_engines(&args.data.join(format!("train_{subset}.txt")))?;

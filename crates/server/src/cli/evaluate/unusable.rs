@@ -11,14 +11,19 @@ pub(super) struct Unusable(usize);
 impl Unusable {
     /// Names a fault with its cause.
     pub(super) fn tell(&mut self, fault: &dyn Error) {
-        self.0 += 1;
         let mut text = fault.to_string();
         let mut cause = fault.source();
         while let Some(source) = cause {
             text += &format!(": {source}");
             cause = source.source();
         }
-        eprintln!("left out: {text}");
+        self.say(&text);
+    }
+
+    /// Names a fault in words.
+    pub(super) fn say(&mut self, fault: &str) {
+        self.0 += 1;
+        eprintln!("left out: {fault}");
     }
 
     pub(super) fn count(&self) -> usize {
