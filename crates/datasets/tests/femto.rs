@@ -94,10 +94,7 @@ fn tables_are_known_by_their_columns_and_not_by_their_names() {
         .iter()
         .map(|b| (b.name.as_str(), b.is_learning, b.snapshots.len()))
         .collect();
-    assert_eq!(
-        counts,
-        [("b1", Some(true), 1), ("b7", Some(false), 3)]
-    );
+    assert_eq!(counts, [("b1", Some(true), 1), ("b7", Some(false), 3)]);
     let truth = |bearing: &str, cut_s, rul_s| Truth {
         bearing: bearing.to_owned(),
         cut_s,
@@ -114,5 +111,8 @@ fn tables_are_known_by_their_columns_and_not_by_their_names() {
     let faults: Vec<String> = femto.faults.iter().map(ToString::to_string).collect();
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(faults[0].contains("broken.csv has no column"), "{faults:?}");
-    assert!(faults[1].contains("wrong.csv, line 2: \"soon\""), "{faults:?}");
+    assert!(
+        faults[1].contains("wrong.csv, line 2: \"soon\""),
+        "{faults:?}"
+    );
 }

@@ -116,7 +116,9 @@ fn scored(changes: &[usize], said: &[usize]) -> [f64; 3] {
     let n = FIT_ROWS + 300;
     let mut text = String::from("datetime;a;anomaly;changepoint\n");
     for i in 0..n {
-        let change = i.checked_sub(FIT_ROWS).is_some_and(|j| changes.contains(&j));
+        let change = i
+            .checked_sub(FIT_ROWS)
+            .is_some_and(|j| changes.contains(&j));
         text += &format!(
             "2020-03-09 10:{:02}:{:02};1.0;0.0;{}.0\n",
             i / 60,
@@ -155,7 +157,11 @@ fn the_score_of_change_points_is_that_computed_by_hand() {
     // first one's alone, half way; and one at 110 s is at the end of the one and the beginning of the other.
     near(
         scored(&[50, 80], &[80]),
-        [(0.444_049 - 1.0 + 2.0) / 4.0 * 100.0, 34.7239, (0.444_049 - 2.0 + 4.0) / 6.0 * 100.0],
+        [
+            (0.444_049 - 1.0 + 2.0) / 4.0 * 100.0,
+            34.7239,
+            (0.444_049 - 2.0 + 4.0) / 6.0 * 100.0,
+        ],
     );
     let [standard, ..] = scored(&[50, 80], &[110]);
     assert!((standard - 72.25).abs() < 5e-3, "{standard}");

@@ -61,11 +61,7 @@ struct Subset {
 }
 
 impl Subset {
-    fn read(
-        name: &str,
-        args: &CmapssArgs,
-        unusable: &mut Unusable,
-    ) -> Result<Self, CmapssError> {
+    fn read(name: &str, args: &CmapssArgs, unusable: &mut Unusable) -> Result<Self, CmapssError> {
         let (data, learn) = (&args.at.data, args.learn_data.as_ref());
         let there = |dir: &PathBuf, kind: &str| {
             let path = dir.join(format!("{kind}_{name}.txt"));
@@ -206,7 +202,7 @@ fn learn(
     class: &AssetClass,
     subset: &str,
     engines: &[Engine],
-    out: &Out,
+    out: &Out<'_>,
     entry: &mut serde_json::Map<String, Value>,
 ) -> Result<LifeModel> {
     let histories = cmapss::histories(subset, engines, MODE)?;

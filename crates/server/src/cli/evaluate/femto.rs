@@ -95,8 +95,11 @@ pub(super) fn run(args: &FemtoArgs) -> Result<()> {
     let mut left_out = Vec::new();
     if can_leave_out {
         for (done, bearing) in (0u64..).zip(&learning) {
-            let others: Vec<&Bearing> =
-                learnt_from.iter().copied().filter(|b| b != bearing).collect();
+            let others: Vec<&Bearing> = learnt_from
+                .iter()
+                .copied()
+                .filter(|b| b != bearing)
+                .collect();
             let model = learn(class, &others)?;
             left_out.extend(at_published_shares(&model, bearing));
             progress.set(done + 1);

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use forecare_datasets::skab::{
-    CHANGE_WINDOWS_S, ChangePoints, ChangeScores, FIT_ROWS, Outliers, Recording, Skab, change_points, change_scores,
-    outliers,
+    CHANGE_WINDOWS_S, ChangePoints, ChangeScores, FIT_ROWS, Outliers, Recording, Skab,
+    change_points, change_scores, outliers,
 };
 use forecare_detect::{ClassDetector, DetectSettings, DeviceDetector};
 use serde::Serialize;
