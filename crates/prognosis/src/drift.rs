@@ -4,6 +4,8 @@
 //! PSI = sum over bins of (seen - expected) * ln(seen / expected), after Siddiqi, "Credit Risk Scorecards" (2006).
 //! His reading: below 0.1 stable, to 0.25 a moderate shift, above it a major one.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Bins of a feature's known values, at most: tenths of the training rows.
@@ -118,9 +120,9 @@ fn bins_of<'a, T: Copy>(
         .flat_map(|(inputs, of_part)| inputs.bins.iter().map(move |bins| (bins, *of_part)))
 }
 
-/// Counts a row, for each part of the model its features; NaN where one is unknown. Counts of another model's bins begin
-/// anew.
-pub(crate) fn count(parts: &[(&Inputs, &[f64])], into: &mut InputCounts) {
+/// Counts a row, for each part of the model its features, NaN where one is unknown; `None` for a part that the row says
+/// nothing of, such as another operating regime's. Counts of another model's bins begin anew.
+pub(crate) fn count(parts: &[(&Inputs, Option<&[f64]>)], into: &mut InputCounts) {
     let fits = into.counts.len() == bins_of(parts).count()
         && into
             .counts
@@ -135,6 +137,9 @@ pub(crate) fn count(parts: &[(&Inputs, &[f64])], into: &mut InputCounts) {
     }
     into.n_rows += 1;
     for (counts, (bins, x)) in into.counts.iter_mut().zip(bins_of(parts)) {
+        let Some(x) = x else {
+            continue;
+        };
         let value = x[bins.feature];
         let bin = if value.is_nan() {
             bins.cuts.len() + 1
@@ -145,15 +150,16 @@ pub(crate) fn count(parts: &[(&Inputs, &[f64])], into: &mut InputCounts) {
     }
 }
 
-/// The index of what was counted; with each part the names of its features. `None` before the first row, or where the model
-/// asks for nothing.
+/// The index of what was counted; with each part the names of its features. A feature that several parts have by the same
+/// name has one index, the mean over the rows of all of them. `None` before the first row, or where the model asks for
+/// nothing.
 pub(crate) fn drift(parts: &[(&Inputs, &[String])], counted: &InputCounts) -> Option<Drift> {
     let n_bins = bins_of(parts).count();
     if counted.n_rows == 0 || counted.counts.len() != n_bins || n_bins == 0 {
         return None;
     }
-    let mut psi = 0.0;
-    let mut each: Vec<(String, f64)> = Vec::with_capacity(n_bins);
+    // Per feature the index times its rows, and the rows.
+    let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
     for (counts, (bins, names)) in counted.counts.iter().zip(bins_of(parts)) {
         let n: f64 = counts.iter().map(|c| f64::from(*c)).sum();
         let index: f64 = counts
@@ -165,9 +171,16 @@ pub(crate) fn drift(parts: &[(&Inputs, &[String])], counted: &InputCounts) -> Op
                 (seen - expected) * (seen / expected).ln()
             })
             .sum();
-        psi += index / n_bins as f64;
-        each.push((names.get(bins.feature).cloned().unwrap_or_default(), index));
+        let name = names.get(bins.feature).map_or("", String::as_str);
+        let sum = sums.entry(name).or_default();
+        sum.0 += n * index;
+        sum.1 += n;
     }
+    let mut each: Vec<(String, f64)> = sums
+        .into_iter()
+        .map(|(name, (sum, n))| (name.to_owned(), sum / n.max(1.0)))
+        .collect();
+    let psi = each.iter().map(|(_, index)| index).sum::<f64>() / each.len() as f64;
     each.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     each.truncate(5);
     Some(Drift {
@@ -210,7 +223,7 @@ mod tests {
         let inputs = inputs();
         let mut counts = InputCounts::default();
         for row in rows {
-            count(&[(&inputs, row)], &mut counts);
+            count(&[(&inputs, Some(row))], &mut counts);
         }
         super::drift(&[(&inputs, &names())], &counts).unwrap()
     }
@@ -246,7 +259,8 @@ mod tests {
         let other = Inputs::of(one.iter().map(<[f64; 1]>::as_slice), 1);
         let mut counts = InputCounts::default();
         for (i, row) in rows.iter().enumerate() {
-            count(&[(&inputs, row), (&other, &one[i % 2])], &mut counts);
+            let parts = [(&inputs, Some(&row[..])), (&other, Some(&one[i % 2][..]))];
+            count(&parts, &mut counts);
         }
         let other_names = ["speed".to_owned()];
         let both = super::drift(&[(&inputs, &names()), (&other, &other_names)], &counts).unwrap();
@@ -259,13 +273,38 @@ mod tests {
     }
 
     #[test]
+    fn the_share_of_each_regime_does_not_matter() {
+        let at = |value: f64| [[value], [value + 1.0]];
+        let of = |rows: &[[f64; 1]]| Inputs::of(rows.iter().map(<[f64; 1]>::as_slice), 1);
+        let (slow, fast) = (of(&at(0.0)), of(&at(50.0)));
+        let mut counts = InputCounts::default();
+        // Nine rows in ten of the one, in training it was every second.
+        for i in 0..1_000 {
+            let row = at(if i % 10 == 0 { 0.0 } else { 50.0 })[i / 10 % 2];
+            let (in_slow, in_fast) = if i % 10 == 0 {
+                (Some(&row[..]), None)
+            } else {
+                (None, Some(&row[..]))
+            };
+            count(&[(&slow, in_slow), (&fast, in_fast)], &mut counts);
+        }
+        let names = ["heat".to_owned()];
+        let parts: [(&Inputs, &[String]); 2] = [(&slow, &names), (&fast, &names)];
+        let found = super::drift(&parts, &counts).unwrap();
+        assert!(
+            found.psi.abs() < 1e-9 && found.worst.len() == 1,
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn the_index_matches_the_sum_by_hand() {
         // Two bins of known values, half each; then three quarters lie in the upper one.
         let training = [[0.0], [0.0], [1.0], [1.0]];
         let inputs = Inputs::of(training.iter().map(<[f64; 1]>::as_slice), 1);
         let mut counts = InputCounts::default();
         for value in [0.0, 1.0, 1.0, 1.0] {
-            count(&[(&inputs, &[value])], &mut counts);
+            count(&[(&inputs, Some(&[value]))], &mut counts);
         }
         let names = ["x".to_owned()];
         let psi = super::drift(&[(&inputs, &names)], &counts).unwrap().psi;

@@ -484,27 +484,31 @@ impl Model {
         if !self.inputs.is_empty() {
             self.spec.extract(features, ts, &mut x);
         }
-        match &self.life {
-            Some(life) => {
-                let deviations = life.deviations(values);
-                drift::count(&[(&self.inputs, &x), (life.inputs(), &deviations)], counts);
-            }
-            None => drift::count(&[(&self.inputs, &x)], counts),
+        let of_life = self.life.as_ref().map(|life| (life, life.placed(values)));
+        let mut parts: Vec<(&Inputs, Option<&[f64]>)> = vec![(&self.inputs, Some(&x))];
+        if let Some((life, (regime, deviations))) = &of_life {
+            let here = |r: usize| (r == *regime).then_some(&deviations[..]);
+            parts.extend(life.inputs().iter().enumerate().map(|(r, i)| (i, here(r))));
         }
+        drift::count(&parts, counts);
     }
 
     /// How far the counted inputs have moved away from the training: of the trees from its healthy rows, of remaining life
     /// from whole lives; `None` before the first.
     #[must_use]
     pub fn drift(&self, counts: &InputCounts) -> Option<Drift> {
-        let names = &self.card.features;
-        match &self.life {
-            Some(life) => {
-                let of_life = life.metrics(&self.spec.metrics);
-                drift::drift(&[(&self.inputs, names), (life.inputs(), &of_life)], counts)
+        let of_life = self.life.as_ref().map(|life| {
+            let mut names = life.metrics(&self.spec.metrics);
+            for name in &mut names {
+                name.push_str(" at its operating point");
             }
-            None => drift::drift(&[(&self.inputs, names)], counts),
+            (life, names)
+        });
+        let mut parts: Vec<(&Inputs, &[String])> = vec![(&self.inputs, &self.card.features)];
+        if let Some((life, names)) = &of_life {
+            parts.extend(life.inputs().iter().map(|inputs| (inputs, &names[..])));
         }
+        drift::drift(&parts, counts)
     }
 
     /// The features that raised the probability most, largest first; their shares sum to 1.

@@ -197,9 +197,15 @@ fn readings_unlike_those_of_the_training_are_drift() {
     let same = psi(&|_| {});
     assert!(same.psi < 0.05 && same.n_rows == 1_510, "{same:?}");
     let hot = psi(&|values| values[1] = values[1].map(|v| v + 2.0));
-    assert!(hot.psi > 0.25 && hot.worst[0].0 == "heat", "{hot:?}");
+    assert!(
+        hot.psi > 0.25 && hot.worst[0].0.starts_with("heat "),
+        "{hot:?}"
+    );
     let dead = psi(&|values| values[2] = None);
-    assert!(dead.psi > 1.0 && dead.worst[0].0 == "flow", "{dead:?}");
+    assert!(
+        dead.psi > 1.0 && dead.worst[0].0.starts_with("flow "),
+        "{dead:?}"
+    );
 }
 
 #[test]

@@ -247,16 +247,23 @@ pub fn learn_life(
     Ok((model, held.into_iter().map(|(_, r)| r).collect()))
 }
 
-/// How readings are distributed over whole lives, as a fleet in service goes through them.
-fn inputs(lives: &[Life<'_>], model: &LifeModel) -> Inputs {
+/// How readings are distributed over whole lives, as a fleet in service goes through them, in each regime: whether a fleet
+/// works at one operating point or another is no drift.
+fn inputs(lives: &[Life<'_>], model: &LifeModel) -> Vec<Inputs> {
     let readings = || lives.iter().flat_map(|l| &l.readings);
     let stride = readings().count().div_ceil(ROWS_MAX).max(1);
-    let rows: Vec<Vec<f64>> = readings()
-        .step_by(stride)
-        .map(|(_, values)| model.deviations(values))
-        .collect();
-    let n = rows.first().map_or(0, Vec::len);
-    Inputs::of(rows.iter().map(Vec::as_slice), n)
+    let mut of_regimes: Vec<Vec<Vec<f64>>> = vec![Vec::new(); model.n_regimes()];
+    for (_, values) in readings().step_by(stride) {
+        let (regime, deviations) = model.placed(values);
+        of_regimes[regime].push(deviations);
+    }
+    of_regimes
+        .iter()
+        .map(|rows| {
+            let n = rows.first().map_or(0, Vec::len);
+            Inputs::of(rows.iter().map(Vec::as_slice), n)
+        })
+        .collect()
 }
 
 /// Machines whose lives the histories tell to a failure: what life models are learnt from.

@@ -33,9 +33,10 @@ pub struct LifeModel {
     scores: Option<LifeScores>,
     /// The failure mode, where every life ended in the same one.
     mode: Option<ModeName>,
-    /// How the readings of whole lives were distributed, metric by metric, in deviations from the mean of their regime.
-    #[serde(default, skip_serializing_if = "Inputs::is_empty")]
-    inputs: Inputs,
+    /// How the readings of whole lives were distributed, regime by regime and metric by metric, in deviations from the
+    /// mean of the regime.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<Inputs>,
 }
 
 impl LifeModel {
@@ -57,7 +58,7 @@ impl LifeModel {
             intervals: None,
             scores: None,
             mode: None,
-            inputs: Inputs::default(),
+            inputs: Vec::new(),
         }
     }
 
@@ -66,7 +67,7 @@ impl LifeModel {
         intervals: Intervals,
         scores: LifeScores,
         mode: Option<ModeName>,
-        inputs: Inputs,
+        inputs: Vec<Inputs>,
     ) {
         self.inputs = inputs;
         self.intervals = Some(intervals);
@@ -105,15 +106,18 @@ impl LifeModel {
         self.standard.metrics.iter().map(name).collect()
     }
 
-    pub(crate) fn inputs(&self) -> &Inputs {
+    /// One per regime; none in a file from before there were any.
+    pub(crate) fn inputs(&self) -> &[Inputs] {
         &self.inputs
     }
 
-    /// A reading in deviations from the mean of its regime, in the order of [`Self::metrics`]; NaN where unknown.
-    pub(crate) fn deviations(&self, values: &[Option<f64>]) -> Vec<f64> {
+    /// The regime of a reading, the first where its operating point is unknown; and the reading in deviations from the mean
+    /// of the regime, in the order of [`Self::metrics`], NaN where unknown.
+    pub(crate) fn placed(&self, values: &[Option<f64>]) -> (usize, Vec<f64>) {
         let mut z = Vec::with_capacity(self.standard.metrics.len());
         self.standard.standardise(values, &mut z);
-        z.into_iter().map(|z| z.unwrap_or(f64::NAN)).collect()
+        let deviations = z.into_iter().map(|z| z.unwrap_or(f64::NAN)).collect();
+        (self.standard.regime_of(values).unwrap_or(0), deviations)
     }
 
     pub(crate) fn n_regimes(&self) -> usize {
@@ -138,7 +142,11 @@ impl LifeModel {
             && !self.forests.is_empty()
             && self.forests.iter().all(|f| f.is_sound(n))
             && self.intervals.as_ref().is_some_and(Intervals::is_sound)
-            && self.inputs.is_sound(self.standard.metrics.len())
+            && (self.inputs.is_empty() || self.inputs.len() == self.n_regimes())
+            && self
+                .inputs
+                .iter()
+                .all(|i| i.is_sound(self.standard.metrics.len()))
     }
 
     /// Takes a reading of the machine, in time order, and gives its remaining life. `id` tells this model from
