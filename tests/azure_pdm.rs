@@ -333,6 +333,52 @@ fn files_speak_of_every_reading(out: &Path, n_readings: usize) {
 }
 
 #[test]
+fn predictions_need_no_failures_and_the_public_name_of_the_telemetry_will_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let (learn, held) = (dir.path().join("learn"), dir.path().join("held"));
+    for data in [&learn, &held] {
+        std::fs::create_dir_all(data).unwrap();
+    }
+    // The telemetry that is asked for first is not there: what there is is learnt from.
+    fixture(&learn, 1..=6, 40);
+    std::fs::remove_file(learn.join("PdM_telemetry_windows.csv")).unwrap();
+    fixture(&held, 7..=8, 20);
+    for name in [
+        "PdM_telemetry_windows.csv",
+        "PdM_failures.csv",
+        "PdM_machines.csv",
+    ] {
+        std::fs::remove_file(held.join(name)).unwrap();
+    }
+    let (from, to) = ("PdM_telemetry_90days.csv", "PdM_telemetry.csv");
+    std::fs::rename(held.join(from), held.join(to)).unwrap();
+    let out = dir.path().join("out");
+    let learn = learn.display().to_string();
+    let found = evaluate(&held, &out, &["--learn", "1-6", "--learn-data", &learn]);
+    let others = &found["other_machines"][0];
+    assert_eq!(others["machines"], serde_json::json!([7, 8]));
+    assert!(others["probabilities"].is_null() && others["tickets"].is_null());
+    assert!(found["time_split"].is_null(), "{found:#}");
+    assert_eq!(found["absent"], serde_json::json!(["PdM_failures.csv"]));
+    assert_eq!(
+        found["learnt_from"]["telemetry"],
+        serde_json::json!(["PdM_telemetry_90days.csv"])
+    );
+    files_speak_of_every_reading(&out, 2 * 20 * 24);
+    let n_tickets = lines(&out.join("90days_tickets.csv")).count() - 1;
+    assert_eq!(others["n_tickets"], n_tickets);
+    assert!(n_tickets > 0);
+
+    // The same command makes the same model.
+    let [one, two] = ["one", "two"].map(|home| {
+        let home = dir.path().join(home);
+        train(Path::new(&learn), "1-6", "90days", &home);
+        std::fs::read(home.join("models/azure-pdm-machine/v1.json")).unwrap()
+    });
+    assert!(one == two);
+}
+
+#[test]
 fn an_evaluation_without_any_machines_says_what_it_needs() {
     let dir = tempfile::tempdir().unwrap();
     fixture(dir.path(), 1..=2, 3);

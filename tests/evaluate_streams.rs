@@ -149,7 +149,7 @@ fn skab_judges_the_rows_after_the_first_400() {
 #[test]
 fn a_directory_without_the_benchmark_is_refused_by_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
-    for (benchmark, missing) in [("nab", "combined_windows.json"), ("skab", "no CSV file")] {
+    for (benchmark, missing) in [("nab", "no CSV file"), ("skab", "no CSV file")] {
         let (ok, _, err) = run(forecare()
             .args(["evaluate", benchmark, "--data"])
             .arg(dir.path())
@@ -157,4 +157,135 @@ fn a_directory_without_the_benchmark_is_refused_by_what_is_missing() {
             .arg(dir.path().join("out")));
         assert!(!ok && err.contains(missing), "{err}");
     }
+}
+
+/// A stream with a step, for NAB.
+fn stream() -> String {
+    let mut text = String::from("timestamp,value\n");
+    for i in 0..600 {
+        let level = if i >= 500 { 9.0 } else { 1.0 };
+        text += &format!("{},{}\n", time(5 * i), level + noise(i));
+    }
+    text
+}
+
+#[test]
+fn nab_predicts_what_has_no_labels_and_names_what_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("nab"), dir.path().join("out"));
+    // Categories without `data/`, no labels, no profiles.
+    write(&data.join("realPump/flow.csv"), &stream());
+    write(&data.join("realPump/heat.csv"), &stream());
+    let evaluate = || {
+        run(forecare()
+            .args(["evaluate", "nab", "--data"])
+            .arg(&data)
+            .arg("--out")
+            .arg(&out))
+    };
+    let rows = || {
+        let file = out.join("results/forecare/realPump/forecare_flow.csv");
+        fs::read_to_string(file).unwrap()
+    };
+    let (ok, said, err) = evaluate();
+    assert!(
+        ok && said.contains("there is no combined_windows.json"),
+        "{said}{err}"
+    );
+    let unlabelled = rows();
+    assert_eq!(unlabelled.lines().count(), 601);
+    assert!(unlabelled.lines().skip(1).all(|l| l.ends_with(',')));
+
+    // Labels of one of them.
+    let labels = format!(
+        r#"{{"realPump/flow.csv": [["{}", "{}"]]}}"#,
+        time(5 * 480),
+        time(5 * 540)
+    );
+    write(&data.join("combined_windows.json"), &labels);
+    write(
+        &data.join("realPump/broken.csv"),
+        "timestamp,value\nnow,1\n",
+    );
+    let (ok, said, err) = evaluate();
+    assert!(
+        !ok && err.contains("broken.csv") && err.contains("1 file(s)"),
+        "{said}{err}"
+    );
+    assert!(
+        said.contains("no usable entry for realPump/heat.csv"),
+        "{said}"
+    );
+    let metrics = fs::read_to_string(out.join("metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&metrics).unwrap();
+    assert_eq!(
+        [
+            &metrics["n_files"],
+            &metrics["n_files_scored"],
+            &metrics["files_unusable"]
+        ],
+        [2, 1, 1]
+    );
+    assert_eq!(metrics["profiles"].as_array().unwrap().len(), 3);
+    // Scores do not depend on labels, nor on what comes later.
+    let score = |text: &str| -> Vec<String> {
+        let cell = |l: &str| l.split(',').nth(2).unwrap().to_owned();
+        text.lines().skip(1).map(cell).collect()
+    };
+    assert_eq!(score(&rows()), score(&unlabelled));
+    let all = stream();
+    let first: Vec<&str> = all.lines().take(551).collect();
+    write(&data.join("realPump/flow.csv"), &first.join("\n"));
+    evaluate();
+    assert_eq!(score(&rows()), score(&unlabelled)[..550]);
+}
+
+#[test]
+fn skab_goes_on_after_a_bad_file_and_tells_what_it_flags_without_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("repo"), dir.path().join("repo/out"));
+    let rows = |cell: &str| {
+        let mut text = String::from("datetime;Pressure;Current\n");
+        for i in 0..500 {
+            text += &format!(
+                "2020-03-09 10:{:02}:{:02};{};{}\n",
+                i / 60,
+                i % 60,
+                noise(i),
+                if i == 450 {
+                    cell.to_owned()
+                } else {
+                    noise(i + 9).to_string()
+                }
+            );
+        }
+        text
+    };
+    write(&data.join("data/quiet/q.csv"), &rows("0.1"));
+    write(&data.join("leaderboard.csv"), "a,b\n1,2\n");
+    let evaluate = || {
+        run(forecare()
+            .args(["evaluate", "skab", "--data"])
+            .arg(&data)
+            .arg("--out")
+            .arg(&out))
+    };
+    let (ok, said, err) = evaluate();
+    assert!(
+        ok && err.contains("passed over") && err.contains("leaderboard.csv"),
+        "{said}{err}"
+    );
+    assert!(
+        said.contains("no file has labels") && said.contains("of 100 rows flagged"),
+        "{said}"
+    );
+    write(&data.join("data/quiet/hole.csv"), &rows(""));
+    let (ok, said, err) = evaluate();
+    assert!(!ok && err.contains("hole.csv: line 452"), "{said}{err}");
+    assert!(out.join("data/quiet/q.csv").is_file());
+    assert_eq!(
+        said.matches("rows flagged").count(),
+        1,
+        "results are no data: {said}"
+    );
 }

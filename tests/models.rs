@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Service, forecare, run, wait_for};
+use support::{Service, dataset, forecare, run, wait_for};
 
 fn models(home: &Path, args: &[&str]) -> Command {
     let mut command = forecare();
@@ -230,5 +230,66 @@ fn the_shipped_compressor_model_is_rebuilt_to_the_same_hash() {
     assert!(
         std::fs::read(&file).unwrap() == std::fs::read(shipped).unwrap(),
         "models/screw-compressor.json is not what `forecare train simulated` gives: write it anew, and say so in CHANGELOG.md"
+    );
+}
+
+/// So does that of the turbofan's, where the data is there.
+#[test]
+fn the_shipped_turbofan_model_is_rebuilt_to_the_same_hash() {
+    let Some(data) = dataset("cmapss") else {
+        println!(
+            "the C-MAPSS data set is absent: set FORECARE_DATASETS to the directory that holds cmapss/"
+        );
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rebuilt.json");
+    let mut command = forecare();
+    command
+        .args(["train", "cmapss", "--data"])
+        .arg(&data)
+        .arg("--out")
+        .arg(&file);
+    said(&mut command);
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/turbofan.json");
+    assert!(
+        std::fs::read(&file).unwrap() == std::fs::read(shipped).unwrap(),
+        "models/turbofan.json is not what `forecare train cmapss` gives: write it anew, and say so in CHANGELOG.md"
+    );
+}
+
+/// A model of remaining life has a card of its own kind.
+#[test]
+fn a_life_model_is_shown_by_what_it_misses_and_how_often_its_interval_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let config = home.join("forecare.toml");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let catalogue = root.join("crates/catalogue/catalogues/cmapss.toml");
+    std::fs::write(
+        &config,
+        format!("catalogue = {:?}\n", catalogue.display().to_string()),
+    )
+    .unwrap();
+    let turbofan = root.join("models/turbofan.json");
+    let config = config.display().to_string();
+    said(&mut models(
+        home,
+        &["add", &turbofan.display().to_string(), "--config", &config],
+    ));
+    let card = said(&mut models(home, &["show", "--config", &config]));
+    for part in [
+        "Remaining life",
+        "RMSE 9.",
+        "holds 80 %",
+        "709 machines",
+        "6 operating regime(s)",
+        "degradation",
+    ] {
+        assert!(card.contains(part), "{part}: {card}");
+    }
+    assert!(
+        !card.contains("mean 24 h"),
+        "features that no tree asks for: {card}"
     );
 }

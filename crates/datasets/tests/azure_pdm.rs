@@ -111,6 +111,27 @@ fn the_replay_is_in_order_of_time_and_never_tells_failures() {
 }
 
 #[test]
+fn a_part_is_read_without_what_is_not_there_and_says_what_that_is() {
+    let dir = tempfile::tempdir().unwrap();
+    write_files(dir.path());
+    for name in ["PdM_machines.csv", "PdM_failures.csv", "PdM_errors.csv"] {
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    let from = dir.path().join("PdM_telemetry_90days.csv");
+    fs::rename(from, dir.path().join("PdM_telemetry.csv")).unwrap();
+    let all = "1-9".parse().unwrap();
+    let part = AzurePdm::load_part(dir.path(), &all, Telemetry::Days90).unwrap();
+    assert_eq!(
+        (part.machines.as_slice(), part.readings.len()),
+        (&[1, 2][..], 48)
+    );
+    assert_eq!(part.absent, ["PdM_errors.csv", "PdM_failures.csv"]);
+    assert!(part.failures.is_empty() && part.replacements.len() == 3);
+    let whole = load(dir.path(), "1-9", Telemetry::Days90).unwrap_err();
+    assert!(whole.contains("PdM_machines.csv"), "{whole}");
+}
+
+#[test]
 fn errors_name_the_file_the_line_and_the_column() {
     let dir = tempfile::tempdir().unwrap();
     write_files(dir.path());

@@ -37,6 +37,7 @@ fn truth() -> AzurePdm {
         errors: Vec::new(),
         replacements: Vec::new(),
         failures: vec![failure(1, 50, 1), failure(2, 90, 2)],
+        absent: Vec::new(),
     }
 }
 

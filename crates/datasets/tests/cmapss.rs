@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use forecare_datasets::cmapss::{
-    Engine, METRICS, histories, load_engines, load_truth, nasa_score, rmse, scores, subsets,
+    Engine, METRICS, any_subsets, histories, load_engines, load_truth, nasa_score, rmse, scores,
+    training_subsets,
 };
-use forecare_prognosis::HistoryItem;
+use forecare_prognosis::{FeatureState, HistoryItem, InputCounts, Model};
 
 fn line(unit: u32, cycle: u32, first: f64) -> String {
     let mut text = format!("{unit} {cycle} {first}");
@@ -32,7 +33,10 @@ fn engines_come_with_their_cycles_and_fail_at_the_last() {
     assert_eq!((engines[0].unit, engines[0].cycles.len()), (1, 2));
     assert_eq!(engines[0].cycles[1][..3], [20.0, 1.25, 2.25]);
     assert_eq!((engines[1].unit, engines[1].cycles[0][0]), (4, -0.5));
-    assert_eq!(subsets(dir.path()).unwrap(), ["FD009"]);
+    fs::write(dir.path().join("test_FD007.txt"), &text).unwrap();
+    fs::write(dir.path().join("test_FD009.txt"), &text).unwrap();
+    assert_eq!(training_subsets(dir.path()).unwrap(), ["FD009"]);
+    assert_eq!(any_subsets(dir.path()).unwrap(), ["FD007", "FD009"]);
 
     let told = histories("FD009", &engines, "degradation").unwrap();
     assert_eq!(told[0].device, "FD009-0001");
@@ -80,4 +84,40 @@ fn a_truth_beyond_the_cap_counts_as_the_cap_in_the_capped_measures_alone() {
     let s = scores(&[125.0], &[145.0], 125.0);
     assert_eq!((s.rmse_capped, s.score_capped, s.rmse), (0.0, 0.0, 20.0));
     assert!((s.score - 3.657_419).abs() < 1e-6, "{}", s.score);
+}
+
+/// By the default of `models.psi_max` a model is taken out of service above 1.
+#[test]
+fn test_engines_are_no_drift_to_the_model_that_ships_and_a_wrong_unit_is() {
+    let dir = std::env::var_os("FORECARE_DATASETS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    let dir = dir.join("cmapss");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/turbofan.json");
+    let model = Model::from_json(&fs::read_to_string(shipped).unwrap()).unwrap();
+    for path in ["test_FD001.txt", "test_FD003.txt"].map(|name| dir.join(name)) {
+        if !path.is_file() {
+            continue;
+        }
+        let psi = |change: &dyn Fn(&mut Vec<Option<f64>>)| {
+            let mut counts = InputCounts::default();
+            for engine in load_engines(&path).unwrap() {
+                for (ts, mut values) in engine.readings() {
+                    change(&mut values);
+                    model.observe(&FeatureState::new(24), ts, &values, &mut counts);
+                }
+            }
+            model.drift(&counts).unwrap()
+        };
+        let same = psi(&|_| {});
+        let celsius = psi(&|values| {
+            for temperature in &mut values[4..7] {
+                *temperature = temperature.map(|rankine| rankine / 1.8 - 273.15);
+            }
+        });
+        println!("{}: {same:?} {celsius:?}", path.display());
+        assert!(same.psi < 1.0, "{same:?}");
+        assert!(celsius.psi > same.psi + 0.5, "{celsius:?}");
+    }
 }

@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use forecare_datasets::femto::{Bearing, METRICS, PUBLISHED_CUTS, accuracy, load, percent_error};
+use forecare_datasets::femto::{
+    Bearing, CUT_SHARES, METRICS, Truth, accuracy, load, load_directory, percent_error,
+};
 use forecare_prognosis::HistoryItem;
 
 fn table(rows: &[(&str, &str, &str)]) -> String {
@@ -29,7 +31,8 @@ fn bearings_come_with_their_snapshots_ten_seconds_apart() {
     let bearings = load(&path).unwrap();
     assert_eq!(bearings.len(), 2);
     assert_eq!(bearings[0].name, "Bearing1_1");
-    assert!(bearings[0].is_learning && !bearings[1].is_learning);
+    assert_eq!(bearings[0].is_learning, Some(true));
+    assert_eq!(bearings[1].is_learning, Some(false));
     let numbers: Vec<u32> = bearings[0].snapshots.iter().map(|s| s.0).collect();
     assert_eq!(numbers, [1, 2, 4]);
     assert_eq!(bearings[0].snapshots[0].1[19], 19.5);
@@ -67,7 +70,49 @@ fn five_per_cent_late_costs_as_much_as_twenty_per_cent_early() {
 
 #[test]
 fn published_cuts_lie_late_in_life() {
-    for cut in PUBLISHED_CUTS {
-        assert!((0.6..1.0).contains(&cut.share_of_life()), "{}", cut.bearing);
+    for share in CUT_SHARES {
+        assert!((0.6..1.0).contains(&share), "{share}");
     }
+}
+
+#[test]
+fn tables_are_known_by_their_columns_and_not_by_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    let whole = table(&[("Learning_set", "b1", "1"), ("Test_set", "b7", "1")]);
+    write("anything.csv", &whole);
+    // A bearing goes on in another file, where nothing is said of sets.
+    let more = table(&[("", "b7", "3"), ("", "b7", "2"), ("", "b7", "1")]);
+    write("more.csv", &more.replacen(",set,", ",group,", 1));
+    write("answers.csv", "bearing,rul_s,cut_s\nb7,5730, 20\nb9,,\n");
+    write("notes.csv", "a,b\n1,2\n");
+    write("broken.csv", "bearing,snapshot\nb1,1\n");
+    write("wrong.csv", "bearing,rul_s\nb1,soon\n");
+    let femto = load_directory(dir.path()).unwrap();
+    let counts: Vec<(&str, Option<bool>, usize)> = femto
+        .bearings
+        .iter()
+        .map(|b| (b.name.as_str(), b.is_learning, b.snapshots.len()))
+        .collect();
+    assert_eq!(counts, [("b1", Some(true), 1), ("b7", Some(false), 3)]);
+    let truth = |bearing: &str, cut_s, rul_s| Truth {
+        bearing: bearing.to_owned(),
+        cut_s,
+        rul_s,
+    };
+    assert_eq!(
+        femto.truths,
+        [
+            truth("b7", Some(20.0), Some(5_730.0)),
+            truth("b9", None, None)
+        ]
+    );
+    assert_eq!(femto.passed_over, [dir.path().join("notes.csv")]);
+    let faults: Vec<String> = femto.faults.iter().map(ToString::to_string).collect();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].contains("broken.csv has no column"), "{faults:?}");
+    assert!(
+        faults[1].contains("wrong.csv, line 2: \"soon\""),
+        "{faults:?}"
+    );
 }

@@ -32,10 +32,13 @@ fn series(n: usize, windows: &[(usize, usize)]) -> Series {
         category: "c".to_owned(),
         file: "f.csv".to_owned(),
         rows: (0..n).map(row).collect(),
-        windows: windows
-            .iter()
-            .map(|&(first, last)| Window { first, last })
-            .collect(),
+        windows: Some(
+            windows
+                .iter()
+                .map(|&(first, last)| Window { first, last })
+                .collect(),
+        ),
+        n_windows_without_rows: 0,
     }
 }
 
@@ -172,34 +175,120 @@ fn any_part_of_the_benchmark_is_read_and_windows_of_absent_files_do_not_count() 
     assert_eq!(names, ["b.csv", "a.csv"], "in order of category");
     assert_eq!(
         nab.series[1].windows,
-        [Window {
+        Some(vec![Window {
             first: 10,
             last: 12
-        }]
+        }])
     );
     assert_eq!(nab.series[1].rows[3].value, 3.5);
-    assert_eq!(nab.series[1].interval_s(), 3_600.0);
+    assert_eq!(nab.series[1].interval_s(120), 3_600.0);
     assert_eq!(nab.profiles["standard"].cost.false_positive, 0.11);
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn a_bad_file_is_named_and_the_others_are_read() {
     let dir = tempfile::tempdir().unwrap();
-    let error = || Nab::load(dir.path()).unwrap_err().to_string();
-    assert!(error().contains("combined_windows.json"));
+    assert!(
+        Nab::load(dir.path())
+            .unwrap_err()
+            .to_string()
+            .contains("no CSV file")
+    );
+    write_files(dir.path());
+    for (text, why) in [
+        ("timestamp,value\n", "no rows"),
+        ("timestamp,value\nyesterday,1\n", "\"yesterday\" is no time"),
+        (
+            "timestamp,value\n2014-04-01 00:00:00,NaN\n",
+            "no finite number",
+        ),
+        ("timestamp,value\n2014-04-01 00:00:00,\n", "not a CSV"),
+        ("when,what\n2014-04-01 00:00:00,1\n", "not a CSV"),
+    ] {
+        fs::write(dir.path().join("data/artificial/c.csv"), text).unwrap();
+        let nab = Nab::load(dir.path()).unwrap();
+        assert_eq!((nab.series.len(), nab.faults.len()), (2, 1), "{text}");
+        let said = nab.faults[0].to_string();
+        assert!(
+            said.contains("artificial/c.csv") && said.contains(why),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn files_without_labels_are_read_and_do_not_count() {
+    let dir = tempfile::tempdir().unwrap();
     write_files(dir.path());
     fs::write(
-        dir.path().join("data/artificial/c.csv"),
-        "timestamp,value\n",
+        dir.path().join("combined_windows.json"),
+        r#"{"artificial/b.csv": []}"#,
     )
     .unwrap();
-    assert!(error().contains("artificial/c.csv"), "{}", error());
-    fs::write(
-        dir.path().join("data/artificial/b.csv"),
-        "timestamp,value\nyesterday,1\n",
-    )
-    .unwrap();
-    assert!(error().contains("\"yesterday\" is no time"), "{}", error());
+    let nab = Nab::load(dir.path()).unwrap();
+    assert_eq!(nab.series[0].windows, Some(Vec::new()));
+    assert_eq!(nab.series[1].windows, None);
+    let scores = vec![1.0; 24];
+    let files: Vec<Scores<'_>> = nab
+        .series
+        .iter()
+        .map(|series| Scores {
+            series,
+            scores: &scores,
+        })
+        .collect();
+    let all = outcome(&files, &nab.profiles["standard"], 0.5);
+    // 24 rows less 3 of probation, of the labelled file alone.
+    assert_eq!((all.n_false_positives, all.n_windows), (21, 0));
+
+    // Broken labels are named; the rows are read all the same.
+    fs::write(dir.path().join("combined_windows.json"), "[").unwrap();
+    let nab = Nab::load(dir.path()).unwrap();
+    assert!(nab.series.iter().all(|s| s.windows.is_none()));
+    assert!(nab.faults[0].to_string().contains("combined_windows.json"));
+
+    fs::remove_file(dir.path().join("combined_windows.json")).unwrap();
+    fs::remove_file(dir.path().join("profiles.json")).unwrap();
+    // The directory of the categories, and one category.
+    let data = Nab::load(&dir.path().join("data")).unwrap();
+    assert_eq!((data.series.len(), data.labels), (2, None));
+    assert_eq!(data.profiles["reward_low_FN_rate"].cost.false_negative, 2.0);
+    let one = Nab::load(&dir.path().join("data/artificial")).unwrap();
+    assert_eq!(
+        (one.series[0].category.as_str(), one.series[0].file.as_str()),
+        ("artificial", "b.csv")
+    );
+}
+
+#[test]
+fn a_window_is_all_rows_of_its_span_whether_or_not_its_ends_are_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    write_files(dir.path());
+    let mut text = String::from("timestamp,value\n");
+    // The hours 10 and 12 twice.
+    for hour in [8, 9, 10, 10, 11, 12, 12, 13, 14] {
+        text += &format!("2014-04-01 {hour:02}:00:00,1\n");
+    }
+    fs::write(dir.path().join("data/artificial/b.csv"), text).unwrap();
+    let spans = |spans: &str| {
+        let labels = format!(r#"{{"artificial/b.csv": [{spans}]}}"#);
+        fs::write(dir.path().join("combined_windows.json"), labels).unwrap();
+        let series = Nab::load(dir.path()).unwrap().series.remove(0);
+        (series.windows.unwrap(), series.n_windows_without_rows)
+    };
+    let window = |first, last| Window { first, last };
+    assert_eq!(
+        spans(r#"["2014-04-01 10:00:00.000000", "2014-04-01 12:00:00.000000"]"#),
+        (vec![window(2, 6)], 0)
+    );
+    assert_eq!(
+        spans(r#"["2014-04-01 10:30:00", "2014-04-01 13:30:00"]"#),
+        (vec![window(4, 7)], 0)
+    );
+    assert_eq!(
+        spans(r#"["2014-04-02 10:30:00", "2014-04-02 13:30:00"]"#),
+        (Vec::new(), 1)
+    );
 }
 
 /// Where the real files may lie.
@@ -222,11 +311,12 @@ fn every_window_of_the_real_files_is_found_where_they_are_there() {
             scores: &scores,
         }];
         let silent = outcome(&files, &nab.profiles["standard"], 0.5);
-        assert_eq!(silent.n_windows, series.windows.len());
+        let windows = series.windows.as_ref().unwrap();
+        assert_eq!(silent.n_windows, windows.len());
         assert!(near(silent.score, 0.0));
         let probation = probation_rows(series.rows.len());
         assert!(
-            series.windows.iter().all(|w| w.last >= probation),
+            windows.iter().all(|w| w.last >= probation),
             "{}",
             series.file
         );

@@ -4,6 +4,8 @@
 //! PSI = sum over bins of (seen - expected) * ln(seen / expected), after Siddiqi, "Credit Risk Scorecards" (2006).
 //! His reading: below 0.1 stable, to 0.25 a moderate shift, above it a major one.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Bins of a feature's known values, at most: tenths of the training rows.
@@ -103,60 +105,89 @@ impl Inputs {
         })
     }
 
-    /// Counts a row; NaN where a feature is unknown. Counts of another model's bins begin anew.
-    pub(crate) fn count(&self, x: &[f64], into: &mut InputCounts) {
-        let fits = into.counts.len() == self.bins.len()
-            && into
-                .counts
-                .iter()
-                .zip(&self.bins)
-                .all(|(c, b)| c.len() == b.shares.len());
-        if !fits {
-            into.n_rows = 0;
-            into.counts = self.bins.iter().map(|b| vec![0; b.shares.len()]).collect();
-        }
-        into.n_rows += 1;
-        for (counts, bins) in into.counts.iter_mut().zip(&self.bins) {
-            let value = x[bins.feature];
-            let bin = if value.is_nan() {
-                bins.cuts.len() + 1
-            } else {
-                bin_of(&bins.cuts, value)
-            };
-            counts[bin] = counts[bin].saturating_add(1);
-        }
+    /// True where nothing is asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bins.is_empty()
     }
+}
 
-    /// The index of what was counted; `names` are those of all features. `None` before the first row, or where the
-    /// model asks for nothing.
-    pub(crate) fn drift(&self, counted: &InputCounts, names: &[String]) -> Option<Drift> {
-        if counted.n_rows == 0 || counted.counts.len() != self.bins.len() || self.bins.is_empty() {
-            return None;
-        }
-        let mut psi = 0.0;
-        let mut each: Vec<(String, f64)> = Vec::with_capacity(self.bins.len());
-        for (counts, bins) in counted.counts.iter().zip(&self.bins) {
-            let n: f64 = counts.iter().map(|c| f64::from(*c)).sum();
-            let index: f64 = counts
-                .iter()
-                .zip(&bins.shares)
-                .map(|(count, expected)| {
-                    let seen = (f64::from(*count) / n.max(1.0)).max(SHARE_MIN);
-                    let expected = expected.max(SHARE_MIN);
-                    (seen - expected) * (seen / expected).ln()
-                })
-                .sum();
-            psi += index / self.bins.len() as f64;
-            each.push((names.get(bins.feature).cloned().unwrap_or_default(), index));
-        }
-        each.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        each.truncate(5);
-        Some(Drift {
-            n_rows: counted.n_rows,
-            psi,
-            worst: each,
-        })
+/// One after the other, the bins of all parts of a model, each with what belongs to its part.
+fn bins_of<'a, T: Copy>(
+    parts: &'a [(&'a Inputs, T)],
+) -> impl Iterator<Item = (&'a FeatureBins, T)> {
+    parts
+        .iter()
+        .flat_map(|(inputs, of_part)| inputs.bins.iter().map(move |bins| (bins, *of_part)))
+}
+
+/// Counts a row, for each part of the model its features, NaN where one is unknown; `None` for a part that the row says
+/// nothing of, such as another operating regime's. Counts of another model's bins begin anew.
+pub(crate) fn count(parts: &[(&Inputs, Option<&[f64]>)], into: &mut InputCounts) {
+    let fits = into.counts.len() == bins_of(parts).count()
+        && into
+            .counts
+            .iter()
+            .zip(bins_of(parts))
+            .all(|(c, (b, _))| c.len() == b.shares.len());
+    if !fits {
+        into.n_rows = 0;
+        into.counts = bins_of(parts)
+            .map(|(b, _)| vec![0; b.shares.len()])
+            .collect();
     }
+    into.n_rows += 1;
+    for (counts, (bins, x)) in into.counts.iter_mut().zip(bins_of(parts)) {
+        let Some(x) = x else {
+            continue;
+        };
+        let value = x[bins.feature];
+        let bin = if value.is_nan() {
+            bins.cuts.len() + 1
+        } else {
+            bin_of(&bins.cuts, value)
+        };
+        counts[bin] = counts[bin].saturating_add(1);
+    }
+}
+
+/// The index of what was counted; with each part the names of its features. A feature that several parts have by the same
+/// name has one index, the mean over the rows of all of them. `None` before the first row, or where the model asks for
+/// nothing.
+pub(crate) fn drift(parts: &[(&Inputs, &[String])], counted: &InputCounts) -> Option<Drift> {
+    let n_bins = bins_of(parts).count();
+    if counted.n_rows == 0 || counted.counts.len() != n_bins || n_bins == 0 {
+        return None;
+    }
+    // Per feature the index times its rows, and the rows.
+    let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for (counts, (bins, names)) in counted.counts.iter().zip(bins_of(parts)) {
+        let n: f64 = counts.iter().map(|c| f64::from(*c)).sum();
+        let index: f64 = counts
+            .iter()
+            .zip(&bins.shares)
+            .map(|(count, expected)| {
+                let seen = (f64::from(*count) / n.max(1.0)).max(SHARE_MIN);
+                let expected = expected.max(SHARE_MIN);
+                (seen - expected) * (seen / expected).ln()
+            })
+            .sum();
+        let name = names.get(bins.feature).map_or("", String::as_str);
+        let sum = sums.entry(name).or_default();
+        sum.0 += n * index;
+        sum.1 += n;
+    }
+    let mut each: Vec<(String, f64)> = sums
+        .into_iter()
+        .map(|(name, (sum, n))| (name.to_owned(), sum / n.max(1.0)))
+        .collect();
+    let psi = each.iter().map(|(_, index)| index).sum::<f64>() / each.len() as f64;
+    each.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    each.truncate(5);
+    Some(Drift {
+        n_rows: counted.n_rows,
+        psi,
+        worst: each,
+    })
 }
 
 /// The bin of a known value: the first whose upper bound it does not exceed.
@@ -192,9 +223,9 @@ mod tests {
         let inputs = inputs();
         let mut counts = InputCounts::default();
         for row in rows {
-            inputs.count(row, &mut counts);
+            count(&[(&inputs, Some(row))], &mut counts);
         }
-        inputs.drift(&counts, &names()).unwrap()
+        super::drift(&[(&inputs, &names())], &counts).unwrap()
     }
 
     #[test]
@@ -222,15 +253,61 @@ mod tests {
     }
 
     #[test]
+    fn two_parts_of_a_model_count_as_one() {
+        let (rows, inputs) = (rows(30.0), inputs());
+        let one = [[1.0], [2.0]];
+        let other = Inputs::of(one.iter().map(<[f64; 1]>::as_slice), 1);
+        let mut counts = InputCounts::default();
+        for (i, row) in rows.iter().enumerate() {
+            let parts = [(&inputs, Some(&row[..])), (&other, Some(&one[i % 2][..]))];
+            count(&parts, &mut counts);
+        }
+        let other_names = ["speed".to_owned()];
+        let both = super::drift(&[(&inputs, &names()), (&other, &other_names)], &counts).unwrap();
+        assert!((both.psi - 0.75 * drift(&rows).psi).abs() < 1e-9);
+        assert!(
+            both.worst
+                .iter()
+                .any(|(name, psi)| name == "speed" && psi.abs() < 1e-9)
+        );
+    }
+
+    #[test]
+    fn the_share_of_each_regime_does_not_matter() {
+        let at = |value: f64| [[value], [value + 1.0]];
+        let of = |rows: &[[f64; 1]]| Inputs::of(rows.iter().map(<[f64; 1]>::as_slice), 1);
+        let (slow, fast) = (of(&at(0.0)), of(&at(50.0)));
+        let mut counts = InputCounts::default();
+        // Nine rows in ten of the one, in training it was every second.
+        for i in 0..1_000 {
+            let row = at(if i % 10 == 0 { 0.0 } else { 50.0 })[i / 10 % 2];
+            let (in_slow, in_fast) = if i % 10 == 0 {
+                (Some(&row[..]), None)
+            } else {
+                (None, Some(&row[..]))
+            };
+            count(&[(&slow, in_slow), (&fast, in_fast)], &mut counts);
+        }
+        let names = ["heat".to_owned()];
+        let parts: [(&Inputs, &[String]); 2] = [(&slow, &names), (&fast, &names)];
+        let found = super::drift(&parts, &counts).unwrap();
+        assert!(
+            found.psi.abs() < 1e-9 && found.worst.len() == 1,
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn the_index_matches_the_sum_by_hand() {
         // Two bins of known values, half each; then three quarters lie in the upper one.
         let training = [[0.0], [0.0], [1.0], [1.0]];
         let inputs = Inputs::of(training.iter().map(<[f64; 1]>::as_slice), 1);
         let mut counts = InputCounts::default();
         for value in [0.0, 1.0, 1.0, 1.0] {
-            inputs.count(&[value], &mut counts);
+            count(&[(&inputs, Some(&[value]))], &mut counts);
         }
-        let psi = inputs.drift(&counts, &["x".to_owned()]).unwrap().psi;
+        let names = ["x".to_owned()];
+        let psi = super::drift(&[(&inputs, &names)], &counts).unwrap().psi;
         let by_hand =
             (0.25_f64 - 0.5) * (0.25_f64 / 0.5).ln() + (0.75_f64 - 0.5) * (0.75_f64 / 0.5).ln();
         assert!((psi - by_hand).abs() < 1e-12, "{psi} {by_hand}");

@@ -17,7 +17,8 @@ mod view;
 pub use drift::{Drift, InputCounts};
 pub use features::{FeatureSpec, FeatureState, WINDOWS_H};
 pub use life::{
-    HeldOutReading, LifeError, LifeModel, LifeParams, LifeScores, LifeState, learn_life, train_life,
+    HeldOutReading, LifeError, LifeModel, LifeParams, LifeScores, LifeState, constant_rmse_hours,
+    learn_life, machines_with_lives, train_life,
 };
 pub use model::{EXPLAINED_FROM, ModeScores, Model, ModelCard, ModelError};
 pub use rows::{Finding, History, HistoryItem};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::calibration::Calibration;
-use crate::drift::{Drift, InputCounts, Inputs};
+use crate::drift::{self, Drift, InputCounts, Inputs};
 use crate::features::{FeatureSpec, FeatureState};
 use crate::forest::Forest;
 use crate::life::{LifeModel, LifeState};
@@ -394,6 +394,13 @@ impl Model {
         self.modes.iter().map(|m| &m.mode)
     }
 
+    /// All modes it gives probabilities of: by its trees, and by remaining life where all lives ended in one mode.
+    pub fn spoken_of(&self) -> impl Iterator<Item = &ModeName> {
+        let of_life = self.life.as_ref().and_then(LifeModel::mode);
+        let by_trees = |mode: &&ModeName| self.modes().any(|m| m == *mode);
+        self.modes().chain(of_life.filter(|mode| !by_trees(mode)))
+    }
+
     /// Probability of failure within the horizon after `ts`, per mode of the model; with the features that
     /// raised it where it is 0.05 or more.
     #[must_use]
@@ -464,18 +471,44 @@ impl Model {
         })
     }
 
-    /// Counts the features of `ts` towards [`Self::drift`]. Every row counts as much as any other: give rows at equal
-    /// distances in time.
-    pub fn observe(&self, features: &FeatureState, ts: Timestamp, counts: &mut InputCounts) {
-        let mut x = Vec::with_capacity(self.usual.len());
-        self.spec.extract(features, ts, &mut x);
-        self.inputs.count(&x, counts);
+    /// Counts what the model sees at `ts` towards [`Self::drift`]: the features, and the reading's own values for
+    /// remaining life. Every row counts as much as any other: give rows at equal distances in time.
+    pub fn observe(
+        &self,
+        features: &FeatureState,
+        ts: Timestamp,
+        values: &[Option<f64>],
+        counts: &mut InputCounts,
+    ) {
+        let mut x = Vec::new();
+        if !self.inputs.is_empty() {
+            self.spec.extract(features, ts, &mut x);
+        }
+        let of_life = self.life.as_ref().map(|life| (life, life.placed(values)));
+        let mut parts: Vec<(&Inputs, Option<&[f64]>)> = vec![(&self.inputs, Some(&x))];
+        if let Some((life, (regime, deviations))) = &of_life {
+            let here = |r: usize| (r == *regime).then_some(&deviations[..]);
+            parts.extend(life.inputs().iter().enumerate().map(|(r, i)| (i, here(r))));
+        }
+        drift::count(&parts, counts);
     }
 
-    /// How far the counted inputs have moved away from the healthy rows of the training; `None` before the first.
+    /// How far the counted inputs have moved away from the training: of the trees from its healthy rows, of remaining life
+    /// from whole lives; `None` before the first.
     #[must_use]
     pub fn drift(&self, counts: &InputCounts) -> Option<Drift> {
-        self.inputs.drift(counts, &self.card.features)
+        let of_life = self.life.as_ref().map(|life| {
+            let mut names = life.metrics(&self.spec.metrics);
+            for name in &mut names {
+                name.push_str(" at its operating point");
+            }
+            (life, names)
+        });
+        let mut parts: Vec<(&Inputs, &[String])> = vec![(&self.inputs, &self.card.features)];
+        if let Some((life, names)) = &of_life {
+            parts.extend(life.inputs().iter().map(|inputs| (inputs, &names[..])));
+        }
+        drift::drift(&parts, counts)
     }
 
     /// The features that raised the probability most, largest first; their shares sum to 1.

@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_domain::{ModeName, Rul, Timestamp};
 use forecare_prognosis::{
-    CardData, HeldOutReading, History, HistoryItem, LifeError, LifeModel, LifeParams, LifeState,
-    Model, ModelError, learn_life, train_life,
+    CardData, FeatureState, HeldOutReading, History, HistoryItem, InputCounts, LifeError,
+    LifeModel, LifeParams, LifeState, Model, ModelError, constant_rmse_hours, learn_life,
+    machines_with_lives, train_life,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -169,6 +170,63 @@ fn the_order_of_the_histories_does_not_matter_and_the_same_histories_give_the_sa
         Model::from_json(&damaged),
         Err(ModelError::Changed { .. })
     ));
+}
+
+#[test]
+fn readings_unlike_those_of_the_training_are_drift() {
+    let card = CardData {
+        data: "pumps".to_owned(),
+        trained_at: ts(0),
+    };
+    let small = LifeParams {
+        rounds: 8,
+        ..params()
+    };
+    let model = train_life(&class(), &histories(20, 3), &small, &card, &mut |_| {}).unwrap();
+    let psi = |change: &dyn Fn(&mut Vec<Option<f64>>)| {
+        let mut counts = InputCounts::default();
+        for machine in 0..10 {
+            let mut rng = ChaCha8Rng::seed_from_u64(500 + machine);
+            for mut values in rows(&mut rng, 150) {
+                change(&mut values);
+                model.observe(&FeatureState::new(3), ts(0), &values, &mut counts);
+            }
+        }
+        model.drift(&counts).unwrap()
+    };
+    let same = psi(&|_| {});
+    assert!(same.psi < 0.05 && same.n_rows == 1_510, "{same:?}");
+    let hot = psi(&|values| values[1] = values[1].map(|v| v + 2.0));
+    assert!(
+        hot.psi > 0.25 && hot.worst[0].0.starts_with("heat "),
+        "{hot:?}"
+    );
+    let dead = psi(&|values| values[2] = None);
+    assert!(
+        dead.psi > 1.0 && dead.worst[0].0.starts_with("flow "),
+        "{dead:?}"
+    );
+}
+
+#[test]
+fn an_estimate_is_worth_more_than_always_the_same_one() {
+    let (model, held) = learnt();
+    let constant = constant_rmse_hours(held, model.cap_hours());
+    assert!(
+        model.scores().unwrap().rmse_hours < 0.6 * constant,
+        "{constant}"
+    );
+    assert_eq!(machines_with_lives(&histories(5, 1)), 5);
+    // Two machines with 100 and 60 hours left: 80 misses both by 20.
+    let reading = |machine, truth_hours| HeldOutReading {
+        machine,
+        age_hours: 0.0,
+        truth_hours,
+        rul_hours: [0.0; 3],
+        is_cut: false,
+    };
+    let two = [reading(0, 400.0), reading(1, 60.0)];
+    assert!((constant_rmse_hours(&two, 100.0) - 20.0).abs() < 1e-9);
 }
 
 #[test]

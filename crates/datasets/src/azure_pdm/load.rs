@@ -17,7 +17,7 @@ pub const METRICS: [&str; 4] = ["volt", "rotate", "pressure", "vibration"];
 /// Which telemetry file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Telemetry {
-    /// `PdM_telemetry_90days.csv`: every hour, natural failure rate.
+    /// `PdM_telemetry_90days.csv`, or the public `PdM_telemetry.csv`: every hour, natural failure rate.
     Days90,
     /// `PdM_telemetry_windows.csv`: hourly around failures, and quiet stretches.
     Windows,
@@ -51,6 +51,17 @@ impl Telemetry {
             Self::Days90 => "PdM_telemetry_90days.csv",
             Self::Windows => "PdM_telemetry_windows.csv",
             Self::Daily => "PdM_telemetry_daily_mean.csv",
+        }
+    }
+
+    /// Where it lies in `dir`; under the name that the public data set has for it where the other is not there.
+    #[must_use]
+    pub fn path_in(self, dir: &Path) -> PathBuf {
+        let path = dir.join(self.file_name());
+        let public = dir.join("PdM_telemetry.csv");
+        match self {
+            Self::Days90 if !path.is_file() && public.is_file() => public,
+            Self::Days90 | Self::Windows | Self::Daily => path,
         }
     }
 
@@ -119,7 +130,7 @@ pub struct Failure {
 /// The data of some machines. Every list is in order of time, then machine, then file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AzurePdm {
-    /// Machines that `PdM_machines.csv` lists, ascending.
+    /// Machines that `PdM_machines.csv` lists, ascending; those of the telemetry where only a part is read.
     pub machines: Vec<u32>,
     /// Telemetry.
     pub readings: Vec<Reading>,
@@ -129,6 +140,8 @@ pub struct AzurePdm {
     pub replacements: Vec<Replacement>,
     /// Failures.
     pub failures: Vec<Failure>,
+    /// Files that were not there, of those that [`AzurePdm::load_part`] can do without.
+    pub absent: Vec<&'static str>,
 }
 
 /// What a machine tells at an instant.
@@ -210,6 +223,12 @@ pub enum LoadError {
     },
 }
 
+const MACHINES: &str = "PdM_machines.csv";
+const ERRORS: &str = "PdM_errors.csv";
+const REPLACEMENTS: &str = "PdM_maint.csv";
+
+const FAILURES: &str = "PdM_failures.csv";
+
 impl AzurePdm {
     /// Reads the data of some machines from a directory.
     ///
@@ -221,15 +240,19 @@ impl AzurePdm {
         telemetry: Telemetry,
     ) -> Result<Self, LoadError> {
         let mut listed = BTreeSet::new();
-        let path = dir.join("PdM_machines.csv");
+        let path = dir.join(MACHINES);
         Table::open(&path, ["machineID"])?.each(|row| {
             listed.insert(row.machine(0)?);
             Ok(())
         })?;
-        let found = match (listed.first(), listed.last()) {
-            (Some(first), Some(last)) => format!("{first} to {last}"),
-            _ => "none".to_owned(),
-        };
+        let mut data = Self::load_part(dir, machines, telemetry)?;
+        if let Some(absent) = data.absent.first() {
+            return Err(LoadError::File {
+                path: dir.join(absent),
+                source: io::ErrorKind::NotFound.into(),
+            });
+        }
+        let found = span_of(&listed);
         listed.retain(|m| machines.contains(*m));
         if listed.is_empty() {
             return Err(LoadError::NoMachines {
@@ -238,8 +261,22 @@ impl AzurePdm {
                 found,
             });
         }
+        data.machines = listed.into_iter().collect();
+        Ok(data)
+    }
 
+    /// The same where only the telemetry must be there: the machines are those of its rows, and what else is not there is
+    /// empty and named in [`Self::absent`].
+    ///
+    /// # Errors
+    /// As of [`AzurePdm::load`].
+    pub fn load_part(
+        dir: &Path,
+        machines: &MachineRange,
+        telemetry: Telemetry,
+    ) -> Result<Self, LoadError> {
         let mut readings = Vec::new();
+        let mut listed = BTreeSet::new();
         let [volt, rotate, pressure, vibration] = METRICS;
         let columns = [
             "machineID",
@@ -249,8 +286,10 @@ impl AzurePdm {
             pressure,
             vibration,
         ];
-        Table::open(&dir.join(telemetry.file_name()), columns)?.each(|row| {
+        let path = telemetry.path_in(dir);
+        Table::open(&path, columns)?.each(|row| {
             let machine = row.machine(0)?;
+            listed.insert(machine);
             if machines.contains(machine) {
                 readings.push(Reading {
                     machine,
@@ -266,24 +305,35 @@ impl AzurePdm {
             Ok(())
         })?;
         readings.sort_by_key(|r| (r.ts, r.machine));
+        let found = span_of(&listed);
+        listed.retain(|m| machines.contains(*m));
 
-        let mut errors = Vec::new();
-        let columns = ["machineID", "datetime", "errorID"];
-        Table::open(&dir.join("PdM_errors.csv"), columns)?.each(|row| {
-            let machine = row.machine(0)?;
-            if machines.contains(machine) {
-                let (ts, code) = (row.time(1)?, row.name(2)?.as_str().to_owned());
-                errors.push(ReportedError { machine, ts, code });
+        let mut absent = Vec::new();
+        let mut is_there = |name: &'static str| {
+            let path = dir.join(name);
+            let there = path.is_file();
+            if !there {
+                absent.push(name);
             }
-            Ok(())
-        })?;
+            there.then_some(path)
+        };
+        let mut errors = Vec::new();
+        if let Some(path) = is_there(ERRORS) {
+            let columns = ["machineID", "datetime", "errorID"];
+            Table::open(&path, columns)?.each(|row| {
+                let machine = row.machine(0)?;
+                if machines.contains(machine) {
+                    let (ts, code) = (row.time(1)?, row.name(2)?.as_str().to_owned());
+                    errors.push(ReportedError { machine, ts, code });
+                }
+                Ok(())
+            })?;
+        }
         errors.sort_by(|a, b| (a.ts, a.machine, &a.code).cmp(&(b.ts, b.machine, &b.code)));
 
         let mut replacements = Vec::new();
-        component_rows(
-            &dir.join("PdM_maint.csv"),
-            "comp",
-            |machine, ts, component| {
+        if let Some(path) = is_there(REPLACEMENTS) {
+            component_rows(&path, "comp", |machine, ts, component| {
                 if machines.contains(machine) {
                     replacements.push(Replacement {
                         machine,
@@ -291,16 +341,14 @@ impl AzurePdm {
                         component,
                     });
                 }
-            },
-        )?;
+            })?;
+        }
         replacements
             .sort_by(|a, b| (a.ts, a.machine, &a.component).cmp(&(b.ts, b.machine, &b.component)));
 
         let mut failures = Vec::new();
-        component_rows(
-            &dir.join("PdM_failures.csv"),
-            "failure",
-            |machine, ts, component| {
+        if let Some(path) = is_there(FAILURES) {
+            component_rows(&path, "failure", |machine, ts, component| {
                 if machines.contains(machine) {
                     failures.push(Failure {
                         machine,
@@ -308,17 +356,24 @@ impl AzurePdm {
                         component,
                     });
                 }
-            },
-        )?;
+            })?;
+        }
         failures
             .sort_by(|a, b| (a.ts, a.machine, &a.component).cmp(&(b.ts, b.machine, &b.component)));
-
+        if listed.is_empty() {
+            return Err(LoadError::NoMachines {
+                path,
+                machines: machines.to_string(),
+                found,
+            });
+        }
         Ok(Self {
             machines: listed.into_iter().collect(),
             readings,
             errors,
             replacements,
             failures,
+            absent,
         })
     }
 
@@ -413,6 +468,14 @@ impl AzurePdm {
 #[must_use]
 pub fn device_name(machine: u32) -> String {
     format!("machine-{machine}")
+}
+
+/// First and last, in words.
+fn span_of(machines: &BTreeSet<u32>) -> String {
+    match (machines.first(), machines.last()) {
+        (Some(first), Some(last)) => format!("{first} to {last}"),
+        _ => "none".to_owned(),
+    }
 }
 
 fn component_rows(

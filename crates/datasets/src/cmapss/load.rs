@@ -97,11 +97,23 @@ fn read(path: &Path) -> Result<String, CmapssError> {
     })
 }
 
-/// Names of the subsets (`FD001`) whose training file `train_<name>.txt` lies in `dir`, ascending.
+/// Names of the subsets (`FD001`) of which `dir` holds the training file `train_<name>.txt`, ascending.
 ///
 /// # Errors
 /// [`CmapssError`]: the directory cannot be read.
-pub fn subsets(dir: &Path) -> Result<Vec<String>, CmapssError> {
+pub fn training_subsets(dir: &Path) -> Result<Vec<String>, CmapssError> {
+    subsets(dir, &["train_"])
+}
+
+/// Names of the subsets of which `dir` holds the training or the test file (`test_<name>.txt`), ascending.
+///
+/// # Errors
+/// [`CmapssError`]: the directory cannot be read.
+pub fn any_subsets(dir: &Path) -> Result<Vec<String>, CmapssError> {
+    subsets(dir, &["train_", "test_"])
+}
+
+fn subsets(dir: &Path, prefixes: &[&str]) -> Result<Vec<String>, CmapssError> {
     let failed = |source| CmapssError::Read {
         path: dir.to_owned(),
         source,
@@ -109,13 +121,12 @@ pub fn subsets(dir: &Path) -> Result<Vec<String>, CmapssError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let file = entry.map_err(failed)?.file_name();
-        let name = file
-            .to_str()
-            .and_then(|f| f.strip_prefix("train_"))
-            .and_then(|f| f.strip_suffix(".txt"));
+        let name = file.to_str().and_then(|f| f.strip_suffix(".txt"));
+        let name = name.and_then(|f| prefixes.iter().find_map(|p| f.strip_prefix(p)));
         names.extend(name.map(str::to_owned));
     }
     names.sort();
+    names.dedup();
     Ok(names)
 }
 

@@ -4,6 +4,7 @@ mod load;
 mod score;
 
 pub use load::{
-    CYCLE_HOURS, CmapssError, Engine, METRICS, histories, load_engines, load_truth, subsets,
+    CYCLE_HOURS, CmapssError, Engine, METRICS, any_subsets, histories, load_engines, load_truth,
+    training_subsets,
 };
 pub use score::{Scores, nasa_score, rmse, scores};

@@ -1,5 +1,6 @@
 //! Reading the table of features per snapshot.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use forecare_domain::{InvalidName, ModeName, Timestamp};
@@ -25,6 +26,14 @@ const FIRST_SNAPSHOT_MS: i64 = 1_262_304_000_000;
 /// Why the table could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FemtoError {
+    /// The directory.
+    #[error("cannot read {}", path.display())]
+    Directory {
+        /// Of what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The file, or a line of it.
     #[error("cannot read {}", path.display())]
     Csv {
@@ -60,13 +69,15 @@ pub enum FemtoError {
 pub struct Bearing {
     /// Name, such as `Bearing1_1`.
     pub name: String,
-    /// True where the table says that it belongs to the learning set: its last snapshot is its failure.
-    pub is_learning: bool,
+    /// Whether the table says that it belongs to the learning set: then its last snapshot is its failure. `None` where
+    /// there is no column `set`.
+    pub is_learning: Option<bool>,
     /// Number of the snapshot (from 1) and its features, in the order of [`METRICS`].
     pub snapshots: Vec<(u32, [f64; 20])>,
 }
 
-/// Reads a table of features: every bearing in it, in the order of names. Columns are found by their header.
+/// Reads a table of features: every bearing in it, in the order of names. Columns are found by their header; `set` may
+/// be absent.
 ///
 /// # Errors
 /// [`FemtoError`] names the column and the line.
@@ -75,7 +86,10 @@ pub fn load(path: &Path) -> Result<Vec<Bearing>, FemtoError> {
         path: path.to_owned(),
         source,
     };
-    let mut reader = csv::Reader::from_path(path).map_err(failed)?;
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_path(path)
+        .map_err(failed)?;
     let headers = reader.headers().map_err(failed)?.clone();
     let column = |name: &'static str| {
         headers
@@ -86,7 +100,8 @@ pub fn load(path: &Path) -> Result<Vec<Bearing>, FemtoError> {
                 column: name,
             })
     };
-    let (set, bearing, snapshot) = (column("set")?, column("bearing")?, column("snapshot")?);
+    let (bearing, snapshot) = (column("bearing")?, column("snapshot")?);
+    let set = column("set").ok();
     let places: Vec<usize> = METRICS
         .iter()
         .map(|m| column(m))
@@ -118,7 +133,7 @@ pub fn load(path: &Path) -> Result<Vec<Bearing>, FemtoError> {
             None => {
                 bearings.push(Bearing {
                     name: name.to_owned(),
-                    is_learning: field(set).eq_ignore_ascii_case(LEARNING_SET),
+                    is_learning: set.map(|set| field(set).eq_ignore_ascii_case(LEARNING_SET)),
                     snapshots: Vec::new(),
                 });
                 bearings.len() - 1
@@ -126,11 +141,24 @@ pub fn load(path: &Path) -> Result<Vec<Bearing>, FemtoError> {
         };
         bearings[at].snapshots.push((number, values));
     }
-    for bearing in &mut bearings {
-        bearing.snapshots.sort_by_key(|(number, _)| *number);
-    }
-    bearings.sort_by(|a, b| a.name.cmp(&b.name));
+    tidy(&mut bearings);
     Ok(bearings)
+}
+
+/// Bearings in the order of names, each once, with its snapshots in their order.
+pub(super) fn tidy(bearings: &mut Vec<Bearing>) {
+    bearings.sort_by(|a, b| a.name.cmp(&b.name));
+    bearings.dedup_by(|later, kept| {
+        let same = later.name == kept.name;
+        if same {
+            kept.snapshots.append(&mut later.snapshots);
+        }
+        same
+    });
+    for bearing in bearings {
+        bearing.snapshots.sort_by_key(|(number, _)| *number);
+        bearing.snapshots.dedup_by_key(|(number, _)| *number);
+    }
 }
 
 impl Bearing {

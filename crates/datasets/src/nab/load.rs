@@ -11,12 +11,16 @@ use serde::Deserialize;
 use super::Profile;
 
 /// The benchmark, or the part of it that lies in a directory.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Nab {
-    /// Every file, in order of category and name.
+    /// Every file that can be read, in order of category and name.
     pub series: Vec<Series>,
-    /// The cost profiles, by name.
+    /// The cost profiles, by name; the published ones where the directory has none.
     pub profiles: BTreeMap<String, Profile>,
+    /// Where the true windows were read from; `None`: there is no such file.
+    pub labels: Option<PathBuf>,
+    /// What could not be read, file by file: nothing of it is in `series` or `profiles`.
+    pub faults: Vec<NabError>,
 }
 
 /// One file: a stream of one metric.
@@ -28,8 +32,11 @@ pub struct Series {
     pub file: String,
     /// Rows in the file's order.
     pub rows: Vec<Row>,
-    /// True windows, as first and last row, in order of time.
-    pub windows: Vec<Window>,
+    /// True windows, as first and last row, in order of time; `None` where there are no labels of this file, which
+    /// then has no score.
+    pub windows: Option<Vec<Window>>,
+    /// Labelled windows in which no row of the file lies: they do not count.
+    pub n_windows_without_rows: usize,
 }
 
 /// One row of a file.
@@ -43,7 +50,7 @@ pub struct Row {
     pub value: f64,
 }
 
-/// A true anomaly: the rows from `first` to `last`, both within.
+/// A true anomaly: the rows from `first` to `last`, both within; those whose time lies in the labelled span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// First row.
@@ -52,11 +59,11 @@ pub struct Window {
     pub last: usize,
 }
 
-/// Why the benchmark could not be read.
+/// Why a part of the benchmark could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum NabError {
     /// A file or directory is not there or cannot be read.
-    #[error("cannot read {}; --data must name the directory that holds combined_windows.json, profiles.json and data/<category>/<file>.csv", path.display())]
+    #[error("cannot read {}", path.display())]
     File {
         /// Where it was looked for.
         path: PathBuf,
@@ -90,28 +97,16 @@ pub enum NabError {
         /// What stands there, cut to 64 characters.
         text: String,
     },
-    /// No labels for a file.
-    #[error(
-        "combined_windows.json has no entry \"{key}\": without its windows the file cannot be scored"
-    )]
-    NoWindows {
-        /// The entry looked for.
-        key: String,
+    /// A value that is no finite number, or a file without rows.
+    #[error("{}: {what}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
     },
-    /// A window whose ends are no rows.
-    #[error(
-        "combined_windows.json: window {from} to {to} of {key} begins or ends at no row of the file"
-    )]
-    Window {
-        /// The file's entry.
-        key: String,
-        /// Its beginning.
-        from: String,
-        /// Its end.
-        to: String,
-    },
-    /// Nothing to score.
-    #[error("{}: no <category>/<file>.csv in it", path.display())]
+    /// Nothing to look at.
+    #[error("no CSV file in {}; --data must name the directory that holds data/<category>/<file>.csv or <category>/<file>.csv", path.display())]
     Empty {
         /// The directory.
         path: PathBuf,
@@ -130,95 +125,119 @@ struct ProfileFile {
     cost: super::Cost,
 }
 
+/// True windows of every file, as the labels write them.
+type Labels = BTreeMap<String, Vec<[String; 2]>>;
+
 impl Nab {
-    /// Reads whatever part of the benchmark lies in `dir`: its own layout (`data/`, `labels/`, `config/`), or
-    /// the two JSON files beside `data/`.
+    /// Reads whatever part of the benchmark lies in `dir`: its own layout (`data/`, `labels/`, `config/`), the two JSON
+    /// files beside `data/`, or category directories alone. The JSON files are also looked for in the two
+    /// directories above, so that `dir` may be NAB's `data/` or a category. A file that cannot be read is among the
+    /// faults; the others are read all the same.
     ///
     /// # Errors
-    /// [`NabError`] says which file and what is wrong with it.
+    /// [`NabError`]: the directory cannot be listed, or holds no CSV file at all.
     pub fn load(dir: &Path) -> Result<Self, NabError> {
-        let labels = either(dir, "combined_windows.json", "labels");
-        let windows: BTreeMap<String, Vec<[String; 2]>> = json(&labels)?;
-        let profiles: BTreeMap<String, ProfileFile> =
-            json(&either(dir, "profiles.json", "config"))?;
-        let profiles = profiles
-            .into_iter()
-            .map(|(name, file)| {
-                (
-                    name.clone(),
-                    Profile {
+        let mut faults = Vec::new();
+        let labels = find(dir, "combined_windows.json", "labels");
+        let windows: Labels = labels
+            .as_deref()
+            .and_then(|path| json(path).map_err(|fault| faults.push(fault)).ok())
+            .unwrap_or_default();
+        let profiles = find(dir, "profiles.json", "config")
+            .and_then(|path| json(&path).map_err(|fault| faults.push(fault)).ok())
+            .map_or_else(
+                Profile::published,
+                |files: BTreeMap<String, ProfileFile>| {
+                    let profile = |(name, file): (String, ProfileFile)| Profile {
                         name,
                         cost: file.cost,
-                    },
-                )
-            })
-            .collect();
-        let data = dir.join("data");
+                    };
+                    files.into_iter().map(profile).collect()
+                },
+            );
+        let data = Some(dir.join("data")).filter(|d| d.is_dir());
+        let data = data.as_deref().unwrap_or(dir);
         let mut series = Vec::new();
-        for category in entries(&data)?.into_iter().filter(|p| p.is_dir()) {
-            for path in entries(&category)? {
-                if path.extension().is_some_and(|e| e == "csv") {
-                    series.push(Series::load(&path, &labels, &windows)?);
-                }
+        for path in csv_files(data)? {
+            match Series::load(&path, labels.as_deref(), &windows, &mut faults) {
+                Ok(one) => series.push(one),
+                Err(fault) => faults.push(fault),
             }
         }
-        if series.is_empty() {
-            return Err(NabError::Empty { path: data });
+        if series.is_empty() && faults.is_empty() {
+            return Err(NabError::Empty {
+                path: data.to_owned(),
+            });
         }
-        Ok(Self { series, profiles })
+        Ok(Self {
+            series,
+            profiles: profiles
+                .into_iter()
+                .map(|profile| (profile.name.clone(), profile))
+                .collect(),
+            labels,
+            faults,
+        })
     }
 }
 
 impl Series {
     fn load(
         path: &Path,
-        labels: &Path,
-        windows: &BTreeMap<String, Vec<[String; 2]>>,
+        labels: Option<&Path>,
+        windows: &Labels,
+        faults: &mut Vec<NabError>,
     ) -> Result<Self, NabError> {
         let name = |p: Option<&Path>| {
             p.and_then(Path::file_name)
                 .map(|n| n.to_string_lossy().into_owned())
                 .unwrap_or_default()
         };
-        let (category, file) = (name(path.parent()), name(Some(path)));
-        let rows = rows(path)?;
-        let key = format!("{category}/{file}");
-        let Some(of_file) = windows.get(&key) else {
-            return Err(NabError::NoWindows { key });
-        };
-        let at = |text: &str| -> Result<Option<usize>, NabError> {
-            let ts = time(text).ok_or_else(|| no_time(labels, text))?;
-            Ok(rows.iter().position(|r| r.ts == ts))
-        };
-        let mut found = Vec::with_capacity(of_file.len());
-        for [from, to] in of_file {
-            match (at(from)?, at(to)?) {
-                (Some(first), Some(last)) if first <= last => found.push(Window { first, last }),
-                _ => {
-                    return Err(NabError::Window {
-                        key,
-                        from: from.clone(),
-                        to: to.clone(),
-                    });
-                }
-            }
-        }
-        found.sort_by_key(|w| w.first);
-        Ok(Self {
+        // A category that was given as `.` has its name all the same.
+        let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let (category, file) = (name(whole.parent()), name(Some(&whole)));
+        let mut series = Self {
+            rows: rows(path)?,
+            windows: None,
+            n_windows_without_rows: 0,
             category,
             file,
-            rows,
-            windows: found,
-        })
+        };
+        let key = format!("{}/{}", series.category, series.file);
+        if let (Some(labels), Some(of_file)) = (labels, windows.get(&key)) {
+            match series.windows_of(labels, of_file) {
+                Ok(found) => {
+                    series.n_windows_without_rows = of_file.len() - found.len();
+                    series.windows = Some(found);
+                }
+                // Predictions need no labels.
+                Err(fault) => faults.push(fault),
+            }
+        }
+        Ok(series)
     }
 
-    /// The median time between two of the first rows, those that NAB lets a detector see before it is judged,
-    /// seconds.
+    /// The rows of each labelled span, its ends included whether or not they are rows; spans without rows are left
+    /// out.
+    fn windows_of(&self, labels: &Path, spans: &[[String; 2]]) -> Result<Vec<Window>, NabError> {
+        let at = |text: &str| time(text).ok_or_else(|| no_time(labels, text));
+        let mut found = Vec::with_capacity(spans.len());
+        for [from, to] in spans {
+            let span = at(from)?..=at(to)?;
+            let is_in = |row: &Row| span.contains(&row.ts);
+            let first = self.rows.iter().position(is_in);
+            let last = self.rows.iter().rposition(is_in);
+            found.extend(first.zip(last).map(|(first, last)| Window { first, last }));
+        }
+        found.sort_by_key(|w| w.first);
+        Ok(found)
+    }
+
+    /// The median time between two of the first `n_rows` rows, seconds: what a detector knows that is silent until
+    /// then. 300, NAB's most frequent one, where no time passes in them.
     #[must_use]
-    pub fn interval_s(&self) -> f64 {
-        let n = super::probation_rows(self.rows.len()).max(2);
-        let first = &self.rows[..n.min(self.rows.len())];
-        let mut hours: Vec<f64> = first
+    pub fn interval_s(&self, n_rows: usize) -> f64 {
+        let mut hours: Vec<f64> = self.rows[..n_rows.min(self.rows.len())]
             .windows(2)
             .map(|w| w[1].ts.hours_since(w[0].ts))
             .filter(|&h| h > 0.0)
@@ -228,13 +247,25 @@ impl Series {
     }
 }
 
-fn either(dir: &Path, file: &str, below: &str) -> PathBuf {
-    let beside = dir.join(file);
-    if beside.exists() {
-        beside
-    } else {
-        dir.join(below).join(file)
+/// The file in `dir`, in its directory `below`, or likewise in the two directories above.
+fn find(dir: &Path, file: &str, below: &str) -> Option<PathBuf> {
+    let dir = dir.canonicalize().ok()?;
+    dir.ancestors()
+        .take(3)
+        .flat_map(|d| [d.join(file), d.join(below).join(file)])
+        .find(|path| path.is_file())
+}
+
+/// CSV files in the directories of `dir`, and in `dir` itself; in order of category and name.
+fn csv_files(dir: &Path) -> Result<Vec<PathBuf>, NabError> {
+    let is_csv = |path: &PathBuf| path.is_file() && path.extension().is_some_and(|e| e == "csv");
+    let (categories, mut files): (Vec<PathBuf>, Vec<PathBuf>) =
+        entries(dir)?.into_iter().partition(|p| p.is_dir());
+    files.retain(is_csv);
+    for category in categories {
+        files.extend(entries(&category)?.into_iter().filter(is_csv));
     }
+    Ok(files)
 }
 
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, NabError> {
@@ -274,10 +305,22 @@ fn rows(path: &Path) -> Result<Vec<Row>, NabError> {
     for row in reader.deserialize() {
         let CsvRow { timestamp, value } = row.map_err(failed)?;
         let ts = time(&timestamp).ok_or_else(|| no_time(path, &timestamp))?;
+        if !value.is_finite() {
+            return Err(NabError::Content {
+                path: path.to_owned(),
+                what: "a value is no finite number",
+            });
+        }
         rows.push(Row {
             time: timestamp,
             ts,
             value,
+        });
+    }
+    if rows.is_empty() {
+        return Err(NabError::Content {
+            path: path.to_owned(),
+            what: "it has no rows",
         });
     }
     Ok(rows)
@@ -293,5 +336,7 @@ fn no_time(path: &Path, text: &str) -> NabError {
 /// `2014-04-10 07:15:00`, with or without fractions of a second.
 fn time(text: &str) -> Option<Timestamp> {
     let (day, time) = text.split_once([' ', 'T'])?;
-    format!("{day}T{time}Z").parse().ok()
+    format!("{day}T{}Z", time.trim_end_matches('Z'))
+        .parse()
+        .ok()
 }

@@ -11,11 +11,18 @@ const TIME: &str = "datetime";
 const ANOMALY: &str = "anomaly";
 const CHANGE: &str = "changepoint";
 
+/// Directories below the one that is given, at most.
+const DEPTH_MAX: usize = 8;
+
 /// The benchmark, or the part of it that lies in a directory.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Skab {
-    /// Every file, in order of path.
+    /// Every file of the benchmark's that can be read, in order of path.
     pub recordings: Vec<Recording>,
+    /// CSV files without a column `datetime`: not of the benchmark.
+    pub foreign: Vec<PathBuf>,
+    /// What could not be read, file by file.
+    pub faults: Vec<SkabError>,
 }
 
 /// One file: one run of the water loop.
@@ -46,11 +53,11 @@ pub struct Row {
     pub change: bool,
 }
 
-/// Why the benchmark could not be read.
+/// Why a part of the benchmark could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SkabError {
     /// A file or directory is not there or cannot be read.
-    #[error("cannot read {}; --data must name the directory that holds SKAB's <folder>/<file>.csv", path.display())]
+    #[error("cannot read {}", path.display())]
     File {
         /// Where it was looked for.
         path: PathBuf,
@@ -67,14 +74,6 @@ pub enum SkabError {
         #[source]
         source: csv::Error,
     },
-    /// A column is missing.
-    #[error("{}: line 1: no column \"datetime\" among: {found}", path.display())]
-    Column {
-        /// The file.
-        path: PathBuf,
-        /// The columns that are there.
-        found: String,
-    },
     /// A cell is malformed.
     #[error("{}: line {line}: column \"{column}\": \"{text}\" is no {expected}", path.display())]
     Cell {
@@ -89,8 +88,8 @@ pub enum SkabError {
         /// What should.
         expected: &'static str,
     },
-    /// Nothing to score.
-    #[error("{}: no CSV file with a column \"datetime\" in it or below it", path.display())]
+    /// Nothing to judge.
+    #[error("no CSV file with a column \"datetime\", separated by semicolons, in {} or below it", path.display())]
     Empty {
         /// The directory.
         path: PathBuf,
@@ -98,36 +97,41 @@ pub enum SkabError {
 }
 
 impl Skab {
-    /// Reads every CSV file in `dir` and the directories in it.
+    /// Reads every CSV file in `dir` and below it, but for those in `except` (results of an earlier run) and in
+    /// directories whose names begin with a dot. A file that cannot be read is among the faults; the others are read
+    /// all the same.
     ///
     /// # Errors
-    /// [`SkabError`] says which file, line and column.
-    pub fn load(dir: &Path) -> Result<Self, SkabError> {
+    /// [`SkabError`]: the directory cannot be listed, or there is no file of the benchmark's in it.
+    pub fn load(dir: &Path, except: Option<&Path>) -> Result<Self, SkabError> {
         let mut paths = Vec::new();
-        for path in entries(dir)? {
-            if path.is_dir() {
-                paths.extend(entries(&path)?);
-            } else {
-                paths.push(path);
+        let except = except.and_then(|path| path.canonicalize().ok());
+        csv_files(dir, except.as_deref(), DEPTH_MAX, &mut paths)?;
+        paths.sort();
+        let mut skab = Self {
+            recordings: Vec::new(),
+            foreign: Vec::new(),
+            faults: Vec::new(),
+        };
+        for path in &paths {
+            match Recording::load(dir, path) {
+                Ok(Some(recording)) => skab.recordings.push(recording),
+                Ok(None) => skab.foreign.push(path.clone()),
+                Err(fault) => skab.faults.push(fault),
             }
         }
-        paths.retain(|p| p.is_file() && p.extension().is_some_and(|e| e == "csv"));
-        paths.sort();
-        let recordings = paths
-            .iter()
-            .map(|path| Recording::load(dir, path))
-            .collect::<Result<Vec<_>, _>>()?;
-        if recordings.is_empty() {
+        if skab.recordings.is_empty() && skab.faults.is_empty() {
             return Err(SkabError::Empty {
                 path: dir.to_owned(),
             });
         }
-        Ok(Self { recordings })
+        Ok(skab)
     }
 }
 
 impl Recording {
-    fn load(dir: &Path, path: &Path) -> Result<Self, SkabError> {
+    /// `None`: a file of something else.
+    fn load(dir: &Path, path: &Path) -> Result<Option<Self>, SkabError> {
         let failed = |source| SkabError::Csv {
             path: path.to_owned(),
             source,
@@ -140,10 +144,7 @@ impl Recording {
         let header = reader.headers().map_err(failed)?.clone();
         let place = |name: &str| header.iter().position(|h| h == name);
         let Some(time) = place(TIME) else {
-            return Err(SkabError::Column {
-                path: path.to_owned(),
-                found: header.iter().collect::<Vec<_>>().join(", "),
-            });
+            return Ok(None);
         };
         let (anomaly, change) = (place(ANOMALY), place(CHANGE));
         let sensors: Vec<usize> = (0..header.len())
@@ -157,7 +158,8 @@ impl Recording {
                 header: &header,
                 record: &record,
             };
-            let number = |i: usize| cells.parse(i, "number", |t| t.parse::<f64>().ok());
+            let finite = |t: &str| t.parse().ok().filter(|v: &f64| v.is_finite());
+            let number = |i: usize| cells.parse(i, "number", finite);
             let flag = |i: Option<usize>| i.map_or(Ok(false), |i| number(i).map(|x| x > 0.5));
             rows.push(Row {
                 time: cells.text(time).to_owned(),
@@ -170,12 +172,12 @@ impl Recording {
                 change: flag(change)?,
             });
         }
-        Ok(Self {
+        Ok(Some(Self {
             path: path.strip_prefix(dir).unwrap_or(path).to_owned(),
             sensors: sensors.iter().map(|&i| header[i].to_owned()).collect(),
             labelled: anomaly.is_some(),
             rows,
-        })
+        }))
     }
 }
 
@@ -212,14 +214,28 @@ fn parse_time(text: &str) -> Option<Timestamp> {
     format!("{day}T{time}Z").parse().ok()
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, SkabError> {
+/// The CSV files in `dir` and `depth` directories below it.
+fn csv_files(
+    dir: &Path,
+    except: Option<&Path>,
+    depth: usize,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), SkabError> {
     let failed = |source| SkabError::File {
         path: dir.to_owned(),
         source,
     };
-    let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
-        found.push(entry.map_err(failed)?.path());
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_result = except.is_some() && path.canonicalize().ok().as_deref() == except;
+            if depth > 0 && !is_result && !name.starts_with('.') {
+                csv_files(&path, except, depth - 1, found)?;
+            }
+        } else if path.extension().is_some_and(|e| e == "csv") {
+            found.push(path);
+        }
     }
-    Ok(found)
+    Ok(())
 }

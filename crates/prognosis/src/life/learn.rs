@@ -16,6 +16,7 @@ use super::model::LifeModel;
 use super::regimes::Standard;
 use super::state::LifeState;
 use crate::boost::{Binned, BoostParams, Sampling, fit_quantity, split_mix};
+use crate::drift::Inputs;
 use crate::forest::Forest;
 use crate::rows::History;
 use crate::train::folds_of;
@@ -235,13 +236,59 @@ pub fn learn_life(
     let all: Vec<HeldOut> = weighted(held.iter().map(|(_, r)| r));
     let mode = lives.first().map(|l| l.mode);
     let mode = mode.filter(|mode| lives.iter().all(|l| l.mode == *mode));
+    let inputs = inputs(&lives, &model);
     model.finish(
         Intervals::learn(&all, machines.len()),
         scores,
         mode.cloned(),
+        inputs,
     );
     progress(1.0);
     Ok((model, held.into_iter().map(|(_, r)| r).collect()))
+}
+
+/// How readings are distributed over whole lives, as a fleet in service goes through them, in each regime: whether a fleet
+/// works at one operating point or another is no drift.
+fn inputs(lives: &[Life<'_>], model: &LifeModel) -> Vec<Inputs> {
+    let readings = || lives.iter().flat_map(|l| &l.readings);
+    let stride = readings().count().div_ceil(ROWS_MAX).max(1);
+    let mut of_regimes: Vec<Vec<Vec<f64>>> = vec![Vec::new(); model.n_regimes()];
+    for (_, values) in readings().step_by(stride) {
+        let (regime, deviations) = model.placed(values);
+        of_regimes[regime].push(deviations);
+    }
+    of_regimes
+        .iter()
+        .map(|rows| {
+            let n = rows.first().map_or(0, Vec::len);
+            Inputs::of(rows.iter().map(Vec::as_slice), n)
+        })
+        .collect()
+}
+
+/// Machines whose lives the histories tell to a failure: what life models are learnt from.
+#[must_use]
+pub fn machines_with_lives(histories: &[History]) -> usize {
+    let mut machines: Vec<usize> = lives(histories).iter().map(|l| l.machine).collect();
+    machines.dedup();
+    machines.len()
+}
+
+/// What always telling the same remaining life would miss, at best: the root of the mean squared error against the truth
+/// capped at `cap_hours`, hours, every machine weighing the same. To read beside [`LifeScores::rmse_hours`].
+#[must_use]
+pub fn constant_rmse_hours(held: &[HeldOutReading], cap_hours: f64) -> f64 {
+    let weighted = weighted(held.iter());
+    let total: f64 = weighted.iter().map(|h| h.weight).sum();
+    let mean_of = |of: &dyn Fn(f64) -> f64| {
+        let sum: f64 = weighted
+            .iter()
+            .map(|h| h.weight * of(h.truth.min(cap_hours)))
+            .sum();
+        sum / total
+    };
+    let mean = mean_of(&|truth| truth);
+    mean_of(&|truth| (truth - mean) * (truth - mean)).sqrt()
 }
 
 /// What all folds share: nothing that depends on the readings' values.

@@ -2,7 +2,7 @@
 
 use forecare_domain::{ModeName, Timestamp};
 
-use crate::rows::{History, HistoryItem};
+use crate::rows::{Finding, History, HistoryItem};
 
 /// One machine from its first reading, or the first after a failure, to the next failure.
 pub(crate) struct Life<'a> {
@@ -30,7 +30,8 @@ impl Life<'_> {
 }
 
 /// The lives that the histories tell to their end, by name of the machine and time. A stretch that ends with a
-/// planned replacement, or with the history, tells no remaining life and is left out.
+/// planned replacement, or with the history, tells no remaining life and is left out; so are readings between a failure
+/// and the verdict on it, and those that somebody found to be wrong.
 pub(crate) fn lives(histories: &[History]) -> Vec<Life<'_>> {
     let mut sorted: Vec<&History> = histories.iter().collect();
     sorted.sort_by(|a, b| {
@@ -46,7 +47,19 @@ pub(crate) fn lives(histories: &[History]) -> Vec<Life<'_>> {
         for item in &history.items {
             match item {
                 HistoryItem::Reading { ts, values } => readings.push((*ts, values)),
-                HistoryItem::Event { .. } | HistoryItem::Inspected { .. } => {}
+                HistoryItem::Event { .. } => {}
+                HistoryItem::Inspected {
+                    from,
+                    finding,
+                    mode,
+                    ..
+                } => match (finding, mode) {
+                    // The fault was there until then: the next life begins after it.
+                    (Finding::Faulty, _) => readings.clear(),
+                    // The readings themselves were wrong.
+                    (Finding::Unusable, None) => readings.retain(|(ts, _)| ts < from),
+                    (Finding::Sound | Finding::Unusable, _) => {}
+                },
                 HistoryItem::Replaced { .. } => readings.clear(),
                 HistoryItem::Failure { ts, mode } => {
                     if !readings.is_empty() {
@@ -89,7 +102,31 @@ mod tests {
             device: device.to_owned(),
             items,
         };
+        let found = |from, hour, mode, finding| HistoryItem::Inspected {
+            from: ts(from),
+            ts: ts(hour),
+            mode,
+            finding,
+        };
+        let wear = || Some(ModeName::new("wear").unwrap());
         let histories = [
+            // The fault stays from hour 2 to the verdict at 4; readings of 6 to 7 were wrong.
+            history(
+                "c",
+                vec![
+                    reading(0),
+                    failure(2),
+                    reading(3),
+                    found(2, 4, wear(), Finding::Faulty),
+                    reading(5),
+                    reading(6),
+                    reading(7),
+                    found(6, 8, None, Finding::Unusable),
+                    reading(9),
+                    found(8, 9, wear(), Finding::Sound),
+                    failure(10),
+                ],
+            ),
             history(
                 "b",
                 vec![reading(0), reading(1), failure(5), reading(6), reading(7)],
@@ -110,6 +147,15 @@ mod tests {
             .iter()
             .map(|l| (l.machine, l.readings.len(), l.rul_hours(0)))
             .collect();
-        assert_eq!(told, [(0, 1, 2.0), (0, 1, 1.0), (1, 2, 5.0)]);
+        assert_eq!(
+            told,
+            [
+                (0, 1, 2.0),
+                (0, 1, 1.0),
+                (1, 2, 5.0),
+                (2, 1, 2.0),
+                (2, 2, 5.0)
+            ]
+        );
     }
 }

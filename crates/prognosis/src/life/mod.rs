@@ -10,6 +10,9 @@ mod regimes;
 mod state;
 
 pub use file::train_life;
-pub use learn::{HeldOutReading, LifeError, LifeParams, LifeScores, learn_life};
+pub use learn::{
+    HeldOutReading, LifeError, LifeParams, LifeScores, constant_rmse_hours, learn_life,
+    machines_with_lives,
+};
 pub use model::LifeModel;
 pub use state::LifeState;

@@ -8,6 +8,7 @@ use super::interval::Intervals;
 use super::learn::LifeScores;
 use super::regimes::Standard;
 use super::state::LifeState;
+use crate::drift::Inputs;
 use crate::forest::Forest;
 
 /// Most metrics named in an explanation.
@@ -32,6 +33,10 @@ pub struct LifeModel {
     scores: Option<LifeScores>,
     /// The failure mode, where every life ended in the same one.
     mode: Option<ModeName>,
+    /// How the readings of whole lives were distributed, regime by regime and metric by metric, in deviations from the
+    /// mean of the regime.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<Inputs>,
 }
 
 impl LifeModel {
@@ -53,6 +58,7 @@ impl LifeModel {
             intervals: None,
             scores: None,
             mode: None,
+            inputs: Vec::new(),
         }
     }
 
@@ -61,7 +67,9 @@ impl LifeModel {
         intervals: Intervals,
         scores: LifeScores,
         mode: Option<ModeName>,
+        inputs: Vec<Inputs>,
     ) {
+        self.inputs = inputs;
         self.intervals = Some(intervals);
         self.scores = Some(scores);
         self.mode = mode;
@@ -83,6 +91,33 @@ impl LifeModel {
     #[must_use]
     pub fn mode(&self) -> Option<&ModeName> {
         self.mode.as_ref()
+    }
+
+    /// Names of the features that the trees are asked about, in order.
+    #[must_use]
+    pub fn features(&self) -> &[String] {
+        &self.features
+    }
+
+    /// Of the names of a class's metrics those that it looks at: the ones that vary and are no operating point.
+    #[must_use]
+    pub fn metrics(&self, of_class: &[String]) -> Vec<String> {
+        let name = |place: &usize| of_class.get(*place).cloned().unwrap_or_default();
+        self.standard.metrics.iter().map(name).collect()
+    }
+
+    /// One per regime; none in a file from before there were any.
+    pub(crate) fn inputs(&self) -> &[Inputs] {
+        &self.inputs
+    }
+
+    /// The regime of a reading, the first where its operating point is unknown; and the reading in deviations from the mean
+    /// of the regime, in the order of [`Self::metrics`], NaN where unknown.
+    pub(crate) fn placed(&self, values: &[Option<f64>]) -> (usize, Vec<f64>) {
+        let mut z = Vec::with_capacity(self.standard.metrics.len());
+        self.standard.standardise(values, &mut z);
+        let deviations = z.into_iter().map(|z| z.unwrap_or(f64::NAN)).collect();
+        (self.standard.regime_of(values).unwrap_or(0), deviations)
     }
 
     pub(crate) fn n_regimes(&self) -> usize {
@@ -107,6 +142,11 @@ impl LifeModel {
             && !self.forests.is_empty()
             && self.forests.iter().all(|f| f.is_sound(n))
             && self.intervals.as_ref().is_some_and(Intervals::is_sound)
+            && (self.inputs.is_empty() || self.inputs.len() == self.n_regimes())
+            && self
+                .inputs
+                .iter()
+                .all(|i| i.is_sound(self.standard.metrics.len()))
     }
 
     /// Takes a reading of the machine, in time order, and gives its remaining life. `id` tells this model from

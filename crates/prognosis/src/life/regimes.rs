@@ -248,6 +248,11 @@ impl Standard {
         self.regimes.count()
     }
 
+    /// The regime of a row; `None` where part of the operating point is missing.
+    pub(crate) fn regime_of(&self, row: &[Option<f64>]) -> Option<usize> {
+        self.regimes.of(row)
+    }
+
     pub(crate) fn is_sound(&self, n_metrics: usize) -> bool {
         self.regimes.is_sound(n_metrics)
             && self.metrics.iter().all(|m| *m < n_metrics)

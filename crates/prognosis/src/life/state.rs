@@ -110,6 +110,12 @@ impl LifeState {
         *self = Self::new();
     }
 
+    /// Whether this follows the machine on behalf of the model of that id.
+    #[must_use]
+    pub fn is_of(&self, model: &str) -> bool {
+        self.model == model
+    }
+
     /// The health index, 0 (failed) to 100; `None` before the first estimate. It is the smoothed remaining life as
     /// a share of the longest one the model tells apart, and never rises until [`Self::reset`].
     #[must_use]

@@ -7,11 +7,14 @@ mod femto;
 mod metrics;
 mod nab;
 mod skab;
+mod unusable;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+
+use self::unusable::Unusable;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvaluateCommand {
@@ -20,9 +23,9 @@ pub(crate) enum EvaluateCommand {
     /// Skoltech Anomaly Benchmark: a water loop with injected faults, F1 and alarm rates.
     Skab(EvaluateArgs),
     /// NASA C-MAPSS: remaining useful life of turbofan engines.
-    Cmapss(EvaluateArgs),
+    Cmapss(cmapss::CmapssArgs),
     /// FEMTO-ST PRONOSTIA: remaining useful life of bearings.
-    Femto(EvaluateArgs),
+    Femto(femto::FemtoArgs),
     /// Microsoft Azure predictive maintenance: failure probabilities and tickets.
     AzurePdm(azure_pdm::AzureArgs),
 }

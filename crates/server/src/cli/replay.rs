@@ -104,13 +104,6 @@ pub(crate) async fn run(command: ReplayCommand) -> Result<()> {
         LogFormat::Text,
     )?;
     let data = AzurePdm::load(&args.data, &args.machines, args.telemetry)?;
-    if data.readings.is_empty() {
-        bail!(
-            "{} holds no readings of machines {}",
-            args.telemetry.file_name(),
-            args.machines
-        );
-    }
     match &args.mqtt {
         Some(url) => {
             let login = match args.login.as_deref().map(|l| l.split_once(':')) {

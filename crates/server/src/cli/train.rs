@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_datasets::azure_pdm::{AzurePdm, MachineRange, Telemetry};
 use forecare_datasets::cmapss;
-use forecare_domain::{ClassName, Clock};
+use forecare_domain::{ClassName, Clock, Timestamp};
 use forecare_prognosis::{
     CardData, History, HistoryItem, LifeModel, Model, TrainParams, train, train_life,
 };
@@ -128,7 +128,7 @@ fn azure(args: AzureArgs) -> Result<()> {
     );
     let data = CardData {
         data: card,
-        trained_at: SystemClock.now(),
+        trained_at: newest(&histories).context("the files hold no readings")?,
     };
     let model = learn(class, &histories, &TrainParams::default(), &data)?;
     let library = Library::new(args.home.or(AZURE_HOME).join("models"));
@@ -138,7 +138,7 @@ fn azure(args: AzureArgs) -> Result<()> {
 fn cmapss(args: &CmapssArgs) -> Result<()> {
     let (_, catalogue) = catalogue(Path::new(""), CMAPSS_CATALOGUE)?;
     let class = class(&catalogue, "turbofan")?;
-    let subsets = cmapss::subsets(&args.data)?;
+    let subsets = cmapss::training_subsets(&args.data)?;
     let mut histories = Vec::new();
     for subset in &subsets {
         let engines = cmapss::load_engines(&args.data.join(format!("train_{subset}.txt")))?;
@@ -146,12 +146,8 @@ fn cmapss(args: &CmapssArgs) -> Result<()> {
     }
     let data = format!("C-MAPSS, training engines of {}", subsets.join(", "));
     eprintln!("learning from {data}: {} engines", histories.len());
-    // The data has its own time, so that the same command writes the same file.
-    let trained_at = histories
-        .iter()
-        .filter_map(|h| h.items.last().map(HistoryItem::ts))
-        .max()
-        .with_context(|| format!("no train_*.txt in {}", args.data.display()))?;
+    let trained_at =
+        newest(&histories).with_context(|| format!("no train_*.txt in {}", args.data.display()))?;
     let progress = Progress::bar(100, "%");
     let model = train_life(
         class,
@@ -165,6 +161,12 @@ fn cmapss(args: &CmapssArgs) -> Result<()> {
     describe(&model);
     println!("written to {}", args.out.display());
     Ok(())
+}
+
+/// When the histories end: the time of the training, so that the same command writes the same file.
+fn newest(histories: &[History]) -> Option<Timestamp> {
+    let last = |history: &History| history.items.last().map(HistoryItem::ts);
+    histories.iter().filter_map(last).max()
 }
 
 fn simulated(args: SimulatedArgs) -> Result<()> {

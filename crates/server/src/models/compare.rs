@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use forecare_domain::{DeviceId, Label, ModeName, Prognosis, Row, Timestamp, Verdict};
-use forecare_prognosis::{FeatureState, HistoryItem, Model};
+use forecare_prognosis::{FeatureState, HistoryItem, LifeState, Model};
 use forecare_store::Store;
 
 use super::learn::{Span, events_of, for_rows, item_of, rank, verdicts};
@@ -102,6 +102,8 @@ pub(crate) async fn compare(
             models,
             features: FeatureState::new(context.class.metrics.len()),
             voices: [Voice::default(), Voice::default()],
+            lives: [LifeState::new(), LifeState::new()],
+            repairs: repairs(labels.iter().filter(|l| l.device == *device)),
             last: None,
             visits: labels
                 .iter()
@@ -144,12 +146,28 @@ fn visits(horizon_hours: f64, label: &Label) -> Vec<Visit> {
     }
 }
 
+/// When technicians confirmed a fault and so mended it, latest first.
+fn repairs<'a>(labels: impl Iterator<Item = &'a Label>) -> Vec<Timestamp> {
+    let mut at: Vec<Timestamp> = labels
+        .filter_map(|label| match &label.verdict {
+            Verdict::Confirmed { .. } | Verdict::WrongMode { .. } => Some(label.at),
+            Verdict::NoFaultFound | Verdict::TooEarly | Verdict::DataFault | Verdict::Done => None,
+        })
+        .collect();
+    at.sort_by(|a, b| b.cmp(a));
+    at
+}
+
 /// One device's way through its history.
 struct Run<'a> {
     context: &'a ClassContext,
     models: [&'a Model; 2],
     features: FeatureState,
     voices: [Voice; 2],
+    /// What each remembers of the machine's life.
+    lives: [LifeState; 2],
+    /// When a fault was confirmed, latest first: a new life begins.
+    repairs: Vec<Timestamp>,
     last: Option<Timestamp>,
     visits: Vec<Visit>,
 }
@@ -160,6 +178,7 @@ impl Run<'_> {
             HistoryItem::Event { ts, code } => self.features.event(*ts, code),
             HistoryItem::Replaced { ts, component } => {
                 self.features.replaced(*ts, component);
+                self.lives = [LifeState::new(), LifeState::new()];
                 let modes = self.context.modes_of(component);
                 for voice in &mut self.voices {
                     voice.repaired(*ts, &modes);
@@ -173,7 +192,16 @@ impl Run<'_> {
 
     fn row(&mut self, row: &Row, comparison: &mut Comparison) {
         self.features.push(row.ts, &row.values);
-        let said = self.models.map(|m| m.predict(&self.features, row.ts));
+        while self.repairs.pop_if(|at| *at <= row.ts).is_some() {
+            self.lives = [LifeState::new(), LifeState::new()];
+        }
+        let mut said = self.models.map(|m| m.predict(&self.features, row.ts));
+        for ((model, life), prognoses) in self.models.iter().zip(&mut self.lives).zip(&mut said) {
+            if let Some(learnt) = model.life() {
+                let rul = learnt.step(&model.card().sha256, life, row.ts, &row.values);
+                prognoses.extend(model.predict_from_life(life, &rul));
+            }
+        }
         let act = |prognoses: &[Prognosis]| -> BTreeMap<ModeName, ()> {
             prognoses
                 .iter()

@@ -552,7 +552,7 @@ fn info_of(class: &ClassName, named: &Named, role: &str) -> ModelInfo {
         to: card.to.to_string(),
         n_machines: card.n_machines,
         horizon_hours: card.horizon_hours,
-        modes: named.model.modes().map(ToString::to_string).collect(),
+        modes: named.model.spoken_of().map(ToString::to_string).collect(),
         psi: None,
         precision: None,
         agreement: None,

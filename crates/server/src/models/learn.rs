@@ -17,7 +17,10 @@ use forecare_catalogue::AssetClass;
 use forecare_domain::{
     DeviceEvent, DeviceId, Label, ModeName, REPLACED_CODE, Ticket, Timestamp, Verdict,
 };
-use forecare_prognosis::{Finding, History, HistoryItem};
+use forecare_prognosis::{
+    Finding, History, HistoryItem, LifeError, LifeParams, Model, constant_rmse_hours, learn_life,
+    machines_with_lives,
+};
 use forecare_store::{Store, StoreError, TicketFilter, every};
 
 /// Rows read at once.
@@ -177,6 +180,44 @@ pub(crate) async fn stored(
         newest,
         row_distance_hours: (machine_hours / FEATURE_ROWS_MAX).ceil().max(1.0),
     })
+}
+
+/// A life model is learnt where the lives of at least so many machines are told to a failure: from nine on an interval
+/// of p10 to p90 is narrower than everything that was seen, and every fold of the cross-validation holds two.
+pub(crate) const LIFE_MACHINES_MIN: usize = 10;
+
+/// Adds remaining life to a model where the histories tell enough lives to a failure, and where it tells more, on machines
+/// left out of the training, than always the same remaining life would. Says in words what came of it.
+///
+/// # Errors
+/// The lives cannot be learnt from.
+pub(crate) fn add_life(
+    model: Model,
+    class: &AssetClass,
+    histories: &[History],
+    progress: &mut dyn FnMut(f64),
+) -> Result<(Model, String), LifeError> {
+    let n = machines_with_lives(histories);
+    if n < LIFE_MACHINES_MIN {
+        let why = format!(
+            "remaining life is not learnt: {n} machine(s) were followed from a beginning to a confirmed failure, it takes {LIFE_MACHINES_MIN}; the trend of health stands for it"
+        );
+        return Ok((model, why));
+    }
+    let params = LifeParams::default();
+    let (life, held) = learn_life(class, histories, &params, progress)?;
+    let rmse = life.scores().map_or(f64::INFINITY, |s| s.rmse_hours);
+    let constant = constant_rmse_hours(&held, life.cap_hours());
+    if rmse >= constant {
+        let why = format!(
+            "remaining life is not learnt: on machines left out it misses by {rmse:.0} h (RMSE), always the same answer by {constant:.0} h; the trend of health stands for it"
+        );
+        return Ok((model, why));
+    }
+    let said = format!(
+        "remaining life is learnt from {n} machines: it misses by {rmse:.0} h (RMSE), always the same answer by {constant:.0} h"
+    );
+    Ok((model.with_life(life), said))
 }
 
 /// All verdicts, newest first.

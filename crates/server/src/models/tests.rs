@@ -10,7 +10,10 @@ use forecare_domain::{
     AlarmId, Asset, AssetId, ClassName, Clock, ComponentName, DeviceEvent, DeviceId, EventSeverity,
     Label, ManualClock, ModeName, REPLACED_CODE, Row, Rul, Severity, TicketId, Timestamp, Verdict,
 };
-use forecare_prognosis::{CardData, FeatureState, History, HistoryItem, Model, TrainParams, train};
+use forecare_prognosis::{
+    CardData, FeatureState, History, HistoryItem, LifeModel, LifeParams, LifeState, Model,
+    TrainParams, train, train_life,
+};
 use forecare_store::{
     CareCommit, CareOutcome, CommitBatch, MemoryStore, ScoredRow, Store, TicketWrite,
 };
@@ -22,7 +25,7 @@ use prometheus::Registry;
 use super::compare::compare;
 use super::gauges::ModelGauges;
 use super::guard::{Guard, GuardParts, Verdicts};
-use super::learn::{Span, stored};
+use super::learn::{Span, add_life, stored};
 use super::library::{Library, Role};
 use super::record::Reason;
 use super::watch::Voice;
@@ -623,6 +626,214 @@ async fn a_shadow_is_tried_on_the_same_rows_and_opens_nothing() {
     guard.save().await.unwrap();
     let seen = super::guard::seen_of(&*store, &class_name()).await.unwrap();
     assert_eq!(seen.trial.unwrap(), trial);
+}
+
+/// Wear shows in the vibration from the beginning of a life to its end.
+fn wearing(machine: usize, n: i64, age: i64, life: i64) -> Vec<Option<f64>> {
+    let mut values = values(machine, n, false);
+    #[allow(clippy::cast_precision_loss, reason = "hours")]
+    let wear = (age as f64 / life as f64).powi(2);
+    values[VIBRATION] = values[VIBRATION].map(|v| v + 4.0 * wear);
+    values
+}
+
+/// Hours from the first reading to the failure.
+fn life_of(machine: usize) -> i64 {
+    180 + 6 * i64::try_from(machine).unwrap()
+}
+
+/// Remaining life learnt from a dozen machines; `seed` makes another model of it.
+fn life_model(seed: u64) -> Model {
+    let histories: Vec<History> = (0..12)
+        .map(|machine| {
+            let life = life_of(machine);
+            let reading = |n| HistoryItem::Reading {
+                ts: hour(n),
+                values: wearing(machine, n, n, life),
+            };
+            let mut items: Vec<HistoryItem> = (0..=life).map(reading).collect();
+            items.push(HistoryItem::Failure {
+                ts: hour(life),
+                mode: ModeName::new(MODE).unwrap(),
+            });
+            History {
+                device: format!("m{machine:02}"),
+                items,
+            }
+        })
+        .collect();
+    let params = LifeParams {
+        rounds: 60,
+        leaf_rows_min: 10.0,
+        seed,
+        ..LifeParams::default()
+    };
+    let data = CardData {
+        data: format!("lives, seed {seed}"),
+        trained_at: hour(500),
+    };
+    train_life(
+        &catalogue().classes[0],
+        &histories,
+        &params,
+        &data,
+        &mut |_| {},
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_life_model_on_trial_is_followed_and_goes_on_where_it_was_when_it_is_promoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = Library::new(dir.path().join("models"));
+    library.add(&model(false), &reason("")).unwrap();
+    let tried = life_model(1);
+    let placed = library.add(&tried, &reason("")).unwrap();
+    assert_eq!(placed.role, Role::Shadow);
+    let store = memory();
+    store.register_assets(vec![asset("a")]).await.unwrap();
+    let (mut devices, guard) = begin(&library, &store, hour(0)).await;
+    let device = DeviceId::new("a").unwrap();
+    let mut alone = LifeState::new();
+    let id = tried.card().sha256.clone();
+    let step = |devices: &mut crate::pipeline::Devices, n: i64| {
+        let row = Row {
+            values: wearing(1, n, n, 200),
+            ..row(&device, 1, n, false)
+        };
+        let entry = devices.get_mut(&device).unwrap();
+        let context = Arc::clone(&entry.context);
+        let (_, outcome) = entry.monitor.row(&context, &row, row.ts, false);
+        let (watched, monitor) = (&mut entry.watched, &entry.monitor);
+        context
+            .watch
+            .row(&context, watched, &row, monitor.features(), &outcome, false);
+        (row, outcome)
+    };
+    for n in 0..200 {
+        let (row, outcome) = step(&mut devices, n);
+        let life = tried.life().unwrap();
+        let rul = life.step(&id, &mut alone, row.ts, &row.values);
+        assert_eq!(
+            outcome.tried,
+            tried.predict_from_life(&alone, &rul),
+            "hour {n}"
+        );
+        let health = outcome.health.unwrap();
+        assert!(
+            !matches!(health.rul, Rul::Learnt { .. }),
+            "what is tried has no effect"
+        );
+    }
+    guard.save().await.unwrap();
+    let seen = super::guard::seen_of(&*store, &class_name()).await.unwrap();
+    let trial = seen.trial.unwrap();
+    assert!(trial.n_rows == 200 && trial.shadow_alarms >= 1, "{trial:?}");
+
+    // Promoted, it knows what it has seen of the machine.
+    library
+        .promote(&class_name(), "v2", &catalogue(), &reason(""))
+        .unwrap();
+    let models = library.in_role(&catalogue()).unwrap().remove(0).1;
+    let watch = super::watch::Watch::new(models, super::watch::Seen::default(), 100.0, None);
+    devices
+        .switch(&*store, &class_name(), Arc::new(watch), hour(200))
+        .await
+        .unwrap();
+    let (row, outcome) = step(&mut devices, 200);
+    let rul = tried
+        .life()
+        .unwrap()
+        .step(&id, &mut alone, row.ts, &row.values);
+    assert_eq!(outcome.health.unwrap().rul, rul);
+}
+
+#[tokio::test]
+async fn life_models_are_compared_on_the_stored_history_and_a_repair_begins_a_new_life() {
+    let store = memory();
+    store.register_assets(vec![asset("a")]).await.unwrap();
+    let device = DeviceId::new("a").unwrap();
+    let rows = (0..600)
+        .map(|n| ScoredRow {
+            row: Row {
+                values: wearing(1, n, n % 200, 200),
+                ..row(&device, 1, n, false)
+            },
+            health: None,
+        })
+        .collect();
+    store
+        .commit_batch(CommitBatch {
+            rows,
+            ..CommitBatch::default()
+        })
+        .await
+        .unwrap();
+    verdict(&*store, "a", MODE, 195, 200, confirmed()).await;
+    verdict(&*store, "a", MODE, 395, 400, confirmed()).await;
+    let (one, other) = (life_model(1), model(true));
+    let span = Span::new(None, None).unwrap();
+    let found = compare(&*store, &context(), [&one, &other], span, |_, _| {})
+        .await
+        .unwrap();
+    assert_eq!(found.n_confirmed, 2);
+    assert_eq!(found.each[0].confirmed_seen, 2, "{found:?}");
+    assert!(found.each[0].alarms >= 3, "one in each life: {found:?}");
+}
+
+#[tokio::test]
+async fn remaining_life_is_learnt_from_machines_that_came_to_a_confirmed_failure() {
+    let class = catalogue().classes.remove(0);
+    let histories = async |n_machines: usize| {
+        let store = memory();
+        let names: Vec<String> = (0..n_machines).map(|n| format!("m{n:02}")).collect();
+        let assets = names.iter().map(|n| asset(n)).collect();
+        store.register_assets(assets).await.unwrap();
+        for (machine, name) in names.iter().enumerate() {
+            let device = DeviceId::new(name.as_str()).unwrap();
+            let life = life_of(machine);
+            // The fault stays for ten hours, then a new life begins.
+            let rows = (0..life + 60)
+                .map(|n| {
+                    let age = if n < life + 10 {
+                        n.min(life)
+                    } else {
+                        n - life - 10
+                    };
+                    let row = Row {
+                        values: wearing(machine, n, age, life),
+                        ..row(&device, machine, n, false)
+                    };
+                    ScoredRow { row, health: None }
+                })
+                .collect();
+            store
+                .commit_batch(CommitBatch {
+                    rows,
+                    ..CommitBatch::default()
+                })
+                .await
+                .unwrap();
+            verdict(&*store, name, MODE, life, life + 10, confirmed()).await;
+        }
+        let span = Span::new(None, None).unwrap();
+        stored(&*store, &class, span, |_, _| {})
+            .await
+            .unwrap()
+            .histories
+    };
+    let (without, why) = add_life(model(false), &class, &histories(9).await, &mut |_| {}).unwrap();
+    assert!(
+        without.life().is_none() && why.contains("9 machine(s)"),
+        "{why}"
+    );
+    let (with, said) = add_life(model(false), &class, &histories(14).await, &mut |_| {}).unwrap();
+    let scores = with.life().and_then(LifeModel::scores).unwrap();
+    assert_eq!(scores.n_machines, 14, "{said}");
+    assert!(scores.rmse_hours < 30.0, "{said}: {scores:?}");
+    assert!((0.6..=1.0).contains(&scores.coverage), "{scores:?}");
+    assert!(with.modes().next().is_some(), "the trees are still there");
+    Model::from_json(&with.to_json()).unwrap();
 }
 
 #[test]

@@ -329,7 +329,7 @@ impl Watch {
             && row.ts.hours_since(first) >= SETTLING_HOURS
         {
             device.hour = Some(hour);
-            self.count(live, features, row.ts);
+            self.count(live, features, row);
         }
         if let Some(shadow) = &self.shadow {
             self.try_beside(shadow, context, device, row, features, outcome, suppressed);
@@ -337,13 +337,15 @@ impl Watch {
         device.last = device.last.max(Some(row.ts));
     }
 
-    fn count(&self, live: &Named, features: &FeatureState, ts: Timestamp) {
+    fn count(&self, live: &Named, features: &FeatureState, row: &Row) {
+        let ts = row.ts;
         let mut seen = self.lock();
         let window = seen.window.get_or_insert_with(|| Window {
             from: ts,
             counts: InputCounts::default(),
         });
-        live.model.observe(features, ts, &mut window.counts);
+        live.model
+            .observe(features, ts, &row.values, &mut window.counts);
         if ts.hours_since(window.from) < self.window_hours
             || window.counts.n_rows() < WINDOW_ROWS_MIN
         {
@@ -375,7 +377,8 @@ impl Watch {
         suppressed: bool,
     ) {
         let timer = self.seconds.as_ref().map(Histogram::start_timer);
-        let theirs = shadow.model.predict(features, row.ts);
+        let mut theirs = shadow.model.predict(features, row.ts);
+        theirs.extend(outcome.tried.clone());
         if let Some(timer) = timer {
             timer.observe_duration();
         }

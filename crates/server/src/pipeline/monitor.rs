@@ -157,6 +157,8 @@ pub(crate) struct Outcome {
     pub(crate) health: Option<AssetHealth>,
     pub(crate) alarms: Vec<AlarmChange>,
     pub(crate) tasks: Vec<CareTask>,
+    /// What the model on trial says by remaining life.
+    pub(crate) tried: Option<Prognosis>,
 }
 
 /// State of one device.
@@ -174,6 +176,9 @@ pub(crate) struct Monitor {
     /// Followed where the class's model tells remaining life.
     #[serde(default)]
     life: LifeState,
+    /// The same for the model on trial: it has no effect before that one is promoted, and then goes on as `life`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tried: Option<LifeState>,
     assessed: BTreeMap<ModeName, Assessed>,
     recent_events: VecDeque<(Timestamp, String)>,
     /// Newest reported replacement of each component.
@@ -208,6 +213,7 @@ impl Monitor {
             features: FeatureState::new(n_metrics),
             trend: TrendState::new(),
             life: LifeState::new(),
+            tried: None,
             assessed: BTreeMap::new(),
             recent_events: VecDeque::new(),
             replaced: BTreeMap::new(),
@@ -315,10 +321,25 @@ impl Monitor {
         // Lives that ended say more than the trend of one that has not.
         let learnt = context.model().and_then(|model| {
             let id = &model.card().sha256;
+            if let Some(tried) = self.tried.take_if(|tried| tried.is_of(id)) {
+                self.life = tried;
+            }
             let rul = model.life()?.step(id, &mut self.life, row.ts, &row.values);
             prognoses.extend(model.predict_from_life(&self.life, &rul));
             Some(rul)
         });
+        let shadow = context.watch.shadow.as_ref().map(|named| &named.model);
+        let tried = match shadow.and_then(|model| Some((model, model.life()?))) {
+            Some((model, life)) => {
+                let state = self.tried.get_or_insert_default();
+                let rul = life.step(&model.card().sha256, state, row.ts, &row.values);
+                model.predict_from_life(state, &rul)
+            }
+            None => {
+                self.tried = None;
+                None
+            }
+        };
         let mut evidence = scored.evidence;
         for prognosis in &prognoses {
             evidence.extend(prognosis_evidence(context, &self.episodes, prognosis));
@@ -349,6 +370,7 @@ impl Monitor {
             health: Some(health),
             alarms,
             tasks,
+            tried,
         }
     }
 
@@ -492,6 +514,7 @@ impl Monitor {
         self.detector.reset_after_repair(&context.detector, modes);
         self.trend.reset();
         self.life.reset();
+        self.tried = None;
         let alarms = self.episodes.reset_after_repair(at, modes);
         for mode in modes {
             self.assessed.remove(mode);
@@ -504,6 +527,7 @@ impl Monitor {
             health: None,
             alarms,
             tasks,
+            tried: None,
         }
     }
 

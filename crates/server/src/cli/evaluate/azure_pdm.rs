@@ -34,7 +34,7 @@ pub(crate) struct AzureArgs {
     /// Machines to learn from, to judge on others.
     #[arg(long, default_value = "21-40")]
     learn: MachineRange,
-    /// Telemetry files to learn from, comma-separated: 90days, windows, daily.
+    /// Telemetry files to learn from, comma-separated: 90days, windows, daily; those that are there.
     #[arg(long, default_value = "windows,daily", value_delimiter = ',')]
     learn_telemetry: Vec<Telemetry>,
     /// Directory of the machines to learn from, if it is another one.
@@ -79,13 +79,6 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
         ..Evaluation::default()
     };
     let learnt = work.learn_others()?;
-    if learnt.is_none() {
-        eprintln!(
-            "machines {} are not in {}: nothing is learnt from other machines; name others with --learn, or their directory with --learn-data",
-            args.learn,
-            work.learn_dir().display()
-        );
-    }
     let hourly = work.load(Telemetry::Days90, &BTreeSet::new())?;
     if let Some(data) = &hourly {
         evaluation.time_split = work.time_split(data, learnt.as_ref().map(|l| &l.probabilities))?;
@@ -93,7 +86,7 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
     if let Some(learnt) = learnt {
         evaluation.learnt_from = Some(Learnt {
             machines: args.learn.to_string(),
-            telemetry: args.learn_telemetry.iter().map(|t| t.file_name()).collect(),
+            telemetry: learnt.telemetry.iter().map(|t| t.file_name()).collect(),
             card: learnt.probabilities.card().clone(),
         });
         // A machine whose every hour is there is not judged on its excerpts as well.
@@ -104,6 +97,7 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
                 Telemetry::Days90 | Telemetry::Daily => &BTreeSet::new(),
             };
             if let Some(data) = work.load(telemetry, without)? {
+                evaluation.absent.extend(data.absent.iter().copied());
                 let found = work.other_machines(&data, telemetry, &learnt)?;
                 evaluation.other_machines.push(found);
             }
@@ -111,9 +105,9 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
     }
     if evaluation.time_split.is_none() && evaluation.other_machines.is_empty() {
         bail!(
-            "nothing in {} could be judged: it needs PdM_machines.csv, PdM_errors.csv, PdM_maint.csv, PdM_failures.csv, and telemetry ({}) of machines other than {}, or {} of any",
+            "nothing in {} could be judged: it needs telemetry ({}) of machines other than {}, which are learnt from (--learn, --learn-data); or {} of any, with their failures",
             args.at.data.display(),
-            "PdM_telemetry_90days.csv, PdM_telemetry_windows.csv or PdM_telemetry_daily_mean.csv",
+            "PdM_telemetry_90days.csv, PdM_telemetry.csv, PdM_telemetry_windows.csv or PdM_telemetry_daily_mean.csv",
             args.learn,
             Telemetry::Days90.file_name(),
         );
@@ -133,6 +127,8 @@ struct Models {
     probabilities: Model,
     /// With the catalogue's horizon, as `forecare train` makes it.
     tickets: Model,
+    /// What they were learnt from.
+    telemetry: Vec<Telemetry>,
 }
 
 struct Work<'a> {
@@ -156,22 +152,69 @@ impl Work<'_> {
         let with_readings: BTreeSet<u32> = data.readings.iter().map(|r| r.machine).collect();
         let learnt_from = |m: u32| self.args.test.is_none() && self.args.learn.contains(m);
         data.keep(|m| with_readings.contains(&m) && !learnt_from(m) && !without.contains(&m));
+        if !data.machines.is_empty() && !data.absent.is_empty() {
+            eprintln!(
+                "{}: {} not there; what it would tell is unknown, everything else is done",
+                self.args.at.data.display(),
+                data.absent.join(", ")
+            );
+        }
         Ok((!data.machines.is_empty()).then_some(data))
     }
 
+    /// From the telemetry that is asked for, as far as it is there; where none of it is, from any that is.
     fn learn_others(&self) -> Result<Option<Models>> {
+        let (dir, machines) = (self.learn_dir(), &self.args.learn);
+        let asked = &self.args.learn_telemetry;
+        let all = [Telemetry::Days90, Telemetry::Windows, Telemetry::Daily];
+        let others = all.into_iter().filter(|t| !asked.contains(t));
         let mut histories = Vec::new();
-        for telemetry in &self.args.learn_telemetry {
-            match load(self.learn_dir(), &self.args.learn, *telemetry)? {
-                Some(data) => histories.extend(data.histories()),
-                None => return Ok(None),
+        let mut used = Vec::new();
+        for telemetry in asked.iter().copied().chain(others) {
+            if used.is_empty() || asked.contains(&telemetry) {
+                match load(dir, machines, telemetry)? {
+                    Some(data) if data.failures.is_empty() => eprintln!(
+                        "no failures of machines {machines} are in {}: nothing is learnt from their {}",
+                        dir.display(),
+                        telemetry.file_name()
+                    ),
+                    Some(data) => {
+                        histories.extend(data.histories());
+                        used.push(telemetry);
+                    }
+                    None if asked.contains(&telemetry) => eprintln!(
+                        "{} of machines {machines} is not in {}",
+                        telemetry.file_name(),
+                        dir.display()
+                    ),
+                    None => {}
+                }
             }
         }
-        let words = format!("Azure PdM, machines {}", self.args.learn);
-        Ok(Some(Models {
-            probabilities: self.learn(HORIZON_H, &histories, &words)?,
-            tickets: self.learn(self.class.horizon_hours, &histories, &words)?,
-        }))
+        if used.is_empty() {
+            eprintln!(
+                "nothing is learnt from other machines; name others with --learn, or their directory with --learn-data"
+            );
+            return Ok(None);
+        }
+        let words = format!("Azure PdM, machines {machines}");
+        let both = self
+            .learn(HORIZON_H, &histories, &words)
+            .and_then(|probabilities| {
+                let tickets = self.learn(self.class.horizon_hours, &histories, &words)?;
+                Ok((probabilities, tickets))
+            });
+        Ok(match both {
+            Ok((probabilities, tickets)) => Some(Models {
+                probabilities,
+                tickets,
+                telemetry: used,
+            }),
+            Err(error) => {
+                eprintln!("nothing is learnt from other machines: {error:#}");
+                None
+            }
+        })
     }
 
     fn learn(&self, horizon_hours: f64, histories: &[History], words: &str) -> Result<Model> {
@@ -250,7 +293,8 @@ impl Work<'_> {
                     .into_iter()
                     .filter(|r| is_test(r.machine, r.ts))
                     .collect();
-                Some(self.probabilities(data, &rows).any.average_precision)
+                self.probabilities(data, &rows)
+                    .map(|p| p.any.average_precision)
             }
             None => None,
         };
@@ -319,7 +363,8 @@ impl Work<'_> {
             telemetry: telemetry.file_name().to_owned(),
             machines: data.machines.clone(),
             probabilities: self.probabilities(data, &rows),
-            tickets: report(data, &done.tickets, &done.alarms),
+            n_tickets: done.tickets.len(),
+            tickets: (!data.failures.is_empty()).then(|| report(data, &done.tickets, &done.alarms)),
         })
     }
 
@@ -355,11 +400,16 @@ impl Work<'_> {
         Ok(rows)
     }
 
-    fn probabilities(&self, data: &AzurePdm, rows: &[RowProbabilities]) -> Probabilities {
+    /// `None` where no failure of any of the machines is known to come: then nothing can be scored, and to call all of
+    /// it false would be wrong where the failures were merely kept back.
+    fn probabilities(&self, data: &AzurePdm, rows: &[RowProbabilities]) -> Option<Probabilities> {
         let of = |component| judged(data, rows, component, HORIZON_H, HourOfFailure::Before);
         let any = of(None);
+        if any.iter().all(|row| !row.came_true) {
+            return None;
+        }
         let without_hour = judged(data, rows, None, HORIZON_H, HourOfFailure::After);
-        Probabilities {
+        Some(Probabilities {
             any_warnings: warnings(&any, WARN_ABOVE),
             any: judge(&any),
             average_precision_without_hour_of_failure: judge(&without_hour).average_precision,
@@ -376,16 +426,16 @@ impl Work<'_> {
                     (name.clone(), of)
                 })
                 .collect(),
-        }
+        })
     }
 }
 
 /// The data of some machines; `None` where the telemetry's file or the machines are not there.
 fn load(dir: &Path, machines: &MachineRange, telemetry: Telemetry) -> Result<Option<AzurePdm>> {
-    if !dir.join(telemetry.file_name()).is_file() {
+    if !telemetry.path_in(dir).is_file() {
         return Ok(None);
     }
-    match AzurePdm::load(dir, machines, telemetry) {
+    match AzurePdm::load_part(dir, machines, telemetry) {
         Ok(data) => Ok(Some(data)),
         Err(LoadError::NoMachines { .. }) => Ok(None),
         Err(error) => Err(error.into()),

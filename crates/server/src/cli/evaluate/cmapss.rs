@@ -1,21 +1,24 @@
 //! C-MAPSS: remaining useful life of turbofan engines.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use forecare_datasets::cmapss::{self, Engine, Scores};
+use clap::Args;
+use forecare_catalogue::AssetClass;
+use forecare_datasets::cmapss::{self, CmapssError, Engine, Scores};
 use forecare_domain::Rul;
 use forecare_prognosis::{
-    HeldOutReading, LifeModel, LifeParams, LifeScores, LifeState, learn_life,
+    HeldOutReading, LifeModel, LifeParams, LifeScores, LifeState, Model, learn_life,
 };
 use serde_json::{Value, json};
 
-use super::EvaluateArgs;
+use super::metrics::Out;
+use super::{EvaluateArgs, Unusable};
 use crate::app::catalogue;
 use crate::cli::CMAPSS_CATALOGUE;
 use crate::cli::progress::Progress;
+use crate::models;
 
 /// The benchmark's cap of the remaining life, cycles.
 pub(in crate::cli) const CAP_CYCLES: f64 = 125.0;
@@ -30,79 +33,195 @@ pub(in crate::cli) fn params() -> LifeParams {
     }
 }
 
-pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
+/// The life model that ships, learnt from the training engines of all four subsets: for test engines whose training
+/// engines are nowhere.
+const SHIPPED_MODEL: &str = include_str!("../../../../../models/turbofan.json");
+
+#[derive(Debug, Args)]
+pub(crate) struct CmapssArgs {
+    #[command(flatten)]
+    at: EvaluateArgs,
+    /// Another directory that holds the training engines, train_*.txt.
+    #[arg(long, value_name = "DIR", conflicts_with = "model")]
+    learn_data: Option<PathBuf>,
+    /// Estimate with this life model and learn nothing.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+}
+
+/// One subset as it lies there, read before anything is learnt: what is wrong with it is told at once.
+struct Subset {
+    name: String,
+    /// Engines that ran to failure, to learn from.
+    training: Option<Vec<Engine>>,
+    test: Option<Vec<Engine>>,
+    truth: Option<Vec<f64>>,
+    /// Why there is no truth, in words.
+    unscored: String,
+}
+
+impl Subset {
+    fn read(name: &str, args: &CmapssArgs, unusable: &mut Unusable) -> Result<Self, CmapssError> {
+        let (data, learn) = (&args.at.data, args.learn_data.as_ref());
+        let there = |dir: &PathBuf, kind: &str| {
+            let path = dir.join(format!("{kind}_{name}.txt"));
+            path.is_file().then_some(path)
+        };
+        let engines = |path: Option<PathBuf>| path.map(|p| cmapss::load_engines(&p)).transpose();
+        let training = match args.model {
+            Some(_) => None,
+            None => there(data, "train").or_else(|| learn.and_then(|dir| there(dir, "train"))),
+        };
+        let test = engines(there(data, "test"))?;
+        let n_test = test.as_ref().map_or(0, Vec::len);
+        let (truth, unscored) = match there(data, "RUL") {
+            None => (None, format!("there is no RUL_{name}.txt")),
+            Some(path) => match cmapss::load_truth(&path) {
+                Ok(truth) => {
+                    let n = truth.len();
+                    let other = format!("RUL_{name}.txt has {n} lines for {n_test} engines");
+                    (Some(truth).filter(|_| n == n_test), other)
+                }
+                Err(fault) => {
+                    unusable.tell(&fault);
+                    (None, format!("RUL_{name}.txt cannot be read"))
+                }
+            },
+        };
+        if test.is_some() && truth.is_none() {
+            eprintln!("{name}: the test engines will be estimated and not scored: {unscored}");
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            training: engines(training)?,
+            test,
+            truth,
+            unscored,
+        })
+    }
+}
+
+pub(super) fn run(args: &CmapssArgs) -> Result<()> {
     let (_, catalogue) = catalogue(Path::new(""), CMAPSS_CATALOGUE)?;
     let class = catalogue
         .classes
         .first()
         .context("the catalogue has no class")?;
-    let subsets = cmapss::subsets(&args.data)?;
-    if subsets.is_empty() {
+    let names = cmapss::any_subsets(&args.at.data)?;
+    if names.is_empty() {
         bail!(
-            "no train_*.txt in {}: give --data the directory of the C-MAPSS files",
-            args.data.display()
+            "no train_*.txt or test_*.txt in {}: give --data the directory of the C-MAPSS files",
+            args.at.data.display()
         );
     }
-    fs::create_dir_all(&args.out)
-        .with_context(|| format!("cannot create {}", args.out.display()))?;
-    let write = |name: String, text: String| {
-        let path = args.out.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
+    let given = args
+        .model
+        .as_deref()
+        .map(|file| models::read(file, &catalogue).and_then(|m| has_life(m, file)))
+        .transpose()?;
+    let mut unusable = Unusable::default();
+    let mut subsets = Vec::new();
+    for name in &names {
+        match Subset::read(name, args, &mut unusable) {
+            Ok(subset) => subsets.push(subset),
+            Err(fault) => unusable.tell(&fault),
+        }
+    }
+    let out = Out::new(&args.at.out)?;
     let mut metrics = serde_json::Map::new();
     for subset in &subsets {
-        let engines = cmapss::load_engines(&args.data.join(format!("train_{subset}.txt")))?;
-        let histories = cmapss::histories(subset, &engines, MODE)?;
-        eprintln!("{subset}: learning from {} engines", engines.len());
-        let progress = Progress::bar(100, "%");
-        let (model, held) = learn_life(class, &histories, &params(), &mut |share| {
-            progress.share(share);
-        })?;
-        progress.finish();
-        write(
-            format!("{subset}_cross_validation.csv"),
-            cross_validation_csv(&engines, &held),
-        )?;
+        let name = &subset.name;
         let mut entry = serde_json::Map::new();
-        if let Some(scores) = model.scores() {
-            print_cross_validation(subset, scores);
-            entry.insert("cross_validation".to_owned(), serde_json::to_value(scores)?);
-        }
-        let test = args.data.join(format!("test_{subset}.txt"));
-        if test.exists() {
-            let engines = cmapss::load_engines(&test)?;
-            let estimates: Vec<[f64; 3]> = engines.iter().map(|e| last_cycle(&model, e)).collect();
-            write(format!("{subset}_rul.txt"), rul_text(&estimates))?;
-            write(
-                format!("{subset}_predictions.csv"),
-                predictions_csv(&engines, &estimates),
-            )?;
-            let truth = args.data.join(format!("RUL_{subset}.txt"));
-            if truth.exists() {
-                let truth = cmapss::load_truth(&truth)?;
-                if truth.len() != engines.len() {
-                    bail!(
-                        "RUL_{subset}.txt has {} lines for {} engines in test_{subset}.txt",
-                        truth.len(),
-                        engines.len()
-                    );
+        let learnt = match &subset.training {
+            Some(engines) => match learn(class, name, engines, &out, &mut entry) {
+                Ok(model) => Some(model),
+                Err(error) => {
+                    unusable.say(&format!("{error:#}"));
+                    continue;
                 }
-                entry.insert("test".to_owned(), test_metrics(subset, &estimates, &truth));
-            } else {
-                println!(
-                    "{subset}  test: {} engines estimated, no truth",
-                    engines.len()
-                );
+            },
+            None => None,
+        };
+        if let Some(engines) = &subset.test {
+            let shipped = match (&learnt, &given) {
+                (None, None) => {
+                    let shipped = Model::from_json(SHIPPED_MODEL)?;
+                    eprintln!(
+                        "{name}: no train_{name}.txt here (--learn-data DIR names another directory): estimated by the model that ships, learnt from {}",
+                        shipped.card().data
+                    );
+                    Some(shipped)
+                }
+                _ => None,
+            };
+            let known = given.as_ref().or(shipped.as_ref());
+            if let Some(model) = known {
+                entry.insert("model".to_owned(), json!(model.card().sha256));
+            }
+            let model = learnt.as_ref().or_else(|| known.and_then(Model::life));
+            let model = model.context("the model that ships tells no remaining life")?;
+            let estimates: Vec<[f64; 3]> = engines.iter().map(|e| last_cycle(model, e)).collect();
+            out.write(&format!("{name}_rul.txt"), &rul_text(&estimates))?;
+            out.write(
+                &format!("{name}_predictions.csv"),
+                &predictions_csv(engines, &estimates),
+            )?;
+            match &subset.truth {
+                Some(truth) => {
+                    entry.insert("test".to_owned(), test_metrics(name, &estimates, truth));
+                }
+                None => println!(
+                    "{name}  test: {} engines estimated, not scored: {}",
+                    engines.len(),
+                    subset.unscored
+                ),
             }
         }
-        metrics.insert(subset.clone(), Value::Object(entry));
+        metrics.insert(name.clone(), Value::Object(entry));
     }
-    write(
-        "metrics.json".to_owned(),
-        serde_json::to_string_pretty(&Value::Object(metrics))? + "\n",
+    out.write(
+        "metrics.json",
+        &(serde_json::to_string_pretty(&Value::Object(metrics))? + "\n"),
     )?;
-    println!("written to {}", args.out.display());
-    Ok(())
+    println!("written to {}", args.at.out.display());
+    unusable.end()
+}
+
+fn has_life(model: Model, file: &Path) -> Result<Model> {
+    if model.life().is_none() {
+        bail!(
+            "the model {} tells no remaining life; `forecare train cmapss` makes one that does",
+            file.display()
+        );
+    }
+    Ok(model)
+}
+
+/// Learns from the engines of a subset; its cross-validation is printed, written and among the metrics.
+fn learn(
+    class: &AssetClass,
+    subset: &str,
+    engines: &[Engine],
+    out: &Out<'_>,
+    entry: &mut serde_json::Map<String, Value>,
+) -> Result<LifeModel> {
+    let histories = cmapss::histories(subset, engines, MODE)?;
+    eprintln!("{subset}: learning from {} engines", engines.len());
+    let progress = Progress::bar(100, "%");
+    let (model, held) = learn_life(class, &histories, &params(), &mut |share| {
+        progress.share(share);
+    })
+    .with_context(|| format!("cannot learn from train_{subset}.txt"))?;
+    progress.finish();
+    out.write(
+        &format!("{subset}_cross_validation.csv"),
+        &cross_validation_csv(engines, &held),
+    )?;
+    if let Some(scores) = model.scores() {
+        print_cross_validation(subset, scores);
+        entry.insert("cross_validation".to_owned(), serde_json::to_value(scores)?);
+    }
+    Ok(model)
 }
 
 /// p10, p50 and p90 after the last cycle, in cycles: the engine streamed through the model as in service.

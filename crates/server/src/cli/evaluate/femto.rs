@@ -1,25 +1,24 @@
 //! FEMTO-ST PRONOSTIA: remaining useful life of bearings.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use forecare_catalogue::AssetClass;
 use forecare_datasets::femto::{
-    Bearing, PUBLISHED_CUTS, SNAPSHOT_SECONDS, accuracy, load, percent_error,
+    Bearing, CUT_SHARES, Femto, SNAPSHOT_SECONDS, Truth, accuracy, load_directory, percent_error,
 };
 use forecare_domain::Rul;
 use forecare_prognosis::{LifeModel, LifeParams, LifeState, learn_life};
 use serde_json::{Value, json};
 
-use super::EvaluateArgs;
+use super::metrics::Out;
+use super::{EvaluateArgs, Unusable};
 use crate::app::catalogue;
 use crate::cli::FEMTO_CATALOGUE;
 use crate::cli::progress::Progress;
 
-/// The table of features.
-const FILE: &str = "femto_features.csv";
 /// The one failure mode of the catalogue.
 const MODE: &str = "wear";
 
@@ -32,35 +31,85 @@ struct Estimate {
     truth_seconds: Option<f64>,
 }
 
-pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
+/// A life model is learnt from at least so many bearings; to leave one out it takes one more.
+const LEARNING_MIN: usize = 3;
+
+#[derive(Debug, Args)]
+pub(crate) struct FemtoArgs {
+    #[command(flatten)]
+    at: EvaluateArgs,
+    /// Another directory with bearings that ran to failure, to learn from.
+    #[arg(long, value_name = "DIR")]
+    learn_data: Option<PathBuf>,
+}
+
+/// Reads a directory and tells what of it cannot be used.
+fn read(dir: &Path, unusable: &mut Unusable) -> Result<Femto> {
+    let femto = load_directory(dir)?;
+    for fault in &femto.faults {
+        unusable.tell(fault);
+    }
+    for path in &femto.passed_over {
+        eprintln!(
+            "passed over: {} is no table of features (bearing, snapshot, h_rms, ...) nor of the truth (bearing, cut_s, rul_s)",
+            path.display()
+        );
+    }
+    Ok(femto)
+}
+
+pub(super) fn run(args: &FemtoArgs) -> Result<()> {
     let (_, catalogue) = catalogue(Path::new(""), FEMTO_CATALOGUE)?;
     let class = catalogue
         .classes
         .first()
         .context("the catalogue has no class")?;
-    let bearings = load(&args.data.join(FILE))?;
-    let (learning, tests): (Vec<&Bearing>, Vec<&Bearing>) =
-        bearings.iter().partition(|b| b.is_learning);
-    if learning.len() < 4 {
+    let mut unusable = Unusable::default();
+    let here = read(&args.at.data, &mut unusable)?;
+    let (learning, tests): (Vec<&Bearing>, Vec<&Bearing>) = here
+        .bearings
+        .iter()
+        .partition(|b| b.is_learning == Some(true));
+    let elsewhere = match &args.learn_data {
+        Some(dir) => read(dir, &mut unusable)?.bearings,
+        None => Vec::new(),
+    };
+    // A bearing that is judged is not learnt from, whatever another directory says of it.
+    let more = elsewhere
+        .iter()
+        .filter(|b| b.is_learning != Some(false) && here.bearings.iter().all(|h| h.name != b.name));
+    let learnt_from: Vec<&Bearing> = learning.iter().copied().chain(more).collect();
+    let can_leave_out = !learning.is_empty() && learnt_from.len() > LEARNING_MIN;
+    let can_test = !tests.is_empty() && learnt_from.len() >= LEARNING_MIN;
+    if !can_leave_out && !can_test {
         bail!(
-            "{FILE} holds {} bearing(s) that ran to failure; at least 4 are needed",
-            learning.len()
+            "{} holds {} bearing(s), {} of them marked as run to failure (column set = Learning_set), and {} to learn from were found elsewhere: it takes {LEARNING_MIN} to estimate others, one more to leave one out in turn; --learn-data DIR names a directory with more",
+            args.at.data.display(),
+            here.bearings.len(),
+            learning.len(),
+            learnt_from.len() - learning.len(),
         );
     }
-    fs::create_dir_all(&args.out)
-        .with_context(|| format!("cannot create {}", args.out.display()))?;
+    let out = Out::new(&args.at.out)?;
     let progress = Progress::bar(learning.len() as u64 + 1, "models");
     let mut left_out = Vec::new();
-    for (done, bearing) in (0u64..).zip(&learning) {
-        let others: Vec<&Bearing> = learning.iter().copied().filter(|b| b != bearing).collect();
-        let model = learn(class, &others)?;
-        left_out.extend(at_published_shares(&model, bearing));
-        progress.set(done + 1);
+    if can_leave_out {
+        for (done, bearing) in (0u64..).zip(&learning) {
+            let others: Vec<&Bearing> = learnt_from
+                .iter()
+                .copied()
+                .filter(|b| b != bearing)
+                .collect();
+            let model = learn(class, &others)?;
+            left_out.extend(at_published_shares(&model, bearing));
+            progress.set(done + 1);
+        }
     }
     let mut tested = Vec::new();
-    if !tests.is_empty() {
-        let model = learn(class, &learning)?;
-        tested.extend(tests.iter().map(|bearing| at_its_cut(&model, bearing)));
+    if can_test {
+        let model = learn(class, &learnt_from)?;
+        let truth_of = |bearing: &Bearing| here.truths.iter().find(|t| t.bearing == bearing.name);
+        tested.extend(tests.iter().map(|b| at_its_cut(&model, b, truth_of(b))));
     }
     progress.finish();
     let mut metrics = serde_json::Map::new();
@@ -68,18 +117,18 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
         if estimates.is_empty() {
             continue;
         }
-        let path = args.out.join(format!("femto_{name}.csv"));
-        fs::write(&path, csv_of(estimates))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        out.write(&format!("femto_{name}.csv"), &csv_of(estimates))?;
         if let Some(judged) = judge(name, estimates) {
             metrics.insert(name.to_owned(), judged);
         }
     }
-    let path = args.out.join("metrics.json");
+    if !can_leave_out && !learning.is_empty() {
+        println!("leave_one_out: it takes {} bearings", LEARNING_MIN + 1);
+    }
     let text = serde_json::to_string_pretty(&Value::Object(metrics))? + "\n";
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("written to {}", args.out.display());
-    Ok(())
+    out.write("metrics.json", &text)?;
+    println!("written to {}", args.at.out.display());
+    unusable.end()
 }
 
 fn learn(class: &AssetClass, bearings: &[&Bearing]) -> Result<LifeModel> {
@@ -121,15 +170,15 @@ fn at_published_shares(model: &LifeModel, bearing: &Bearing) -> Vec<Estimate> {
     else {
         return Vec::new();
     };
-    let mut cuts: Vec<u32> = PUBLISHED_CUTS
+    let mut cuts: Vec<u32> = CUT_SHARES
         .iter()
-        .map(|cut| {
+        .map(|share| {
             #[allow(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "between the first snapshot and the last"
             )]
-            let after = (f64::from(last - first) * cut.share_of_life()).round() as u32;
+            let after = (f64::from(last - first) * share).round() as u32;
             first + after
         })
         .collect();
@@ -145,23 +194,24 @@ fn at_published_shares(model: &LifeModel, bearing: &Bearing) -> Vec<Estimate> {
         .collect()
 }
 
-/// A test bearing at its published cut, or at its last snapshot where none is published.
-fn at_its_cut(model: &LifeModel, bearing: &Bearing) -> Estimate {
-    let published = PUBLISHED_CUTS.iter().find(|c| c.bearing == bearing.name);
+/// A test bearing at its cut, or at its last snapshot where none is told.
+fn at_its_cut(model: &LifeModel, bearing: &Bearing, truth: Option<&Truth>) -> Estimate {
     let first = bearing.snapshots.first().map_or(1, |(number, _)| *number);
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a published length, in snapshots"
+        reason = "a length above 0, in snapshots; a longer one than can be told is all of it"
     )]
-    let cut = published.map_or(u32::MAX, |c| (c.age_seconds / SNAPSHOT_SECONDS) as u32);
+    let cut = truth
+        .and_then(|t| t.cut_s)
+        .map_or(u32::MAX, |cut_s| (cut_s / SNAPSHOT_SECONDS) as u32);
     let told = estimates_at(model, bearing, &[cut]);
     let (number, rul_seconds) = told.first().copied().unwrap_or((first, [0.0; 3]));
     Estimate {
         bearing: bearing.name.clone(),
         cut_seconds: f64::from(number - first) * SNAPSHOT_SECONDS,
         rul_seconds,
-        truth_seconds: published.map(|c| c.left_seconds),
+        truth_seconds: truth.and_then(|t| t.rul_s),
     }
 }
 

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use forecare_datasets::nab::{Nab, Outcome, Scores, Series, optimise, outcome};
+use forecare_datasets::nab::{Nab, Outcome, Profile, Scores, Series, Window, optimise, outcome};
 use forecare_detect::{ClassDetector, DetectSettings, DeviceDetector};
 use serde::Serialize;
 
-use super::{EvaluateArgs, class, metrics};
+use super::{EvaluateArgs, Unusable, class, metrics};
 use crate::cli::progress::Progress;
 
 /// The settings, for every file: the defaults of `serve`, but for the false alarms. So many a month and
@@ -26,8 +26,13 @@ const NAME: &str = "forecare";
 
 #[derive(Serialize)]
 struct Metrics {
+    /// Files with predictions.
     n_files: usize,
     n_rows: usize,
+    /// Of these, files with labels: the scores are of them alone.
+    n_files_scored: usize,
+    files_without_labels: Vec<String>,
+    files_unusable: usize,
     profiles: Vec<OfProfile>,
 }
 
@@ -42,13 +47,17 @@ struct OfProfile {
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
     let nab = Nab::load(&args.data)?;
+    let mut unusable = Unusable::default();
+    for fault in &nab.faults {
+        unusable.tell(fault);
+    }
     let results = args.out.join("results").join(NAME);
     let n_rows = nab.series.iter().map(|s| s.rows.len()).sum();
     let progress = Progress::bar(u64::try_from(n_rows).unwrap_or(u64::MAX), "rows");
     let mut done = 0;
     let mut scores = Vec::with_capacity(nab.series.len());
     for series in &nab.series {
-        progress.say(format!("{}/{}", series.category, series.file));
+        progress.say(name_of(series));
         let of_file = score(series)?;
         write(&results, series, &of_file)?;
         scores.push(of_file);
@@ -62,28 +71,49 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
         .zip(&scores)
         .map(|(series, scores)| Scores { series, scores })
         .collect();
+    let labelled = |is: bool| move |s: &&Series| s.windows.is_some() == is;
+    let without: Vec<String> = nab
+        .series
+        .iter()
+        .filter(labelled(false))
+        .map(name_of)
+        .collect();
+    let n_files_scored = nab.series.iter().filter(labelled(true)).count();
+    let of_profile = |profile: &Profile| OfProfile {
+        profile: profile.name.clone(),
+        optimised: optimise(&files, profile),
+        at_own_threshold: outcome(&files, profile, 0.5),
+    };
     let metrics = Metrics {
         n_files: files.len(),
         n_rows,
-        profiles: nab
-            .profiles
-            .values()
-            .map(|profile| OfProfile {
-                profile: profile.name.clone(),
-                optimised: optimise(&files, profile),
-                at_own_threshold: outcome(&files, profile, 0.5),
-            })
-            .collect(),
+        n_files_scored,
+        files_without_labels: without,
+        files_unusable: unusable.count(),
+        profiles: match n_files_scored {
+            0 => Vec::new(),
+            _ => nab.profiles.values().map(of_profile).collect(),
+        },
     };
-    print(&metrics);
-    metrics::write(&args.out, &metrics)
+    print(&metrics, &nab);
+    metrics::write(&args.out, &metrics)?;
+    println!("written to {}", args.out.display());
+    unusable.end()
 }
 
-/// How new each row is, told before the next one is seen.
+/// `realTraffic/speed_6005.csv`.
+fn name_of(series: &Series) -> String {
+    format!("{}/{}", series.category, series.file)
+}
+
+/// How new each row is, told before the next one is seen. The sampling interval is that of the rows of the warm-up,
+/// during which the detector is silent: nothing is said of a row by what comes after it.
 fn score(series: &Series) -> Result<Vec<f64>> {
     let columns = ["value".to_owned()];
-    let class = class::of_columns("stream", &columns, series.interval_s())?;
-    let class = ClassDetector::new(&class, &settings())?;
+    let settings = settings();
+    let warm_up = usize::try_from(settings.warm_up_samples)?;
+    let class = class::of_columns("stream", &columns, series.interval_s(warm_up))?;
+    let class = ClassDetector::new(&class, &settings)?;
     let mut device = DeviceDetector::new(&class);
     Ok(series
         .rows
@@ -101,23 +131,48 @@ fn write(results: &Path, series: &Series, scores: &[f64]) -> Result<()> {
     out.write_record(["timestamp", "value", "anomaly_score", "label"])
         .with_context(failed)?;
     for (i, (row, score)) in series.rows.iter().zip(scores).enumerate() {
-        let within = series
-            .windows
-            .iter()
-            .any(|w| (w.first..=w.last).contains(&i));
+        let within = |windows: &Vec<Window>| {
+            let holds = |w: &Window| (w.first..=w.last).contains(&i);
+            if windows.iter().any(holds) { "1" } else { "0" }
+        };
         out.write_record([
             row.time.as_str(),
             &row.value.to_string(),
             &score.to_string(),
-            if within { "1" } else { "0" },
+            // Empty where nobody has labelled the file.
+            series.windows.as_ref().map_or("", within),
         ])
         .with_context(failed)?;
     }
     out.flush().with_context(failed)
 }
 
-fn print(metrics: &Metrics) {
+fn print(metrics: &Metrics, nab: &Nab) {
     println!("{} files, {} rows", metrics.n_files, metrics.n_rows);
+    if !metrics.files_without_labels.is_empty() {
+        match &nab.labels {
+            Some(labels) => println!(
+                "{} of them not scored: {} has no usable entry for {}",
+                metrics.files_without_labels.len(),
+                labels.display(),
+                metrics.files_without_labels.join(", ")
+            ),
+            None => println!(
+                "none of them scored: there is no combined_windows.json with the true windows; predictions are written all the same"
+            ),
+        }
+    }
+    let outside = nab.series.iter().filter(|s| s.n_windows_without_rows > 0);
+    for series in outside {
+        println!(
+            "{}: {} labelled window(s) in which it has no row do not count",
+            name_of(series),
+            series.n_windows_without_rows
+        );
+    }
+    if metrics.profiles.is_empty() {
+        return;
+    }
     println!(
         "{:<20} {:>6} {:>10} {:>9} {:>11} {:>10}",
         "profile", "score", "threshold", "windows", "false rows", "at 0.5"

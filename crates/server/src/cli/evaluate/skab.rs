@@ -5,12 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use forecare_datasets::skab::{
-    ChangePoints, FIT_ROWS, Outliers, Recording, Skab, change_points, outliers,
+    CHANGE_WINDOWS_S, ChangePoints, ChangeScores, FIT_ROWS, Outliers, Recording, Skab,
+    change_points, change_scores, outliers,
 };
 use forecare_detect::{ClassDetector, DetectSettings, DeviceDetector};
 use serde::Serialize;
 
-use super::{EvaluateArgs, class, metrics};
+use super::{EvaluateArgs, Unusable, class, metrics};
 use crate::cli::progress::Progress;
 
 /// The water loop reports every second.
@@ -30,13 +31,36 @@ fn settings() -> DetectSettings {
 
 #[derive(Serialize)]
 struct Metrics {
+    /// Labelled files, and their rows that are judged.
     n_files: usize,
     n_rows_judged: usize,
+    /// `None` where no file has labels.
+    #[serde(flatten)]
+    scores: Option<OfRows>,
+    change_points: ChangePoints,
+    /// By the benchmark's own formula, for each length of its windows; empty where there is no change point.
+    change_point_scores: Vec<ChangeScores>,
+    /// Files without a single row labelled as anomalous, and files without labels: what was said of them.
+    files_without_known_anomaly: Vec<Quiet>,
+    files_unusable: usize,
+}
+
+#[derive(Serialize)]
+struct OfRows {
     f1: f64,
     false_alarm_rate: f64,
     missed_alarm_rate: f64,
     rows: Outliers,
-    change_points: ChangePoints,
+}
+
+/// A file of which no anomaly is known: all that is said of it is a false alarm, if it has none.
+#[derive(Serialize)]
+struct Quiet {
+    file: String,
+    labelled: bool,
+    n_rows_judged: usize,
+    n_rows_flagged: usize,
+    flagged_rate: f64,
 }
 
 /// What is said of each row of a file.
@@ -46,7 +70,14 @@ struct Said {
 }
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
-    let skab = Skab::load(&args.data)?;
+    let skab = Skab::load(&args.data, Some(&args.out))?;
+    let mut unusable = Unusable::default();
+    for fault in &skab.faults {
+        unusable.tell(fault);
+    }
+    for path in &skab.foreign {
+        eprintln!("passed over: {} has no column \"datetime\"", path.display());
+    }
     let n_files = skab.recordings.len();
     let progress = Progress::bar(u64::try_from(n_files).unwrap_or(u64::MAX), "files");
     let mut said = Vec::with_capacity(n_files);
@@ -65,34 +96,90 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
             .filter(|(r, _)| r.labelled)
             .collect()
     };
-    let of_rows = pairs(|s| &s.outlier);
+    let (of_rows, of_changes) = (pairs(|s| &s.outlier), pairs(|s| &s.change));
     let rows = outliers(&of_rows);
+    let files = skab.recordings.iter().zip(&said);
     let metrics = Metrics {
         n_files: of_rows.len(),
         n_rows_judged: of_rows
             .iter()
             .map(|(r, _)| r.rows.len().saturating_sub(FIT_ROWS))
             .sum(),
-        f1: rows.f1(),
-        false_alarm_rate: rows.false_alarm_rate(),
-        missed_alarm_rate: rows.missed_alarm_rate(),
-        rows,
-        change_points: change_points(&pairs(|s| &s.change)),
+        scores: (!of_rows.is_empty()).then(|| OfRows {
+            f1: rows.f1(),
+            false_alarm_rate: rows.false_alarm_rate(),
+            missed_alarm_rate: rows.missed_alarm_rate(),
+            rows,
+        }),
+        change_points: change_points(&of_changes),
+        change_point_scores: CHANGE_WINDOWS_S
+            .iter()
+            .filter_map(|window_s| change_scores(&of_changes, *window_s))
+            .collect(),
+        files_without_known_anomaly: files.filter_map(|(r, s)| quiet(r, s)).collect(),
+        files_unusable: unusable.count(),
     };
-    println!(
-        "{} files, {} rows judged: F1 {:.3}, false alarms {:.1} %, missed {:.1} %",
-        metrics.n_files,
-        metrics.n_rows_judged,
-        metrics.f1,
-        100.0 * metrics.false_alarm_rate,
-        100.0 * metrics.missed_alarm_rate
-    );
+    print(&metrics);
+    metrics::write(&args.out, &metrics)?;
+    println!("written to {}", args.out.display());
+    unusable.end()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "there are fewer than 2^53 rows")]
+fn quiet(recording: &Recording, said: &Said) -> Option<Quiet> {
+    if recording.rows.iter().any(|row| row.anomaly) {
+        return None;
+    }
+    let judged = said.outlier.get(FIT_ROWS..).unwrap_or_default();
+    let n_flagged = judged.iter().filter(|flagged| **flagged).count();
+    Some(Quiet {
+        file: recording.path.display().to_string(),
+        labelled: recording.labelled,
+        n_rows_judged: judged.len(),
+        n_rows_flagged: n_flagged,
+        flagged_rate: n_flagged as f64 / (judged.len() as f64).max(1.0),
+    })
+}
+
+fn print(metrics: &Metrics) {
+    match &metrics.scores {
+        Some(scores) => println!(
+            "{} files, {} rows judged: F1 {:.3}, false alarms {:.1} %, missed {:.1} %",
+            metrics.n_files,
+            metrics.n_rows_judged,
+            scores.f1,
+            100.0 * scores.false_alarm_rate,
+            100.0 * scores.missed_alarm_rate
+        ),
+        None => println!("no file has labels: predictions are written, nothing is scored"),
+    }
     let c = &metrics.change_points;
-    println!(
-        "change points: {} of {} met within 60 s; {} of {} predictions meet none",
-        c.n_met, c.n_true, c.n_false, c.n_predicted
-    );
-    metrics::write(&args.out, &metrics)
+    if c.n_true > 0 {
+        println!(
+            "change points: {} of {} met within 60 s; {} of {} predictions meet none",
+            c.n_met, c.n_true, c.n_false, c.n_predicted
+        );
+    }
+    for s in &metrics.change_point_scores {
+        println!(
+            "change points by the benchmark's score, windows of {} s: standard {:.2}, low FP {:.2}, low FN {:.2}",
+            s.window_s, s.standard, s.low_fp, s.low_fn
+        );
+    }
+    for file in &metrics.files_without_known_anomaly {
+        println!(
+            "{}: {} of {} rows flagged ({:.1} %; {})",
+            file.file,
+            file.n_rows_flagged,
+            file.n_rows_judged,
+            100.0 * file.flagged_rate,
+            if file.labelled {
+                "all of them false alarms"
+            } else {
+                "without labels: the false-alarm rate if nothing is wrong in it"
+            }
+        );
+    }
 }
 
 /// Evidence row by row, told before the next one is seen; nothing is told of the first rows.

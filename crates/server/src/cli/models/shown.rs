@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use forecare_domain::{ClassName, Timestamp};
-use forecare_prognosis::{ModeScores, ModelCard};
+use forecare_prognosis::{LifeModel, LifeScores, ModeScores, ModelCard};
 use serde::Serialize;
 
 use crate::models::compare::Comparison;
@@ -108,11 +108,16 @@ pub(super) fn card(class: &ClassName, named: &Named, role: Role) -> String {
         card.settings,
         card.sha256,
     );
-    text += &format!(
-        "  features     {}: {}\n",
-        card.features.len(),
-        card.features.join(", ")
-    );
+    if named.model.modes().next().is_some() {
+        text += &format!(
+            "  features     {}: {}\n",
+            card.features.len(),
+            card.features.join(", ")
+        );
+    }
+    if let Some(life) = named.model.life() {
+        text += &remaining_life(life, &named.model.spec().metrics);
+    }
     if !card.scores.is_empty() {
         text += "\nScores on machines left out of the training:\n";
         text += &scores(&card.scores);
@@ -125,6 +130,40 @@ pub(super) fn card(class: &ClassName, named: &Named, role: Role) -> String {
         text +=
             &format!("  {mode}: never occurs in this history, the model does not speak of it\n");
     }
+    text
+}
+
+/// How remaining life was learnt, and how good it is on machines that were not learnt from.
+fn remaining_life(life: &LifeModel, metrics: &[String]) -> String {
+    let metrics = life.metrics(metrics);
+    let mut text = format!(
+        "\nRemaining life:\n  told apart   up to {:.0} h\n  features     {}: levels and slopes over three windows and the mean of life, of {} metrics and what wears in them: {}\n",
+        life.cap_hours(),
+        life.features().len(),
+        metrics.len(),
+        metrics.join(", ")
+    );
+    match life.mode() {
+        Some(mode) => {
+            text += &format!("  ends in      {mode}: its probability follows from the interval\n");
+        }
+        None => text += "  ends in      several failure modes: no probability follows from it\n",
+    }
+    let Some(s) = life.scores() else {
+        return text;
+    };
+    text += &format!(
+        "  learnt from  {} machines, {} readings to the failure; median life {:.0} h; {} operating regime(s)\n  held out     RMSE {:.1} h over all readings, {:.1} h with every machine asked once; mean error {:+.1} h\n  p10 to p90   holds {:.0} % of the true remaining lives (80 % is meant), {:.0} h wide\n",
+        s.n_machines,
+        s.n_readings,
+        s.life_hours_p50,
+        s.n_regimes,
+        s.rmse_hours,
+        s.rmse_hours_one_cut,
+        s.bias_hours,
+        100.0 * s.coverage,
+        s.interval_hours
+    );
     text
 }
 
@@ -286,6 +325,9 @@ pub(super) fn history(roles: &Roles, version: &str) -> String {
 /// Two cards side by side.
 pub(super) fn cards(names: &[String; 2], named: &[Named; 2]) -> String {
     let cards = named.each_ref().map(|n| n.model.card());
+    let lives = named
+        .each_ref()
+        .map(|n| n.model.life().and_then(LifeModel::scores));
     let mut rows: Vec<[String; 3]> = Vec::new();
     let mut row = |name: &str, of: &dyn Fn(&ModelCard) -> String| {
         rows.push([name.to_owned(), of(cards[0]), of(cards[1])]);
@@ -295,7 +337,6 @@ pub(super) fn cards(names: &[String; 2], named: &[Named; 2]) -> String {
     row("readings to", &|c| c.to.to_string());
     row("machines", &|c| c.n_machines.to_string());
     row("rows", &|c| c.n_rows.to_string());
-    row("features", &|c| c.features.len().to_string());
     row("sha256", &|c| c.sha256.chars().take(12).collect());
     let mut modes: Vec<&str> = cards
         .iter()
@@ -322,6 +363,22 @@ pub(super) fn cards(names: &[String; 2], named: &[Named; 2]) -> String {
         });
         row(&format!("{mode}: Brier score"), &|c| {
             of(c, |s| format!("{:.4}", s.brier))
+        });
+    }
+    if lives.iter().any(Option::is_some) {
+        let mut row = |name: &str, of: &dyn Fn(&LifeScores) -> String| {
+            let [a, b] = lives.map(|life| life.map_or_else(|| "-".to_owned(), of));
+            rows.push([name.to_owned(), a, b]);
+        };
+        row("remaining life: machines", &|s| s.n_machines.to_string());
+        row("remaining life: RMSE", &|s| {
+            format!("{:.1} h", s.rmse_hours)
+        });
+        row("remaining life: p10 to p90 holds", &|s| {
+            format!("{:.0} %", 100.0 * s.coverage)
+        });
+        row("remaining life: p10 to p90 width", &|s| {
+            format!("{:.0} h", s.interval_hours)
         });
     }
     side_by_side(names, rows)

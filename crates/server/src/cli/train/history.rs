@@ -12,7 +12,7 @@ use crate::cli::instance::InstanceArgs;
 use crate::cli::instance::instant;
 use crate::cli::progress::Progress;
 use crate::models::directory;
-use crate::models::learn::{Span, stored};
+use crate::models::learn::{Span, add_life, stored};
 use crate::models::library::Library;
 
 #[derive(Debug, Args)]
@@ -79,6 +79,12 @@ pub(crate) async fn run(args: HistoryArgs) -> Result<()> {
     let model = learn(class, &history.histories, &params, &data).context(
         "failures are learnt from verdicts: a mode needs confirmed ones (or \"wrong mode\" naming it) on 2 machines",
     )?;
+    let progress = Progress::bar(100, "% of remaining life");
+    let (model, said) = add_life(model, class, &history.histories, &mut |share| {
+        progress.share(share);
+    })?;
+    progress.finish();
+    println!("{said}");
     let library = Library::new(directory(&instance.config, &instance.home));
     deliver(&model, &args.destination, &library, catalogue)?;
     instance.storage.close().await

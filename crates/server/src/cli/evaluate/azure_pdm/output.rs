@@ -1,6 +1,6 @@
 //! The evaluation as files and tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -21,6 +21,8 @@ pub(super) struct Evaluation {
     pub(super) time_split: Option<TimeSplit>,
     pub(super) learnt_from: Option<Learnt>,
     pub(super) other_machines: Vec<OtherMachines>,
+    /// Files that were not there.
+    pub(super) absent: BTreeSet<&'static str>,
 }
 
 /// Learnt from the first part of each machine's time, judged on the rest.
@@ -32,7 +34,8 @@ pub(super) struct TimeSplit {
     pub(super) failures_judged: usize,
     /// Modes that failed too seldom in the first part.
     pub(super) modes_left_out: Vec<String>,
-    pub(super) probabilities: Probabilities,
+    /// `None`: not scored, no failure is known in these rows.
+    pub(super) probabilities: Option<Probabilities>,
     /// Of the same rows by the model learnt on other machines.
     pub(super) average_precision_learnt_on_others: Option<f64>,
 }
@@ -50,8 +53,10 @@ pub(super) struct Learnt {
 pub(super) struct OtherMachines {
     pub(super) telemetry: String,
     pub(super) machines: Vec<u32>,
-    pub(super) probabilities: Probabilities,
-    pub(super) tickets: Report,
+    /// `None`: not scored, no failure of these machines is known.
+    pub(super) probabilities: Option<Probabilities>,
+    pub(super) n_tickets: usize,
+    pub(super) tickets: Option<Report>,
 }
 
 /// Scores of the rows' probabilities.
@@ -147,6 +152,10 @@ fn as_in_the_files(ts: Timestamp) -> String {
     whole.trim_end_matches('Z').replacen('T', " ", 1)
 }
 
+/// Instead of scores.
+const UNSCORED: &str =
+    "Predictions are written and not scored: no failure is known here (PdM_failures.csv).";
+
 pub(super) fn print(evaluation: &Evaluation) {
     if let Some(split) = &evaluation.time_split {
         println!(
@@ -162,7 +171,10 @@ pub(super) fn print(evaluation: &Evaluation) {
                 split.modes_left_out.join(", ")
             );
         }
-        probabilities(&split.probabilities, evaluation.horizon_hours);
+        match &split.probabilities {
+            Some(found) => probabilities(found, evaluation.horizon_hours),
+            None => println!("{UNSCORED}"),
+        }
         if let Some(ap) = split.average_precision_learnt_on_others {
             println!("Average precision on the same rows, learnt on other machines: {ap:.3}");
         }
@@ -176,12 +188,17 @@ pub(super) fn print(evaluation: &Evaluation) {
                 machines(&found.machines),
                 found.telemetry
             );
-            probabilities(&found.probabilities, evaluation.horizon_hours);
+            match &found.probabilities {
+                Some(found) => probabilities(found, evaluation.horizon_hours),
+                None => println!("{UNSCORED}"),
+            }
             println!(
-                "Tickets of the service (its model looks {:.0} h ahead):",
-                evaluation.ticket_horizon_hours
+                "Tickets of the service (its model looks {:.0} h ahead): {}",
+                evaluation.ticket_horizon_hours, found.n_tickets
             );
-            tickets(&found.tickets);
+            if let Some(report) = &found.tickets {
+                tickets(report);
+            }
         }
     }
 }
