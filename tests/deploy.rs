@@ -441,6 +441,27 @@ fn the_images_root_is_enough_to_run_the_binary() {
             .arg("--version"),
     );
     assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
+
+    // Webhooks and mail over TLS are verified by what is in it, and by nothing of this machine's.
+    let config = dir.path().join("forecare.toml");
+    let channel =
+        "[notify.channel.team]\nkind = \"http\"\nurl = \"https://hooks.example/\"\nbody = \"{}\"\n";
+    std::fs::write(&config, channel).unwrap();
+    let doctor = |authorities: &Path| {
+        let (_, said, _) = run(forecare()
+            .arg("doctor")
+            .arg("--config")
+            .arg(&config)
+            .arg("--home")
+            .arg(dir.path().join("home"))
+            .env("SSL_CERT_FILE", authorities));
+        said
+    };
+    let warning = "nothing can be sent over TLS";
+    let said = doctor(&out.join("etc/ssl/certs/ca-certificates.crt"));
+    assert!(!said.contains(warning), "{said}");
+    let said = doctor(&out.join("etc/none"));
+    assert!(said.contains(warning) && said.contains("ca_file"), "{said}");
 }
 
 #[test]
