@@ -377,6 +377,18 @@ fn commands_beside_the_unit_run_as_its_user_for_its_directory() {
         assert!(line.contains(&part), "{part} in {line}");
     }
     assert!(readme.contains(&format!("--shell /usr/sbin/nologin {user}\n")));
+    // What the unit refers to is laid down.
+    let install = readme
+        .lines()
+        .find(|l| l.starts_with("install -D -m 0644 -t /usr/share/doc/forecare "))
+        .unwrap();
+    for page in of_unit("Documentation").split(' ') {
+        let name = page
+            .strip_prefix("file:///usr/share/doc/forecare/")
+            .unwrap();
+        assert!(install.contains(&format!("deploy/{name}")), "{page}");
+        assert!(root().join("deploy").join(name).is_file(), "{page}");
+    }
     assert!(after("--home").ends_with(&of_unit("StateDirectory")));
     // They work as written, on a directory and a configuration of this test's.
     let dir = tempfile::tempdir().unwrap();
@@ -520,7 +532,7 @@ fn every_alert_has_a_test_and_a_section_in_the_runbook() {
         );
         let anchor = format!("runbook.md#{}", name.to_lowercase());
         assert_eq!(
-            alert["annotations"]["runbook"].as_str(),
+            alert["annotations"]["runbook_url"].as_str(),
             Some(anchor.as_str())
         );
         assert!(
