@@ -529,7 +529,7 @@ fn charts_have_a_row_a_step(database: &Timescale) {
     assert!(span_ms > 3 * DAY_MS, "{span:?}");
     let variables = BTreeMap::from([
         ("asset".to_owned(), asset.clone()),
-        ("metric".to_owned(), quoted(&[metric.clone()])),
+        ("metric".to_owned(), quoted(std::slice::from_ref(&metric))),
     ]);
     for title in ["Health over time", "$metric"] {
         let query = query_of("forecare-asset", title);
