@@ -16,7 +16,7 @@ use std::process::Command;
 
 use forecare_test_databases::Timescale;
 use serde_json::Value;
-use support::{Service, forecare, wait_for};
+use support::{Service, forecare, run, wait_for};
 use tree::{files, pass, root, text, tool};
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -107,7 +107,10 @@ fn expand(
         let filter = format!("{column} BETWEEN '{}' AND '{}'", range.0, range.1);
         text.replace_range(at..=end, &filter);
     }
-    text = text.replace("$__interval_ms", &interval_ms.to_string());
+    text = text
+        .replace("$__timeFrom()", &format!("'{}'", range.0))
+        .replace("$__timeTo()", &format!("'{}'", range.1))
+        .replace("$__interval_ms", &interval_ms.to_string());
     for (name, value) in variables {
         text = text
             .replace(&format!("${{{name}}}"), value)
@@ -117,8 +120,8 @@ fn expand(
     text
 }
 
-/// Runs a query as Grafana would: as the role that may read, in a transaction that can do nothing else. Returns header
-/// and lines.
+/// Runs a query as Grafana would: as the role that may read, with what `roles.sh` has set for it. Returns header and
+/// lines.
 fn ask(database: &Timescale, sql: &str) -> Result<Vec<String>, String> {
     let output = tool("psql", "postgresql-client")
         .args([
@@ -128,13 +131,10 @@ fn ask(database: &Timescale, sql: &str) -> Result<Vec<String>, String> {
             "-v",
             "ON_ERROR_STOP=1",
             "-d",
-            &database.url(),
+            &database.url_of("grafana"),
+            "-c",
+            sql,
         ])
-        .args(["-c", "BEGIN READ ONLY"])
-        .args(["-c", "SET LOCAL ROLE grafana"])
-        .args(["-c", "SET LOCAL search_path = forecare, public"])
-        .args(["-c", sql])
-        .args(["-c", "ROLLBACK"])
         .output()
         .unwrap();
     if !output.status.success() {
@@ -159,10 +159,15 @@ fn quoted(values: &[String]) -> String {
 fn options(database: &Timescale, sql: &str) -> Vec<String> {
     let lines = ask(database, sql).unwrap_or_else(|e| panic!("{sql}\n{e}"));
     assert!(lines.len() > 1, "no value: {sql}");
-    lines[1..]
+    let values: Vec<String> = lines[1..]
         .iter()
         .map(|line| line.trim_matches('"').to_owned())
-        .collect()
+        .collect();
+    assert!(
+        values.iter().all(|value| !value.trim().is_empty()),
+        "what is blank cannot be chosen: {sql}: {values:?}"
+    );
+    values
 }
 
 /// Roles as the container makes them, by the same script.
@@ -254,6 +259,23 @@ fn dashboards_are_distinct_and_their_data_sources_are_provisioned() {
     );
 }
 
+/// Grafana asks for no finer steps than the data source's `timeInterval`, a minute where it says nothing: dashboards that
+/// read readings below a minute would never come to it.
+#[test]
+fn charts_of_short_spans_may_ask_for_readings() {
+    let sources = yaml(&text("grafana/provisioning/datasources/forecare.yaml"));
+    let sources = sources["datasources"].as_vec().unwrap();
+    let database = sources
+        .iter()
+        .find(|s| s["uid"].as_str() == Some("forecare-timescaledb"))
+        .unwrap();
+    let shortest = database["jsonData"]["timeInterval"].as_str().unwrap();
+    let seconds: u64 = shortest.strip_suffix('s').unwrap().parse().unwrap();
+    assert!((1..60).contains(&seconds), "{shortest}");
+    let of_readings = query_of("forecare-asset", "$metric");
+    assert!(of_readings.contains("FROM v_telemetry WHERE $__interval_ms < 60000"));
+}
+
 /// Every value of `key`, at any depth.
 fn collect<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
     match value {
@@ -327,8 +349,19 @@ fn every_query_of_every_dashboard_gives_what_its_panel_needs() {
     make_roles(database);
     let home = tempfile::tempdir().unwrap();
     let metrics = fill(database, home.path());
+    // One that nobody has said the site of.
+    let (ok, _, said) = run(forecare()
+        .args(["device", "add", "nowhere-1", "--class", "screw-compressor"])
+        .arg("--home")
+        .arg(home.path())
+        .env("FORECARE_STORE__URL", database.url()));
+    assert!(ok, "{said}");
     names_exist(&metrics);
     rows_come(database);
+    machines_without_a_site_are_chosen_by_that(database);
+    charts_have_a_row_a_step(database);
+    what_began_before_the_span_and_lasts_is_marked(database);
+    the_reading_role_is_bound(database);
 }
 
 fn names_exist(metrics: &str) {
@@ -406,7 +439,7 @@ fn rows_come(database: &Timescale) {
             }
         }
         for query in sql_queries(&dashboard) {
-            for interval_ms in [1_000, 60_000, 3_600_000] {
+            for interval_ms in [1_000, 60_000, 3_600_000, 86_400_000] {
                 let sql = expand(&query.sql, &range, interval_ms, &variables);
                 match ask(database, &sql) {
                     Err(error) => failures.push(format!("{}: {error}\n{sql}", query.at)),
@@ -444,8 +477,148 @@ fn rows_come(database: &Timescale) {
         failures.len(),
         failures.join("\n")
     );
+}
 
-    // The reading role reads views, and nothing else.
+/// A query of a dashboard's panel or annotation.
+fn query_of(uid: &str, title: &str) -> String {
+    let all = dashboards();
+    let dashboard = all.iter().find(|d| d["uid"] == uid).unwrap();
+    let queries = sql_queries(dashboard);
+    let at = format!("{uid}: {title}");
+    let query = queries.iter().find(|q| q.at == at);
+    query.unwrap_or_else(|| panic!("{at}")).sql.clone()
+}
+
+fn machines_without_a_site_are_chosen_by_that(database: &Timescale) {
+    let class = options(database, "SELECT DISTINCT class FROM v_health");
+    let variables = BTreeMap::from([
+        ("site".to_owned(), quoted(&["no site".to_owned()])),
+        ("class".to_owned(), quoted(&class)),
+    ]);
+    let range = (String::new(), String::new());
+    let sql = expand(
+        &query_of("forecare-fleet", "Machines"),
+        &range,
+        1,
+        &variables,
+    );
+    assert_eq!(ask(database, &sql).unwrap()[1], "1");
+}
+
+/// However long the span and however often the machine reports, there are as many rows as the chart has steps; and what
+/// the steps hold is the mean of their readings, whatever level it is made from.
+fn charts_have_a_row_a_step(database: &Timescale) {
+    const DAY_MS: u64 = 86_400_000;
+    let asset = options(
+        database,
+        "SELECT asset FROM v_ingest WHERE newest_at IS NOT NULL ORDER BY 1 LIMIT 1",
+    )
+    .remove(0);
+    let of_asset = format!(
+        "SELECT metric FROM v_latest WHERE asset = '{asset}' AND metric <> 'health' ORDER BY 1 LIMIT 1"
+    );
+    let metric = options(database, &of_asset).remove(0);
+    let span = format!(
+        "SELECT date_trunc('day', min(ts)), max(ts), extract(epoch FROM max(ts) - date_trunc('day', min(ts)))::bigint
+         FROM v_telemetry WHERE asset = '{asset}' AND metric = '{metric}'"
+    );
+    let span = ask(database, &span).unwrap().remove(1);
+    let span: Vec<&str> = span.split(',').collect();
+    let range = (span[0].to_owned(), span[1].to_owned());
+    let span_ms = span[2].parse::<u64>().unwrap() * 1_000;
+    assert!(span_ms > 3 * DAY_MS, "{span:?}");
+    let variables = BTreeMap::from([
+        ("asset".to_owned(), asset.clone()),
+        ("metric".to_owned(), quoted(std::slice::from_ref(&metric))),
+    ]);
+    for title in ["Health over time", "$metric"] {
+        let query = query_of("forecare-asset", title);
+        for interval_ms in [
+            1_000,
+            30_000,
+            60_000,
+            600_000,
+            3_600_000,
+            6 * 3_600_000,
+            DAY_MS,
+        ] {
+            let rows = ask(database, &expand(&query, &range, interval_ms, &variables)).unwrap();
+            let n_rows = rows.len() as u64 - 1;
+            let n_steps = span_ms / interval_ms + 2;
+            assert!(
+                n_rows > 1 && n_rows <= n_steps,
+                "{title}: {n_rows} rows for {n_steps} steps of {interval_ms} ms"
+            );
+        }
+    }
+    let query = query_of("forecare-asset", "$metric");
+    for interval_ms in [1_800_000, 6 * 3_600_000, DAY_MS] {
+        let of_chart = ask(database, &expand(&query, &range, interval_ms, &variables)).unwrap();
+        let of_readings = format!(
+            "SELECT date_bin({interval_ms} * interval '1 ms', ts, '2000-01-01 00:00Z') AS time, avg(value) AS mean, min(value), max(value)
+             FROM v_telemetry WHERE asset = '{asset}' AND metric = '{metric}' GROUP BY 1 ORDER BY 1"
+        );
+        let of_readings = ask(database, &of_readings).unwrap();
+        assert_eq!(of_chart.len(), of_readings.len(), "{interval_ms} ms");
+        for (chart, readings) in of_chart.iter().zip(&of_readings).skip(1) {
+            let values = |line: &str| -> Vec<f64> {
+                let numbers = line.split(',').skip(1);
+                numbers.map(|v| v.parse().unwrap()).collect()
+            };
+            assert_eq!(chart.split(',').next(), readings.split(',').next());
+            for (a, b) in values(chart).into_iter().zip(values(readings)) {
+                assert!(
+                    (a - b).abs() <= 1e-9 * b.abs().max(1.0),
+                    "{chart} {readings}"
+                );
+            }
+        }
+    }
+}
+
+fn what_began_before_the_span_and_lasts_is_marked(database: &Timescale) {
+    for (annotation, lasts) in [
+        (
+            "annotation Alarms",
+            "SELECT asset, raised_at + interval '1 s', raised_at + interval '2 s', raised_at - interval '1 s' FROM v_alarms WHERE active ORDER BY raised_at LIMIT 1",
+        ),
+        (
+            "annotation Tickets",
+            "SELECT asset, opened_at + interval '1 s', opened_at + interval '2 s', opened_at - interval '1 s' FROM v_tickets WHERE open AND resolved_at IS NULL ORDER BY opened_at LIMIT 1",
+        ),
+    ] {
+        let row = ask(database, lasts).unwrap().remove(1);
+        let row: Vec<&str> = row.split(',').collect();
+        let variables = BTreeMap::from([("asset".to_owned(), row[0].to_owned())]);
+        let query = query_of("forecare-asset", annotation);
+        let marks = |from: &str, to: &str| {
+            let range = (from.to_owned(), to.to_owned());
+            ask(database, &expand(&query, &range, 1, &variables))
+                .unwrap()
+                .len()
+                - 1
+        };
+        let before = marks("2000-01-01", row[3]);
+        assert!(marks(row[1], row[2]) > 0, "{annotation}: {row:?}");
+        assert!(
+            marks("2000-01-01", row[2]) > before,
+            "{annotation}: {row:?}"
+        );
+    }
+}
+
+/// The reading role reads views, and nothing else; and what `roles.sh` sets for it holds.
+fn the_reading_role_is_bound(database: &Timescale) {
+    for (setting, value) in [
+        ("default_transaction_read_only", "on"),
+        ("statement_timeout", "30s"),
+        ("search_path", "\"forecare, public\""),
+    ] {
+        let shown = ask(database, &format!("SHOW {setting}")).unwrap();
+        assert_eq!(shown[1], value, "{setting}");
+    }
+    let refused = ask(database, "CREATE TABLE public.x ()");
+    assert!(refused.is_err_and(|e| e.contains("read-only")));
     for table in ["credentials", "tickets", "alarms"] {
         let refused = ask(database, &format!("SELECT * FROM {table}"));
         assert!(

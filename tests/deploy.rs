@@ -12,7 +12,6 @@ mod support;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -378,6 +377,18 @@ fn commands_beside_the_unit_run_as_its_user_for_its_directory() {
         assert!(line.contains(&part), "{part} in {line}");
     }
     assert!(readme.contains(&format!("--shell /usr/sbin/nologin {user}\n")));
+    // What the unit refers to is laid down.
+    let install = readme
+        .lines()
+        .find(|l| l.starts_with("install -D -m 0644 -t /usr/share/doc/forecare "))
+        .unwrap();
+    for page in of_unit("Documentation").split(' ') {
+        let name = page
+            .strip_prefix("file:///usr/share/doc/forecare/")
+            .unwrap();
+        assert!(install.contains(&format!("deploy/{name}")), "{page}");
+        assert!(root().join("deploy").join(name).is_file(), "{page}");
+    }
     assert!(after("--home").ends_with(&of_unit("StateDirectory")));
     // They work as written, on a directory and a configuration of this test's.
     let dir = tempfile::tempdir().unwrap();
@@ -441,6 +452,28 @@ fn the_images_root_is_enough_to_run_the_binary() {
             .arg("--version"),
     );
     assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
+
+    // Webhooks and mail over TLS are verified by what is in it, and by nothing of this machine's.
+    let config = dir.path().join("forecare.toml");
+    let channel =
+        "[notify.channel.team]\nkind = \"http\"\nurl = \"https://hooks.example/\"\nbody = \"{}\"\n";
+    std::fs::write(&config, channel).unwrap();
+    let doctor = |authorities: &Path| {
+        let (_, said, _) = run(forecare()
+            .arg("doctor")
+            .arg("--config")
+            .arg(&config)
+            .arg("--home")
+            .arg(dir.path().join("home"))
+            .env("SSL_CERT_FILE", authorities)
+            .env_remove("SSL_CERT_DIR"));
+        said
+    };
+    let warning = "nothing can be sent over TLS";
+    let said = doctor(&out.join("etc/ssl/certs/ca-certificates.crt"));
+    assert!(!said.contains(warning), "{said}");
+    let said = doctor(&out.join("etc/none"));
+    assert!(said.contains(warning) && said.contains("ca_file"), "{said}");
 }
 
 #[test]
@@ -500,7 +533,7 @@ fn every_alert_has_a_test_and_a_section_in_the_runbook() {
         );
         let anchor = format!("runbook.md#{}", name.to_lowercase());
         assert_eq!(
-            alert["annotations"]["runbook"].as_str(),
+            alert["annotations"]["runbook_url"].as_str(),
             Some(anchor.as_str())
         );
         assert!(
@@ -573,10 +606,6 @@ impl Broker {
         });
         Self(child)
     }
-
-    fn reload(&self) {
-        pass(Command::new("kill").args(["-HUP", &self.0.id().to_string()]));
-    }
 }
 
 impl Drop for Broker {
@@ -584,6 +613,18 @@ impl Drop for Broker {
         self.0.kill().ok();
         self.0.wait().ok();
     }
+}
+
+/// Runs compose's health check of the broker for a broker on `port`.
+fn looks_healthy(port: u16) -> bool {
+    let compose = yaml(&text("compose/compose.yaml"));
+    let test = strings(&compose["services"]["mosquitto"]["healthcheck"]["test"]);
+    assert_eq!(test[0], "CMD-SHELL");
+    let own = format!(":{:X} ", 8883);
+    assert!(test[1].contains(&own), "{}", test[1]);
+    let command = test[1].replace(&own, &format!(":{port:04X} "));
+    let status = Command::new("sh").args(["-c", &command]).status();
+    status.unwrap().success()
 }
 
 /// What became of one QoS 1 publish over TLS.
@@ -643,7 +684,9 @@ async fn devices_reach_forecare_through_the_brokers_tls_and_only_under_their_own
     let instance = compose.join("instance");
     let ca = instance.join("certificates/ca.crt");
     let port = free_port();
+    assert!(!looks_healthy(port));
     let broker = Broker::start(&deploy, port);
+    assert!(looks_healthy(port));
 
     // Forecare as compose configures it, with paths and addresses of this machine, and SQLite.
     let mut config = text("compose/forecare.toml");
@@ -703,41 +746,43 @@ async fn devices_reach_forecare_through_the_brokers_tls_and_only_under_their_own
         .arg(&home));
     assert!(said.contains("its certificate expires in 82"), "{said}");
 
-    // As add-device does it.
-    let mut add = forecare();
-    add.args([
-        "device",
-        "add",
-        "press-1",
-        "--class",
-        "screw-compressor",
-        "--config",
-    ])
-    .arg(&file)
-    .arg("--home")
-    .arg(&home);
-    let (ok, said, err) = run(&mut add);
-    assert!(ok, "{err}");
+    // By add-device, with a docker that runs here what it is to run in the containers.
+    let bin = dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in\n\
+         'compose exec -T forecare /usr/bin/forecare device add '*) shift 5; n=$#\n\
+         while [ \"$n\" -gt 0 ]; do case $1 in\n\
+         /etc/forecare/forecare.toml) set -- \"$@\" '{}' ;; /var/lib/forecare) set -- \"$@\" '{}' ;; *) set -- \"$@\" \"$1\" ;;\n\
+         esac; shift; n=$((n - 1)); done; exec '{}' \"$@\" ;;\n\
+         'compose exec -T mosquitto kill -HUP 1') kill -HUP {} ;;\n\
+         *) echo \"docker $*\" >&2; exit 1 ;;\nesac\n",
+        file.display(),
+        home.display(),
+        env!("CARGO_BIN_EXE_forecare"),
+        broker.0.id(),
+    );
+    std::fs::write(bin.join("docker"), script).unwrap();
+    std::fs::set_permissions(bin.join("docker"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let (ok, said, err) = run(Command::new(compose.join("add-device"))
+        .args(["--site", "Hall 1, north", "--name", "The old press"])
+        .args(["screw-compressor", "press-1"])
+        .env("PATH", format!("{}:{path}", bin.display()))
+        .stdin(Stdio::null()));
+    assert!(ok, "{said}{err}");
     let password = said
         .lines()
         .find_map(|l| l.strip_prefix("password"))
         .unwrap()
         .trim()
         .to_owned();
-    let mut hash = Command::new(compose.join("password-line"))
-        .arg("press-1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    writeln!(hash.stdin.take().unwrap(), "{password}").unwrap();
-    let line = hash.wait_with_output().unwrap();
-    assert!(line.status.success());
-    let users = instance.join("mosquitto/passwords");
-    let mut known = std::fs::read(&users).unwrap();
-    known.extend(line.stdout);
-    std::fs::write(&users, known).unwrap();
-    broker.reload();
+    let asset = service.get("api/v1/assets/press-1");
+    assert_eq!(
+        (&asset["site"], &asset["name"]),
+        (&"Hall 1, north".into(), &"The old press".into()),
+        "{asset}"
+    );
 
     let mine = Some(("press-1", password.as_str()));
     let own = "devices/press-1/telemetry";

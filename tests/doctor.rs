@@ -186,10 +186,17 @@ fn each_fault_is_named_with_its_fix() {
         (ok, findings)
     };
 
-    let token = dir.path().join("token");
-    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    let (ok, findings) = doctor();
-    assert!(ok && found(&findings, "secrets", "warn").contains("chmod 600"));
+    let mode = |file: &Path, mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(file, mode).unwrap();
+    };
+    for token in ["metrics-token", "token"].map(|name| dir.path().join(name)) {
+        mode(&token, 0o644);
+        let (ok, findings) = doctor();
+        let fix = format!("chmod 600 {}", token.display());
+        assert!(ok && found(&findings, "secrets", "warn").contains(&fix));
+        mode(&token, 0o600);
+    }
 
     std::fs::create_dir(dir.path().join("models")).unwrap();
     std::fs::write(dir.path().join("models/broken.json"), "{}").unwrap();

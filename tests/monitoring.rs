@@ -273,7 +273,7 @@ async fn an_injected_fault_makes_the_alert_fire_and_reach_alertmanager() {
         let url = format!("{alertmanager}/api/v2/alerts?filter=alertname=ForecareCriticalAlarm");
         get(&url).is_some_and(|alerts| {
             alerts[0]["receivers"][0]["name"] == "on-call"
-                && alerts[0]["annotations"]["runbook"] == "runbook.md#forecarecriticalalarm"
+                && alerts[0]["annotations"]["runbook_url"] == "runbook.md#forecarecriticalalarm"
         })
     });
 

@@ -23,6 +23,9 @@ use forecare_domain::{
 };
 use forecare_store::{CommitBatch, NewTask, Store};
 use forecare_store_sqlite::SqliteStore;
+use forecare_test_databases::{Authority, Certificate};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use support::{Service, forecare, free_port, run, wait_for};
 
@@ -545,6 +548,10 @@ fn a_section_that_cannot_be_used_is_refused_with_its_key() {
             "notify.channel.a: cannot read /nowhere",
         ),
         (
+            "[notify.channel.a]\nkind = \"http\"\nurl = \"https://a.example/\"\nbody = \"{}\"\nca_file = \"/nowhere\"\n",
+            "notify.channel.a: ca_file",
+        ),
+        (
             "[notify.channel.a]\nkind = \"smtp\"\nhost = \"mail.example\"\ntls = \"none\"\nfrom = \"a@b.example\"\n",
             "notify.channel.a.tls",
         ),
@@ -553,6 +560,71 @@ fn a_section_that_cannot_be_used_is_refused_with_its_key() {
         let (ok, out, err) = run(forecare().args(["config", "check", "--config"]).arg(&file));
         assert!(!ok && err.contains(says), "{text}: {out}{err}");
     }
+}
+
+/// Answers 200 to one request over TLS, and no more.
+fn secured_receiver(shown: &Certificate) -> (String, std::thread::JoinHandle<bool>) {
+    let chain = CertificateDer::pem_file_iter(&shown.certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_file(&shown.key).unwrap();
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain.collect::<Result<_, _>>().unwrap(), key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "https://localhost:{}/",
+        listener.local_addr().unwrap().port()
+    );
+    let answering = std::thread::spawn(move || {
+        let (tcp, _) = listener.accept().unwrap();
+        let session = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, tcp);
+        let mut request = [0; 4_096];
+        stream.read(&mut request).is_ok_and(|n| n > 0)
+            && stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .is_ok()
+    });
+    (url, answering)
+}
+
+#[test]
+fn without_certificate_authorities_plain_http_works_and_https_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start();
+    let authority = Authority::new();
+    let (url, answered) = secured_receiver(&authority.issue("DNS:localhost"));
+    let file = config(
+        dir.path(),
+        &format!(
+            "[notify.channel.plain]\nkind = \"webhook\"\nurl = \"{}\"\nsecret_file = \"SECRET\"\n\
+             [notify.channel.system]\nkind = \"http\"\nurl = \"{url}\"\nbody = \"{{}}\"\n\
+             [notify.channel.own]\nkind = \"http\"\nurl = \"{url}\"\nbody = \"{{}}\"\nca_file = {:?}\n",
+            receiver.url,
+            authority.file(),
+        ),
+    );
+    let send = |channel: &str| {
+        let mut command = forecare();
+        command
+            .args(["notify", "test", channel, "--config"])
+            .arg(&file)
+            .env("SSL_CERT_FILE", "/nowhere")
+            .env_remove("SSL_CERT_DIR");
+        run(&mut command)
+    };
+    let (ok, _, err) = send("plain");
+    assert!(ok, "{err}");
+    let (ok, _, err) = send("system");
+    assert!(
+        !ok && err.contains("certificate authorities") && err.contains("ca_file"),
+        "{err}"
+    );
+    let (ok, _, err) = send("own");
+    assert!(ok && answered.join().unwrap(), "{err}");
 }
 
 #[test]

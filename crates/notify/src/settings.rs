@@ -60,6 +60,9 @@ pub enum ChannelSettings {
         url: String,
         /// File that holds the secret of the signature.
         secret_file: PathBuf,
+        /// PEM file of the authority that signed the server's certificate; empty: those the system trusts.
+        #[serde(default)]
+        ca_file: PathBuf,
     },
     /// E-mail.
     Smtp {
@@ -101,6 +104,9 @@ pub enum ChannelSettings {
         /// File that holds what templates call `secret`; empty: none.
         #[serde(default)]
         secret_file: PathBuf,
+        /// PEM file of the authority that signed the server's certificate; empty: those the system trusts.
+        #[serde(default)]
+        ca_file: PathBuf,
         /// Which addresses of people it carries; none: it speaks to one place, such as a group.
         #[serde(default)]
         carries: Option<ContactChannel>,
@@ -149,6 +155,18 @@ impl ChannelSettings {
             Self::Webhook { secret_file, .. } | Self::Http { secret_file, .. } => secret_file,
             Self::Smtp { password_file, .. } => password_file,
         }
+    }
+
+    /// True: it speaks TLS, or may (to an address of the recipient's), to whom the system trusts.
+    #[must_use]
+    pub fn trusts_the_system(&self) -> bool {
+        let (speaks_tls, ca_file) = match self {
+            Self::Webhook { url, ca_file, .. } | Self::Http { url, ca_file, .. } => {
+                (!url.starts_with("http://"), ca_file)
+            }
+            Self::Smtp { tls, ca_file, .. } => (*tls != Tls::None, ca_file),
+        };
+        speaks_tls && ca_file.as_os_str().is_empty()
     }
 
     /// True: it speaks to one place of its own.

@@ -1,7 +1,5 @@
 //! What `forecare doctor` asks of the database.
 
-use std::time::{Duration, Instant as Stopwatch};
-
 use forecare_domain::Timestamp;
 use forecare_store::StoreError;
 use tokio_postgres::Client;
@@ -10,17 +8,11 @@ use crate::connection::{config, in_the_clear};
 use crate::fault::Outcome;
 use crate::instant::Instant;
 use crate::jobs::{self, Chunks, Jobs};
-use crate::layout::{ClassLayout, Level};
 use crate::migrate::STEPS;
 use crate::preflight::Server;
 use crate::store::TimescaleStore;
 use crate::views::READ_ROLE;
 
-/// Days whose aggregates are compared with the readings, newest first.
-const RECONCILED_DAYS: i64 = 7;
-/// No further day is begun after this.
-const RECONCILING_MAX: Duration = Duration::from_secs(20);
-const DAY_MS: i64 = 86_400_000;
 /// Difference between the two clocks from which on windows and policies disagree, s.
 const SKEW_S_MAX: f64 = 5.0;
 /// A certificate that expires earlier is to be renewed, days; as in `deploy/prometheus`.
@@ -122,7 +114,8 @@ impl TimescaleStore {
             );
             keep("workers", jobs::workers(&session).await);
             keep("compression", self.compression(&session).await);
-            keep("aggregates", self.aggregates(&session).await);
+            keep("retention", self.retention(&session).await);
+            keep("aggregates", self.reconcile(&session).await);
         }
         keep("stock", stock(&session).await);
         keep("disk", disk(&session).await);
@@ -302,41 +295,33 @@ impl TimescaleStore {
         }])
     }
 
-    /// Compares every level with the readings, day by day, outside of what is yet to be refreshed.
-    async fn aggregates(&self, client: &Client) -> Outcome<Vec<Finding>> {
-        let started = Stopwatch::now();
-        let mut found = Vec::new();
-        let mut n_days = 0;
-        let layout = self.layout();
-        for back in 0..RECONCILED_DAYS {
-            for class in &layout.classes {
-                let Some(last) = last_settled_day(client, class).await? else {
-                    continue;
-                };
-                let day = last - back * DAY_MS;
-                if back == 0 || self.is_kept(client, day).await? {
-                    n_days += 1;
-                    for generation in class.all_generations() {
-                        found.extend(
-                            reconcile(client, class, generation, day, &self.settings.schema)
-                                .await?,
-                        );
-                    }
-                }
-            }
-            if started.elapsed() > RECONCILING_MAX {
-                break;
-            }
+    /// What is dropped without having been aggregated.
+    async fn retention(&self, client: &Client) -> Outcome<Vec<Finding>> {
+        let Some(kept) = self.settings.retention.raw else {
+            return Ok(Vec::new());
+        };
+        // Some of them are enough, and all would be many to look through.
+        let rows = client
+            .query(
+                "SELECT DISTINCT m.name FROM (SELECT metric_no FROM overflow LIMIT 10000) AS o
+                 JOIN metrics AS m USING (metric_no) ORDER BY 1 LIMIT 5",
+                &[],
+            )
+            .await?;
+        let days = kept.as_secs() / 86_400;
+        if rows.is_empty() {
+            let what = format!("readings are dropped after {days} days, their aggregates are kept");
+            return Ok(vec![Finding::ok("retention", what)]);
         }
-        if found.is_empty() {
-            found.push(Finding::ok(
-                "aggregates",
-                format!(
-                    "all levels equal the readings on the newest {n_days} days and classes compared"
-                ),
-            ));
-        }
-        Ok(found)
+        let names: Result<Vec<&str>, _> = rows.iter().map(|r| r.try_get(0)).collect();
+        Ok(vec![Finding::warn(
+            "retention",
+            format!(
+                "metrics beyond the catalogue have no aggregates: after {days} days nothing is left of {}",
+                names?.join(", ")
+            ),
+            "put those that should be kept into the catalogue and restart: their readings get a column, and aggregates",
+        )])
     }
 
     async fn replication(&self, client: &Client) -> Outcome<Vec<Finding>> {
@@ -372,21 +357,6 @@ impl TimescaleStore {
         }
         Ok(found)
     }
-
-    /// The day's readings cannot have been dropped yet.
-    async fn is_kept(&self, client: &Client, day_ms: i64) -> Outcome<bool> {
-        let Some(kept) = self.settings.retention.raw else {
-            return Ok(true);
-        };
-        let limit = format!("{} seconds", kept.as_secs());
-        let row = client
-            .query_one(
-                "SELECT $1::timestamptz > now() - $2::text::interval + interval '1 hour'",
-                &[&Instant(Timestamp::from_millis(day_ms)), &limit],
-            )
-            .await?;
-        Ok(row.try_get(0)?)
-    }
 }
 
 async fn clock(client: &Client, now: Timestamp) -> Outcome<Vec<Finding>> {
@@ -406,99 +376,6 @@ async fn clock(client: &Client, now: Timestamp) -> Outcome<Vec<Finding>> {
             "synchronise both by NTP: retention and refresh go by the server's",
         )
     }])
-}
-
-/// Begin (epoch ms) of the newest whole day of readings that every level must have taken in by now; `None`
-/// where there is none.
-async fn last_settled_day(client: &Client, class: &ClassLayout) -> Outcome<Option<i64>> {
-    // Twice the day level's schedule beside its lag.
-    let unsettled_s = i64::try_from(Level::Day.lag_s()).unwrap_or(i64::MAX) + 12 * 3_600;
-    let settled = format!("{unsettled_s} seconds");
-    let row = client
-        .query_one(
-            "SELECT least(max(range_end), now() - $2::text::interval) FROM timescaledb_information.chunks
-             WHERE hypertable_schema = current_schema() AND hypertable_name = $1",
-            &[&class.table(), &settled],
-        )
-        .await?;
-    let Some(end) = row.try_get::<_, Option<Instant>>(0)? else {
-        return Ok(None);
-    };
-    // `least` leaves out what is not there: no chunk at all gives the present.
-    let before = Instant(Timestamp::from_millis(
-        end.0.as_millis().div_euclid(DAY_MS) * DAY_MS,
-    ));
-    let row = client
-        .query_one(
-            &format!(
-                "SELECT max(ts) FROM {} WHERE ts < $1 AND ts >= $1 - interval '30 days'",
-                class.table()
-            ),
-            &[&before],
-        )
-        .await?;
-    let newest: Option<Instant> = row.try_get(0)?;
-    Ok(newest.map(|at| at.0.as_millis().div_euclid(DAY_MS) * DAY_MS))
-}
-
-async fn reconcile(
-    client: &Client,
-    class: &ClassLayout,
-    generation: i32,
-    day_ms: i64,
-    schema: &str,
-) -> Outcome<Vec<Finding>> {
-    let columns = class.columns_of_generation(generation);
-    let (from, to) = (
-        Instant(Timestamp::from_millis(day_ms)),
-        Instant(Timestamp::from_millis(day_ms + DAY_MS)),
-    );
-    let count = |pattern: &dyn Fn(&String) -> String| {
-        let terms: Vec<String> = columns.iter().map(pattern).collect();
-        terms.join(" + ")
-    };
-    let raw = client
-        .query_one(
-            &format!(
-                "SELECT count(*), {} FROM {} WHERE ts >= $1 AND ts < $2",
-                count(&|c| format!("count({c})")),
-                class.table()
-            ),
-            &[&from, &to],
-        )
-        .await?;
-    let (rows, readings): (i64, i64) = (raw.try_get(0)?, raw.try_get(1)?);
-    let mut found = Vec::new();
-    for level in Level::ALL {
-        let name = class.aggregate(level, generation);
-        let held = client
-            .query_one(
-                &format!(
-                    "SELECT coalesce(sum(n_rows), 0)::int8, coalesce(sum({}), 0)::int8 FROM {name} WHERE ts >= $1 AND ts < $2",
-                    count(&|c| format!("{c}_n"))
-                ),
-                &[&from, &to],
-            )
-            .await?;
-        let (held_rows, held_readings): (i64, i64) = (held.try_get(0)?, held.try_get(1)?);
-        if (held_rows, held_readings) != (rows, readings) {
-            found.push(Finding::warn(
-                "aggregates",
-                format!(
-                    "class {}, level {}, day {}: {held_rows} rows and {held_readings} readings, of {rows} and {readings} stored; \
-                     late readings are taken in by the next refresh",
-                    class.name,
-                    level.suffix(),
-                    from.0
-                ),
-                format!(
-                    "if it stays: CALL refresh_continuous_aggregate('{schema}.{name}', '{}', '{}', force => true), finer levels first",
-                    from.0, to.0
-                ),
-            ));
-        }
-    }
-    Ok(found)
 }
 
 async fn stock(client: &Client) -> Outcome<Vec<Finding>> {

@@ -9,7 +9,7 @@ use std::pin::pin;
 use deadpool_postgres::Transaction;
 use forecare_domain::{DeviceId, MetricName, Row, Timestamp};
 use forecare_store::{
-    Bucket, Fingerprint, HEALTH_METRIC, LatestRow, ROWS_MAX, Series, StoreError, TelemetryQuery,
+    Bucket, Fingerprint, HEALTH_METRIC, ROWS_MAX, Series, StoreError, TelemetryQuery,
 };
 use futures_util::{StreamExt, TryStreamExt};
 use tokio_postgres::types::{ToSql, Type};
@@ -112,37 +112,6 @@ pub(crate) async fn newest(tx: &Transaction<'_>, id: &DeviceId) -> Outcome<Optio
         .await?;
     found.map(|r| Ok(r.try_get::<_, Instant>(0)?.0)).transpose()
 }
-
-/// Reads the table that every batch keeps, not the readings.
-pub(crate) async fn latest(tx: &Transaction<'_>, layout: &Layout) -> Outcome<Vec<LatestRow>> {
-    let mut stream = pin!(tx.query_typed_raw(LATEST, NO_PARAMS).await?);
-    let mut all = Vec::new();
-    while let Some(r) = stream.try_next().await? {
-        let Some(class) = layout.class(r.try_get(1)?) else {
-            continue;
-        };
-        // Shorter than the columns where some were added since.
-        let values: Vec<Option<f64>> = r.try_get(4)?;
-        let of_catalogue = class.catalogue_columns.iter().flatten();
-        let readings = of_catalogue.filter_map(|column| {
-            let value = values.get(*column).copied().flatten()?;
-            Some((class.columns[*column].clone(), value))
-        });
-        all.push(LatestRow {
-            device: text::name(&r, 0)?,
-            ts: r.try_get::<_, Instant>(2)?.0,
-            health: r.try_get(3)?,
-            readings: readings.collect(),
-        });
-    }
-    all.sort_by(|a, b| a.device.cmp(&b.device));
-    Ok(all)
-}
-
-const LATEST: &str = "SELECT d.name, d.class_no, l.ts, l.health, l.readings
-               FROM latest AS l JOIN devices AS d USING (device_no) JOIN assets AS a ON a.device = d.name";
-
-const NO_PARAMS: [(&(dyn ToSql + Sync), Type); 0] = [];
 
 /// Reads every row of the device, one at a time: memory is bounded.
 pub(crate) async fn fingerprint(
@@ -252,13 +221,8 @@ pub(crate) async fn telemetry_plans(
     Ok(plans.unwrap_or_default())
 }
 
-/// As [`telemetry_plans`], of [`latest`].
-pub(crate) async fn latest_plan(tx: &Transaction<'_>) -> Outcome<String> {
-    explained(tx, LATEST, &NO_PARAMS).await
-}
-
 /// Runs a statement; returns it with its plan.
-async fn explained(
+pub(crate) async fn explained(
     tx: &Transaction<'_>,
     sql: &str,
     params: &[(&(dyn ToSql + Sync), Type)],

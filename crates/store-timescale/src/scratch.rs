@@ -5,9 +5,9 @@ use tokio_postgres::error::SqlState;
 
 use crate::connection::{Access, Pool};
 use crate::fault::Outcome;
-use crate::history;
 use crate::settings::TimescaleSettings;
 use crate::store::TimescaleStore;
+use crate::{fleet, history};
 
 /// The schema of measurements: made by opening a store with it, dropped by [`drop_scratch`].
 pub const SCRATCH_SCHEMA: &str = "forecare_bench";
@@ -98,7 +98,7 @@ impl TimescaleStore {
         self.pool.bounded("telemetry_plans", asking).await
     }
 
-    /// How the server answers [`latest`](forecare_store::Store::latest): the statement with its plan as it ran.
+    /// How the server answers [`latest`](forecare_store::Store::latest): its statements, each with its plan as it ran.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] where the server cannot be reached.
@@ -106,7 +106,7 @@ impl TimescaleStore {
         let asking = async {
             let mut session = self.pool.session().await?;
             let tx = session.snapshot().await?;
-            let plan = history::latest_plan(&tx).await?;
+            let plan = fleet::latest_plan(&tx).await?;
             tx.commit().await?;
             session.release();
             Outcome::Ok(plan)

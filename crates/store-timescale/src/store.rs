@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 
 use crate::connection::{Access, Pool, lock_care, lock_records, lock_start};
 use crate::fault::{self, Fault, Outcome};
+use crate::fleet::Fleet;
 use crate::ingest::Ingest;
 use crate::layout::Layout;
 use crate::preflight::Server;
@@ -97,6 +98,7 @@ macro_rules! write_records {
 pub struct TimescaleStore {
     pub(crate) pool: Pool,
     layout: RwLock<Arc<Layout>>,
+    fleet: Fleet,
     pub(crate) catalogue: Catalogue,
     ingest: Mutex<Ingest>,
     pub(crate) settings: TimescaleSettings,
@@ -166,6 +168,7 @@ impl TimescaleStore {
         Self {
             pool,
             layout: RwLock::new(Arc::new(layout)),
+            fleet: Fleet::default(),
             catalogue: catalogue.clone(),
             ingest: Mutex::default(),
             settings,
@@ -719,7 +722,7 @@ impl Store for TimescaleStore {
     }
 
     async fn latest(&self) -> Result<Vec<LatestRow>, StoreError> {
-        read!(self, "latest", |tx| history::latest(tx, &self.layout()))
+        read!(self, "latest", |tx| self.fleet.latest(tx, &self.layout()))
     }
 
     async fn telemetry(&self, query: &TelemetryQuery) -> Result<Vec<Series>, StoreError> {

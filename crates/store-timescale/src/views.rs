@@ -23,7 +23,7 @@ struct View {
 pub(crate) async fn ensure(tx: &Transaction<'_>, layout: &Layout, schema: &str) -> Outcome<()> {
     let views = all(layout);
     let names: Vec<&str> = views.iter().map(|v| v.name.as_str()).collect();
-    let marks: Vec<String> = views.iter().map(|v| mark(&v.sql)).collect();
+    let marks: Vec<String> = views.iter().map(mark).collect();
     let row = tx
         .query_one(
             "SELECT bool_and(obj_description(to_regclass(quote_ident($1) || '.' || quote_ident(name)), 'pg_class')
@@ -83,11 +83,12 @@ async fn grant(tx: &Transaction<'_>, names: &[&str], schema: &str) -> Outcome<()
     Ok(())
 }
 
-/// A view's comment, which tells one definition from another.
-fn mark(sql: &str) -> String {
-    let digest = Sha256::digest(sql.as_bytes());
+/// A view's comment: what it means, where that is not plain, and what tells one definition from another.
+fn mark(view: &View) -> String {
+    let digest = Sha256::digest(view.sql.as_bytes());
     let hex: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
-    format!("Made by Forecare, which overwrites changes; definition {hex}")
+    let meaning = if view.name == "v_kpis" { KPIS } else { "" };
+    format!("{meaning}Made by Forecare, which overwrites changes; definition {hex}")
 }
 
 fn all(layout: &Layout) -> Vec<View> {
@@ -257,6 +258,12 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// What `v_kpis` counts, for those who compare it with the console.
+const KPIS: &str = "Tickets that alarms opened, of all time, by class and failure mode. precision: as alarms are judged, a part with \
+    much of its life left (too_early) is half a miss. lead_hours_p50: from detection to the last resolution. The figures of console \
+    and API differ: they are of a period, too_early is a miss, the lead time runs from the opening to the failure or the begin of \
+    the work, and response and resolution are of all tickets. ";
+
 /// The views that do not depend on the catalogue.
 const FIXED: [(&str, &str); 11] = [
     (
@@ -315,7 +322,7 @@ const FIXED: [(&str, &str); 11] = [
     (
         "v_parts",
         "SELECT i.part, i.depot, coalesce(s.on_hand, 0) AS on_hand, i.soft, i.hard,
-             coalesce(s.on_hand, 0) - i.soft - i.hard AS free, i.back_ordered
+             coalesce(s.on_hand, 0) - i.soft - i.hard AS free, i.back_ordered, coalesce(s.in_repair, 0) AS in_repair
          FROM (
              SELECT part, depot, sum(soft)::bigint AS soft, sum(hard)::bigint AS hard,
                  sum(back_ordered)::bigint AS back_ordered

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forecare_catalogue::Catalogue;
+use forecare_domain::Asset;
 use forecare_store::conformance::fixtures::{
-    ALL, bearings, commit, device, hour, metric, ms, receipt, register, row, task, with_extra,
+    ALL, asset, bearings, commit, device, hour, metric, ms, receipt, register, row, task,
+    with_extra,
 };
 use forecare_store::{
     CommitBatch, CommitReceipt, Credential, CredentialRole, Fill, HEALTH_METRIC, ScoredRow, Series,
@@ -616,6 +618,7 @@ async fn an_aggregate_that_differs_from_the_readings_is_found() {
     refresh(&settings.schema);
     let finding = aggregates(&store).await;
     assert_eq!(finding.verdict, FindingVerdict::Ok, "{finding:?}");
+    assert_eq!(finding.what.matches("in all ").count(), 3, "{finding:?}");
     let table =
         "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)
         FROM timescaledb_information.continuous_aggregates
@@ -634,6 +637,62 @@ async fn an_aggregate_that_differs_from_the_readings_is_found() {
     assert!(fix.contains("refresh_continuous_aggregate"), "{fix}");
     bucket("n_rows = n_rows + 1, m0_n = m0_n + 1");
     assert_eq!(aggregates(&store).await.verdict, FindingVerdict::Ok);
+}
+
+#[tokio::test]
+async fn metrics_that_would_vanish_with_the_readings_are_named() {
+    let mut settings = fresh_timescale();
+    let store = shared(&settings).await;
+    register(&store, 1).await;
+    commit(&store, vec![row(0, 1, [Some(1.0), None, None])]).await;
+    drop(store);
+    let retention = async |settings: &TimescaleSettings| {
+        let store = open(settings).await.unwrap();
+        let findings = store.examine(hour(48)).await;
+        findings.into_iter().find(|f| f.name == "retention")
+    };
+    assert_eq!(retention(&settings).await, None, "nothing is dropped");
+    settings.retention.raw = Some(30 * DAY);
+    let kept = retention(&settings).await.unwrap();
+    assert_eq!(kept.verdict, FindingVerdict::Ok, "{kept:?}");
+    let store = shared(&settings).await;
+    commit(
+        &store,
+        vec![with_extra(row(0, 2, [None; 3]), &[("oil_age", 3.0)])],
+    )
+    .await;
+    let lost = retention(&settings).await.unwrap();
+    assert_eq!(lost.verdict, FindingVerdict::Warn, "{lost:?}");
+    assert!(
+        lost.what.contains("oil_age") && lost.what.contains("30 days"),
+        "{lost:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_latest_rows_follow_assets_that_another_program_adds_and_moves() {
+    for settings in [fresh_plain(), fresh_timescale()] {
+        let store = shared(&settings).await;
+        let other = shared(&settings).await;
+        let devices = async || -> Vec<_> {
+            let latest = store.latest().await.unwrap();
+            latest.into_iter().map(|row| row.device).collect()
+        };
+        register(&store, 1).await;
+        commit(&store, vec![row(0, 1, [Some(1.0), None, None])]).await;
+        assert_eq!(devices().await, [device(0)]);
+        register(&other, 3).await;
+        let rows = [2, 1].map(|n| row(n, 1, [Some(1.0), None, None]));
+        commit(&other, rows.into()).await;
+        assert_eq!(devices().await, [device(0), device(1), device(2)]);
+        // The asset gets another device: the one it had reports for nothing.
+        let moved = Asset {
+            device: device(7),
+            ..asset(1)
+        };
+        other.register_assets(vec![moved]).await.unwrap();
+        assert_eq!(devices().await, [device(0), device(2)]);
+    }
 }
 
 #[tokio::test]

@@ -16,8 +16,10 @@ pub struct Authority {
 /// A server's certificate and its key, PEM. Lives as long as its [`Authority`].
 #[derive(Debug)]
 pub struct Certificate {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
+    /// The certificate's file.
+    pub certificate: PathBuf,
+    /// The key's.
+    pub key: PathBuf,
 }
 
 impl Authority {

@@ -61,6 +61,12 @@ impl Timescale {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// As [`url`](Self::url), as another role; its settings (`ALTER ROLE ... SET`) hold as after any login.
+    #[must_use]
+    pub fn url_of(&self, role: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/postgres", self.port)
+    }
+
     /// A name for a schema that no other test uses. Nothing is made.
     #[must_use]
     pub fn schema(&self) -> String {

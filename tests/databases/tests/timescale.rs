@@ -58,6 +58,31 @@ fn code(error: &tokio_postgres::Error) -> &SqlState {
 }
 
 #[tokio::test]
+async fn a_role_logs_in_with_its_own_settings() {
+    let admin = connect().await;
+    let role = Timescale::shared().schema();
+    let made = format!(
+        "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET default_transaction_read_only = on;
+         ALTER ROLE {role} SET search_path = one, public"
+    );
+    admin.batch_execute(&made).await.unwrap();
+    let client = connect_as(|c| {
+        c.user(&role);
+    })
+    .await;
+    let row = "SELECT session_user::text, current_setting('search_path')";
+    let row = client.query_one(row, &[]).await.unwrap();
+    assert_eq!(
+        (row.get::<_, String>(0), row.get::<_, String>(1)),
+        (role, "one, public".to_owned())
+    );
+    let refused = client.batch_execute("CREATE TABLE x ()").await.unwrap_err();
+    assert_eq!(code(&refused), &SqlState::READ_ONLY_SQL_TRANSACTION);
+    // It was for that one alone.
+    table(&admin).await;
+}
+
+#[tokio::test]
 async fn settings_belong_to_their_connection() {
     let one = connect_as(|c| {
         c.options("-c search_path=one,public -c work_mem=8MB");

@@ -3,7 +3,7 @@
 // PGlite is PostgreSQL in WebAssembly, in this process, with exactly one session and no sockets. This front
 // lends that session to one connection at a time: for a batch of messages up to Sync, or for a whole
 // transaction. What belongs to a connection is kept apart by it: statement and portal names get a prefix, and
-// settings (search_path, time zone, role ...) are put in force whenever the session changes hands.
+// settings (search_path, time zone, role ...) are put in force whenever the session changes hands, those of its role first.
 //
 // Not kept apart: temporary tables and session-level advisory locks. Not there: passwords, TLS, cancelling
 // (a statement runs to its end), databases other than `postgres`, background workers.
@@ -142,9 +142,10 @@ class Session {
   async #putInForce(client) {
     this.#inForce = null;
     const literal = (value) => `'${value.replaceAll("'", "''")}'`;
-    const settings = Object.entries({ ...DEFAULTS, ...client.startSettings, ...client.settings });
-    const set = settings.map(([name, value]) => `set_config(${literal(name)}, ${literal(value)}, false)`);
     try {
+      client.roleSettings ??= await this.#settingsOf(client.user);
+      const settings = Object.entries({ ...DEFAULTS, ...client.roleSettings, ...client.startSettings, ...client.settings });
+      const set = settings.map(([name, value]) => `set_config(${literal(name)}, ${literal(value)}, false)`);
       await this.query(`RESET SESSION AUTHORIZATION; RESET ALL; SET SESSION AUTHORIZATION ${literal(client.user)};
         SELECT ${set.join(", ")}; SET ROLE ${literal(client.role)}`);
     } catch (error) {
@@ -152,6 +153,15 @@ class Session {
       throw error;
     }
     this.#inForce = client;
+  }
+
+  /** What ALTER ROLE has set for this role in all databases: SET SESSION AUTHORIZATION leaves it out, a login does not. */
+  async #settingsOf(user) {
+    await this.query("RESET SESSION AUTHORIZATION");
+    const name = `'${user.replaceAll("'", "''")}'`;
+    const rows = await this.query(`SELECT unnest(setconfig) FROM pg_db_role_setting
+      WHERE setdatabase = 0 AND setrole = (SELECT oid FROM pg_roles WHERE rolname = ${name})`);
+    return Object.fromEntries(rows.map(([line]) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
   }
 
   /** Runs a client's batch; the session stays its own while a transaction is open. */
@@ -197,6 +207,8 @@ const NO_ROWS = Buffer.concat([Buffer.from("PGCOPY\n\xff\r\n\0", "latin1"), int(
 class Client {
   user = "postgres";
   role = "none";
+  /** Settings of the role, as of the connection's begin. */
+  roleSettings = null;
   startSettings = {};
   settings = {};
   /** The batch may change settings. */

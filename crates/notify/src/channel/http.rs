@@ -1,9 +1,13 @@
 //! Any HTTP interface, by templates; and the client that webhooks use as well.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -23,12 +27,15 @@ const ANSWER_CHARS_SHOWN: usize = 200;
 const BODY_BYTES_MAX: usize = 256 * 1024;
 const FUEL: u64 = 100_000;
 
-type Inner = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Plain = Client<HttpConnector, Full<Bytes>>;
+type Secured = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// An HTTP client that follows no redirects.
+/// An HTTP client that follows no redirects. It goes without certificate authorities as far as `http://` does.
 #[derive(Clone)]
 pub(super) struct Web {
-    client: Result<Inner, String>,
+    plain: Plain,
+    /// Or why no server could be verified.
+    secured: Result<Secured, String>,
 }
 
 /// What is sent.
@@ -40,23 +47,46 @@ pub(super) struct Outgoing {
 }
 
 impl Web {
+    /// Trusts the authorities that the system does.
     pub(super) fn new() -> Self {
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|error| format!("the system's certificates cannot be read: {error}"));
-        let client = connector.map(|connector| {
-            let connector = connector.https_or_http().enable_http1().build();
-            Client::builder(TokioExecutor::new()).build(connector)
-        });
-        Self { client }
+        let connector = HttpsConnectorBuilder::new().with_native_roots();
+        Self::of(connector.map_err(|error| {
+            format!(
+                "https: the system has no certificate authorities ({error}): install them (Debian: ca-certificates), \
+                 or name the PEM file of the server's as the channel's ca_file"
+            )
+        }))
+    }
+
+    /// Trusts the authorities in `ca_file`, and no other; where that is empty, as this one.
+    pub(super) fn trusting(&self, ca_file: &Path) -> Result<Self, String> {
+        if ca_file.as_os_str().is_empty() {
+            return Ok(self.clone());
+        }
+        let config = forecare_tls::client_config(Some(ca_file), Arc::default());
+        let config = config.map_err(|error| format!("ca_file: {error}"))?;
+        Ok(Self::of(Ok(
+            HttpsConnectorBuilder::new().with_tls_config(config)
+        )))
+    }
+
+    fn of(connector: Result<HttpsConnectorBuilder<WantsSchemes>, String>) -> Self {
+        let executor = TokioExecutor::new();
+        Self {
+            plain: Client::builder(executor.clone()).build_http(),
+            secured: connector.map(|connector| {
+                Client::builder(executor).build(connector.https_only().enable_http1().build())
+            }),
+        }
+    }
+
+    /// Some servers can be verified.
+    pub(super) fn trusts_anybody(&self) -> bool {
+        self.secured.is_ok()
     }
 
     /// Sends; the body of an answer that says yes.
     pub(super) async fn send(&self, outgoing: Outgoing) -> Result<Bytes, SendError> {
-        let client = self
-            .client
-            .as_ref()
-            .map_err(|why| SendError::Later(why.clone()))?;
         if outgoing.body.len() > BODY_BYTES_MAX {
             return Err(SendError::Never(format!(
                 "the message has {} bytes, {BODY_BYTES_MAX} are allowed",
@@ -65,7 +95,13 @@ impl Web {
         }
         let mut request = request_of(&outgoing)?;
         *request.body_mut() = Full::new(Bytes::from(outgoing.body));
-        let answer = client.request(request).await;
+        let answer = if request.uri().scheme() == Some(&Scheme::HTTPS) {
+            let secured = self.secured.as_ref();
+            let secured = secured.map_err(|why| SendError::Later(why.clone()))?;
+            secured.request(request).await
+        } else {
+            self.plain.request(request).await
+        };
         let answer = answer.map_err(|error| SendError::Later(chain(&error)))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
@@ -148,6 +184,7 @@ impl HttpChannel {
             body,
             content_type,
             secret_file,
+            ca_file,
             carries: _,
             expect,
         } = settings
@@ -180,7 +217,7 @@ impl HttpChannel {
             content_type: content_type.clone(),
             secret,
             expect: expect.clone(),
-            web: web.clone(),
+            web: web.trusting(ca_file)?,
         };
         // What breaks on a quote or a line's end would break some day.
         let outgoing = channel.outgoing(&Message {

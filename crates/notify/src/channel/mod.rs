@@ -72,6 +72,7 @@ enum Way {
 pub struct Channels {
     ways: BTreeMap<String, Way>,
     timeout: Duration,
+    untrusting: Vec<String>,
 }
 
 impl std::fmt::Debug for Channels {
@@ -91,12 +92,17 @@ impl Channels {
         let timeout = Duration::from_secs_f64(settings.timeout_s);
         let web = Web::new();
         let mut ways = BTreeMap::new();
+        let mut untrusting = Vec::new();
         for (name, channel) in &settings.channel {
             let opened = match channel {
-                ChannelSettings::Webhook { url, secret_file } => {
-                    Webhook::open(url, secret_file, &settings.source, &web)
-                        .map(|way| Way::Webhook(Box::new(way)))
-                }
+                ChannelSettings::Webhook {
+                    url,
+                    secret_file,
+                    ca_file,
+                } => web
+                    .trusting(ca_file)
+                    .and_then(|web| Webhook::open(url, secret_file, &settings.source, web))
+                    .map(|way| Way::Webhook(Box::new(way))),
                 ChannelSettings::Smtp { .. } => {
                     SmtpChannel::open(channel, timeout).map(|way| Way::Smtp(Box::new(way)))
                 }
@@ -109,13 +115,26 @@ impl Channels {
                 why,
             })?;
             ways.insert(name.clone(), way);
+            if channel.trusts_the_system() && !web.trusts_anybody() {
+                untrusting.push(name.clone());
+            }
         }
-        Ok(Self { ways, timeout })
+        Ok(Self {
+            ways,
+            timeout,
+            untrusting,
+        })
     }
 
     /// Names of all channels.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.ways.keys().map(String::as_str)
+    }
+
+    /// Names of channels that speak TLS, trust whom the system trusts, and find that to be nobody: they send nothing.
+    #[must_use]
+    pub fn untrusting(&self) -> &[String] {
+        &self.untrusting
     }
 
     /// Sends `message` by `channel` at `now`; returns once the other side has taken it.

@@ -38,7 +38,7 @@ impl Webhook {
         url: &str,
         secret_file: &Path,
         source: &str,
-        web: &Web,
+        web: Web,
     ) -> Result<Self, String> {
         let secret = secret(secret_file)?;
         if secret.len() < SECRET_BYTES_MIN {
@@ -51,7 +51,7 @@ impl Webhook {
             url: url.to_owned(),
             secret,
             source: source.to_owned(),
-            web: web.clone(),
+            web,
         })
     }
 

@@ -120,7 +120,8 @@ impl Kind {
                 command
                     .arg("-c")
                     .arg(format!("exec {line}"))
-                    .env("DB", &database.url);
+                    .env("DB", &database.url)
+                    .env("PORT", port.to_string());
                 command
             }
         };

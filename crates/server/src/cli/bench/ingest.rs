@@ -151,22 +151,6 @@ async fn measure(args: &IngestArgs, service: &mut Service) -> Result<()> {
         cpu_per_million,
         after.resident_mib
     );
-    println!(
-        "\nFor comparison, draining an external broker into TimescaleDB without scoring (2 cores, 11/2026):"
-    );
-    for (peer, rate, cpu, mib) in [
-        ("floor, hand-written", 188_000, 1.0, 20),
-        ("mq-bridge", 44_000, 15.6, 124),
-        ("Vector", 39_000, 23.0, 75),
-        ("paho + COPY", 19_000, 41.0, 42),
-        ("Node-RED, batches of 1,000", 15_000, 68.0, 232),
-    ] {
-        println!("{peer:<42} {rate:>12} {cpu:>20.1} {mib:>14}");
-    }
-    println!(
-        "target with scoring, external broker {:>18} {:>20} {:>14}",
-        ">= 80000", "<= 8", "<= 150"
-    );
     Ok(())
 }
 

@@ -34,9 +34,9 @@ pub(crate) struct Setup {
     /// database is made beside it for each run, and dropped afterwards. Without it our service stores in SQLite.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// A peer to measure after our service, as a shell command. It gets the database as DB in its environment,
-    /// reads `telemetry/#` at 127.0.0.1 and --port as client `peer` with a kept session, and copies into table
-    /// `tj`. May be given several times.
+    /// A peer to measure after our service, as a shell command. It gets the database as DB and the broker's port as
+    /// PORT in its environment, reads `telemetry/#` at 127.0.0.1 as client `peer` with a kept session, and copies into
+    /// table `tj`. May be given several times. One is in `crates/server/benches/peers`.
     #[arg(long = "peer", value_name = "COMMAND")]
     peers: Vec<String>,
     /// Port of the Mosquitto that is started.

@@ -65,9 +65,17 @@ fn tempfile_in(dir: &Path) -> std::io::Result<()> {
 fn secrets(patient: &Patient, findings: &mut Findings) {
     let config = &patient.config;
     let mut n_private = 0;
-    let token = patient.home.join("token");
-    let mut files = vec![
-        (token.as_path(), "the API token".to_owned()),
+    // Made at the first start.
+    let made = [
+        ("token", "the API token"),
+        ("metrics-token", "the token for Prometheus"),
+    ];
+    let made = made.map(|(file, what)| (patient.home.join(file), what));
+    let of_home = made.iter().filter(|(path, _)| path.exists());
+    let mut files: Vec<(&Path, String)> = of_home
+        .map(|(path, what)| (path.as_path(), (*what).to_owned()))
+        .collect();
+    files.extend([
         (
             config.mqtt.password_file.as_path(),
             "mqtt.password_file".to_owned(),
@@ -76,12 +84,11 @@ fn secrets(patient: &Patient, findings: &mut Findings) {
             config.store.password_file.as_path(),
             "store.password_file".to_owned(),
         ),
-    ];
+    ]);
     let channels = config.notify.channel.iter();
     files.extend(channels.map(|(name, c)| (c.secret_file(), format!("notify.channel.{name}"))));
     for (path, key) in files {
-        let named = !path.as_os_str().is_empty();
-        if !named || (path == token && !path.exists()) {
+        if path.as_os_str().is_empty() {
             continue;
         }
         match File::open(path) {

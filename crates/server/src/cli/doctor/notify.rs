@@ -25,6 +25,18 @@ pub(super) async fn examine(patient: &Patient, findings: &mut Findings) {
             "no channel is configured: nobody is told of anything",
         );
     }
+    if let [first, ..] = speech.channels.untrusting() {
+        findings.warn(
+            CHECK,
+            format!(
+                "channels {}: nothing can be sent over TLS, because the system has no certificate authorities",
+                speech.channels.untrusting().join(", ")
+            ),
+            format!(
+                "install them (Debian: ca-certificates), or name the PEM file of the server's: [notify.channel.{first}] ca_file"
+            ),
+        );
+    }
     // Without a store that can be read, the people of the configuration alone.
     let known = known(patient).await.unwrap_or_default();
     let nobody = unreachable_names(&patient.config, &speech, &known);
