@@ -13,6 +13,7 @@ mod instant;
 mod internals;
 mod jobs;
 mod layout;
+mod mails;
 mod migrate;
 mod outbox;
 mod policies;
