@@ -26,7 +26,7 @@ pub struct AddressBook {
     pub technicians: Vec<(RecordId, Technician)>,
     /// Whose the machine is.
     pub customer: Option<Customer>,
-    /// Id of the contact who asked for the ticket, or sent the message.
+    /// Id of the contact who last wrote about the ticket, or sent the message.
     pub contact: Option<String>,
     /// Time zone of the machine's place.
     pub time_zone: Option<String>,
@@ -95,7 +95,19 @@ pub fn route(notify: &Notify, notice: &Notice, book: &AddressBook, now: Timestam
         | NoticeKind::CareLead(_) => None,
     };
     let rules = notify.settings.rule.iter();
-    for rule in own.iter().chain(rules.filter(|r| applies(r, notice))) {
+    let applied: Vec<&RuleSettings> = rules.filter(|r| applies(r, notice)).collect();
+    // Who wrote it for the customer must know that it stays here.
+    if matches!(notice.what, NoticeKind::TicketReplied { .. })
+        && !applied
+            .iter()
+            .any(|r| r.to.iter().any(|to| to == "@customer"))
+    {
+        routed.untold = Some(Untold {
+            asks: false,
+            why: "no rule of [notify] sends ticket.replied to @customer".to_owned(),
+        });
+    }
+    for rule in own.iter().chain(applied) {
         for to in &rule.to {
             // Who cannot be told keeps nobody else from it.
             let found = if to == "@customer" {

@@ -305,6 +305,19 @@ fn that_an_answer_reaches_nobody_is_said() {
 }
 
 #[test]
+fn that_no_rule_sends_answers_to_customers_is_said() {
+    let routed = route(
+        &notify(RULES),
+        &notice(reply(), Priority::P3),
+        &book(),
+        evening(),
+    );
+    assert_eq!(told(&routed), [("crm", "crm", "")]);
+    let why = routed.untold.unwrap().why;
+    assert!(why.contains("ticket.replied to @customer"), "{why}");
+}
+
+#[test]
 fn a_contacts_own_hours_and_zone_count_then_those_of_the_machines_place() {
     let notify = notify(TO_CUSTOMERS);
     let opened = notice(NoticeKind::TicketOpened, Priority::P3);

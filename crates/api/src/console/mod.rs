@@ -5,6 +5,7 @@ mod answer;
 mod article_edit;
 mod asset;
 mod automation;
+mod conversation;
 mod customers;
 mod dispatch;
 mod fleet;
@@ -12,6 +13,7 @@ mod for_whom;
 mod form;
 mod format;
 mod help;
+mod inbox;
 mod knowledge;
 mod kpis;
 mod login;
@@ -66,6 +68,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/customers", get(customers::list))
         .route("/customers/{id}", get(customers::page))
         .route("/automation", get(automation::page))
+        .route("/inbox", get(inbox::page))
+        .route("/inbox/{id}", post(inbox::settle))
         .route("/deliveries", get(notices::page))
         .route("/deliveries/retry", post(notices::retry))
         .route(

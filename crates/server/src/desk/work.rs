@@ -117,6 +117,7 @@ impl CareDesk {
                     content,
                 })
                 .collect(),
+            notices: done.notices,
             at: now,
             ..CareCommit::default()
         };
