@@ -530,6 +530,192 @@ fn a_customer_is_told_by_mail_and_confirms_by_the_link() {
 }
 
 #[test]
+fn a_customer_who_mails_in_is_told_that_it_has_come_and_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    prepare(&home, &[]);
+    let (mail_port, mails) = mail_server();
+    let http = format!("127.0.0.1:{}", free_port());
+    let config = config(
+        dir.path(),
+        &format!(
+            "[http]\nlisten = \"{http}\"\n[notify]\npublic_url = \"http://{http}/\"\ntime_zone = \"Europe/Berlin\"\n\
+             [notify.channel.mail]\nkind = \"smtp\"\nhost = \"127.0.0.1\"\nport = {mail_port}\ntls = \"none\"\n\
+             from = \"Care <care@example.com>\"\n"
+        ),
+    );
+    let mut command = forecare();
+    command.args(["serve", "--mqtt-listen", "127.0.0.1:0", "--config"]);
+    command.arg(&config).arg("--home").arg(&home);
+    let service = Service::start(&mut command, &home);
+    let machines: Vec<Value> = ["c1", "c2"]
+        .iter()
+        .map(|id| serde_json::json!({"id": id, "device_id": id, "class": "screw-compressor", "name": format!("Compressor {id}")}))
+        .collect();
+    let (status, said) = service.post("api/v1/assets", &serde_json::json!({ "assets": machines }));
+    assert!(status < 300, "{said}");
+    let put = |path: &str, body: Value| {
+        let url = format!("{}api/v1/registry/{path}", service.http);
+        let put = ureq::put(&url).header("authorization", &format!("Bearer {}", service.token));
+        put.send_json(&body)
+            .unwrap_or_else(|e| panic!("PUT {url}: {e}"));
+    };
+    // She agreed to nothing, but writes herself.
+    let ute = |consents: Value| {
+        serde_json::json!({"name": "Nordwind", "contacts": [{"id": "1", "name": "Ute", "language": "en",
+            "time_zone": "Asia/Shanghai", "quiet": "", "consents": consents,
+            "channels": [{"kind": "email", "address": "ute@example.com"}]}]})
+    };
+    put("customers/C-1", ute(serde_json::json!([])));
+    for (id, serial) in [("c1", "SC-40001"), ("c2", "SC-40017")] {
+        put(
+            &format!("assets/{id}"),
+            serde_json::json!({"customer": "C-1", "serial": serial}),
+        );
+    }
+    let mail_in = |id: &str, from: &str, headers: &str, subject: &str, text: &str| -> Value {
+        let raw = format!(
+            "From: {from}\r\nTo: care@example.com\r\nSubject: {subject}\r\nMessage-ID: <{id}@x>\r\n{headers}\r\n{text}\r\n"
+        );
+        let url = format!("{}api/v1/inbound/email/raw", service.http);
+        let post = ureq::post(&url)
+            .header("authorization", &format!("Bearer {}", service.token))
+            .header("content-type", "message/rfc822");
+        let mut answer = post.send(raw.as_bytes()).unwrap();
+        serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
+    };
+    let mail_with = |words: &str| {
+        let mut found = None;
+        wait_for(words, || {
+            let mails = mails.lock().unwrap();
+            found = mails.iter().find(|m| m.contains(words)).cloned();
+            found.is_some()
+        });
+        found.unwrap()
+    };
+    let ute_writes = "Ute <ute@example.com>";
+    let taken = mail_in("1", ute_writes, "", "Leak", "SC-40017 leaks.");
+    assert_eq!(
+        (&taken["outcome"], &taken["ticket_id"]),
+        (&"opened".into(), &1.into())
+    );
+    assert_eq!(service.get("api/v1/tickets/1")["asset_id"], "c2");
+    let told = mail_with("[T-1] We have your message: Leak");
+    assert!(
+        told.contains("To: ute@example.com") && told.contains("What happens next"),
+        "{told}"
+    );
+    assert!(told.contains("(Asia/Shanghai)"), "{told}");
+    assert!(
+        !told.contains("Why:") && !told.contains("/tickets/"),
+        "{told}"
+    );
+
+    let note =
+        serde_json::json!({"work": "note", "text": "We come on Monday.", "visibility": "public"});
+    assert_eq!(service.post("api/v1/tickets/1/work", &note).0, 200);
+    let answer = mail_with("[T-1] Our answer: Leak");
+    assert!(answer.contains("We come on Monday."), "{answer}");
+    let header = |mail: &str, name: &str| {
+        let line = mail.lines().find(|l| l.starts_with(name)).unwrap();
+        line[name.len()..].trim().to_owned()
+    };
+    // Whatever became of the subject, it is found by what it answers.
+    let answers = format!("In-Reply-To: {}\r\n", header(&answer, "Message-ID:"));
+    let heard = mail_in("2", ute_writes, &answers, "Monday", "Fine with us.");
+    assert_eq!(
+        (&heard["outcome"], &heard["ticket_id"]),
+        (&"noted".into(), &1.into())
+    );
+    let link = answer.lines().find(|l| l.starts_with("http://")).unwrap();
+    let page = ureq::get(link.trim_end()).call().unwrap();
+    let page = page.into_body().read_to_string().unwrap();
+    for shown in [
+        "SC-40017 leaks.",
+        "We come on Monday.",
+        "Fine with us.",
+        "name=\"message\"",
+    ] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+
+    // Which machine it is about nobody knows: it waits, and she is told so.
+    let kept = mail_in("3", ute_writes, "", "Another one", "It squeals.");
+    assert_eq!(
+        (&kept["outcome"], &kept["mail_id"]),
+        (&"kept".into(), &1.into())
+    );
+    let told = mail_with("Subject: We have your message: Another one");
+    assert!(told.contains("serial number"), "{told}");
+    let stranger = mail_in(
+        "4",
+        "Zoe <zoe@elsewhere.example>",
+        "",
+        "Buy",
+        "Cheap oil for c1",
+    );
+    assert_eq!(stranger["outcome"], "kept");
+    let inbox = |args: &[&str]| {
+        let mut command = forecare();
+        command
+            .args(["tickets", "inbox"])
+            .args(args)
+            .arg("--home")
+            .arg(&home);
+        let (ok, out, err) = run(&mut command);
+        assert!(ok, "{out}{err}");
+        out
+    };
+    let listed = inbox(&["list"]);
+    assert!(
+        listed.contains("Another one") && listed.contains("zoe@elsewhere.example"),
+        "{listed}"
+    );
+    assert!(inbox(&["show", "2"]).contains("perhaps      c1"));
+    assert_eq!(inbox(&["place", "1", "--asset", "c1"]), "T-2\n");
+    assert_eq!(
+        inbox(&["discard", "2", "--why", "advertisement"]),
+        "2 discarded\n"
+    );
+    assert_eq!(inbox(&["list"]), "no e-mail waits\n");
+    mail_with("[T-2] We have your message: Another one");
+
+    // Who has refused is not written to, and the ticket says so.
+    let no =
+        serde_json::json!([{"purpose": "service", "given": false, "at": "2020-01-01T00:00:00Z"}]);
+    put("customers/C-1", ute(no));
+    let note = serde_json::json!({"work": "note", "text": "Still Monday.", "visibility": "public"});
+    assert_eq!(service.post("api/v1/tickets/1/work", &note).0, 200);
+    let untold = "The customer is not written to: no contact of Nordwind has agreed to messages about the work.";
+    wait_for("the note", || {
+        let entries = service.get("api/v1/tickets/1/entries");
+        let mut entries = entries["items"].as_array().unwrap().iter();
+        entries.any(|e| e["text"] == untold && e["visibility"] == "internal")
+    });
+    let mails = mails.lock().unwrap();
+    assert!(
+        !mails
+            .iter()
+            .any(|m| m.contains("zoe@") || m.contains("Still Monday"))
+    );
+    let acknowledged = mails
+        .iter()
+        .filter(|m| m.contains("[T-1] We have your message"));
+    assert_eq!(acknowledged.count(), 1);
+    drop(mails);
+    let (ok, out, err) = run(forecare()
+        .args(["doctor", "--config"])
+        .arg(&config)
+        .arg("--home")
+        .arg(&home));
+    assert!(
+        out.contains("do not agree to prediction: 0 customers with 0 machines"),
+        "{ok}{out}{err}"
+    );
+    assert!(service.stop());
+}
+
+#[test]
 fn a_section_that_cannot_be_used_is_refused_with_its_key() {
     let dir = tempfile::tempdir().unwrap();
     for (text, says) in [

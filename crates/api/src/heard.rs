@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::state::{DeskError, OpenRequest, Work, WorkRequest, opening_key, request_key};
 
 /// Merges that are followed.
-const MERGES_MAX: usize = 16;
+pub(crate) const MERGES_MAX: usize = 16;
 /// Tickets after a closed one that are looked at.
 const FOLLOW_UPS_MAX: usize = 50;
 /// Times a note is tried that somebody else's step comes before.
@@ -26,6 +26,8 @@ pub(crate) struct Said {
     pub(crate) kind: String,
     /// The same again changes nothing.
     pub(crate) key: Option<String>,
+    /// Id of the customer's contact who says it by e-mail.
+    pub(crate) contact: Option<String>,
 }
 
 /// What became of it.
@@ -75,6 +77,7 @@ pub(crate) async fn hear(
                 mode: None,
                 fields: BTreeMap::new(),
                 parent: Some(ticket.id),
+                contact: said.contact,
                 idempotency_key: said.key,
             };
             let opened = desk.open_ticket(request, by.clone()).await?;

@@ -15,6 +15,7 @@ mod outcomes;
 mod overview;
 mod page;
 mod percent;
+mod placing;
 mod plan;
 mod problem;
 mod rate;

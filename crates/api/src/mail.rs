@@ -23,8 +23,12 @@ pub(crate) struct Mail {
     pub(crate) subject: String,
     /// Its text without what it answers to and without the signature.
     pub(crate) text: String,
-    /// True: a machine or a list sent it; answering would go round in circles.
+    /// The ticket whose message it answers, as programs keep it.
+    pub(crate) answers: Option<i64>,
+    /// True: a machine sent it; answering would go round in circles.
     pub(crate) is_automatic: bool,
+    /// True: a list passed it on, or its sender wants no answer by itself.
+    pub(crate) is_listed: bool,
     /// Its files.
     pub(crate) files: Vec<MailFile>,
 }
@@ -74,7 +78,9 @@ pub(crate) fn parse(raw: &[u8]) -> Result<Mail, &'static str> {
         tags: tags(&message),
         subject: message.subject().unwrap_or_default().to_owned(),
         text: own_words(&text),
+        answers: answers(&message),
         is_automatic: is_automatic(&message, address),
+        is_listed: is_listed(&message),
         files,
     })
 }
@@ -98,15 +104,44 @@ fn tags(message: &Message<'_>) -> Vec<String> {
     tags.collect()
 }
 
+/// The ticket in the ids of messages of ours that it answers, the last one first: `<T-7.3.ticket.replied.D-9@...>`.
+fn answers(message: &Message<'_>) -> Option<i64> {
+    let ids = ["In-Reply-To", "References"]
+        .into_iter()
+        .filter_map(|name| message.header_raw(name));
+    ids.flat_map(|ids| ids.split_whitespace().rev())
+        .find_map(|id| {
+            let rest = id.trim_start_matches('<').strip_prefix("T-")?;
+            let (number, rest) = rest.split_once('.')?;
+            let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+            let number = number.parse().ok().filter(|_| is_number)?;
+            rest.contains(".D-").then_some(number)
+        })
+}
+
+/// What a header says, in small letters.
+fn said(message: &Message<'_>, name: &'static str) -> Option<String> {
+    let value = message.header_raw(name);
+    value.map(|v| v.trim().to_ascii_lowercase())
+}
+
+/// It came by a list, as mail to a shared address may: somebody wrote it, and who would get an answer is not known. Or its
+/// sender asks for none.
+fn is_listed(message: &Message<'_>) -> bool {
+    let any = ["List-Id", "List-Unsubscribe", "X-Auto-Response-Suppress"];
+    any.into_iter().any(|name| said(message, name).is_some())
+        || said(message, "Precedence").is_some_and(|v| v == "list")
+}
+
 /// RFC 3834, bounces, and what older robots say. That it came by a list, as mail to a shared address may, says nothing.
 fn is_automatic(message: &Message<'_>, address: &str) -> bool {
-    let said = |name: &'static str| {
-        let value = message.header_raw(name);
-        value.map(|v| v.trim().to_ascii_lowercase())
-    };
+    let said = |name: &'static str| said(message, name);
     said("Auto-Submitted").is_some_and(|v| v != "no")
         || said("Precedence").is_some_and(|v| matches!(&*v, "bulk" | "junk"))
         || said("Return-Path").is_some_and(|v| v == "<>")
+        || ["X-Autoreply", "X-Autorespond", "X-Auto-Reply"]
+            .into_iter()
+            .any(|n| said(n).is_some())
         || address.to_ascii_lowercase().starts_with("mailer-daemon@")
 }
 
@@ -194,9 +229,30 @@ mod tests {
             assert!(mail.is_automatic, "{line}");
         }
         let by_list = parse(&raw(&format!("List-Id: <care.example.com>\n{HEAD}"), "x")).unwrap();
-        assert!(!by_list.is_automatic);
+        assert!(!by_list.is_automatic && by_list.is_listed);
         let by_hand = parse(&raw(&format!("Auto-Submitted: no\n{HEAD}"), "x")).unwrap();
-        assert!(!by_hand.is_automatic);
+        assert!(!by_hand.is_automatic && !by_hand.is_listed);
+    }
+
+    #[test]
+    fn what_answers_a_message_of_ours_names_its_ticket() {
+        for (line, ticket) in [
+            (
+                "In-Reply-To: <T-7.3.ticket.replied.17-ab.D-9@care.example>",
+                Some(7),
+            ),
+            (
+                "References: <1@x>\n <T-7.1.ticket.received.D-1@care.example>\n <2@x>",
+                Some(7),
+            ),
+            ("In-Reply-To: <T-7@care.example>", None),
+            ("In-Reply-To: <T-x.D-9@care.example>", None),
+            ("In-Reply-To: <1@x>", None),
+            ("X-Other: y", None),
+        ] {
+            let mail = parse(&raw(&format!("{line}\n{HEAD}"), "Yes.")).unwrap();
+            assert_eq!(mail.answers, ticket, "{line}");
+        }
     }
 
     #[test]

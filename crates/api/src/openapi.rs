@@ -13,9 +13,9 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, automation, customers, devices, earlier, files, inbound, knowledge, kpis,
-    models, notices, ops, parts, plan, records, registry, slots, supply, ticket_export, tickets,
-    trace, units, work,
+    alarms, assets, automation, customers, devices, earlier, files, inbound, inbox, knowledge,
+    kpis, models, notices, ops, parts, plan, records, registry, slots, supply, ticket_export,
+    tickets, trace, units, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -77,6 +77,10 @@ pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(trace::trace_of))
         .routes(routes!(inbound::email))
         .routes(routes!(inbound::raw_email))
+        .routes(routes!(inbox::mails))
+        .routes(routes!(inbox::mail))
+        .routes(routes!(inbox::place))
+        .routes(routes!(inbox::discard))
         .routes(routes!(parts::parts))
         .routes(routes!(parts::receipt))
         .routes(routes!(parts::movement))

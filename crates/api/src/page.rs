@@ -55,6 +55,7 @@ pub(crate) enum List {
     Automation,
     Files,
     TicketsSorted,
+    Inbox,
 }
 
 fn refused() -> Problem {

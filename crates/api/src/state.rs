@@ -15,7 +15,7 @@ use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, Clock, FieldValue, ModeName,
     PartUsed, Report, Reservation, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
-use forecare_registry::TierRules;
+use forecare_registry::{PresumedConsent, TierRules};
 use forecare_store::{MaintenanceWindow, Store};
 
 /// How a ticket's service level clocks stand at an instant: first response, resolution.
@@ -57,6 +57,8 @@ pub struct ApiState {
     pub appointments: Arc<Appointments>,
     /// By which customers get their tier.
     pub tiers: Arc<TierRules>,
+    /// What customers are taken to agree to who have said nothing.
+    pub presumed: PresumedConsent,
     /// By which rules orders of parts are proposed.
     pub parts: crate::PartsPolicy,
     /// What work costs.
@@ -202,6 +204,8 @@ pub struct OpenRequest {
     pub fields: BTreeMap<String, FieldValue>,
     /// The ticket it is a part of, or a visit after.
     pub parent: Option<TicketId>,
+    /// Id of the customer's contact who asks for it by e-mail.
+    pub contact: Option<String>,
     /// The caller's key: the same one again opens nothing.
     pub idempotency_key: Option<String>,
 }

@@ -368,6 +368,53 @@ async fn a_customer_chooses_when_to_come_and_moves_it() {
     assert_eq!(notes["items"][0]["text"], "Please ring at gate 2");
 }
 
+#[tokio::test]
+async fn what_was_written_stands_on_the_customers_page_and_can_be_answered() {
+    for state in [
+        TicketState::Dispatched,
+        TicketState::InProgress,
+        TicketState::Resolved,
+    ] {
+        let world = World::new();
+        told_in(&world, state).await;
+        let router = router(world.state);
+        let note = |text: &str, visibility: &str| json!({"work": "note", "text": text, "visibility": visibility});
+        let path = "/api/v1/tickets/1/work";
+        post(&router, path, &note("We come <soon>", "public"))
+            .await
+            .json();
+        post(&router, path, &note("secret-word", "internal"))
+            .await
+            .json();
+        let written = say(&router, "/answer/1?lang=en", "message=Thank+you").await;
+        assert!(written.text.contains("passed on"), "{}", written.text);
+        let page = visit(&router, "/answer/1", "en").await.text;
+        let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+        assert!(
+            place("We come &#60;soon&#62;") < place("Thank you</p>"),
+            "{page}"
+        );
+        assert!(place("<b>We</b>") < place("<b>You</b>"), "{page}");
+        assert!(
+            !page.contains("secret-word") && !page.contains("Lena"),
+            "{page}"
+        );
+        assert_eq!(
+            page.contains("How did we do?"),
+            state == TicketState::Resolved
+        );
+        assert!(
+            page.contains("name=\"message\"") && page.contains("Where it stands"),
+            "{page}"
+        );
+        let chinese = visit(&router, "/answer/1", "zh").await.text;
+        assert!(
+            chinese.contains("往来消息") && chinese.contains("当前状态"),
+            "{chinese}"
+        );
+    }
+}
+
 /// The only ticket that follows up ticket 1.
 async fn follow_up(router: &Router) -> serde_json::Value {
     let all = get(router, "/api/v1/tickets").await.json();
@@ -398,7 +445,10 @@ async fn who_is_not_content_after_the_end_is_heard() {
     let mail = |id: &str| json!({"message_id": id, "from": "Bo <bo@example.com>", "subject": "Re: [#1]", "text": "It squeals."});
     for id in ["<1@x>", "<1@x>", "<2@x>"] {
         let taken = post(&router, "/api/v1/inbound/email", &mail(id)).await;
-        assert_eq!(taken.json(), json!({"outcome": "noted", "ticket_id": 2}));
+        assert_eq!(
+            taken.json(),
+            json!({"outcome": "noted", "ticket_id": 2, "mail_id": null})
+        );
     }
     let notes = get(&router, "/api/v1/tickets/2/entries").await.json();
     assert_eq!(notes["items"].as_array().unwrap().len(), 2);
@@ -427,7 +477,10 @@ async fn a_reply_to_a_merged_ticket_goes_to_the_one_that_goes_on() {
     let mail =
         json!({"message_id": "<1@x>", "from": "Bo", "subject": "Re: [#1]", "text": "Any news?"});
     let taken = post(&router, "/api/v1/inbound/email", &mail).await.json();
-    assert_eq!(taken, json!({"outcome": "noted", "ticket_id": 2}));
+    assert_eq!(
+        taken,
+        json!({"outcome": "noted", "ticket_id": 2, "mail_id": null})
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use crate::appointments::agreed_start;
 use forecare_domain::{
-    Notice, NoticeKind, Reservation, ShortPart, SlaPoint, Ticket, TicketState, Timestamp,
+    Actor, Notice, NoticeKind, Reservation, ShortPart, SlaPoint, Ticket, TicketState, Timestamp,
 };
 
 use crate::automation::chain_of;
@@ -39,7 +39,12 @@ pub fn notices_of(before: Option<&Ticket>, after: &Ticket, at: Timestamp) -> Vec
         }
     }
     match before {
-        None => tell(NoticeKind::TicketOpened, ""),
+        None => {
+            tell(NoticeKind::TicketOpened, "");
+            if after.work.contact.is_some() {
+                tell(NoticeKind::TicketReceived, "");
+            }
+        }
         Some(before) if before.state != after.state => tell(moved(before.state, after.state), ""),
         Some(before) if before.priority != after.priority => {
             tell(NoticeKind::TicketChanged { from: before.state }, "");
@@ -94,6 +99,22 @@ pub fn parts_short(ticket: &Ticket, reservations: &[Reservation], at: Timestamp)
     let first = reservations.iter().find(late)?.id;
     let what = NoticeKind::PartsShort { parts };
     Some(Notice::of(ticket, what, &format!(".{first}"), at))
+}
+
+/// That we answered the customer on `ticket`. Written with the note, which changes nothing else of the ticket: time and
+/// text tell one such notice from another of the same version.
+#[must_use]
+pub(crate) fn replied(ticket: &Ticket, text: &str, by: &Actor, at: Timestamp) -> Notice {
+    // FNV-1a.
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let what = NoticeKind::TicketReplied {
+        text: text.to_owned(),
+        by: by.name.clone(),
+    };
+    let detail = format!(".{}-{:08x}", at.as_millis(), hash >> 32);
+    Notice::of(ticket, what, &detail, at)
 }
 
 /// When the work on a ticket that was sent out is to begin; `None`: it is not, or nobody knows.
@@ -213,6 +234,14 @@ mod tests {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), n, "ids are unique");
+    }
+
+    #[test]
+    fn who_asked_by_mail_is_told_that_it_has_come() {
+        let mut asked = ticket();
+        asked.work.contact = Some("ada".to_owned());
+        assert_eq!(kinds(None, &asked), ["ticket.opened", "ticket.received"]);
+        assert_eq!(kinds(Some(&asked), &asked), [] as [&str; 0]);
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Attachment, Done, EntryBody, FieldValue, Marks, PartNumber, PartUsed, PartWanted,
-    Priority, Ticket, TicketEntry, TicketState, Timestamp, Visibility,
+    Actor, Attachment, Channel, Done, EntryBody, FieldValue, Marks, Notice, PartNumber, PartUsed,
+    PartWanted, Priority, Ticket, TicketEntry, TicketState, Timestamp, Visibility,
 };
 
 use crate::lifecycle::{forecare, record};
+use crate::notice::replied;
 use crate::ticket_rules::{PARTS_MAX, QUANTITY_MAX, TicketType};
 
 /// Most characters of a note.
@@ -94,6 +95,8 @@ pub enum WorkStep {
         /// Why, in words.
         why: String,
     },
+    /// This contact of the customer's wrote about it, by id: they are told before others from now on.
+    Contact(String),
     /// An article of the knowledge base was tried.
     Helped {
         /// Its id.
@@ -119,6 +122,8 @@ pub struct WorkDone {
     pub entries: Vec<(forecare_domain::TicketId, TicketEntry, Option<Vec<u8>>)>,
     /// Parts used, in all.
     pub parts_used: Vec<PartUsed>,
+    /// What people are to be told of with it.
+    pub notices: Vec<Notice>,
 }
 
 /// Why a step is not taken.
@@ -224,6 +229,13 @@ pub fn work(
                 record(&mut after, ticket.state, by.clone(), WROTE, now);
                 done.ticket = Some(after);
             }
+            // What rules say to customers is told by messages of their own.
+            if visibility == Visibility::Public
+                && !by.is_customer()
+                && by.channel != Channel::System
+            {
+                done.notices.push(replied(ticket, text, &by, now));
+            }
             Ok(done)
         }
         WorkStep::Time { minutes, what } => {
@@ -277,6 +289,17 @@ pub fn work(
             })
         }
         WorkStep::Priority { priority, why } => weighed(ticket, priority, &why, by, now),
+        WorkStep::Contact(contact) => {
+            if ticket.work.contact.as_ref() == Some(&contact) {
+                return Ok(WorkDone::default());
+            }
+            let mut after = ticket.clone();
+            after.work.contact = Some(contact);
+            Ok(WorkDone {
+                ticket: Some(after),
+                ..WorkDone::default()
+            })
+        }
         WorkStep::Helped { article, helped } => tried(ticket, article, helped),
         WorkStep::Merge { into, why } => merge(ticket, &into, &why, by, now),
     }
@@ -604,8 +627,10 @@ pub fn check_file(
 
 #[cfg(test)]
 mod tests {
-    use forecare_domain::{Channel, ChecklistItem, TicketId};
+    use forecare_domain::{ChecklistItem, TicketId};
     use proptest::prelude::*;
+
+    use forecare_domain::NoticeKind;
 
     use super::*;
     use crate::fixtures::{TO_WORK, at, confirmed, part, person, resolved, ticket, walked};
@@ -688,6 +713,32 @@ mod tests {
         let mut closed = resolved(&confirmed());
         closed.state = TicketState::Closed;
         assert_eq!(note(&closed, customer()), None);
+    }
+
+    #[test]
+    fn what_we_write_for_the_customer_is_told_once_per_note() {
+        let note = |text: &str, visibility, by: Actor, hour| {
+            let text = text.to_owned();
+            let step = WorkStep::Note { text, visibility };
+            work(&ticket(), None, step, by, at(hour)).unwrap().notices
+        };
+        let told = note("We come", Visibility::Public, person(), 9.0);
+        assert_eq!(told.len(), 1);
+        let NoticeKind::TicketReplied { text, by } = &told[0].what else {
+            panic!("a reply");
+        };
+        assert_eq!((text.as_str(), by), ("We come", &person().name));
+        let again = note("We come", Visibility::Public, person(), 10.0);
+        let other = note("Tomorrow", Visibility::Public, person(), 9.0);
+        assert_ne!(told[0].id, again[0].id);
+        assert_ne!(told[0].id, other[0].id);
+        assert_eq!(note("Among us", Visibility::Internal, person(), 9.0), []);
+        assert_eq!(note("By a rule", Visibility::Public, forecare(), 9.0), []);
+        let customer = Actor {
+            name: "Bo".to_owned(),
+            channel: Channel::Email,
+        };
+        assert_eq!(note("It leaks", Visibility::Public, customer, 21.0), []);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod care;
 mod dispatch;
 mod entry;
 mod id;
+mod mail;
 mod notice;
 mod reading;
 mod sla;
@@ -34,6 +35,7 @@ pub use id::{
     InvalidName, MetricName, ModeName, OrderId, PartNumber, ReservationId, ScheduleName,
     SerialNumber, TaskId, TicketId, TicketKind,
 };
+pub use mail::{InboxMail, MailFate};
 pub use notice::{
     AutomationMessage, CareLead, Notice, NoticeId, NoticeKind, ShortPart, SurveyAnswer,
 };

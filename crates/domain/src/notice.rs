@@ -45,6 +45,21 @@ pub enum NoticeKind {
     },
     /// A customer wrote something on it.
     TicketMessage,
+    /// We wrote something on it that the customer may read.
+    TicketReplied {
+        /// What was written.
+        text: String,
+        /// Who wrote it: a name.
+        by: String,
+    },
+    /// It was opened because a contact of the customer's wrote to us, who is to know that it has come.
+    TicketReceived,
+    /// A message came by e-mail of which nobody knows yet which machine it is about.
+    MailUnplaced {
+        /// Id of the customer's record whose contact sent it, and the contact's: who is to know that it has come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<(String, String)>,
+    },
     /// The work is done.
     TicketResolved,
     /// It is closed or cancelled.
@@ -130,13 +145,16 @@ pub struct ShortPart {
 
 impl NoticeKind {
     /// Names of all kinds, as in the configuration, the API and metrics.
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 16] = [
         "ticket.opened",
         "ticket.changed",
         "ticket.assigned",
         "visit.offered",
         "visit.planned",
         "ticket.message",
+        "ticket.replied",
+        "ticket.received",
+        "mail.unplaced",
         "ticket.resolved",
         "ticket.closed",
         "sla.mark",
@@ -156,6 +174,9 @@ impl NoticeKind {
             Self::VisitOffered => "visit.offered",
             Self::VisitPlanned { .. } => "visit.planned",
             Self::TicketMessage => "ticket.message",
+            Self::TicketReplied { .. } => "ticket.replied",
+            Self::TicketReceived => "ticket.received",
+            Self::MailUnplaced { .. } => "mail.unplaced",
             Self::TicketResolved => "ticket.resolved",
             Self::TicketClosed => "ticket.closed",
             Self::SlaMark { .. } => "sla.mark",
@@ -237,6 +258,7 @@ impl Notice {
         }
         match (&self.what, &self.asset) {
             (NoticeKind::CareLead(lead), _) => lead.lead.clone(),
+            (NoticeKind::MailUnplaced { .. }, _) => "inbox".to_owned(),
             (_, Some(asset)) => asset.to_string(),
             (NoticeKind::AutomationMessage(message), None) => {
                 message.customer.clone().unwrap_or_default()

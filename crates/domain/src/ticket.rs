@@ -185,6 +185,9 @@ pub struct TicketWork {
     /// The ticket it is a part of, or follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<TicketId>,
+    /// Id of the customer's contact who last wrote about it by e-mail: they are told before others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
     /// The ticket that goes on in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<TicketId>,

@@ -13,7 +13,7 @@ pub use backoff::{Backoff, next_attempt};
 pub use channel::{Channels, Message, SendError};
 pub use hours::Hours;
 pub use link::{LinkRefused, SurveyLinks};
-pub use route::{AddressBook, Routed, Untold, reachable, route, still_holds};
+pub use route::{AddressBook, Routed, Untold, hours_of_contact, reachable, route, still_holds};
 pub use settings::{
     ChannelSettings, Notify, NotifySettings, PersonSettings, RuleSettings, SettingsError, Tls,
 };

@@ -1,10 +1,14 @@
 //! Who is told: names to people, people to addresses, addresses to deliveries. No I/O, no clock.
 
+use std::borrow::Cow;
+
 use forecare_care::appointments::agreed_start;
 use forecare_care::dispatch::is_assignable;
 use forecare_care::visit_start;
 use forecare_domain::{Notice, NoticeKind, Priority, Ticket, TicketState, Timestamp};
-use forecare_registry::{ContactAddress, Customer, DataConsent, Purpose, RecordId, Technician};
+use forecare_registry::{
+    Contact, ContactAddress, Customer, DataConsent, Purpose, RecordId, Technician,
+};
 use forecare_store::NewDelivery;
 
 use crate::hours::Hours;
@@ -22,6 +26,10 @@ pub struct AddressBook {
     pub technicians: Vec<(RecordId, Technician)>,
     /// Whose the machine is.
     pub customer: Option<Customer>,
+    /// Id of the contact who last wrote about the ticket, or sent the message.
+    pub contact: Option<String>,
+    /// Time zone of the machine's place.
+    pub time_zone: Option<String>,
     /// They have said how the work went: they are not asked again.
     pub has_answered: bool,
 }
@@ -53,7 +61,7 @@ struct Recipient<'a> {
     language: &'a str,
     /// (channel, address), the preferred one first.
     addresses: Vec<(String, String)>,
-    hours: &'a Hours,
+    hours: Cow<'a, Hours>,
     to_customer: bool,
 }
 
@@ -76,6 +84,9 @@ pub fn route(notify: &Notify, notice: &Notice, book: &AddressBook, now: Timestam
         | NoticeKind::VisitOffered
         | NoticeKind::VisitPlanned { .. }
         | NoticeKind::TicketMessage
+        | NoticeKind::TicketReplied { .. }
+        | NoticeKind::TicketReceived
+        | NoticeKind::MailUnplaced { .. }
         | NoticeKind::TicketResolved
         | NoticeKind::TicketClosed
         | NoticeKind::SlaMark { .. }
@@ -84,7 +95,19 @@ pub fn route(notify: &Notify, notice: &Notice, book: &AddressBook, now: Timestam
         | NoticeKind::CareLead(_) => None,
     };
     let rules = notify.settings.rule.iter();
-    for rule in own.iter().chain(rules.filter(|r| applies(r, notice))) {
+    let applied: Vec<&RuleSettings> = rules.filter(|r| applies(r, notice)).collect();
+    // Who wrote it for the customer must know that it stays here.
+    if matches!(notice.what, NoticeKind::TicketReplied { .. })
+        && !applied
+            .iter()
+            .any(|r| r.to.iter().any(|to| to == "@customer"))
+    {
+        routed.untold = Some(Untold {
+            asks: false,
+            why: "no rule of [notify] sends ticket.replied to @customer".to_owned(),
+        });
+    }
+    for rule in own.iter().chain(applied) {
         for to in &rule.to {
             // Who cannot be told keeps nobody else from it.
             let found = if to == "@customer" {
@@ -126,7 +149,7 @@ fn recipients<'a>(
             name: channel.to_owned(),
             language: &notify.settings.language,
             addresses: vec![(channel.to_owned(), String::new())],
-            hours: &notify.hours,
+            hours: Cow::Borrowed(&notify.hours),
             to_customer: false,
         })];
     }
@@ -194,7 +217,7 @@ fn person<'a>(
         name: name.to_owned(),
         language: language.unwrap_or(&notify.settings.language),
         addresses,
-        hours: own.unwrap_or(&notify.hours),
+        hours: Cow::Borrowed(own.unwrap_or(&notify.hours)),
         to_customer: false,
     })
 }
@@ -244,39 +267,51 @@ fn customer<'a>(
         NoticeKind::AutomationMessage(message) if message.survey => Purpose::Survey,
         // Leads are for sales, who ask themselves.
         NoticeKind::CareLead(_) => return Ok(None),
+        NoticeKind::TicketReceived | NoticeKind::MailUnplaced { .. } => {
+            return Ok(writer(notify, book, now));
+        }
         NoticeKind::TicketOpened
         | NoticeKind::TicketChanged { .. }
         | NoticeKind::TicketAssigned { .. }
         | NoticeKind::VisitOffered
         | NoticeKind::VisitPlanned { .. }
         | NoticeKind::TicketMessage
+        | NoticeKind::TicketReplied { .. }
         | NoticeKind::TicketResolved
         | NoticeKind::SlaMark { .. }
         | NoticeKind::SlaEscalated { .. }
         | NoticeKind::PartsShort { .. }
         | NoticeKind::AutomationMessage(_) => Purpose::Service,
     };
+    let is_reply = matches!(notice.what, NoticeKind::TicketReplied { .. });
     let Some(customer) = &book.customer else {
-        return Ok(None);
+        // Who wrote it must know that nobody gets it.
+        let why = "the machine has no customer on record".to_owned();
+        return if is_reply {
+            Err(Untold { asks: false, why })
+        } else {
+            Ok(None)
+        };
     };
+    // Who asks wants to be answered.
+    let asked = writer(notify, book, now);
+    if is_reply && asked.is_some() {
+        return Ok(asked);
+    }
     if purpose == Purpose::Survey && book.has_answered {
         return Ok(None);
     }
     let willing = || {
-        let contacts = customer.contacts.iter();
-        contacts.filter(|contact| agreed(&contact.consents, purpose, now))
+        // Who asked for it comes before the others.
+        let is_asker = |contact: &&Contact| book.contact.as_deref() == Some(contact.id.as_str());
+        let contacts = &customer.contacts;
+        let first = contacts.iter().filter(is_asker);
+        let others = contacts.iter().filter(move |contact| !is_asker(contact));
+        let all = first.chain(others);
+        all.filter(|contact| agreed(&contact.consents, purpose, now))
     };
     let found = willing()
-        .map(|contact| Recipient {
-            name: contact.name.clone(),
-            language: contact
-                .language
-                .as_deref()
-                .unwrap_or(&notify.settings.language),
-            addresses: registry_addresses(notify, &contact.channels),
-            hours: &notify.hours,
-            to_customer: true,
-        })
+        .map(|contact| contacted(notify, book, contact))
         .find(|recipient| !recipient.addresses.is_empty());
     let about = match purpose {
         Purpose::Survey => "to be asked how the work went",
@@ -295,6 +330,49 @@ fn customer<'a>(
         asks: purpose == Purpose::Survey,
         why,
     })
+}
+
+/// The contact who wrote to us, where they can be reached and have not refused to be written to about the work: to answer
+/// is what they asked for.
+fn writer<'a>(notify: &'a Notify, book: &'a AddressBook, now: Timestamp) -> Option<Recipient<'a>> {
+    let contacts = &book.customer.as_ref()?.contacts;
+    let id = book.contact.as_deref()?;
+    let contact = contacts.iter().find(|c| c.id.as_str() == id)?;
+    let mut said = contact.consents.iter();
+    let refused = said.any(|c| c.purpose == Purpose::Service && c.at <= now)
+        && !agreed(&contact.consents, Purpose::Service, now);
+    let recipient = contacted(notify, book, contact);
+    (!refused && !recipient.addresses.is_empty()).then_some(recipient)
+}
+
+fn contacted<'a>(notify: &'a Notify, book: &'a AddressBook, contact: &'a Contact) -> Recipient<'a> {
+    let language = contact.language.as_deref();
+    Recipient {
+        name: contact.name.clone(),
+        language: language.unwrap_or(&notify.settings.language),
+        addresses: registry_addresses(notify, &contact.channels),
+        hours: hours_of_contact(notify, contact, book.time_zone.as_deref()),
+        to_customer: true,
+    }
+}
+
+/// Quiet hours and time zone of `contact`: their own; else, of the time zone, `place`, that of the machine's place; else
+/// those of everybody.
+#[must_use]
+pub fn hours_of_contact<'a>(
+    notify: &'a Notify,
+    contact: &Contact,
+    place: Option<&str>,
+) -> Cow<'a, Hours> {
+    let settings = &notify.settings;
+    let zone = contact.time_zone.as_deref().or(place);
+    if zone.is_none() && contact.quiet.is_none() {
+        return Cow::Borrowed(&notify.hours);
+    }
+    let quiet = contact.quiet.as_deref().unwrap_or(&settings.quiet);
+    let zone = zone.unwrap_or(&settings.time_zone);
+    // Checked when the record was written; a time zone may have gone since.
+    Hours::new(quiet, &settings.digest_at, zone).map_or(Cow::Borrowed(&notify.hours), Cow::Owned)
 }
 
 /// Agreed to, not taken back, not run out.
@@ -383,6 +461,9 @@ pub fn still_holds(notice: &Notice, ticket: &Ticket) -> bool {
         | NoticeKind::TicketChanged { .. }
         | NoticeKind::TicketAssigned { .. }
         | NoticeKind::TicketMessage
+        | NoticeKind::TicketReplied { .. }
+        | NoticeKind::TicketReceived
+        | NoticeKind::MailUnplaced { .. }
         | NoticeKind::TicketResolved
         | NoticeKind::TicketClosed
         | NoticeKind::SlaMark { .. }

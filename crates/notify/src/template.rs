@@ -36,11 +36,19 @@ built_in!(
     "visit.offered",
     "visit.planned",
     "ticket.message",
+    "ticket.replied",
+    "ticket.received",
+    "mail.unplaced",
     "ticket.resolved",
     "ticket.closed",
     "sla.mark",
     "sla.escalated",
     "parts.short",
+    "customer.ticket.opened",
+    "customer.ticket.changed",
+    "customer.ticket.replied",
+    "customer.ticket.received",
+    "customer.mail.unplaced",
     "customer.visit.offered",
     "automation.message",
     "care.lead",
@@ -51,6 +59,10 @@ built_in!(
     "digest",
     "test",
 );
+
+/// What customers are sent of events that have no text for them of their own: where it stands. Never our own text, which
+/// has our reasons and the way to the console in it.
+const TO_CUSTOMERS: &str = "customer.ticket.changed";
 
 /// The language among [`LANGUAGES`] that serves someone who reads `tag`: the same, one of the same first part, or the
 /// first.
@@ -216,10 +228,7 @@ impl Templates {
                 let shown = example(what);
                 let own = format!("{language}/{}", shown.event);
                 self.render(&own, &shown)?;
-                let theirs = format!("{language}/customer.{}", shown.event);
-                if self.env.get_template(&theirs).is_ok() {
-                    self.render(&theirs, &shown)?;
-                }
+                self.notice(language, true, &shown)?;
             }
             self.digest(language, &[example(NoticeKind::TicketOpened)])?;
             self.test(language, "UTC")?;
@@ -262,11 +271,14 @@ impl Templates {
         shown: &Shown,
     ) -> Result<(String, String), TemplateError> {
         let language = language_of(language);
+        if !to_customer {
+            return self.render(&format!("{language}/{}", shown.event), shown);
+        }
         let theirs = format!("{language}/customer.{}", shown.event);
-        if to_customer && self.env.get_template(&theirs).is_ok() {
+        if self.env.get_template(&theirs).is_ok() {
             return self.render(&theirs, shown);
         }
-        self.render(&format!("{language}/{}", shown.event), shown)
+        self.render(&format!("{language}/{TO_CUSTOMERS}"), shown)
     }
 
     /// Subject and text of a digest.
@@ -382,6 +394,12 @@ fn examples() -> Vec<NoticeKind> {
         NoticeKind::VisitOffered,
         NoticeKind::VisitPlanned { start_at: at },
         NoticeKind::TicketMessage,
+        NoticeKind::TicketReplied {
+            text: "We come on Monday.".to_owned(),
+            by: "Ada".to_owned(),
+        },
+        NoticeKind::TicketReceived,
+        NoticeKind::MailUnplaced { from: None },
         NoticeKind::TicketResolved,
         NoticeKind::TicketClosed,
         NoticeKind::SlaMark {
@@ -459,12 +477,16 @@ mod tests {
         for what in examples() {
             let shown = example(what);
             let (subject, text) = templates.notice("en", false, &shown).unwrap();
-            // A lead may be about no ticket.
+            // A lead may be about no ticket, and nobody knows yet what a message is about.
+            let is_about_it = |event: &str| !matches!(event, "care.lead" | "mail.unplaced");
             assert!(
-                subject.contains("T-12") || shown.event == "care.lead",
+                subject.contains("T-12") || !is_about_it(&shown.event),
                 "{subject}"
             );
-            assert!(text.contains("press-1"), "{text}");
+            assert!(
+                text.contains("press-1") || shown.event == "mail.unplaced",
+                "{text}"
+            );
             let (_, chinese) = templates.notice("zh-Hans", false, &shown).unwrap();
             assert!(
                 chinese.chars().any(|c| ('一'..='鿿').contains(&c)),
@@ -472,6 +494,42 @@ mod tests {
             );
             let (_, other) = templates.notice("sw", false, &shown).unwrap();
             assert_eq!(other, text);
+        }
+    }
+
+    #[test]
+    fn customers_never_get_our_own_text() {
+        let templates = Templates::load(None).unwrap();
+        for what in examples() {
+            let shown = example(what);
+            for language in LANGUAGES {
+                let (subject, text) = templates.notice(language, true, &shown).unwrap();
+                for ours in [&shown.why, &shown.url, "P2", "Why"] {
+                    assert!(
+                        !text.contains(ours) && !subject.contains(ours),
+                        "{}: {subject}\n{text}",
+                        shown.event
+                    );
+                }
+                let own = templates.notice(language, false, &shown).unwrap();
+                assert_ne!(own, (subject, text), "{}", shown.event);
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_ticket_stands_is_said_in_words() {
+        let templates = Templates::load(None).unwrap();
+        for state in forecare_domain::TicketState::ALL {
+            let mut shown = example(NoticeKind::TicketChanged { from: state });
+            shown.state = state.label().to_owned();
+            for language in LANGUAGES {
+                let (_, text) = templates.notice(language, true, &shown).unwrap();
+                assert!(
+                    !text.contains('_') && !text.contains("being looked at"),
+                    "{text}"
+                );
+            }
         }
     }
 

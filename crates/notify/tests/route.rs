@@ -97,6 +97,8 @@ fn book() -> AddressBook {
         first_level: Vec::new(),
         technicians: vec![(RecordId::new("t-ada").unwrap(), ada)],
         customer: Some(customer),
+        contact: None,
+        time_zone: None,
         has_answered: false,
     }
 }
@@ -233,6 +235,118 @@ fn a_customer_is_told_of_a_visit_in_time_and_asked_only_with_consent() {
     let nobody = AddressBook::default();
     let routed = route(&notify, &visit, &nobody, evening());
     assert_eq!(told(&routed), [("crm", "crm", "")]);
+}
+
+const TO_CUSTOMERS: &str = r##"
+person = []
+rule = [{ event = ["ticket.replied", "ticket.received", "mail.unplaced", "ticket.opened"], to = ["@customer"] }]
+"##;
+
+fn reply() -> NoticeKind {
+    NoticeKind::TicketReplied {
+        text: "We come on Monday".to_owned(),
+        by: "Eve".to_owned(),
+    }
+}
+
+#[test]
+fn an_answer_goes_to_who_asked_and_else_to_who_agreed() {
+    let notify = notify(TO_CUSTOMERS);
+    let with = |contact: Option<&str>| AddressBook {
+        contact: contact.map(ToOwned::to_owned),
+        ..book()
+    };
+    let answer = notice(reply(), Priority::P3);
+    let of = |contact| {
+        let routed = route(&notify, &answer, &with(contact), evening());
+        assert_eq!(routed.untold, None);
+        let to = routed.deliveries.first().map(|d| d.address.clone());
+        to.unwrap_or_default()
+    };
+    assert_eq!(of(None), "ute@example.com");
+    assert_eq!(
+        of(Some("1")),
+        "silent@example.com",
+        "who asks wants to be answered"
+    );
+    assert_eq!(
+        of(Some("2")),
+        "ute@example.com",
+        "what they agreed to has ended"
+    );
+    assert_eq!(of(Some("gone")), "ute@example.com");
+    let received = notice(NoticeKind::TicketReceived, Priority::P3);
+    let routed = route(&notify, &received, &with(Some("1")), evening());
+    assert_eq!(told(&routed), [("mail", "Silent", "silent@example.com")]);
+    for contact in [None, Some("2"), Some("gone")] {
+        let routed = route(&notify, &received, &with(contact), evening());
+        assert_eq!(told(&routed), [], "{contact:?}");
+        assert_eq!(routed.untold, None, "{contact:?}");
+    }
+}
+
+#[test]
+fn that_an_answer_reaches_nobody_is_said() {
+    let notify = notify(TO_CUSTOMERS);
+    let answer = notice(reply(), Priority::P3);
+    let nobody = route(&notify, &answer, &AddressBook::default(), evening());
+    let why = nobody.untold.unwrap().why;
+    assert_eq!(why, "the machine has no customer on record");
+    let mut book = book();
+    for contact in &mut book.customer.as_mut().unwrap().contacts {
+        contact.consents.clear();
+    }
+    let silent = route(&notify, &answer, &book, evening());
+    let why = silent.untold.unwrap().why;
+    assert_eq!(
+        why,
+        "no contact of Nordwind has agreed to messages about the work"
+    );
+}
+
+#[test]
+fn that_no_rule_sends_answers_to_customers_is_said() {
+    let routed = route(
+        &notify(RULES),
+        &notice(reply(), Priority::P3),
+        &book(),
+        evening(),
+    );
+    assert_eq!(told(&routed), [("crm", "crm", "")]);
+    let why = routed.untold.unwrap().why;
+    assert!(why.contains("ticket.replied to @customer"), "{why}");
+}
+
+#[test]
+fn a_contacts_own_hours_and_zone_count_then_those_of_the_machines_place() {
+    let notify = notify(TO_CUSTOMERS);
+    let opened = notice(NoticeKind::TicketOpened, Priority::P3);
+    let due = |zone: Option<&str>, quiet: Option<&str>, place: Option<&str>| {
+        let mut book = book();
+        book.time_zone = place.map(ToOwned::to_owned);
+        let ute = &mut book.customer.as_mut().unwrap().contacts[2];
+        ute.time_zone = zone.map(ToOwned::to_owned);
+        ute.quiet = quiet.map(ToOwned::to_owned);
+        let routed = route(&notify, &opened, &book, evening());
+        assert_eq!(routed.deliveries[0].recipient, "Ute");
+        routed.deliveries[0].due_at
+    };
+    // 21:30 in Berlin, where it is quiet from 21:00 to 07:00; 04:30 in Shanghai, 15:30 in New York.
+    assert_eq!(due(None, None, None), at("2026-03-03T06:00:00Z"));
+    assert_eq!(
+        due(None, None, Some("Asia/Shanghai")),
+        at("2026-03-02T23:00:00Z")
+    );
+    assert_eq!(
+        due(Some("America/New_York"), None, Some("Asia/Shanghai")),
+        evening()
+    );
+    assert_eq!(due(None, Some("22:00-06:00"), None), evening());
+    assert_eq!(due(None, Some(""), None), evening());
+    assert_eq!(
+        due(Some("America/New_York"), Some("15:00-16:00"), None),
+        at("2026-03-02T21:00:00Z")
+    );
 }
 
 #[test]

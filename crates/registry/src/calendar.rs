@@ -33,6 +33,21 @@ impl Calendar {
     }
 }
 
+/// Whether `span` is hours of a day, `22:00-07:00`.
+pub(crate) fn is_span(span: &str) -> bool {
+    let week = WeekFile {
+        mon: vec![span.to_owned()],
+        ..WeekFile::default()
+    };
+    let probe = CalendarFile {
+        around_the_clock: false,
+        time_zone: "UTC".to_owned(),
+        week,
+        holidays: Vec::new(),
+    };
+    forecare_care::Calendar::try_from(probe).is_ok()
+}
+
 /// Whether `name` is in the IANA time zone database.
 pub(crate) fn is_time_zone(name: &str) -> bool {
     let probe = CalendarFile {

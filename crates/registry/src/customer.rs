@@ -3,6 +3,7 @@
 use forecare_domain::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::is_span;
 use crate::fault::{ADDRESS_CHARS_MAX, Faults, NOTE_CHARS_MAX};
 use crate::id::RecordId;
 
@@ -22,7 +23,8 @@ pub struct Customer {
     /// People to speak to, the first one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contacts: Vec<Contact>,
-    /// What their data may be used for. A purpose that is not named was not agreed to.
+    /// What their data may be used for. Where `prediction` or `model_training` is not named, what the configuration
+    /// presumes holds (`[registry.consent]`); any other purpose that is not named was not agreed to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_consents: Vec<DataConsent>,
     /// Technicians they would rather see.
@@ -64,6 +66,13 @@ pub struct Contact {
     /// Language of what is written to them: `en`, `zh-CN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+    /// Time zone of times in what is written to them, and of `quiet`, as the IANA database names it; none: that of the
+    /// machine's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// When they are not to be disturbed, `22:00-07:00`, empty: never; none: as the configuration says of everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<String>,
     /// How to reach them, the preferred way first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<ContactAddress>,
@@ -204,6 +213,14 @@ impl Customer {
             if let Some(language) = &contact.language {
                 faults.language(at("language"), language);
             }
+            if let Some(zone) = &contact.time_zone {
+                faults.time_zone(at("time_zone"), zone);
+            }
+            if let Some(quiet) = contact.quiet.as_deref().filter(|quiet| !quiet.is_empty())
+                && !is_span(quiet)
+            {
+                faults.add(at("quiet"), "use hours of a day, such as 22:00-07:00");
+            }
             check_channels(&at("channels"), &contact.channels, faults);
             check_consents(&at("consents"), &contact.consents, faults);
         }
@@ -228,8 +245,89 @@ impl Customer {
     /// Whether the customer's data may be used for `purpose` at `at`: agreed, not taken back, not run out.
     #[must_use]
     pub fn agrees_to(&self, purpose: Purpose, at: Timestamp) -> bool {
-        self.data_consents.iter().any(|c| {
-            c.purpose == purpose && c.given && c.at <= at && c.until.is_none_or(|until| at < until)
-        })
+        self.said_to(purpose, at).unwrap_or(false)
+    }
+
+    /// What the customer has said to the use of their data for `purpose`, as it holds at `at`; `None`: nothing yet.
+    #[must_use]
+    pub fn said_to(&self, purpose: Purpose, at: Timestamp) -> Option<bool> {
+        let mut said = self.data_consents.iter().filter(|c| c.purpose == purpose);
+        let consent = said.find(|c| c.at <= at)?;
+        Some(consent.given && consent.until.is_none_or(|until| at < until))
+    }
+}
+
+/// What holds where a customer has not said whether their data may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresumedConsent {
+    /// Failures of their machines are predicted, and tickets opened before them.
+    pub prediction: bool,
+    /// Models are learnt from their machines that speak of others' as well.
+    pub model_training: bool,
+}
+
+impl Default for PresumedConsent {
+    /// The contract that the machines are looked after under covers both.
+    fn default() -> Self {
+        Self {
+            prediction: true,
+            model_training: true,
+        }
+    }
+}
+
+impl PresumedConsent {
+    /// Whether data of `customer` may be used for `purpose` at `at`: what they have said, else what is presumed.
+    #[must_use]
+    pub fn allows(&self, customer: &Customer, purpose: Purpose, at: Timestamp) -> bool {
+        let presumed = match purpose {
+            Purpose::Prediction => self.prediction,
+            Purpose::ModelTraining => self.model_training,
+            Purpose::Service | Purpose::Survey | Purpose::Marketing => false,
+        };
+        customer.said_to(purpose, at).unwrap_or(presumed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_customer_said_counts_before_what_is_presumed() {
+        let hour = |n: i64| Timestamp::from_millis(n * 3_600_000);
+        let customer = |consents: &[(Purpose, bool, i64, Option<i64>)]| Customer {
+            name: "Acme".to_owned(),
+            address: None,
+            value: CustomerValue::default(),
+            contacts: Vec::new(),
+            data_consents: consents
+                .iter()
+                .map(|(purpose, given, at, until)| DataConsent {
+                    purpose: *purpose,
+                    given: *given,
+                    at: hour(*at),
+                    until: until.map(hour),
+                })
+                .collect(),
+            preferred_technicians: Vec::new(),
+            excluded_technicians: Vec::new(),
+            note: None,
+        };
+        let (predict, learn) = (Purpose::Prediction, Purpose::ModelTraining);
+        let yes = PresumedConsent::default();
+        let no = PresumedConsent {
+            prediction: false,
+            model_training: false,
+        };
+        let silent = customer(&[]);
+        assert!(yes.allows(&silent, predict, hour(9)) && !no.allows(&silent, learn, hour(9)));
+        assert!(!yes.allows(&silent, Purpose::Marketing, hour(9)));
+        let refused = customer(&[(learn, false, 5, None)]);
+        assert!(!yes.allows(&refused, learn, hour(9)) && yes.allows(&refused, predict, hour(9)));
+        assert!(yes.allows(&refused, learn, hour(4)), "not said yet");
+        let ended = customer(&[(predict, true, 5, Some(8))]);
+        assert!(no.allows(&ended, predict, hour(7)) && !yes.allows(&ended, predict, hour(8)));
     }
 }

@@ -28,7 +28,8 @@ pub use calendar::Calendar;
 pub use columns::columns;
 pub use contract::{Contract, Coverage, Covered, Includes, Target, covering};
 pub use customer::{
-    Contact, ContactAddress, ContactChannel, Customer, CustomerValue, DataConsent, Purpose,
+    Contact, ContactAddress, ContactChannel, Customer, CustomerValue, DataConsent, PresumedConsent,
+    Purpose,
 };
 pub use date::{Date, InvalidDate};
 pub use erase::{Addressed, ERASED, Person, addressed, erase};

@@ -82,12 +82,20 @@ fn consents() -> impl Strategy<Value = Vec<DataConsent>> {
 }
 
 fn contact() -> impl Strategy<Value = Contact> {
-    (id(), line(), option::of(line()), channels(), consents()).prop_map(
-        |(id, name, role, channels, consents)| Contact {
+    let hours = prop_oneof![
+        Just(None),
+        Just(Some(String::new())),
+        Just(Some("22:00-07:00".to_owned())),
+    ];
+    let reached = (channels(), consents(), hours, any::<bool>());
+    (id(), line(), option::of(line()), reached).prop_map(
+        |(id, name, role, (channels, consents, quiet, has_zone))| Contact {
             id,
             name,
             role,
             language: Some("zh-CN".to_owned()),
+            time_zone: has_zone.then(|| "Asia/Shanghai".to_owned()),
+            quiet,
             channels,
             consents,
         },

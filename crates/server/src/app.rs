@@ -262,11 +262,12 @@ impl App {
         });
         check_tickets(&config, &catalogue)?;
         check_automation(&config, &catalogue)?;
-        let terms = Arc::new(Terms::new(
+        let terms = Terms::new(
             config.care.sla.clone(),
             config.tiers()?,
             &catalogue.currency,
-        ));
+        );
+        let terms = Arc::new(terms.presuming(config.registry.consent));
         terms.refresh(&*store).await?;
         let tickets = Arc::new(config.care.tickets.clone());
         let appointments = Arc::new(config.care.appointments.clone());
@@ -335,6 +336,7 @@ impl App {
                 Arc::new(move || automation.shown())
             },
             tiers: Arc::new(config.tiers()?),
+            presumed: config.registry.consent,
             appointments,
             answer_links: Arc::new(move |token, now| {
                 let read = links.read(token, now);

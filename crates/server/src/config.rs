@@ -16,7 +16,7 @@ use forecare_care::sla::SlaTerms;
 use forecare_care::{Calendar, CarePolicy, TicketRules};
 use forecare_detect::{DetectSettings, EpisodeSettings};
 use forecare_notify::{Notify, NotifySettings};
-use forecare_registry::{TierRule, TierRules};
+use forecare_registry::{PresumedConsent, TierRule, TierRules};
 use serde::Deserialize;
 
 use crate::desk::DispatchSettings;
@@ -283,6 +283,8 @@ pub(crate) struct DispatchConfig {
 pub(crate) struct RegistryConfig {
     /// By which customers get their tier.
     pub(crate) tiers: Vec<TierRule>,
+    /// What customers are taken to agree to who have said nothing.
+    pub(crate) consent: PresumedConsent,
 }
 
 /// Trained models.

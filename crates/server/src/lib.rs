@@ -6,6 +6,7 @@ mod backtest;
 mod cli;
 mod clock;
 mod config;
+mod consents;
 mod desk;
 mod home;
 mod jobs;

@@ -3,6 +3,7 @@
 //! A notice is routed once, in one transaction; an attempt is recorded when the other side has answered. A process that
 //! dies in between sends again, under the same id.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,12 @@ use forecare_care::work::WorkStep;
 use forecare_domain::{Clock, Notice, NoticeKind, Timestamp, Visibility};
 use forecare_notify::{
     AddressBook, Channels, Message, Notify, SendError, Shown, SurveyLinks, Templates, Untold,
-    next_attempt, route, still_holds,
+    hours_of_contact, next_attempt, route, still_holds,
 };
-use forecare_registry::{Body, Customer, RecordId, RecordKind, RecordRef, Technician};
+use forecare_registry::{Body, Contact, Customer, RecordId, RecordKind, RecordRef, Technician};
 use forecare_store::{
     Attempt, Delivery, DeliveryState, PageRequest, RecordFilter, RecordPage, Store, StoreError,
-    forecare,
+    TicketFilter, forecare,
 };
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::{Semaphore, watch};
@@ -42,6 +43,10 @@ const SENDING_AT_ONCE: usize = 32;
 const TECHNICIANS_MAX: usize = 10_000;
 /// Answers of a customer on one ticket that are looked at: the newest.
 const ANSWERS_LOOKED_AT: usize = 20;
+/// Tickets of a machine that are looked through for earlier ones of the same contact: the newest.
+const ASKED_LOOKED_AT: usize = 50;
+/// Acknowledgements that a contact gets within an hour, of one machine.
+const ACKNOWLEDGED_PER_HOUR: usize = 3;
 /// How often the outbox is looked at when it was empty.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often it is counted what waits there when nothing happens.
@@ -235,6 +240,8 @@ impl Notifier {
                     first_level,
                     technicians: technicians.clone(),
                     customer: self.customer(notice).await?,
+                    contact: self.contact(notice).await?,
+                    time_zone: self.zone_of_place(notice),
                     has_answered: self.has_answered(notice).await?,
                 };
                 let routed = route(&self.speech.notify, notice, &book, now);
@@ -247,6 +254,10 @@ impl Notifier {
                 }
                 routed.deliveries
             } else {
+                if matches!(notice.what, NoticeKind::TicketReplied { .. }) {
+                    let why = "no channel is configured".to_owned();
+                    self.say_untold(notice, &Untold { asks: false, why }).await;
+                }
                 Vec::new()
             };
             self.store.route_notice(&notice.id, deliveries, now).await?;
@@ -254,21 +265,65 @@ impl Notifier {
         Ok(notices.len())
     }
 
+    /// Id of the contact who last wrote about the ticket, or sent the message. `None` of an acknowledgement as well where they
+    /// had several within the hour: a program that answers ours would be answered for ever.
+    async fn contact(&self, notice: &Notice) -> Result<Option<String>, StoreError> {
+        if let NoticeKind::MailUnplaced { from } = &notice.what {
+            return Ok(from.as_ref().map(|(_, contact)| contact.clone()));
+        }
+        let Some(id) = notice.ticket else {
+            return Ok(None);
+        };
+        let ticket = self.store.ticket(id).await?;
+        let Some(contact) = ticket.work.contact else {
+            return Ok(None);
+        };
+        if notice.what != NoticeKind::TicketReceived {
+            return Ok(Some(contact));
+        }
+        let filter = TicketFilter {
+            asset: Some(ticket.asset),
+            ..TicketFilter::default()
+        };
+        let page = PageRequest {
+            before: None,
+            limit: ASKED_LOOKED_AT,
+        };
+        let asked = self.store.tickets(&filter, page).await?;
+        let of_the_hour = asked.iter().map(|paged| &paged.item).filter(|other| {
+            other.id < id
+                && other.work.contact.as_ref() == Some(&contact)
+                && notice.at.hours_since(other.opened_at) < 1.0
+        });
+        if of_the_hour.count() < ACKNOWLEDGED_PER_HOUR {
+            return Ok(Some(contact));
+        }
+        warn!(notice.id = %notice.id, "not acknowledged: one sender asks for a ticket again and again");
+        Ok(None)
+    }
+
+    /// Time zone of the place where the machine stands.
+    fn zone_of_place(&self, notice: &Notice) -> Option<String> {
+        let asset = notice.asset.as_ref()?;
+        self.terms.time_zone_of(asset, self.clock.now())
+    }
+
     /// Whom the level that was reached names, and whom the first level does where a customer wrote on a ticket that nobody
-    /// has.
+    /// has, or nobody knows what about.
     async fn escalation(&self, notice: &Notice) -> Result<(Vec<String>, Vec<String>), StoreError> {
         let reached = if let NoticeKind::SlaEscalated { clock, level } = notice.what {
             Some((clock, level))
-        } else if notice.what == NoticeKind::TicketMessage && notice.technician.is_none() {
+        } else if notice.what == NoticeKind::TicketMessage && notice.technician.is_none()
+            || matches!(notice.what, NoticeKind::MailUnplaced { .. })
+        {
             None
         } else {
             return Ok((Vec::new(), Vec::new()));
         };
-        let Some(ticket) = notice.ticket else {
-            return Ok((Vec::new(), Vec::new()));
+        let terms = match notice.ticket {
+            Some(ticket) => self.terms.of(&self.store.ticket(ticket).await?),
+            None => self.terms.standard(),
         };
-        let ticket = self.store.ticket(ticket).await?;
-        let terms = self.terms.of(&ticket);
         let levels = terms.escalations();
         let names = |is_it: &dyn Fn(&Escalation) -> bool| {
             let of = levels.iter().filter(|e| is_it(e));
@@ -300,11 +355,17 @@ impl Notifier {
             .any(|scores| scores.iter().any(Option::is_some)))
     }
 
-    /// Says on the ticket, once for messages and once for the survey, that the customer was not written to.
+    /// Says on the ticket, once for messages, for answers and for the survey, that the customer was not written to.
     async fn say_untold(&self, notice: &Notice, untold: &Untold) {
         let Some(ticket) = notice.ticket else { return };
         let Untold { asks, why } = untold;
-        let purpose = if *asks { "survey" } else { "service" };
+        let purpose = if matches!(notice.what, NoticeKind::TicketReplied { .. }) {
+            "reply"
+        } else if *asks {
+            "survey"
+        } else {
+            "service"
+        };
         let request = WorkRequest {
             step: Work::Step(WorkStep::Note {
                 text: format!("The customer is not written to: {why}."),
@@ -327,6 +388,10 @@ impl Notifier {
                     Some(Body::Asset(details)) => details.customer,
                     Some(_) | None => None,
                 }
+            }
+            (None, NoticeKind::MailUnplaced { from }) => {
+                let id = from.as_ref().map(|(customer, _)| customer);
+                id.and_then(|id| RecordId::new(id).ok())
             }
             (None, NoticeKind::AutomationMessage(message)) => {
                 let id = message.customer.as_ref();
@@ -364,7 +429,7 @@ impl Notifier {
                 kept.push(delivery);
             }
             let Some(first) = kept.first() else { continue };
-            let message = self.message(&kept);
+            let message = self.message(&kept, self.zone_of(first).await?);
             let channel = first.channel.clone();
             let channels = Arc::clone(&self.speech.channels);
             let places = Arc::clone(&places);
@@ -440,14 +505,18 @@ impl Notifier {
     }
 
     /// One message of a parcel; the error: why it cannot be written.
-    fn message(&self, parcel: &[Delivery]) -> Result<Message, String> {
+    fn message(&self, parcel: &[Delivery], zone: String) -> Result<Message, String> {
         let first = parcel.first().ok_or("an empty parcel")?;
         let templates = &self.speech.templates;
         let written = if first.digest {
-            let all: Vec<Shown> = parcel.iter().map(|d| self.shown(d)).collect();
+            let all: Vec<Shown> = parcel.iter().map(|d| self.shown(d, &zone)).collect();
             templates.digest(&first.language, &all)
         } else {
-            templates.notice(&first.language, first.to_customer, &self.shown(first))
+            templates.notice(
+                &first.language,
+                first.to_customer,
+                &self.shown(first, &zone),
+            )
         };
         let (subject, text) = written.map_err(|error| error.to_string())?;
         let facts = serde_json::to_value(&first.notice).map_err(|error| error.to_string())?;
@@ -470,11 +539,14 @@ impl Notifier {
         })
     }
 
-    fn shown(&self, d: &Delivery) -> Shown {
+    fn shown(&self, d: &Delivery, zone: &str) -> Shown {
         let settings = &self.speech.notify.settings;
         let notice = &d.notice;
-        let mut shown = Shown::of(notice, &d.recipient, self.zone_of(&d.recipient));
+        let mut shown = Shown::of(notice, &d.recipient, zone);
         let base = settings.public_url.trim_end_matches('/');
+        if matches!(notice.what, NoticeKind::MailUnplaced { .. }) && !base.is_empty() {
+            shown.url = format!("{base}/inbox");
+        }
         let Some(ticket) = notice.ticket.filter(|_| !base.is_empty()) else {
             return shown;
         };
@@ -490,11 +562,24 @@ impl Notifier {
         shown
     }
 
-    fn zone_of(&self, recipient: &str) -> &str {
+    /// The time zone by which the recipient reads times.
+    async fn zone_of(&self, d: &Delivery) -> Result<String, StoreError> {
         let notify = &self.speech.notify;
+        if d.to_customer {
+            let is_it = |c: &&Contact| {
+                c.name == d.recipient && c.channels.iter().any(|to| to.address == d.address)
+            };
+            let customer = self.customer(&d.notice).await?;
+            let contact = customer.iter().flat_map(|c| &c.contacts).find(is_it);
+            let place = self.zone_of_place(&d.notice);
+            let hours = contact.map(|c| hours_of_contact(notify, c, place.as_deref()));
+            let hours = hours.unwrap_or(Cow::Borrowed(&notify.hours));
+            return Ok(hours.time_zone().to_owned());
+        }
         let mut people = notify.settings.person.iter().zip(&notify.hours_of);
-        let own = people.find(|(person, _)| person.name == recipient);
-        own.map_or(&notify.hours, |(_, hours)| hours).time_zone()
+        let own = people.find(|(person, _)| person.name == d.recipient);
+        let hours = own.map_or(&notify.hours, |(_, hours)| hours);
+        Ok(hours.time_zone().to_owned())
     }
 }
 

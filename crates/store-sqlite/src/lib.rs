@@ -14,6 +14,7 @@ mod files;
 mod history;
 mod ingest;
 mod layout;
+mod mails;
 mod migrate;
 mod outbox;
 mod query;

@@ -29,6 +29,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0008_scrapped",
         include_str!("../migrations/0008_scrapped.sql"),
     ),
+    ("0009_mails", include_str!("../migrations/0009_mails.sql")),
 ];
 
 /// Applies what is missing.

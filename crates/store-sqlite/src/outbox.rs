@@ -15,11 +15,13 @@ use crate::fault::Outcome;
 use crate::query::{body, collect, page, ticket};
 use crate::text;
 
-/// Writes notices; the caller holds the transaction of what they tell.
+/// Writes notices; the caller holds the transaction of what they tell. One of the same id was told before.
 pub(crate) fn write(conn: &Connection, notices: &[Notice]) -> Outcome<()> {
     for notice in notices {
-        conn.prepare_cached("INSERT INTO notices (id, routed, body) VALUES (?1, 0, ?2)")?
-            .execute([&notice.id.0, &text::sound_json(notice, "notice")?])?;
+        conn.prepare_cached(
+            "INSERT INTO notices (id, routed, body) VALUES (?1, 0, ?2) ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute([&notice.id.0, &text::sound_json(notice, "notice")?])?;
     }
     if !notices.is_empty() {
         let old = "SELECT max(seq) - ?1 FROM notices";

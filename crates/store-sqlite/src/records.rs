@@ -18,7 +18,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use crate::fault::{Outcome, unreadable};
 use crate::query::collect;
-use crate::{outbox, registry, text};
+use crate::{mails, outbox, registry, text};
 
 /// Findings of a check at most.
 const FINDINGS_MAX: usize = 20;
@@ -292,6 +292,7 @@ fn erase_everywhere(conn: &Connection, erasure: &Erasure) -> Outcome<StoredRecor
     };
     write(conn, Action::Erase, &after)?;
     outbox::erase(conn, &addresses, erasure.at)?;
+    mails::erase(conn, &addresses)?;
     Ok(after)
 }
 

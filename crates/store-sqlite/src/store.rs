@@ -7,17 +7,17 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
-    DeviceStatus, Label, Notice, NoticeId, PurchaseOrder, RejectReason, Reservation, Row,
-    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, UnitAt,
+    DeviceStatus, InboxMail, Label, MailFate, Notice, NoticeId, PurchaseOrder, RejectReason,
+    Reservation, Row, SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, UnitAt,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
     AlarmFilter, Attempt, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt,
     Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, FileInfo,
-    Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest,
-    Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
-    ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
-    StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
+    Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, NewMail, OutboxDepth,
+    PageRequest, Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion,
+    RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store,
+    StoreError, StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
 use rusqlite::params;
 
@@ -26,7 +26,9 @@ use crate::connection::{Pool, Writer, open_for_reading, open_for_writing};
 use crate::fault::{Outcome, unreadable};
 use crate::ingest::Known;
 use crate::layout::Layout;
-use crate::{desk, files, history, ingest, migrate, outbox, query, records, registry, stock};
+use crate::{
+    desk, files, history, ingest, mails, migrate, outbox, query, records, registry, stock,
+};
 
 /// Name of the database file in a data directory.
 const FILE_NAME: &str = "forecare.sqlite";
@@ -484,6 +486,33 @@ impl Store for SqliteStore {
                 query::ticket_entries(conn, ticket, page)
             })
             .await
+    }
+
+    async fn put_mail(&self, mail: NewMail) -> Result<Paged<InboxMail>, StoreError> {
+        let work = move |conn: &_, _: &_, _: &_, _: &mut _| mails::put(conn, &mail);
+        self.write("put_mail", work).await
+    }
+
+    async fn mails(
+        &self,
+        waiting_only: bool,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<InboxMail>>, StoreError> {
+        self.pool
+            .read("mails", move |conn, _| mails::all(conn, waiting_only, page))
+            .await
+    }
+
+    async fn mail(&self, position: i64) -> Result<(InboxMail, Option<Vec<u8>>), StoreError> {
+        self.pool
+            .read("mail", move |conn, _| mails::get(conn, position))
+            .await
+    }
+
+    async fn settle_mail(&self, position: i64, fate: MailFate) -> Result<InboxMail, StoreError> {
+        let work =
+            move |conn: &_, _: &_, _: &_, _: &mut _| mails::settle(conn, position, fate.clone());
+        self.write("settle_mail", work).await
     }
 
     async fn put_file(&self, file: StoredFile) -> Result<(), StoreError> {

@@ -215,7 +215,7 @@ async fn a_file_of_the_first_schema_gains_master_data_and_keeps_its_tickets() {
     Connection::open(&file)
         .unwrap()
         .execute_batch(
-            "DROP TABLE files; DROP INDEX deliveries_to; DROP INDEX ticket_entries_of_time; ALTER TABLE reservations DROP COLUMN instead_of; DROP TABLE units;
+            "DROP TABLE mails; DROP TABLE files; DROP INDEX deliveries_to; DROP INDEX ticket_entries_of_time; ALTER TABLE reservations DROP COLUMN instead_of; DROP TABLE units;
              ALTER TABLE ledger DROP COLUMN units;
              DROP TABLE survey_answers; DROP TABLE deliveries; DROP TABLE notices;
              DROP TABLE purchase_orders; DROP INDEX ledger_of_cost_centre;

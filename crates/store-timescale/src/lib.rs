@@ -14,6 +14,7 @@ mod instant;
 mod internals;
 mod jobs;
 mod layout;
+mod mails;
 mod migrate;
 mod outbox;
 mod policies;

@@ -28,6 +28,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0008_scrapped",
         include_str!("../migrations/0008_scrapped.sql"),
     ),
+    ("0009_mails", include_str!("../migrations/0009_mails.sql")),
 ];
 
 /// Number of steps this program knows.

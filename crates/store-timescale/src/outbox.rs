@@ -17,12 +17,13 @@ use crate::instant::Instant;
 use crate::query::{Term, body, collect, execute, page, ticket};
 use crate::text;
 
-/// Writes notices; the caller holds the transaction of what they tell.
+/// Writes notices; the caller holds the transaction of what they tell. One of the same id was told before.
 pub(crate) async fn write(tx: &Transaction<'_>, notices: &[Notice]) -> Outcome<()> {
     for notice in notices {
         execute(
             tx,
-            "INSERT INTO notices (id, routed, body) VALUES ($1, false, $2::text::json)",
+            "INSERT INTO notices (id, routed, body) VALUES ($1, false, $2::text::json)
+             ON CONFLICT (id) DO NOTHING",
             &[&notice.id.0, &text::sound_json(notice, "notice")?],
         )
         .await?;

@@ -22,7 +22,7 @@ use crate::connection::lock_care;
 use crate::fault::{Outcome, unreadable};
 use crate::instant::Instant;
 use crate::query::{collect, execute};
-use crate::{outbox, text};
+use crate::{mails, outbox, text};
 
 /// Findings of a check at most.
 const FINDINGS_MAX: usize = 20;
@@ -364,6 +364,7 @@ pub(crate) async fn erase_person(tx: &Transaction<'_>, erasure: &Erasure) -> Out
     // Nothing waits for records while it has this lock.
     lock_care(tx).await?;
     outbox::erase(tx, &addresses, erasure.at).await?;
+    mails::erase(tx, &addresses).await?;
     Ok(after)
 }
 

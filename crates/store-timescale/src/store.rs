@@ -6,17 +6,17 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DeviceId,
-    DeviceStatus, Label, Notice, NoticeId, PurchaseOrder, RejectReason, Reservation, Row,
-    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, UnitAt,
+    DeviceStatus, InboxMail, Label, MailFate, Notice, NoticeId, PurchaseOrder, RejectReason,
+    Reservation, Row, SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, UnitAt,
 };
 use forecare_registry::{RecordKind, RecordRef};
 use forecare_store::{
     AlarmFilter, Attempt, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt,
     Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, FileInfo,
-    Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth, PageRequest,
-    Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome,
-    ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store, StoreError,
-    StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
+    Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, NewMail, OutboxDepth,
+    PageRequest, Paged, RANGE_ROWS_MAX, RecordCommit, RecordFilter, RecordPage, RecordVersion,
+    RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store,
+    StoreError, StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
 use tokio::sync::Mutex;
 
@@ -28,8 +28,8 @@ use crate::layout::Layout;
 use crate::preflight::Server;
 use crate::settings::TimescaleSettings;
 use crate::{
-    arrivals, desk, files, history, migrate, outbox, policies, query, records, registry, stock,
-    views,
+    arrivals, desk, files, history, mails, migrate, outbox, policies, query, records, registry,
+    stock, views,
 };
 
 /// A read of the port: `$work` sees one state of the database through the transaction `$tx`.
@@ -560,6 +560,26 @@ impl Store for TimescaleStore {
         read!(self, "ticket entries", |tx| query::ticket_entries(
             tx, ticket, page
         ))
+    }
+
+    async fn put_mail(&self, mail: NewMail) -> Result<Paged<InboxMail>, StoreError> {
+        write_care!(self, "put_mail", |tx| mails::put(tx, &mail))
+    }
+
+    async fn mails(
+        &self,
+        waiting_only: bool,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<InboxMail>>, StoreError> {
+        read!(self, "mails", |tx| mails::all(tx, waiting_only, page))
+    }
+
+    async fn mail(&self, position: i64) -> Result<(InboxMail, Option<Vec<u8>>), StoreError> {
+        read!(self, "mail", |tx| mails::get(tx, position))
+    }
+
+    async fn settle_mail(&self, position: i64, fate: MailFate) -> Result<InboxMail, StoreError> {
+        write_care!(self, "settle_mail", |tx| mails::settle(tx, position, fate))
     }
 
     async fn put_file(&self, file: StoredFile) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ mod agreed;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod files;
+mod mails;
 mod memory;
 mod outbox;
 mod pages;
@@ -19,6 +20,7 @@ pub use agreed::{
 };
 pub use files::{FILES_BYTES_MAX, FILES_MAX, FileInfo, StoredFile};
 pub use forecare_domain::{PurchaseOrder, StockCommand, StockMove};
+pub use mails::{MAILS_BYTES_MAX, MAILS_SETTLED_KEPT, MAILS_WAITING_MAX, NewMail, settled};
 pub use memory::MemoryStore;
 pub use outbox::{
     Attempt, DELIVERIES_PER_NOTICE_MAX, DELIVERY_ERROR_CHARS_MAX, Delivery, DeliveryFilter,

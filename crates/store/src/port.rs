@@ -4,16 +4,17 @@ use async_trait::async_trait;
 use forecare_care::{Need, NewTicket};
 use forecare_domain::{
     Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, BatchNumber, CareTask,
-    Decision, DeliveryId, DepotName, DeviceEvent, DeviceId, DeviceStatus, Label, MetricName,
-    Notice, NoticeId, PartNumber, PartUsed, PurchaseOrder, RejectReason, Rejection, Reservation,
-    ReservationId, ReservationState, Row, SerialNumber, StockCommand, SurveyAnswer, TaskId, Ticket,
-    TicketEntry, TicketId, Timestamp, Unit, UnitAt,
+    Decision, DeliveryId, DepotName, DeviceEvent, DeviceId, DeviceStatus, InboxMail, Label,
+    MailFate, MetricName, Notice, NoticeId, PartNumber, PartUsed, PurchaseOrder, RejectReason,
+    Rejection, Reservation, ReservationId, ReservationState, Row, SerialNumber, StockCommand,
+    SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, Unit, UnitAt,
 };
 use forecare_registry::{RecordKind, RecordRef};
 
 use crate::{
-    Attempt, Delivery, DeliveryFilter, Erasure, FileInfo, NewDelivery, OutboxDepth, RecordCommit,
-    RecordFilter, RecordPage, RecordVersion, RecordsOutcome, StoredFile, StoredRecord,
+    Attempt, Delivery, DeliveryFilter, Erasure, FileInfo, NewDelivery, NewMail, OutboxDepth,
+    RecordCommit, RecordFilter, RecordPage, RecordVersion, RecordsOutcome, StoredFile,
+    StoredRecord,
 };
 
 /// What can go wrong, in the port's language. The adapter's own error is kept as source.
@@ -770,6 +771,23 @@ pub trait Store: Send + Sync {
         ticket: Option<TicketId>,
         page: PageRequest,
     ) -> Result<Vec<Paged<SurveyAnswer>>, StoreError>;
+
+    // Messages that came by e-mail and belong nowhere yet.
+
+    /// Keeps a message, and tells of it with its notice; one with the same message id again changes nothing. As it is
+    /// stored. [`StoreError::Conflict`] where there is no room.
+    async fn put_mail(&self, mail: NewMail) -> Result<Paged<InboxMail>, StoreError>;
+    /// Messages, newest first; `waiting_only`: of which nobody has said what becomes of them.
+    async fn mails(
+        &self,
+        waiting_only: bool,
+        page: PageRequest,
+    ) -> Result<Vec<Paged<InboxMail>>, StoreError>;
+    /// One message, and as it came where it still waits and was kept so.
+    async fn mail(&self, position: i64) -> Result<(InboxMail, Option<Vec<u8>>), StoreError>;
+    /// Says what becomes of a message; how it came is forgotten. The same again changes nothing,
+    /// [`StoreError::Conflict`] where something else was said before.
+    async fn settle_mail(&self, position: i64, fate: MailFate) -> Result<InboxMail, StoreError>;
 
     // What people ask.
 

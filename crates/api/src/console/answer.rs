@@ -10,13 +10,14 @@ use forecare_domain::{Actor, Channel, SurveyAnswer, Ticket, TicketId, TicketStat
 use forecare_store::{PageRequest, StoreError};
 use serde::Deserialize;
 
+use super::conversation::{self, MessageView};
 use super::form::Fields;
 use super::format::WEEKDAYS;
 use super::shell::render;
 use super::visit;
 use crate::app::App;
 use crate::extract::ApiPath;
-use crate::heard::{Said, complaint, hear};
+use crate::heard::{MERGES_MAX, Said, complaint, hear};
 use crate::problem::Problem;
 use crate::state::{DeskError, TransitionRequest};
 
@@ -40,9 +41,14 @@ struct AnswerPage {
     asset: String,
     /// What was said last.
     said: Option<SurveyAnswer>,
-    /// The question whether it is solved makes sense.
+    /// The work is done: how it went can be said.
     asks: bool,
-    thanks: bool,
+    stands: &'static str,
+    conversation: Vec<MessageView>,
+    time_zone: String,
+    thanks: Option<&'static str>,
+    /// What was sent may be changed.
+    may_change: bool,
     problem: Option<&'static str>,
     comment_max: usize,
 }
@@ -98,6 +104,14 @@ pub(super) struct Words {
     pub(super) begun: &'static str,
     pub(super) message: &'static str,
     pub(super) message_thanks: &'static str,
+    pub(super) ticket_title: &'static str,
+    pub(super) stands: &'static str,
+    /// By the state, in the order of a ticket's life.
+    pub(super) states: [&'static str; 13],
+    pub(super) conversation: &'static str,
+    pub(super) we: &'static str,
+    pub(super) you: &'static str,
+    pub(super) write: &'static str,
 }
 
 const ENGLISH: Words = Words {
@@ -142,6 +156,27 @@ const ENGLISH: Words = Words {
     begun: "The work has begun.",
     message: "Nothing that suits you, or anything we should know?",
     message_thanks: "Thank you. Your message was passed on.",
+    ticket_title: "Your ticket",
+    stands: "Where it stands:",
+    states: [
+        "received",
+        "being prepared",
+        "given to a technician",
+        "given to a technician",
+        "being worked on",
+        "waiting for you",
+        "waiting for a supplier",
+        "waiting for a part",
+        "done",
+        "done",
+        "closed",
+        "cancelled",
+        "open again",
+    ],
+    conversation: "What was written",
+    we: "We",
+    you: "You",
+    write: "Write to us",
 };
 
 const CHINESE: Words = Words {
@@ -186,6 +221,27 @@ const CHINESE: Words = Words {
     begun: "服务已开始。",
     message: "没有合适的时间，或有其他需要说明的事项？",
     message_thanks: "谢谢！您的留言已转达。",
+    ticket_title: "您的工单",
+    stands: "当前状态：",
+    states: [
+        "已收到",
+        "准备中",
+        "已派给技术员",
+        "已派给技术员",
+        "处理中",
+        "等待您的回复",
+        "等待供应商",
+        "等待备件",
+        "已完成",
+        "已完成",
+        "已结束",
+        "已取消",
+        "重新处理中",
+    ],
+    conversation: "往来消息",
+    we: "我们",
+    you: "您",
+    write: "给我们留言",
 };
 
 impl Words {
@@ -204,6 +260,14 @@ impl Words {
             }
         };
         tags.find_map(spoken).unwrap_or(&ENGLISH)
+    }
+}
+
+impl Words {
+    /// Where a ticket stands.
+    pub(super) fn of_state(&self, state: TicketState) -> &'static str {
+        let place = TicketState::ALL.iter().position(|s| *s == state);
+        place.map_or("", |place| self.states[place])
     }
 }
 
@@ -235,7 +299,7 @@ pub(super) fn busy() -> Response {
     response
 }
 
-/// Whether anything can still be said to the question of the solution.
+/// Whether the work is done, so that there is something to say about it.
 fn asks(ticket: &Ticket) -> bool {
     match ticket.state {
         TicketState::Resolved | TicketState::Confirmed | TicketState::Closed => true,
@@ -250,32 +314,48 @@ fn asks(ticket: &Ticket) -> bool {
     }
 }
 
+/// Ticket `id`, or the one that goes on in its place.
+async fn current(app: &App, id: TicketId) -> Result<Ticket, Problem> {
+    let mut ticket = app.state.store.ticket(id).await?;
+    for _ in 0..MERGES_MAX {
+        let Some(into) = ticket.work.merged_into else {
+            break;
+        };
+        ticket = app.state.store.ticket(into).await?;
+    }
+    Ok(ticket)
+}
+
 async fn show(
     app: &App,
     words: &'static Words,
     id: TicketId,
     problem: Option<&'static str>,
-    thanks: bool,
+    thanks: Option<&'static str>,
 ) -> Result<Response, Problem> {
     let store = &app.state.store;
-    let ticket = store.ticket(id).await?;
+    let ticket = current(app, id).await?;
     if is_assignable(ticket.state) {
-        return visit::show(app, words, &ticket, thanks.then_some(words.thanks), problem).await;
+        return visit::show(app, words, &ticket, thanks, problem).await;
     }
     let asset = store.asset(&ticket.asset).await?;
     let newest = PageRequest {
         before: None,
         limit: 1,
     };
-    let said = store.survey_answers(Some(id), newest).await?;
+    let said = store.survey_answers(Some(ticket.id), newest).await?;
     let mut response = render(&AnswerPage {
         words,
-        ticket: id.to_string(),
+        ticket: ticket.id.to_string(),
         title: ticket.title.clone(),
         asset: asset.map_or_else(|| ticket.asset.to_string(), |a| a.name),
         said: said.into_iter().next().map(|p| p.item),
         asks: asks(&ticket),
+        stands: words.of_state(ticket.state),
+        conversation: conversation::read(app, words, &ticket).await?,
+        time_zone: app.state.appointments.calendar.time_zone().to_owned(),
         thanks,
+        may_change: thanks == Some(words.thanks),
         problem,
         comment_max: COMMENT_CHARS_MAX,
     });
@@ -294,7 +374,7 @@ pub(crate) async fn page(
     let words = Words::of(&language, &headers);
     match (app.state.answer_links)(&token, app.state.clock.now()) {
         Ok(_) if !app.public.admits() => Ok(busy()),
-        Ok(id) => show(&app, words, id, None, false).await,
+        Ok(id) => show(&app, words, id, None, None).await,
         Err(expired) => Ok(closed(words, expired)),
     }
 }
@@ -314,9 +394,14 @@ pub(crate) async fn answer(
         Ok(id) => id,
         Err(expired) => return Ok(closed(words, expired)),
     };
-    let ticket = app.state.store.ticket(id).await?;
+    let ticket = current(&app, id).await?;
+    let id = ticket.id;
     if is_assignable(ticket.state) {
         return visit::answer(&app, words, &ticket, &fields).await;
+    }
+    if let Some(text) = fields.get("message") {
+        let (said, problem) = visit::written(&app, words, id, text).await;
+        return show(&app, words, id, problem, said).await;
     }
     let answer = SurveyAnswer {
         ticket: id,
@@ -333,26 +418,26 @@ pub(crate) async fn answer(
     };
     let n_chars = answer.comment.as_ref().map_or(0, |c| c.chars().count());
     if n_chars > COMMENT_CHARS_MAX {
-        return show(&app, words, id, Some(words.too_long), false).await;
+        return show(&app, words, id, Some(words.too_long), None).await;
     }
     let scores = [answer.csat, answer.nps, answer.ces];
     let empty =
         answer.solved.is_none() && answer.comment.is_none() && scores.iter().all(Option::is_none);
     if empty {
-        return show(&app, words, id, Some(words.nothing), false).await;
+        return show(&app, words, id, Some(words.nothing), None).await;
     }
     match app.state.store.put_survey_answer(answer.clone()).await {
         Ok(()) => {}
         Err(StoreError::Conflict(_)) => {
-            return show(&app, words, id, Some(words.too_often), false).await;
+            return show(&app, words, id, Some(words.too_often), None).await;
         }
         Err(failure) => return Err(failure.into()),
     }
     match moved(&app, id, &answer).await {
-        Ok(()) => show(&app, words, id, None, true).await,
+        Ok(()) => show(&app, words, id, None, Some(words.thanks)).await,
         Err(failure) => {
             tracing::warn!(ticket.id = %id, error = %failure, "a customer's word did not move the ticket");
-            show(&app, words, id, Some(words.later), false).await
+            show(&app, words, id, Some(words.later), None).await
         }
     }
 }
@@ -401,6 +486,7 @@ async fn moved(app: &App, id: TicketId, answer: &SurveyAnswer) -> Result<(), Des
         text: format!("{said}\n{comment}").trim_end().to_owned(),
         kind: complaint(),
         key: Some(format!("answer:{id}:{}", answer.at)),
+        contact: None,
     };
     hear(app, id, said, &by).await.map(|_heard| ())
 }

@@ -5,7 +5,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use forecare_domain::{Asset, EventSeverity, PartNumber, Timestamp};
-use forecare_registry::{Date, RecordKind, RecordRef};
+use forecare_registry::{Body, Date, Purpose, RecordKind, RecordRef};
 use forecare_store::{AlarmFilter, PageRequest, TicketFilter, UnitFilter};
 
 use super::customers::{ContractView, contract_view, covered, place};
@@ -83,6 +83,8 @@ struct MasterView {
     since: Option<When>,
     /// Id and name.
     customer: Option<(String, String)>,
+    /// The customer does not have its failures predicted.
+    unpredicted: bool,
     /// The contract that speaks for it, and by what.
     contract: Option<(ContractView, &'static str)>,
     parts: Vec<String>,
@@ -263,11 +265,16 @@ async fn master(app: &App, asset: &Asset, now: Timestamp) -> Result<Option<Maste
     };
     let details = &placed.details;
     let day = Date::of(now);
+    let mut unpredicted = false;
     let customer = match &details.customer {
         None => None,
         Some(id) => {
             let key = RecordRef::new(RecordKind::Customer, id.clone());
             let body = app.state.store.record(&key).await?.and_then(|r| r.body);
+            if let Some(Body::Customer(customer)) = &body {
+                let presumed = app.state.presumed;
+                unpredicted = !presumed.allows(customer, Purpose::Prediction, now);
+            }
             let name = body.map_or_else(|| id.to_string(), |b| b.title().to_owned());
             Some((id.to_string(), name))
         }
@@ -287,6 +294,7 @@ async fn master(app: &App, asset: &Asset, now: Timestamp) -> Result<Option<Maste
         place: place(&placed.place),
         since: details.position_at(now).map(|p| When::new(now, p.from)),
         customer,
+        unpredicted,
         contract: placed
             .contract
             .as_ref()

@@ -6,6 +6,7 @@ mod article_edit;
 mod asset;
 mod automation;
 mod classify;
+mod conversation;
 mod customers;
 mod dispatch;
 mod earlier;
@@ -14,6 +15,7 @@ mod for_whom;
 mod form;
 mod format;
 mod help;
+mod inbox;
 mod knowledge;
 mod kpis;
 mod login;
@@ -71,6 +73,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/customers", get(customers::list))
         .route("/customers/{id}", get(customers::page))
         .route("/automation", get(automation::page))
+        .route("/inbox", get(inbox::page))
+        .route("/inbox/{id}", post(inbox::settle))
         .route("/deliveries", get(notices::page))
         .route("/deliveries/retry", post(notices::retry))
         .route(

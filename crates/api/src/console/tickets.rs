@@ -12,7 +12,7 @@ use forecare_domain::{
     Urgency,
 };
 use forecare_registry::RecordKind;
-use forecare_store::RecordFilter;
+use forecare_store::{PageRequest, RecordFilter};
 use serde::Deserialize;
 
 use super::classify::ShapeView;
@@ -117,11 +117,16 @@ struct TicketsPage {
     export: String,
     filter: FilterView,
     columns: Vec<Column>,
+    /// E-mails that wait to be placed, of those who may read them.
+    n_inbox: usize,
     n_open: usize,
     tickets: Vec<TicketView>,
     cursor: Option<String>,
     next_cursor: Option<String>,
 }
+
+/// E-mails that wait are counted up to this.
+const INBOX_COUNTED_MAX: usize = 100;
 
 /// What can be chosen: value, words, and whether it is chosen.
 pub(super) type Choices = Vec<(String, String, bool)>;
@@ -283,6 +288,15 @@ pub(crate) async fn page(
     let query = params.query();
     let search = query.search(&app, &caller).await?;
     let open = query.open.map(|open| format!("&open={open}"));
+    let n_inbox = if caller.needs_to_know() {
+        let page = PageRequest {
+            before: None,
+            limit: INBOX_COUNTED_MAX,
+        };
+        app.state.store.mails(true, page).await?.len()
+    } else {
+        0
+    };
     let mut html = TicketsPage {
         shell: Shell::new(&app, &caller, "tickets"),
         show,
@@ -294,6 +308,7 @@ pub(crate) async fn page(
         narrowed,
         filter: FilterView::read(&app, &params, show).await?,
         columns: Vec::new(),
+        n_inbox,
         n_open: 0,
         tickets: Vec::new(),
         cursor: params.cursor.clone(),

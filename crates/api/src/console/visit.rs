@@ -9,6 +9,7 @@ use forecare_domain::{Actor, Channel, Ticket, TicketId, Timestamp, Visibility};
 use sha2::{Digest, Sha256};
 
 use super::answer::{COMMENT_CHARS_MAX, Words};
+use super::conversation::{self, MessageView};
 use super::form::Fields;
 use super::format::span;
 use super::shell::render;
@@ -32,6 +33,8 @@ struct VisitPage {
     why_none: Option<&'static str>,
     can_choose: bool,
     time_zone: String,
+    stands: &'static str,
+    conversation: Vec<MessageView>,
     said: Option<&'static str>,
     problem: Option<&'static str>,
     message_max: usize,
@@ -85,6 +88,8 @@ pub(super) async fn show(
         can_choose: why_none.is_none(),
         why_none: shown_why,
         time_zone: calendar.time_zone().to_owned(),
+        stands: words.of_state(ticket.state),
+        conversation: conversation::read(app, words, ticket).await?,
         said,
         problem,
         message_max: COMMENT_CHARS_MAX,
@@ -131,8 +136,7 @@ pub(super) async fn answer(
     } else {
         match fields.get("message") {
             None => (None, Some(words.nothing_chosen)),
-            Some(text) if text.chars().count() > COMMENT_CHARS_MAX => (None, Some(words.too_long)),
-            Some(text) => written(app, words, id, text, &by).await,
+            Some(text) => written(app, words, id, text).await,
         }
     };
     let ticket = app.state.store.ticket(id).await?;
@@ -144,21 +148,29 @@ fn hex_digest(text: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn written(
+/// Passes on what was written: what to say to that, or what is in the way.
+pub(super) async fn written(
     app: &App,
     words: &'static Words,
     id: TicketId,
     text: &str,
-    by: &Actor,
 ) -> (Option<&'static str>, Option<&'static str>) {
+    if text.chars().count() > COMMENT_CHARS_MAX {
+        return (None, Some(words.too_long));
+    }
+    let by = Actor {
+        name: "customer".to_owned(),
+        channel: Channel::Customer,
+    };
     let said = Said {
         visibility: Visibility::Public,
         text: text.to_owned(),
         kind: complaint(),
         // Sent twice by a double click it is one message.
         key: Some(format!("visit:{}", hex_digest(text))),
+        contact: None,
     };
-    match hear(app, id, said, by).await {
+    match hear(app, id, said, &by).await {
         Ok(_) => (Some(words.message_thanks), None),
         Err(failure) => {
             tracing::warn!(ticket.id = %id, error = %failure, "a customer's message was not kept");

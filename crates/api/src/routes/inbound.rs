@@ -6,30 +6,28 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use forecare_care::work::{ATTACHMENT_BYTES_MAX, MEDIA_TYPES, NOTE_CHARS_MAX, WorkStep};
 use forecare_domain::{Actor, AssetId, Channel, TicketId, Visibility};
-use forecare_registry::{Body, ContactChannel, RecordId, RecordKind, RecordRef};
-use forecare_store::{RecordFilter, StoreError, forecare};
+use forecare_store::{StoreError, forecare};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::inbox::keep;
 use super::tickets::checked_opening;
 use super::work::attached;
 use crate::app::{App, cut};
 use crate::dto::{NewTicketDto, ProductionImpactDto, UrgencyDto};
 use crate::extract::ApiJson;
 use crate::heard::{Heard, Said, complaint, hear};
-use crate::mail::{self, FILES_MAX, MailFile};
-use crate::overview::{referring, whole};
+use crate::mail::{self, FILES_MAX, Mail, MailFile};
+use crate::placing::{Standing, machine_of, standing};
 use crate::problem::Problem;
 use crate::state::{DeskError, Work, WorkRequest};
 
 /// Longest message, bytes: 25 MiB, as most mail servers take.
 pub(crate) const MAIL_BYTES_MAX: usize = 25 * 1024 * 1024;
-/// Customers that are looked through for a sender.
-const CUSTOMERS_MAX: usize = 20_000;
 /// Most characters of a message id or a sender.
 const LINE_CHARS_MAX: usize = 256;
 /// Most characters of a subject that are looked at.
-const SUBJECT_CHARS_MAX: usize = 200;
+pub(crate) const SUBJECT_CHARS_MAX: usize = 200;
 
 /// A message, as a mail gateway hands it on.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -46,7 +44,7 @@ pub(crate) struct EmailDto {
     /// Its text. What it answers to and the signature are left out; what is longer than 4,000 characters is cut.
     #[serde(default)]
     pub(crate) text: String,
-    /// The machine it is about, for a new ticket; where not given, the only machine of the customer whose contact sent it.
+    /// The machine it is about, for a new ticket; where not given, the one that sender, subject and text lead to.
     #[serde(default)]
     pub(crate) asset_id: Option<String>,
     /// Kind of a new ticket; `corrective` where not given, `complaint` after a closed one.
@@ -60,36 +58,87 @@ pub(crate) struct EmailDto {
 /// What became of a message.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EmailTakenDto {
-    /// `opened`, `noted` or `left_out`.
+    /// `opened`, `noted`, `kept` (it waits in the inbox) or `left_out`.
     pub(crate) outcome: &'static str,
     /// The ticket.
     pub(crate) ticket_id: Option<i64>,
+    /// Its number in the inbox.
+    pub(crate) mail_id: Option<i64>,
 }
 
 const LEFT_OUT: EmailTakenDto = EmailTakenDto {
     outcome: "left_out",
     ticket_id: None,
+    mail_id: None,
 };
 
 /// What stands before the words of somebody who is no contact of the machine's customer.
 const STRANGER: &str = "(From an address that is no contact of this customer.)\n";
 
 /// A message, wherever it came from.
-struct Incoming {
-    message_id: String,
-    from: String,
-    subject: String,
-    text: String,
-    asset_id: Option<String>,
-    kind: Option<String>,
+pub(crate) struct Incoming {
+    pub(crate) message_id: String,
+    pub(crate) from: String,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    pub(crate) kind: Option<String>,
+    pub(crate) files: Vec<MailFile>,
+    /// A list passed it on, or the sender wants no answer by itself: none is sent.
+    pub(crate) is_listed: bool,
+}
+
+impl Incoming {
+    /// Of a message as it came.
+    pub(crate) fn of(mail: Mail) -> Self {
+        let (files, left_out) = kept(mail.files);
+        let mut text = mail.text;
+        for name in left_out {
+            text.push_str(&format!("\n(file left out: {name})"));
+        }
+        Self {
+            message_id: mail.message_id,
+            from: mail.from,
+            subject: mail.subject,
+            text,
+            kind: None,
+            files,
+            is_listed: mail.is_listed,
+        }
+    }
+
+    /// Who wrote it.
+    pub(crate) fn by(&self) -> Actor {
+        Actor {
+            name: sender(&self.from),
+            channel: Channel::Email,
+        }
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        for (field, text) in [("message_id", &self.message_id), ("from", &self.from)] {
+            let length = text.trim().chars().count();
+            if length == 0 || length > LINE_CHARS_MAX || text.chars().any(char::is_control) {
+                return Err(Problem::invalid(
+                    field,
+                    format!("give 1 to {LINE_CHARS_MAX} characters in one line"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&self) -> String {
+        format!("email:{}", self.message_id.trim())
+    }
 }
 
 /// Takes a message from a mail gateway
 ///
 /// A reply with the number of a ticket in its subject becomes a note of it, which the customer may read, and its
 /// technician is told; where that ticket is closed, it opens one that follows it up. Any other opens a ticket for
-/// `asset_id`. The same `message_id` again changes nothing. Where the machine has a customer and the sender's address is no
-/// contact of theirs, the text says so, a note is internal, and a new ticket's title is neutral.
+/// `asset_id`, or the machine that sender, subject and text lead to; where that is none or several, it is `kept` in the
+/// inbox until somebody says where it belongs. The same `message_id` again changes nothing. Where the machine has a
+/// customer and the sender's address is no contact of theirs, the text says so, a note is internal, and a new ticket's title is neutral.
 #[utoipa::path(post, path = "/api/v1/inbound/email", tag = "tickets", request_body = EmailDto,
     responses((status = 200, description = "what became of it", body = EmailTakenDto)))]
 pub(crate) async fn email(
@@ -99,28 +148,33 @@ pub(crate) async fn email(
     if mail.auto_submitted {
         return Ok(Json(LEFT_OUT));
     }
-    let asset_id = match (mail.asset_id, numbered(&mail.subject)) {
-        (None, None) => Some(machine_of(&app, address(&mail.from), &[]).await?),
-        (given, _) => given,
-    };
     let incoming = Incoming {
         message_id: mail.message_id,
         from: mail.from,
         subject: mail.subject,
         text: mail::own_words(&mail.text),
-        asset_id,
         kind: mail.kind,
+        files: Vec::new(),
+        is_listed: false,
     };
-    take(&app, incoming).await.map(|(taken, _)| Json(taken))
+    incoming.check()?;
+    if let Some(id) = numbered(&incoming.subject) {
+        return put_to(&app, id, incoming).await.map(Json);
+    }
+    if let Some(asset) = mail.asset_id {
+        return open_for(&app, asset, incoming).await.map(Json);
+    }
+    place(&app, incoming, &[], None).await.map(Json)
 }
 
 /// Takes a message as it came
 ///
 /// For a mail server that pipes messages: RFC 5322 with MIME, at most 25 MiB. As above; its own words without what it
 /// answers to become the text, pictures, PDFs and texts become files of the ticket, and what machines and mailing lists
-/// send is left out. A new ticket is about the machine that is named behind a plus in the address it was sent to
-/// (`care+pump-1@example.com`), else about the only machine of the customer whose contact sent it. Whether the sender is
-/// who they say is the mail server's to check.
+/// send is left out. An answer to a message of ours is found by its number or by what it answers to. A new ticket is about
+/// the machine that is named behind a plus in the address it was sent to (`care+pump-1@example.com`), else about the only
+/// machine of the customer whose contact sent it, else about the only one of theirs that it names by serial number, id or
+/// name. Whether the sender is who they say is the mail server's to check.
 #[utoipa::path(post, path = "/api/v1/inbound/email/raw", tag = "tickets",
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "the message; message/rfc822 is as good"),
     responses((status = 200, description = "what became of it", body = EmailTakenDto)))]
@@ -139,62 +193,91 @@ pub(crate) async fn raw_email(
     if mail.is_automatic {
         return Ok(Json(LEFT_OUT));
     }
-    let asset_id = match numbered(&mail.subject) {
-        Some(_) => None,
-        None => Some(machine_of(&app, &mail.address, &mail.tags).await?),
-    };
-    let (files, left_out) = kept(mail.files);
-    let mut text = mail.text;
-    for name in left_out {
-        text.push_str(&format!("\n(file left out: {name})"));
+    let (answers, tags) = (mail.answers, mail.tags.clone());
+    let incoming = Incoming::of(mail);
+    incoming.check()?;
+    if let Some(id) = numbered(&incoming.subject) {
+        return put_to(&app, id, incoming).await.map(Json);
     }
-    let incoming = Incoming {
-        message_id: mail.message_id.clone(),
-        from: mail.from,
-        subject: mail.subject,
-        text,
-        asset_id,
-        kind: None,
-    };
-    let (taken, by) = take(&app, incoming).await?;
-    if let Some(ticket) = taken.ticket_id {
-        let mut refusals = Vec::new();
-        for (n, file) in files.into_iter().enumerate() {
-            let name = file.name.clone();
-            let request = WorkRequest {
-                step: Work::Step(attached(file.name, file.media_type, None, file.content)),
-                if_version: None,
-                idempotency_key: Some(format!("email:{}:{n}", mail.message_id.trim())),
-            };
-            let put = app.state.desk.work(TicketId(ticket), request, by.clone());
-            match put.await {
-                Ok(_) => {}
-                // It is not what it claims to be, or there is no room: the message itself is kept.
-                Err(refused @ (DeskError::Invalid(_) | DeskError::Conflict(_))) => {
-                    refusals.push(format!("{name}: {refused}"));
-                }
-                Err(failure) => return Err(failure.into()),
+    // Programs keep what they answer to, people change subjects.
+    if let Some(id) = answers.map(TicketId)
+        && is_there(&app, id).await?
+    {
+        return put_to(&app, id, incoming).await.map(Json);
+    }
+    place(&app, incoming, &tags, Some(raw.into()))
+        .await
+        .map(Json)
+}
+
+async fn is_there(app: &App, id: TicketId) -> Result<bool, Problem> {
+    match app.state.store.ticket(id).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::NotFound(_)) => Ok(false),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// Opens a ticket where the machine is known, and keeps the message where it is not.
+async fn place(
+    app: &App,
+    mail: Incoming,
+    tags: &[String],
+    raw: Option<Vec<u8>>,
+) -> Result<EmailTakenDto, Problem> {
+    let address = address(&mail.from).to_lowercase();
+    let words = format!("{}\n{}", cut(&mail.subject, SUBJECT_CHARS_MAX), mail.text);
+    let placed = machine_of(app, &address, tags, &words).await?;
+    match placed.asset {
+        Some(asset) => open_for(app, asset.into(), mail).await,
+        None => keep(app, mail, address, placed, raw).await,
+    }
+}
+
+/// Puts files to the ticket that a message has become; says which were left out.
+async fn put_files(
+    app: &App,
+    ticket: TicketId,
+    files: Vec<MailFile>,
+    by: &Actor,
+    key: &str,
+) -> Result<(), Problem> {
+    let mut refusals = Vec::new();
+    for (n, file) in files.into_iter().enumerate() {
+        let name = file.name.clone();
+        let request = WorkRequest {
+            step: Work::Step(attached(file.name, file.media_type, None, file.content)),
+            if_version: None,
+            idempotency_key: Some(format!("{key}:{n}")),
+        };
+        let put = app.state.desk.work(ticket, request, by.clone());
+        match put.await {
+            Ok(_) => {}
+            // It is not what it claims to be, or there is no room: the message itself is kept.
+            Err(refused @ (DeskError::Invalid(_) | DeskError::Conflict(_))) => {
+                refusals.push(format!("{name}: {refused}"));
             }
-        }
-        if !refusals.is_empty() {
-            let text = format!("Files of the message left out: {}", refusals.join("; "));
-            let request = WorkRequest {
-                step: Work::Step(WorkStep::Note {
-                    text: cut(&text, NOTE_CHARS_MAX),
-                    visibility: Visibility::Internal,
-                }),
-                if_version: None,
-                idempotency_key: Some(format!("email:{}:left-out", mail.message_id.trim())),
-            };
-            // Ours, not the customer's: nobody is woken for it.
-            let noted = app.state.desk.work(TicketId(ticket), request, forecare());
-            let noted = noted.await;
-            if let Err(refused) = noted {
-                tracing::warn!(ticket.id = ticket, %refused, text, "files of a message were left out");
-            }
+            Err(failure) => return Err(failure.into()),
         }
     }
-    Ok(Json(taken))
+    if !refusals.is_empty() {
+        let text = format!("Files of the message left out: {}", refusals.join("; "));
+        let request = WorkRequest {
+            step: Work::Step(WorkStep::Note {
+                text: cut(&text, NOTE_CHARS_MAX),
+                visibility: Visibility::Internal,
+            }),
+            if_version: None,
+            idempotency_key: Some(format!("{key}:left-out")),
+        };
+        // Ours, not the customer's: nobody is woken for it.
+        let noted = app.state.desk.work(ticket, request, forecare());
+        let noted = noted.await;
+        if let Err(refused) = noted {
+            tracing::warn!(ticket.id = %ticket, %refused, text, "files of a message were left out");
+        }
+    }
+    Ok(())
 }
 
 /// The files that tickets take, and names of the others.
@@ -219,116 +302,98 @@ fn kept(files: Vec<MailFile>) -> (Vec<MailFile>, Vec<String>) {
     (kept, left_out)
 }
 
-/// The machine that a message without a ticket's number is about.
-async fn machine_of(app: &App, address: &str, tags: &[String]) -> Result<String, Problem> {
-    for tag in tags {
-        if let Ok(id) = AssetId::new(tag)
-            && app.state.store.asset(&id).await?.is_some()
-        {
-            return Ok(tag.clone());
+/// Puts a message to the ticket that it answers.
+async fn put_to(app: &App, id: TicketId, mail: Incoming) -> Result<EmailTakenDto, Problem> {
+    let (by, key) = (mail.by(), mail.key());
+    let text = cut(mail.text.trim(), NOTE_CHARS_MAX);
+    let text = if text.is_empty() {
+        cut(&mail.subject, SUBJECT_CHARS_MAX)
+    } else {
+        text
+    };
+    let asset = match app.state.store.ticket(id).await {
+        Ok(ticket) => ticket.asset,
+        Err(StoreError::NotFound(_)) => {
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                format!(
+                    "there is no ticket {id}, which the subject names; for a new one write without a number in brackets"
+                ),
+            ));
         }
-    }
-    let mut machines = Vec::new();
-    for record in whole(
-        app,
-        RecordKind::Customer,
-        &RecordFilter::default(),
-        CUSTOMERS_MAX,
-    )
-    .await?
-    {
-        let Some(Body::Customer(customer)) = &record.body else {
-            continue;
-        };
-        let mut addresses = customer.contacts.iter().flat_map(|c| &c.channels);
-        if addresses.any(|a| a.address.eq_ignore_ascii_case(address)) {
-            machines.extend(referring(app, RecordKind::Asset, &record.record).await?);
+        Err(failure) => return Err(failure.into()),
+    };
+    let (text, visibility, contact) = match standing(app, &asset, address(&mail.from)).await? {
+        Standing::Stranger => {
+            let marked = cut(&format!("{STRANGER}{text}"), NOTE_CHARS_MAX);
+            (marked, Visibility::Internal, None)
         }
-    }
-    match machines.as_slice() {
-        [one] => Ok(one.record.id.to_string()),
-        [] => Err(Problem::invalid(
-            "asset_id",
-            "which machine this is about is not known: give asset_id, reply with a ticket's number ([#7]) in the subject, or write to an address with the machine behind a plus (care+pump-1@...)",
-        )),
-        many => Err(Problem::invalid(
-            "asset_id",
-            format!(
-                "the sender has {} machines: give asset_id, or write to an address with one of them behind a plus, as in care+{}@...",
-                many.len(),
-                many[0].record.id
-            ),
-        )),
+        Standing::Contact(id) => (text, Visibility::Public, Some(id)),
+        Standing::Unknown => (text, Visibility::Public, None),
+    };
+    let contact = contact.filter(|_| !mail.is_listed);
+    let said = Said {
+        text,
+        visibility,
+        kind: mail.kind.unwrap_or_else(complaint),
+        key: Some(key.clone()),
+        contact: contact.clone(),
+    };
+    let (outcome, ticket) = match hear(app, id, said, &by).await? {
+        Heard::Noted(ticket) => {
+            if let Some(contact) = contact {
+                answered_to(app, ticket, contact).await;
+            }
+            ("noted", ticket)
+        }
+        Heard::FollowedUp(ticket) => ("opened", ticket),
+    };
+    put_files(app, ticket, mail.files, &by, &key).await?;
+    Ok(EmailTakenDto {
+        outcome,
+        ticket_id: Some(ticket.0),
+        mail_id: None,
+    })
+}
+
+/// From now on `contact` is answered before others. The message itself is kept: what fails here is said in the log.
+async fn answered_to(app: &App, ticket: TicketId, contact: String) {
+    let request = WorkRequest {
+        step: Work::Step(WorkStep::Contact(contact)),
+        if_version: None,
+        idempotency_key: None,
+    };
+    if let Err(refused) = app.state.desk.work(ticket, request, forecare()).await {
+        tracing::warn!(ticket.id = %ticket, %refused, "who wrote is not known to the ticket");
     }
 }
 
-/// Puts a message where it belongs; who wrote it, too.
-async fn take(app: &App, mail: Incoming) -> Result<(EmailTakenDto, Actor), Problem> {
-    for (field, text) in [("message_id", &mail.message_id), ("from", &mail.from)] {
-        let length = text.trim().chars().count();
-        if length == 0 || length > LINE_CHARS_MAX || text.chars().any(char::is_control) {
-            return Err(Problem::invalid(
-                field,
-                format!("give 1 to {LINE_CHARS_MAX} characters in one line"),
-            ));
-        }
-    }
-    let by = Actor {
-        name: sender(&mail.from),
-        channel: Channel::Email,
-    };
-    let key = Some(format!("email:{}", mail.message_id.trim()));
+/// Opens a ticket for a message about `asset`.
+pub(crate) async fn open_for(
+    app: &App,
+    asset: String,
+    mail: Incoming,
+) -> Result<EmailTakenDto, Problem> {
+    let (by, key) = (mail.by(), mail.key());
     let text = cut(mail.text.trim(), NOTE_CHARS_MAX);
-    if let Some(id) = numbered(&mail.subject) {
-        let text = if text.is_empty() {
-            cut(&mail.subject, SUBJECT_CHARS_MAX)
-        } else {
-            text
-        };
-        let asset = match app.state.store.ticket(id).await {
-            Ok(ticket) => ticket.asset,
-            Err(StoreError::NotFound(_)) => {
-                return Err(Problem::new(
-                    StatusCode::NOT_FOUND,
-                    format!(
-                        "there is no ticket {id}, which the subject names; for a new one write without a number in brackets"
-                    ),
-                ));
-            }
-            Err(failure) => return Err(failure.into()),
-        };
-        let (text, visibility) = if is_stranger(app, &asset, &mail.from).await? {
-            let marked = cut(&format!("{STRANGER}{text}"), NOTE_CHARS_MAX);
-            (marked, Visibility::Internal)
-        } else {
-            (text, Visibility::Public)
-        };
-        let said = Said {
-            text,
-            visibility,
-            kind: mail.kind.unwrap_or_else(complaint),
-            key,
-        };
-        let (outcome, ticket) = match hear(app, id, said, &by).await? {
-            Heard::Noted(ticket) => ("noted", ticket),
-            Heard::FollowedUp(ticket) => ("opened", ticket),
-        };
-        let ticket_id = Some(ticket.0);
-        return Ok((EmailTakenDto { outcome, ticket_id }, by));
-    }
-    let asset_id = mail.asset_id.unwrap_or_default();
     let one_line = |c: char| if c.is_control() { ' ' } else { c };
     let subject: String = mail.subject.chars().map(one_line).collect();
-    let (title, text) = match AssetId::new(&asset_id) {
+    let standing = match AssetId::new(&asset) {
+        Ok(id) => standing(app, &id, address(&mail.from)).await?,
+        Err(_invalid) => Standing::Unknown,
+    };
+    let (title, text, contact) = match standing {
         // Customers see titles: not in a stranger's words.
-        Ok(asset) if is_stranger(app, &asset, &mail.from).await? => (
+        Standing::Stranger => (
             format!("E-mail about {asset}"),
             cut(&format!("{STRANGER}{subject}\n{text}"), NOTE_CHARS_MAX),
+            None,
         ),
-        Ok(_) | Err(_) => (subject, text),
+        Standing::Contact(id) => (subject, text, Some(id)),
+        Standing::Unknown => (subject, text, None),
     };
     let mut request = checked_opening(NewTicketDto {
-        asset_id,
+        asset_id: asset,
         kind: mail.kind.unwrap_or_else(|| "corrective".to_owned()),
         title: cut(title.trim(), SUBJECT_CHARS_MAX),
         description: text,
@@ -339,37 +404,15 @@ async fn take(app: &App, mail: Incoming) -> Result<(EmailTakenDto, Actor), Probl
         fields: std::collections::BTreeMap::new(),
         parent_id: None,
     })?;
-    request.idempotency_key = key;
-    let ticket = app.state.desk.open_ticket(request, by.clone()).await?;
-    let taken = EmailTakenDto {
+    request.contact = contact.filter(|_| !mail.is_listed);
+    request.idempotency_key = Some(key.clone());
+    let ticket = app.state.desk.open_ticket(request, by.clone()).await?.id;
+    put_files(app, ticket, mail.files, &by, &key).await?;
+    Ok(EmailTakenDto {
         outcome: "opened",
-        ticket_id: Some(ticket.id.0),
-    };
-    Ok((taken, by))
-}
-
-/// Whether `asset` has a customer, and the address of `from` is no contact of theirs.
-async fn is_stranger(app: &App, asset: &AssetId, from: &str) -> Result<bool, Problem> {
-    let store = &app.state.store;
-    let key = RecordRef::new(RecordKind::Asset, RecordId::from(asset));
-    let customer = match store.record(&key).await?.and_then(|found| found.body) {
-        Some(Body::Asset(details)) => details.customer,
-        Some(_) | None => None,
-    };
-    let Some(id) = customer else { return Ok(false) };
-    let key = RecordRef::new(RecordKind::Customer, id);
-    let Some(Body::Customer(customer)) = store.record(&key).await?.and_then(|found| found.body)
-    else {
-        return Ok(false);
-    };
-    let address = address(from);
-    let channels = customer.contacts.iter().flat_map(|c| &c.channels);
-    let mut known = channels
-        .filter(|c| c.kind == ContactChannel::Email)
-        .map(|c| &c.address)
-        .peekable();
-    // Where no address is known, nobody is told apart.
-    Ok(known.peek().is_some() && !known.any(|a| a.eq_ignore_ascii_case(address)))
+        ticket_id: Some(ticket.0),
+        mail_id: None,
+    })
 }
 
 /// The address of `Bo Lund <bo@example.com>`.

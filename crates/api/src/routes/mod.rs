@@ -8,6 +8,7 @@ pub(crate) mod devices;
 pub(crate) mod earlier;
 pub(crate) mod files;
 pub(crate) mod inbound;
+pub(crate) mod inbox;
 pub(crate) mod knowledge;
 pub(crate) mod kpis;
 pub(crate) mod models;

@@ -168,6 +168,7 @@ pub(crate) fn checked_opening(body: NewTicketDto) -> Result<OpenRequest, Problem
         mode: mode.map_err(|e| Problem::invalid("mode", e.to_string()))?,
         fields: body.fields,
         parent: body.parent_id.map(TicketId),
+        contact: None,
         idempotency_key: None,
     })
 }

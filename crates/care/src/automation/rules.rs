@@ -410,9 +410,9 @@ fn trigger(file: &RuleFile, at: &Place<'_>) -> Result<Trigger, AutomationError> 
     })
 }
 
-/// Notices that rules react to: all but automation's own.
+/// Notices that rules react to: all about tickets but automation's own.
 fn events_of_tickets() -> impl Iterator<Item = &'static str> {
-    let own = ["automation.message", "care.lead"];
+    let own = ["automation.message", "care.lead", "mail.unplaced"];
     NoticeKind::LABELS
         .into_iter()
         .filter(move |label| !own.contains(label))

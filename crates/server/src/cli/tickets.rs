@@ -1,5 +1,7 @@
 //! `forecare tickets`: the desk's work from a terminal, through the running service.
 
+mod inbox;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
@@ -48,6 +50,9 @@ pub(crate) enum TicketsCommand {
     Cancel(WhyArgs),
     /// It is the same as another ticket of the machine, which goes on.
     Merge(MergeArgs),
+    /// E-mails of which nobody knows yet which machine they are about.
+    #[command(subcommand)]
+    Inbox(inbox::InboxCommand),
 }
 
 #[derive(Debug, Args)]
@@ -490,6 +495,7 @@ pub(crate) fn run(command: TicketsCommand) -> Result<()> {
         TicketsCommand::Resolve(args) => resolve(args),
         TicketsCommand::Close(args) => ended(args, "closed"),
         TicketsCommand::Cancel(args) => ended(args, "cancelled"),
+        TicketsCommand::Inbox(command) => inbox::run(command),
         TicketsCommand::Merge(args) => {
             let body = json!({"work": "merge", "into": number(&args.into)?, "why": args.why});
             step(&args.service.open()?, &args.ticket, "/work", &body)

@@ -151,7 +151,7 @@ impl Rules<'_> {
         precision: &Precision,
     ) -> Result<CareOutcome, StoreError> {
         let Subject { asset, class, mode } = subject;
-        let decision = decide(
+        let mut decision = decide(
             class,
             mode,
             self.catalogue,
@@ -160,6 +160,14 @@ impl Rules<'_> {
             self.policy,
             assessment.at,
         );
+        if decision.act
+            && let Some(customer) = self.terms.prediction_refused(&asset.id, assessment.at)
+        {
+            decision.act = false;
+            decision.why.push_str(&format!(
+                " Not acted on: {customer} does not have failures of their machines predicted."
+            ));
+        }
         let open = self.open_ticket_for(asset, &mode.name).await?;
         let standing = self.terms.standing(asset, assessment.at);
         let mut signals = Vec::new();

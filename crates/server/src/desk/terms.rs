@@ -8,8 +8,8 @@ use forecare_care::Standing;
 use forecare_care::sla::{SlaTargets, SlaTerms, SlaTermsFile};
 use forecare_domain::{Asset, AssetId, ClassName, Priority, Ticket, Timestamp};
 use forecare_registry::{
-    Body, Contract, Customer, Date, Depot, Location, Placement, RecordId, RecordKind, Technician,
-    TierRules, Van, covering,
+    Body, Contract, Customer, Date, Depot, Location, Placement, PresumedConsent, Purpose, RecordId,
+    RecordKind, Technician, TierRules, Van, covering,
 };
 use forecare_store::{RecordVersion, Store, StoreError};
 use tracing::warn;
@@ -25,6 +25,8 @@ pub(crate) struct Terms {
     standard: Arc<SlaTerms>,
     pub(super) tiers: TierRules,
     pub(super) currency: String,
+    /// What customers are taken to agree to who have said nothing.
+    presumed: PresumedConsent,
     view: RwLock<View>,
     /// Assets whose class a ticket asked for and the view does not know.
     wanted: Mutex<BTreeSet<AssetId>>,
@@ -68,9 +70,15 @@ impl Terms {
             standard: Arc::new(standard),
             tiers,
             currency: currency.to_owned(),
+            presumed: PresumedConsent::default(),
             view: RwLock::default(),
             wanted: Mutex::default(),
         }
+    }
+
+    /// With what customers are taken to agree to who have said nothing.
+    pub(crate) fn presuming(self, presumed: PresumedConsent) -> Self {
+        Self { presumed, ..self }
     }
 
     pub(super) fn view(&self) -> RwLockReadGuard<'_, View> {
@@ -151,6 +159,28 @@ impl Terms {
         let contract = contracts.and_then(|all| view.covering(all, asset, class, at));
         let terms = contract.and_then(|(id, _)| view.terms.get(id));
         Arc::clone(terms.unwrap_or(&self.standard))
+    }
+
+    /// Everybody's who has no contract of their own.
+    pub(crate) fn standard(&self) -> Arc<SlaTerms> {
+        Arc::clone(&self.standard)
+    }
+
+    /// The time zone of the place where `asset` stands at `at`: the nearest that has one on record.
+    pub(crate) fn time_zone_of(&self, asset: &AssetId, at: Timestamp) -> Option<String> {
+        let view = self.view();
+        let places = view.places(&RecordId::from(asset), at);
+        let mut located = places.iter().filter_map(|id| view.locations.get(id));
+        located.find_map(|location| location.time_zone.clone())
+    }
+
+    /// Whose `asset` is, where they do not have its failures predicted at `at`.
+    pub(crate) fn prediction_refused(&self, asset: &AssetId, at: Timestamp) -> Option<String> {
+        let view = self.view();
+        let owned = view.assets.get(&RecordId::from(asset))?;
+        let customer = view.customers.get(owned.customer.as_ref()?)?;
+        let allowed = self.presumed.allows(customer, Purpose::Prediction, at);
+        (!allowed).then(|| customer.name.clone())
     }
 
     /// How the customer of `asset` stands at `now`.

@@ -180,6 +180,7 @@ impl CareDesk {
                     content,
                 })
                 .collect(),
+            notices: done.notices,
             at: now,
             ..CareCommit::default()
         };

@@ -10,12 +10,12 @@
 //! | data fault | no rows at all in that span: the readings were wrong |
 //! | none yet (open ticket) | no rows of that mode from one horizon before the alarm on |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use forecare_catalogue::AssetClass;
 use forecare_domain::{
-    DeviceEvent, DeviceId, Label, ModeName, REPLACED_CODE, Ticket, Timestamp, Verdict,
+    AssetId, DeviceEvent, DeviceId, Label, ModeName, REPLACED_CODE, Ticket, Timestamp, Verdict,
 };
 use forecare_prognosis::{
     Finding, History, HistoryItem, LifeError, LifeParams, Model, constant_rmse_hours, learn_life,
@@ -68,9 +68,11 @@ pub(crate) struct Stored {
     pub(crate) newest: Timestamp,
     /// Distance of two rows of a machine, hours.
     pub(crate) row_distance_hours: f64,
+    /// Machines left out, as their customers do not have models learnt from them.
+    pub(crate) n_refused: usize,
 }
 
-/// Reads the histories of all machines of a class. `progress` hears the machines read so far.
+/// Reads the histories of all machines of a class but those in `refused`. `progress` hears the machines read so far.
 ///
 /// # Errors
 /// The store cannot be read; there are no readings, or more than fit into memory.
@@ -78,6 +80,7 @@ pub(crate) async fn stored(
     store: &dyn Store,
     class: &AssetClass,
     span: Span,
+    refused: &BTreeSet<AssetId>,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Stored> {
     let labels = verdicts(store).await?;
@@ -86,13 +89,12 @@ pub(crate) async fn stored(
         ..TicketFilter::default()
     };
     let open: Vec<Ticket> = every(|page| store.tickets(&open, page)).await?;
-    let mut devices: Vec<DeviceId> = store
-        .assets()
-        .await?
-        .into_iter()
-        .filter(|asset| asset.class == class.name)
-        .map(|asset| asset.device)
-        .collect();
+    let mut assets = store.assets().await?;
+    assets.retain(|asset| asset.class == class.name);
+    let n_assets = assets.len();
+    assets.retain(|asset| !refused.contains(&asset.id));
+    let n_refused = n_assets - assets.len();
+    let mut devices: Vec<DeviceId> = assets.into_iter().map(|asset| asset.device).collect();
     devices.sort();
     let mut histories = Vec::with_capacity(devices.len());
     let mut n_readings = 0;
@@ -157,8 +159,9 @@ pub(crate) async fn stored(
     }
     let Some(newest) = newest else {
         bail!(
-            "no readings of class {} are stored in this time: nothing to learn from",
-            class.name
+            "no readings of class {} are stored in this time{}: nothing to learn from",
+            class.name,
+            left_out(n_refused)
         );
     };
     let counts: Vec<String> = counts
@@ -166,8 +169,9 @@ pub(crate) async fn stored(
         .map(|(verdict, n)| format!("{n} {}", verdict.replace('_', " ")))
         .collect();
     let data = format!(
-        "stored history of {} machines, {n_readings} readings; verdicts: {}",
+        "stored history of {} machines{}, {n_readings} readings; verdicts: {}",
         histories.len(),
+        left_out(n_refused),
         if counts.is_empty() {
             "none".to_owned()
         } else {
@@ -179,6 +183,7 @@ pub(crate) async fn stored(
         data,
         newest,
         row_distance_hours: (machine_hours / FEATURE_ROWS_MAX).ceil().max(1.0),
+        n_refused,
     })
 }
 
@@ -218,6 +223,14 @@ pub(crate) fn add_life(
         "remaining life is learnt from {n} machines: it misses by {rmse:.0} h (RMSE), always the same answer by {constant:.0} h"
     );
     Ok((model.with_life(life), said))
+}
+
+/// What is said of machines left out; empty: none.
+fn left_out(n_refused: usize) -> String {
+    match n_refused {
+        0 => String::new(),
+        n => format!(" ({n} more left out, their customers do not agree to training)"),
+    }
 }
 
 /// All verdicts, newest first.

@@ -1,6 +1,6 @@
 //! Models at work on stores in memory and on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forecare_care::{Assessment, CarePolicy, Footing, Precision, Standing, decide, open_ticket};
@@ -484,7 +484,9 @@ async fn learnt(store: &dyn Store) -> Model {
     let catalogue = catalogue();
     let class = &catalogue.classes[0];
     let span = Span::new(None, None).unwrap();
-    let history = stored(store, class, span, |_, _| {}).await.unwrap();
+    let history = stored(store, class, span, &BTreeSet::new(), |_, _| {})
+        .await
+        .unwrap();
     let params = TrainParams {
         rounds: 10,
         depth: 2,
@@ -555,6 +557,35 @@ async fn a_later_training_learns_from_the_verdicts_that_came_meanwhile() {
     hashes.sort();
     hashes.dedup();
     assert_eq!(hashes.len(), 4, "each verdict has changed the model");
+}
+
+#[tokio::test]
+async fn machines_whose_customers_do_not_agree_are_left_out_of_training() {
+    let store = memory();
+    lived(&*store).await;
+    let catalogue = catalogue();
+    let span = Span::new(None, None).unwrap();
+    let refused = BTreeSet::from([
+        AssetId::new("b").unwrap(),
+        AssetId::new("elsewhere").unwrap(),
+    ]);
+    let history = stored(&*store, &catalogue.classes[0], span, &refused, |_, _| {})
+        .await
+        .unwrap();
+    assert_eq!(history.n_refused, 1);
+    let devices: Vec<&str> = history
+        .histories
+        .iter()
+        .map(|h| h.device.as_str())
+        .collect();
+    assert_eq!(devices, ["a", "c", "d"]);
+    assert!(
+        history
+            .data
+            .starts_with("stored history of 3 machines (1 more left out"),
+        "{}",
+        history.data
+    );
 }
 
 #[tokio::test]
@@ -817,7 +848,7 @@ async fn remaining_life_is_learnt_from_machines_that_came_to_a_confirmed_failure
             verdict(&*store, name, MODE, life, life + 10, confirmed()).await;
         }
         let span = Span::new(None, None).unwrap();
-        stored(&*store, &class, span, |_, _| {})
+        stored(&*store, &class, span, &BTreeSet::new(), |_, _| {})
             .await
             .unwrap()
             .histories

@@ -187,6 +187,8 @@ macro_rules! conformance_tests {
                 nobody_gets_a_notice_twice_by_the_same_channel,
                 deliveries_fall_due_in_order_and_attempts_count_once,
                 dead_letters_are_listed_and_retried,
+                a_message_is_kept_once_until_it_is_settled,
+                a_message_of_an_erased_person_is_gone,
                 the_newest_answer_of_a_customer_counts,
                 a_ticket_that_closes_is_told,
             ]

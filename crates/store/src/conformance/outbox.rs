@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use forecare_domain::{
-    CareLead, DeliveryId, Notice, NoticeId, NoticeKind, Priority, SurveyAnswer, Ticket, TicketId,
-    TicketState,
+    Actor, CareLead, Channel, DeliveryId, InboxMail, MailFate, Notice, NoticeId, NoticeKind,
+    Priority, SurveyAnswer, Ticket, TicketId, TicketState,
 };
 
+use forecare_registry::{Person, RecordId, RecordKind};
+
 use super::fixtures::{ALL, hour, items, moved, need, new_ticket, open, step, update};
+use super::registry::{put, record};
 use crate::{
-    Attempt, CareCommit, DeliveryFilter, DeliveryState, NewDelivery, OutboxDepth, PageRequest,
-    SURVEY_ANSWERS_MAX, Store, StoreError, TicketWrite,
+    Attempt, CareCommit, DeliveryFilter, DeliveryState, Erasure, NewDelivery, NewMail, OutboxDepth,
+    PageRequest, RecordCommit, SURVEY_ANSWERS_MAX, Store, StoreError, TicketWrite,
 };
 
 fn to(channel: &str, address: &str) -> NewDelivery {
@@ -355,4 +358,115 @@ pub async fn a_ticket_that_closes_is_told(store: Arc<dyn Store>) {
         told(&store).await[1..],
         ["T-1.2.ticket.resolved", "T-1.3.ticket.closed"]
     );
+}
+
+fn mail(id: &str, address: &str) -> NewMail {
+    let notice = Notice {
+        id: NoticeId(format!("mail.{id}")),
+        at: hour(2),
+        ticket: None,
+        asset: None,
+        device: None,
+        title: "Leak".to_owned(),
+        priority: Priority::P4,
+        state: None,
+        technician: None,
+        due_at: hour(2),
+        why: String::new(),
+        automation: Vec::new(),
+        what: NoticeKind::MailUnplaced { from: None },
+    };
+    let mail = InboxMail {
+        message_id: id.to_owned(),
+        received_at: hour(2),
+        from: format!("Ada <{address}>"),
+        address: address.to_owned(),
+        subject: "Leak".to_owned(),
+        text: "It leaks.".to_owned(),
+        n_files: 1,
+        kind: None,
+        customer: Some("c1".to_owned()),
+        candidates: Vec::new(),
+        fate: MailFate::Waiting,
+    };
+    NewMail {
+        mail,
+        content: Some(vec![0, 1, 255]),
+        notice,
+    }
+}
+
+fn bo() -> Actor {
+    Actor {
+        name: "Bo".to_owned(),
+        channel: Channel::Console,
+    }
+}
+
+pub async fn a_message_is_kept_once_until_it_is_settled(store: Arc<dyn Store>) {
+    let first = store.put_mail(mail("<1@x>", "a@x.example")).await.unwrap();
+    let again = store.put_mail(mail("<1@x>", "b@x.example")).await.unwrap();
+    assert_eq!(first, again);
+    assert_eq!(told(&store).await, ["mail.<1@x>"]);
+    let second = store.put_mail(mail("<2@x>", "a@x.example")).await.unwrap();
+    assert!(second.position > first.position);
+    let found = store.mail(first.position).await.unwrap();
+    assert_eq!(
+        found,
+        (mail("<1@x>", "a@x.example").mail, Some(vec![0, 1, 255]))
+    );
+    let fate = MailFate::Placed {
+        ticket: TicketId(7),
+        by: bo(),
+        at: hour(3),
+    };
+    for _ in 0..2 {
+        let placed = store.settle_mail(first.position, fate.clone()).await;
+        assert_eq!(placed.unwrap().fate, fate);
+    }
+    let other = MailFate::Discarded {
+        why: "spam".to_owned(),
+        by: bo(),
+        at: hour(4),
+    };
+    let refused = store.settle_mail(first.position, other).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Conflict(_)), "{refused}");
+    assert_eq!(store.mail(first.position).await.unwrap().1, None);
+    // It is known for as long as it is kept.
+    let known = store.put_mail(mail("<1@x>", "a@x.example")).await.unwrap();
+    assert_eq!(known.item.fate, fate);
+    let waiting = store.mails(true, ALL).await.unwrap();
+    assert_eq!(waiting, [second.clone()]);
+    let all = store.mails(false, ALL).await.unwrap();
+    let positions: Vec<i64> = all.iter().map(|paged| paged.position).collect();
+    assert_eq!(positions, [second.position, first.position]);
+    let missing = store.mail(99).await.unwrap_err();
+    assert!(matches!(missing, StoreError::NotFound(_)), "{missing}");
+}
+
+pub async fn a_message_of_an_erased_person_is_gone(store: Arc<dyn Store>) {
+    let channels = serde_json::json!([{"kind": "email", "address": "Ada@X.example"}]);
+    let contacts = serde_json::json!([{"id": "ada", "name": "Ada", "channels": channels}]);
+    let acme = serde_json::json!({"name": "Acme", "contacts": contacts});
+    let commit = RecordCommit {
+        writes: vec![put(RecordKind::Customer, "c1", acme)],
+        by: bo(),
+        at: hour(1),
+    };
+    store.commit_records(commit).await.unwrap();
+    store
+        .put_mail(mail("<1@x>", "ada@x.example"))
+        .await
+        .unwrap();
+    store.put_mail(mail("<2@x>", "bo@x.example")).await.unwrap();
+    let erasure = Erasure {
+        record: record(RecordKind::Customer, "c1"),
+        person: Person::Contact(RecordId::new("ada").unwrap()),
+        by: bo(),
+        at: hour(9),
+    };
+    store.erase_person(erasure).await.unwrap();
+    let left = store.mails(false, ALL).await.unwrap();
+    let left: Vec<&str> = left.iter().map(|m| m.item.message_id.as_str()).collect();
+    assert_eq!(left, ["<2@x>"]);
 }

@@ -3,6 +3,7 @@
 //! care desk's side.
 
 mod desk;
+mod mails;
 mod outbox;
 mod records;
 mod stock;
@@ -15,21 +16,23 @@ use async_trait::async_trait;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
     Actor, Alarm, AlarmId, Asset, AssetHealth, AssetId, CareTask, Decision, DeliveryId, DepotName,
-    DeviceId, DeviceStatus, EntryBody, Label, Notice, NoticeId, PurchaseOrder, RejectReason,
-    Reservation, Row, SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp, UnitAt,
+    DeviceId, DeviceStatus, EntryBody, InboxMail, Label, MailFate, Notice, NoticeId, PurchaseOrder,
+    RejectReason, Reservation, Row, SurveyAnswer, TaskId, Ticket, TicketEntry, TicketId, Timestamp,
+    UnitAt,
 };
 
 use crate::agreed::place_on_record;
 use crate::{
     AlarmFilter, Attempt, CareCommit, CareOutcome, Checkpoint, CommitBatch, CommitReceipt,
     Conflict, Credential, DeadLetter, Delivery, DeliveryFilter, Erasure, EventRecord, FileInfo,
-    Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, OutboxDepth,
+    Fingerprint, LatestRow, LedgerEntry, MaintenanceWindow, NewDelivery, NewMail, OutboxDepth,
     PAGE_ENTRIES_MAX, PageRequest, Paged, RecordCommit, RecordFilter, RecordPage, RecordVersion,
     RecordsOutcome, ReservationFilter, Series, StockCommand, StockItem, StockOutcome, Store,
     StoreError, StoredFile, StoredRecord, TelemetryQuery, TicketFilter, UnitFilter,
 };
 use desk::Desk;
 use forecare_registry::{RecordKind, RecordRef};
+use mails::Mails;
 use records::Records;
 use telemetry::Telemetry;
 
@@ -48,6 +51,7 @@ struct State {
     credentials: BTreeMap<String, Credential>,
     settings: BTreeMap<String, String>,
     files: BTreeMap<String, StoredFile>,
+    mails: Mails,
     windows: Vec<MaintenanceWindow>,
 }
 
@@ -295,6 +299,7 @@ impl Store for MemoryStore {
         let state = &mut *self.state();
         let (after, addressed) = state.records.erase(&erasure)?;
         state.desk.outbox.erase(&addressed, erasure.at);
+        state.mails.erase(&addressed);
         Ok(after)
     }
 
@@ -415,6 +420,31 @@ impl Store for MemoryStore {
             numbered(&state.desk.entries).find(|(n, e)| *n == position && e.ticket == ticket);
         let file = found.and_then(|(_, e)| Some((e.entry.clone(), e.content.clone()?)));
         file.ok_or_else(|| StoreError::no_attachment(ticket, position))
+    }
+
+    async fn put_mail(&self, mail: NewMail) -> Result<Paged<InboxMail>, StoreError> {
+        let state = &mut *self.state();
+        let (position, item, is_new) = state.mails.put(&mail)?;
+        if is_new {
+            state.desk.outbox.write(vec![mail.notice]);
+        }
+        Ok(Paged { position, item })
+    }
+
+    async fn mails(
+        &self,
+        waiting_only: bool,
+        request: PageRequest,
+    ) -> Result<Vec<Paged<InboxMail>>, StoreError> {
+        Ok(page(self.state().mails.all(waiting_only), request))
+    }
+
+    async fn mail(&self, position: i64) -> Result<(InboxMail, Option<Vec<u8>>), StoreError> {
+        self.state().mails.get(position)
+    }
+
+    async fn settle_mail(&self, position: i64, fate: MailFate) -> Result<InboxMail, StoreError> {
+        self.state().mails.settle(position, fate)
     }
 
     async fn put_file(&self, file: StoredFile) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outbox {
     notices: BTreeMap<i64, Kept>,
+    ids: BTreeSet<NoticeId>,
     last: i64,
     deliveries: BTreeMap<i64, Delivery>,
     last_delivery: i64,
@@ -28,6 +29,10 @@ struct Kept {
 impl Outbox {
     pub(super) fn write(&mut self, notices: Vec<Notice>) {
         for notice in notices {
+            // One of the same id was told before.
+            if !self.ids.insert(notice.id.clone()) {
+                continue;
+            }
             self.last += 1;
             let kept = Kept {
                 notice,
@@ -35,6 +40,7 @@ impl Outbox {
             };
             self.notices.insert(self.last, kept);
             if let Some(gone) = self.notices.remove(&(self.last - NOTICES_KEPT)) {
+                self.ids.remove(&gone.notice.id);
                 self.deliveries.retain(|_, d| d.notice.id != gone.notice.id);
             }
         }

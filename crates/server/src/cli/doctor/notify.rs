@@ -1,19 +1,24 @@
 //! Who is told: channels that can be used, names that lead to somebody.
 
-use forecare_registry::{Body, RecordId, RecordKind, Technician};
+use forecare_domain::Clock;
+use forecare_registry::{Body, Purpose, RecordId, RecordKind, Technician};
+use forecare_store::StoredRecord;
 use forecare_store_sqlite::SqliteStore;
 use forecare_store_timescale::TimescaleStore;
 
 use super::{Findings, Patient};
 use crate::app::check_automation;
+use crate::clock::SystemClock;
+use crate::consents::{Refusals, all};
 use crate::home::DATABASE;
-use crate::notifier::{Speech, technicians, unreachable_names};
+use crate::notifier::{Speech, unreachable_names};
 use crate::storage::settings;
 
 const CHECK: &str = "notify";
 
 pub(super) async fn examine(patient: &Patient, findings: &mut Findings) {
     examine_automation(patient, findings).await;
+    examine_consents(patient, findings).await;
     let speech = match Speech::open(&patient.config) {
         Ok(speech) => speech,
         Err(error) => return findings.failed(CHECK, &error),
@@ -104,21 +109,67 @@ async fn examine_automation(patient: &Patient, findings: &mut Findings) {
     }
 }
 
+/// How many customers do not agree to what their machines' data is used for.
+async fn examine_consents(patient: &Patient, findings: &mut Findings) {
+    let kinds = [RecordKind::Customer, RecordKind::Asset];
+    let Some(found) = records(patient, kinds).await else {
+        return;
+    };
+    let [customers, assets] = found;
+    if customers.is_empty() {
+        return;
+    }
+    let (presumed, now) = (&patient.config.registry.consent, SystemClock.now());
+    let refused = |purpose| {
+        let refused = Refusals::of(&customers, &assets, presumed, purpose, now);
+        format!(
+            "{} customers with {} machines",
+            refused.customers.len(),
+            refused.assets.len()
+        )
+    };
+    findings.ok(
+        "consents",
+        format!(
+            "do not agree to prediction: {} (no tickets before failures); to model_training: {} (left out of training)",
+            refused(Purpose::Prediction),
+            refused(Purpose::ModelTraining)
+        ),
+    );
+}
+
 /// Technicians of the registry; the store may belong to a running service.
 async fn known(patient: &Patient) -> Option<Vec<(RecordId, Technician)>> {
+    let [found] = records(patient, [RecordKind::Technician]).await?;
+    let technicians = found.into_iter().filter_map(|r| match r.body {
+        Some(Body::Technician(technician)) if technician.active => Some((r.record.id, technician)),
+        Some(_) | None => None,
+    });
+    Some(technicians.collect())
+}
+
+/// Records of the registry, by kind; the store may belong to a running service.
+async fn records<const N: usize>(
+    patient: &Patient,
+    kinds: [RecordKind; N],
+) -> Option<[Vec<StoredRecord>; N]> {
+    let mut found = Vec::with_capacity(N);
     if patient.config.store.url.is_empty() {
         let file = patient.home.join(DATABASE);
-        let found = SqliteStore::read_records(&file, RecordKind::Technician).ok()?;
-        let technicians = found.into_iter().filter_map(|r| match r.body {
-            Some(Body::Technician(technician)) => Some((r.record.id, technician)),
-            Some(_) | None => None,
-        });
-        return Some(technicians.collect());
+        for kind in kinds {
+            found.push(SqliteStore::read_records(&file, kind).ok()?);
+        }
+        return found.try_into().ok();
     }
     let settings = settings(&patient.config.store).ok()?;
     let opened = TimescaleStore::open_to_examine(settings, &patient.catalogue).await;
     let store = opened.ok()??;
-    let found = technicians(&store).await.ok();
+    for kind in kinds {
+        match all(&store, kind).await {
+            Ok(records) => found.push(records),
+            Err(_unreadable) => break,
+        }
+    }
     store.close().await;
-    found
+    found.try_into().ok()
 }

@@ -3,14 +3,17 @@
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use forecare_catalogue::AssetClass;
-use forecare_domain::Timestamp;
+use forecare_domain::{Clock, Timestamp};
 use forecare_prognosis::{CardData, TrainParams};
+use forecare_registry::Purpose;
 
 use super::{Destination, deliver, learn};
 use crate::cli::SERVE_HOME;
 use crate::cli::instance::InstanceArgs;
 use crate::cli::instance::instant;
 use crate::cli::progress::Progress;
+use crate::clock::SystemClock;
+use crate::consents::refusing;
 use crate::models::directory;
 use crate::models::learn::{Span, add_life, stored};
 use crate::models::library::Library;
@@ -58,12 +61,21 @@ pub(crate) async fn run(args: HistoryArgs) -> Result<()> {
     };
     let progress = Progress::bar(1, "machines read");
     let store = instance.storage.store();
-    let history = stored(&*store, class, span, |done, of| {
+    let presumed = &instance.config.registry.consent;
+    let now = SystemClock.now();
+    let refused = refusing(&*store, presumed, Purpose::ModelTraining, now).await?;
+    let history = stored(&*store, class, span, &refused, |done, of| {
         progress.length(of as u64);
         progress.set(done as u64);
     })
     .await?;
     progress.finish();
+    if history.n_refused > 0 {
+        eprintln!(
+            "{} machines left out: their customers do not agree to training (purpose model_training)",
+            history.n_refused
+        );
+    }
     drop(store);
     let params = TrainParams {
         row_distance_hours: history.row_distance_hours,

@@ -2,6 +2,7 @@
 
 mod appointments;
 mod automation;
+mod customers;
 mod opening;
 mod schedules;
 mod year;
@@ -80,11 +81,10 @@ fn office_on(
         stream,
         automation: Arc::new(Automation::new(rules, &metrics.registry).unwrap()),
         metrics,
-        terms: Arc::new(Terms::new(
-            config.care.sla.clone(),
-            config.tiers().unwrap(),
-            "EUR",
-        )),
+        terms: Arc::new(
+            Terms::new(config.care.sla.clone(), config.tiers().unwrap(), "EUR")
+                .presuming(config.registry.consent),
+        ),
         tickets: Arc::new(config.care.tickets.clone()),
         dispatch: Arc::new(config.dispatch_settings()),
         wake: Arc::default(),

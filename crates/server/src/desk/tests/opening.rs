@@ -32,6 +32,7 @@ pub(super) fn report(asset: &str, kind: &str) -> OpenRequest {
         mode: None,
         fields: BTreeMap::new(),
         parent: None,
+        contact: None,
         idempotency_key: None,
     }
 }

@@ -239,6 +239,7 @@ impl Year {
             mode,
             fields: BTreeMap::new(),
             parent: None,
+            contact: None,
             idempotency_key: Some(format!("stands-{device}-{now}")),
         };
         let ticket = self.office.desk.open_ticket(request, person("plant"));
