@@ -436,7 +436,7 @@ pub async fn a_message_is_kept_once_until_it_is_settled(store: Arc<dyn Store>) {
     let known = store.put_mail(mail("<1@x>", "a@x.example")).await.unwrap();
     assert_eq!(known.item.fate, fate);
     let waiting = store.mails(true, ALL).await.unwrap();
-    assert_eq!(waiting, [second.clone()]);
+    assert_eq!(waiting, std::slice::from_ref(&second));
     let all = store.mails(false, ALL).await.unwrap();
     let positions: Vec<i64> = all.iter().map(|paged| paged.position).collect();
     assert_eq!(positions, [second.position, first.position]);
