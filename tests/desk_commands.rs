@@ -111,7 +111,11 @@ fn a_ticket_goes_its_way_from_a_terminal() {
     let (part, depot) = names(&service);
     well(home, &["tickets", "parts", "1", &format!("{part}=1")]);
     let shown = well(home, &["tickets", "show", "1"]);
-    assert!(shown.contains(&format!("1 x {part} soft")), "{shown}");
+    let held = format!("part         1 x {part} ");
+    assert!(
+        shown.contains(&held) && !shown.contains("released"),
+        "{shown}"
+    );
     assert!(
         shown.contains("Very odd noise") && shown.contains("  P1  "),
         "{shown}"

@@ -175,6 +175,22 @@ fn engines_without_a_truth_that_fits_are_estimated_and_not_scored() {
         assert_eq!(lines(&out.join(format!("{name}_rul.txt"))).len(), 3);
         assert!(metrics(&out)[name].get("test").is_none());
     }
+
+    // Training engines that are too few, or broken: told, and the test engines are estimated by the model that ships.
+    fs::remove_file(data.join("test_D.txt")).unwrap();
+    fs::remove_file(data.join("RUL_C.txt")).unwrap();
+    fs::write(data.join("train_A.txt"), engines(&CUT[..1])).unwrap();
+    fs::write(data.join("train_B.txt"), "1 1 2\n").unwrap();
+    let out = dir.path().join("more");
+    let (ok, said) = evaluate("cmapss", &data, &out, &[]);
+    assert!(!ok && said.contains("2 file(s)"), "{said}");
+    assert!(
+        said.contains("cannot learn from train_A.txt") && said.contains("train_B.txt, line 1"),
+        "{said}"
+    );
+    for name in ["A", "B", "C"] {
+        assert_eq!(lines(&out.join(format!("{name}_rul.txt"))).len(), 3);
+    }
 }
 
 /// Bearings whose vibration grows towards the failure: a line per snapshot; `from`..=`to` of a life.
@@ -228,14 +244,15 @@ fn bearings_are_left_out_in_turn_and_tested_at_the_cut_that_is_told() {
         bearings(Some("Full_test_set"), &tests),
     )
     .unwrap();
-    // Of the first one 200 snapshots count; the second one is estimated at its last; of the third nothing is known.
+    // Of the first one 200 snapshots count; the second one is estimated at its last; the third one
+    // ends before its cut.
     fs::write(
         data.join("truth.csv"),
-        "bearing,cut_s,rul_s\nt1,2000,1200\nt2,,700\n",
+        "bearing,cut_s,rul_s\nt1,2000,1200\nt2,,700\nt3,2600,600\n",
     )
     .unwrap();
     let (ok, said) = evaluate("femto", &data, &out, &[]);
-    assert!(ok, "{said}");
+    assert!(ok && said.contains("t3: its cut lies behind"), "{said}");
     assert_eq!(
         lines(&out.join("femto_leave_one_out.csv")).len(),
         1 + 5 * 11
@@ -244,13 +261,13 @@ fn bearings_are_left_out_in_turn_and_tested_at_the_cut_that_is_told() {
     let cell = |line: usize, column: usize| tested[line].split(',').nth(column).unwrap().to_owned();
     assert_eq!(
         (cell(1, 1), cell(1, 5)),
-        ("1990".to_owned(), "1200".to_owned())
+        ("2000".to_owned(), "1200".to_owned())
     );
     assert_eq!(
         (cell(2, 1), cell(2, 5)),
-        ("2490".to_owned(), "700".to_owned())
+        ("2500".to_owned(), "700".to_owned())
     );
-    assert_eq!((cell(3, 1), cell(3, 5)), ("1990".to_owned(), String::new()));
+    assert_eq!((cell(3, 1), cell(3, 5)), ("2000".to_owned(), String::new()));
     let found = metrics(&out);
     assert_eq!(found["test"]["n_estimates"], 2);
     assert_eq!(found["leave_one_out"]["n_estimates"], 55);

@@ -123,6 +123,13 @@ fn skab_judges_the_rows_after_the_first_400() {
         .arg(&out));
     assert!(ok, "{err}");
     assert!(stdout.contains("1 files, 500 rows judged"), "{stdout}");
+    let (ok, _, err) = run(forecare()
+        .args(["evaluate", "skab", "--data"])
+        .arg(&data)
+        .arg("--out")
+        .arg(data.join("valve7/..")));
+    assert!(!ok && err.contains("would replace the recordings"), "{err}");
+    assert_eq!(fs::read_to_string(data.join("valve7/3.csv")).unwrap(), text);
     let said = fs::read_to_string(out.join("valve7/3.csv")).unwrap();
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(

@@ -324,11 +324,20 @@ async function scenario(page, watch) {
   });
 
   await claim("one more part is laid down for a ticket, and the plan of all visits leads to it", async () => {
-    await page.locator("#parts-needed summary").click();
-    const more = page.locator('#parts-needed select[name="add"]');
-    const part = await more.locator("option").nth(1).getAttribute("value");
-    await more.selectOption(part);
-    await page.getByRole("button", { name: "Reserve these" }).click();
+    // What the service itself changes meanwhile is refused, shown, and tried again.
+    watch.announce("/work", 412);
+    const end = Date.now() + WITHIN;
+    let part;
+    for (;;) {
+      await page.locator("#parts-needed summary").click();
+      const more = page.locator('#parts-needed select[name="add"]');
+      part = await more.locator("option").nth(1).getAttribute("value");
+      await more.selectOption(part);
+      const status = (await posted(page, "/work", () => page.getByRole("button", { name: "Reserve these" }).click())).status();
+      await page.waitForLoadState("domcontentloaded");
+      if (status === 303) break;
+      must(status === 412 && Date.now() < end, `answer ${status}: ${await page.getByRole("alert").innerText()}`);
+    }
     await page.locator("#ticket .rows tbody th", { hasText: part }).waitFor();
     await open(page, "/plan");
     await page.locator(`#plan a[href="${ticket}"]`).waitFor({ timeout: WITHIN });

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use forecare_care::work::WorkStep;
-use forecare_domain::{Actor, Report, Ticket, TicketId, TicketKind, Visibility};
+use forecare_domain::{
+    Actor, Channel, ContactRef, Report, Ticket, TicketId, TicketKind, Visibility,
+};
 use forecare_store::{PageRequest, StoreError, TicketFilter};
 
 use crate::app::App;
@@ -26,8 +28,8 @@ pub(crate) struct Said {
     pub(crate) kind: String,
     /// The same again changes nothing.
     pub(crate) key: Option<String>,
-    /// Id of the customer's contact who says it by e-mail.
-    pub(crate) contact: Option<String>,
+    /// The customer's contact who says it by e-mail.
+    pub(crate) contact: Option<ContactRef>,
 }
 
 /// What became of it.
@@ -77,7 +79,11 @@ pub(crate) async fn hear(
                 mode: None,
                 fields: BTreeMap::new(),
                 parent: Some(ticket.id),
-                contact: said.contact,
+                // By the customer's page: whoever was written to there is answered.
+                contact: said.contact.or_else(|| {
+                    let by_page = by.channel == Channel::Customer;
+                    ticket.work.contact.clone().filter(|_| by_page)
+                }),
                 idempotency_key: said.key,
             };
             let opened = desk.open_ticket(request, by.clone()).await?;

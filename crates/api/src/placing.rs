@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forecare_domain::AssetId;
+use forecare_domain::{AssetId, ContactRef};
 use forecare_registry::{Body, ContactChannel, Customer, RecordId, RecordKind, RecordRef};
 use forecare_store::{RecordFilter, StoredRecord};
 
@@ -34,8 +34,8 @@ pub(crate) struct Placed {
 /// Who the sender is to a machine's customer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// The contact of that id.
-    Contact(String),
+    /// This contact.
+    Contact(ContactRef),
     /// No contact of theirs, of whom addresses are known.
     Stranger,
     /// It has no customer, or no address of theirs is known: nobody is told apart.
@@ -143,13 +143,17 @@ pub(crate) async fn standing(
     let Some(id) = customer else {
         return Ok(Standing::Unknown);
     };
+    let owner = id.to_string();
     let key = RecordRef::new(RecordKind::Customer, id);
     let Some(Body::Customer(customer)) = store.record(&key).await?.and_then(|found| found.body)
     else {
         return Ok(Standing::Unknown);
     };
     if let Some(contact) = contact_of(&customer, address) {
-        return Ok(Standing::Contact(contact));
+        return Ok(Standing::Contact(ContactRef {
+            customer: owner,
+            contact,
+        }));
     }
     let mut channels = customer.contacts.iter().flat_map(|c| &c.channels);
     Ok(if channels.any(|c| c.kind == ContactChannel::Email) {
@@ -192,9 +196,13 @@ fn named<T: Clone + Ord>(names: Vec<(T, String)>, text: &str) -> BTreeSet<T> {
     found
 }
 
+/// A word of everybody's, such as "press", is no name to go by.
 fn is_telling(name: &str) -> bool {
+    let is_word = name.chars().all(|c| c.is_ascii_alphabetic());
     let least = if name.chars().all(|c| c.is_ascii_digit()) {
         NUMBER_CHARS_MIN
+    } else if is_word {
+        return false;
     } else {
         NAME_CHARS_MIN
     };
@@ -248,6 +256,7 @@ mod tests {
                 (5, "SC-40001"),
                 (6, "Pump house"),
                 (7, "Pump house"),
+                (8, "Press"),
             ]
             .map(|(of, name)| (of, name.to_owned()))
             .to_vec()
@@ -267,6 +276,7 @@ mod tests {
             ("一号泵漏油", &[3]),
             ("(SC-40001)", &[5]),
             ("in the pump house", &[6, 7]),
+            ("please press for an answer", &[]),
             ("", &[]),
         ] {
             let found: Vec<i32> = named(names(), text).into_iter().collect();

@@ -12,8 +12,8 @@ use forecare_care::sla::SlaReading;
 use forecare_care::work::WorkStep;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, Clock, FieldValue, ModeName,
-    PartUsed, Report, Reservation, Ticket, TicketId, TicketState, Timestamp, Verdict,
+    Actor, Alarm, AlarmChange, AlarmId, Asset, AssetHealth, AssetId, Clock, ContactRef, FieldValue,
+    ModeName, PartUsed, Report, Reservation, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 use forecare_registry::{PresumedConsent, TierRules};
 use forecare_store::{MaintenanceWindow, Store};
@@ -204,8 +204,8 @@ pub struct OpenRequest {
     pub fields: BTreeMap<String, FieldValue>,
     /// The ticket it is a part of, or a visit after.
     pub parent: Option<TicketId>,
-    /// Id of the customer's contact who asks for it by e-mail.
-    pub contact: Option<String>,
+    /// The customer's contact who asks for it by e-mail.
+    pub contact: Option<ContactRef>,
     /// The caller's key: the same one again opens nothing.
     pub idempotency_key: Option<String>,
 }

@@ -356,7 +356,10 @@ async fn the_contact_who_last_wrote_is_the_one_to_answer() {
         world.store.ticket(TicketId(1)).await.unwrap().work.contact
     };
     assert_eq!(reply("<1@x>", "Zoe <zoe@elsewhere.example>").await, None);
-    let ada = Some("ada".to_owned());
+    let ada = Some(forecare_domain::ContactRef {
+        customer: "C-1".to_owned(),
+        contact: "ada".to_owned(),
+    });
     assert_eq!(reply("<2@x>", "Ada <ada@example.com>").await, ada);
     assert_eq!(reply("<3@x>", "Zoe <zoe@elsewhere.example>").await, ada);
 }

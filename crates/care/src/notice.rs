@@ -239,7 +239,10 @@ mod tests {
     #[test]
     fn who_asked_by_mail_is_told_that_it_has_come() {
         let mut asked = ticket();
-        asked.work.contact = Some("ada".to_owned());
+        asked.work.contact = Some(forecare_domain::ContactRef {
+            customer: "acme".to_owned(),
+            contact: "ada".to_owned(),
+        });
         assert_eq!(kinds(None, &asked), ["ticket.opened", "ticket.received"]);
         assert_eq!(kinds(Some(&asked), &asked), [] as [&str; 0]);
     }

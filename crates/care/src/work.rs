@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use forecare_catalogue::Catalogue;
 use forecare_domain::{
-    Actor, Attachment, Channel, Done, EntryBody, FieldValue, Marks, Notice, PartNumber, PartUsed,
-    PartWanted, Priority, Ticket, TicketEntry, TicketState, Timestamp, Visibility,
+    Actor, Attachment, Channel, ContactRef, Done, EntryBody, FieldValue, Marks, Notice, PartNumber,
+    PartUsed, PartWanted, Priority, Ticket, TicketEntry, TicketState, Timestamp, Visibility,
 };
 
 use crate::lifecycle::{forecare, record};
@@ -95,8 +95,8 @@ pub enum WorkStep {
         /// Why, in words.
         why: String,
     },
-    /// This contact of the customer's wrote about it, by id: they are told before others from now on.
-    Contact(String),
+    /// This contact of the customer's wrote about it: they are told before others from now on.
+    Contact(ContactRef),
     /// An article of the knowledge base was tried.
     Helped {
         /// Its id.

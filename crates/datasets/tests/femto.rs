@@ -85,6 +85,10 @@ fn tables_are_known_by_their_columns_and_not_by_their_names() {
     let more = table(&[("", "b7", "3"), ("", "b7", "2"), ("", "b7", "1")]);
     write("more.csv", &more.replacen(",set,", ",group,", 1));
     write("answers.csv", "bearing,rul_s,cut_s\nb7,5730, 20\nb9,,\n");
+    // The cut of another, and what it had left, in two tables; and estimates, which are no truth.
+    write("b_cut.csv", "bearing,cut_s\nb8,30\n");
+    write("b_left.csv", "bearing,rul_s\nb8,700\n");
+    write("estimates.csv", "bearing,cut_s,rul_p50_s\nb7,10,5\n");
     write("notes.csv", "a,b\n1,2\n");
     write("broken.csv", "bearing,snapshot\nb1,1\n");
     write("wrong.csv", "bearing,rul_s\nb1,soon\n");
@@ -104,10 +108,12 @@ fn tables_are_known_by_their_columns_and_not_by_their_names() {
         femto.truths,
         [
             truth("b7", Some(20.0), Some(5_730.0)),
-            truth("b9", None, None)
+            truth("b9", None, None),
+            truth("b8", Some(30.0), Some(700.0))
         ]
     );
-    assert_eq!(femto.passed_over, [dir.path().join("notes.csv")]);
+    let passed_over = ["estimates.csv", "notes.csv"].map(|name| dir.path().join(name));
+    assert_eq!(femto.passed_over, passed_over);
     let faults: Vec<String> = femto.faults.iter().map(ToString::to_string).collect();
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(faults[0].contains("broken.csv has no column"), "{faults:?}");

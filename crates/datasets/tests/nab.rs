@@ -228,6 +228,15 @@ fn files_without_labels_are_read_and_do_not_count() {
     let nab = Nab::load(dir.path()).unwrap();
     assert_eq!(nab.series[0].windows, Some(Vec::new()));
     assert_eq!(nab.series[1].windows, None);
+    // A category of another name: the only entry of the file's name counts.
+    fs::create_dir(dir.path().join("alone")).unwrap();
+    fs::copy(
+        dir.path().join("data/artificial/b.csv"),
+        dir.path().join("alone/b.csv"),
+    )
+    .unwrap();
+    let alone = Nab::load(&dir.path().join("alone")).unwrap();
+    assert_eq!(alone.series[0].windows, Some(Vec::new()));
     let scores = vec![1.0; 24];
     let files: Vec<Scores<'_>> = nab
         .series

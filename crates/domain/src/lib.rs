@@ -43,8 +43,8 @@ pub use reading::{DeviceEvent, EventSeverity, REPLACED_CODE, RejectReason, Rejec
 pub use sla::{Sla, SlaClock, SlaKey, SlaKind, SlaPoint};
 pub use stock::{Consumer, Fate, PurchaseOrder, StockAsked, StockCommand, StockMove, VAN_PREFIX};
 pub use ticket::{
-    ChecklistItem, Done, FieldValue, Origin, PartWanted, ProductionImpact, Report, TicketWork,
-    Urgency,
+    ChecklistItem, ContactRef, Done, FieldValue, Origin, PartWanted, ProductionImpact, Report,
+    TicketWork, Urgency,
 };
 pub use time::{Clock, InvalidTimestamp, ManualClock, Timestamp};
 pub use unit::{Marks, PartUsed, Unit, UnitAt, UnitPlace};

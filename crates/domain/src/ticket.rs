@@ -138,6 +138,15 @@ impl std::fmt::Display for FieldValue {
     }
 }
 
+/// A contact of a customer's. Their id says nothing without the customer's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactRef {
+    /// Id of the customer.
+    pub customer: String,
+    /// Id of the contact among theirs.
+    pub contact: String,
+}
+
 /// A number of one part that work needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,9 +194,12 @@ pub struct TicketWork {
     /// The ticket it is a part of, or follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<TicketId>,
-    /// Id of the customer's contact who last wrote about it by e-mail: they are told before others.
+    /// The customer's contact who last wrote about it by e-mail: they are told before others.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub contact: Option<String>,
+    pub contact: Option<ContactRef>,
+    /// True: a contact of the customer's opened it, so that the report is theirs to read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_contacts: bool,
     /// The ticket that goes on in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<TicketId>,

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 const BINS_MAX: usize = 10;
 /// Least share of a bin, on either side: an empty bin must not make the index infinite.
 const SHARE_MIN: f64 = 1e-3;
+/// Rows per bin, below which an index is chance: by itself it comes to about (bins - 1) / rows.
+const ROWS_PER_BIN: f64 = 20.0;
 
 /// How the features of a model were distributed over the healthy rows of its training.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -151,8 +153,8 @@ pub(crate) fn count(parts: &[(&Inputs, Option<&[f64]>)], into: &mut InputCounts)
 }
 
 /// The index of what was counted; with each part the names of its features. A feature that several parts have by the same
-/// name has one index, the mean over the rows of all of them. `None` before the first row, or where the model asks for
-/// nothing.
+/// name has one index, the mean over the rows of all of them. A part with too few rows for its bins has none. `None` where
+/// no part has one.
 pub(crate) fn drift(parts: &[(&Inputs, &[String])], counted: &InputCounts) -> Option<Drift> {
     let n_bins = bins_of(parts).count();
     if counted.n_rows == 0 || counted.counts.len() != n_bins || n_bins == 0 {
@@ -162,6 +164,9 @@ pub(crate) fn drift(parts: &[(&Inputs, &[String])], counted: &InputCounts) -> Op
     let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
     for (counts, (bins, names)) in counted.counts.iter().zip(bins_of(parts)) {
         let n: f64 = counts.iter().map(|c| f64::from(*c)).sum();
+        if n < ROWS_PER_BIN * counts.len() as f64 {
+            continue;
+        }
         let index: f64 = counts
             .iter()
             .zip(&bins.shares)
@@ -175,6 +180,9 @@ pub(crate) fn drift(parts: &[(&Inputs, &[String])], counted: &InputCounts) -> Op
         let sum = sums.entry(name).or_default();
         sum.0 += n * index;
         sum.1 += n;
+    }
+    if sums.is_empty() {
+        return None;
     }
     let mut each: Vec<(String, f64)> = sums
         .into_iter()
@@ -303,10 +311,12 @@ mod tests {
         let training = [[0.0], [0.0], [1.0], [1.0]];
         let inputs = Inputs::of(training.iter().map(<[f64; 1]>::as_slice), 1);
         let mut counts = InputCounts::default();
-        for value in [0.0, 1.0, 1.0, 1.0] {
+        let names = ["x".to_owned()];
+        for value in [0.0, 1.0, 1.0, 1.0].repeat(20) {
+            let early = super::drift(&[(&inputs, &names)], &counts);
+            assert_eq!(early, None, "fewer than 20 rows for each of its bins");
             count(&[(&inputs, Some(&[value]))], &mut counts);
         }
-        let names = ["x".to_owned()];
         let psi = super::drift(&[(&inputs, &names)], &counts).unwrap().psi;
         let by_hand =
             (0.25_f64 - 0.5) * (0.25_f64 / 0.5).ln() + (0.75_f64 - 0.5) * (0.75_f64 / 0.5).ln();

@@ -487,7 +487,7 @@ impl Model {
         let of_life = self.life.as_ref().map(|life| (life, life.placed(values)));
         let mut parts: Vec<(&Inputs, Option<&[f64]>)> = vec![(&self.inputs, Some(&x))];
         if let Some((life, (regime, deviations))) = &of_life {
-            let here = |r: usize| (r == *regime).then_some(&deviations[..]);
+            let here = |r: usize| (*regime == Some(r)).then_some(&deviations[..]);
             parts.extend(life.inputs().iter().enumerate().map(|(r, i)| (i, here(r))));
         }
         drift::count(&parts, counts);

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use forecare_api::{Desk, Work, WorkRequest};
 use forecare_care::sla::Escalation;
 use forecare_care::work::WorkStep;
-use forecare_domain::{Clock, Notice, NoticeKind, Timestamp, Visibility};
+use forecare_domain::{Clock, ContactRef, Notice, NoticeKind, Timestamp, Visibility};
 use forecare_notify::{
     AddressBook, Channels, Message, Notify, SendError, Shown, SurveyLinks, Templates, Untold,
     hours_of_contact, next_attempt, route, still_holds,
@@ -235,12 +235,19 @@ impl Notifier {
             let now = self.clock.now();
             let deliveries = if speaks {
                 let (escalation, first_level) = self.escalation(notice).await?;
+                let customer = self.customer(notice).await?;
                 let book = AddressBook {
                     escalation,
                     first_level,
                     technicians: technicians.clone(),
-                    customer: self.customer(notice).await?,
-                    contact: self.contact(notice).await?,
+                    // The machine may be another customer's by now: ids of contacts are theirs alone.
+                    contact: match (self.contact(notice).await?, self.customer_id(notice).await?) {
+                        (Some(wrote), Some(owner)) if wrote.customer == owner.as_str() => {
+                            Some(wrote.contact)
+                        }
+                        _ => None,
+                    },
+                    customer,
                     time_zone: self.zone_of_place(notice),
                     has_answered: self.has_answered(notice).await?,
                 };
@@ -267,9 +274,12 @@ impl Notifier {
 
     /// Id of the contact who last wrote about the ticket, or sent the message. `None` of an acknowledgement as well where they
     /// had several within the hour: a program that answers ours would be answered for ever.
-    async fn contact(&self, notice: &Notice) -> Result<Option<String>, StoreError> {
+    async fn contact(&self, notice: &Notice) -> Result<Option<ContactRef>, StoreError> {
         if let NoticeKind::MailUnplaced { from } = &notice.what {
-            return Ok(from.as_ref().map(|(_, contact)| contact.clone()));
+            return Ok(from.as_ref().map(|(customer, contact)| ContactRef {
+                customer: customer.clone(),
+                contact: contact.clone(),
+            }));
         }
         let Some(id) = notice.ticket else {
             return Ok(None);
@@ -379,9 +389,9 @@ impl Notifier {
         }
     }
 
-    /// Whose the machine is, or whom it is about where there is none.
-    async fn customer(&self, notice: &Notice) -> Result<Option<Customer>, StoreError> {
-        let id = match (&notice.asset, &notice.what) {
+    /// Id of the customer whom a notice concerns.
+    async fn customer_id(&self, notice: &Notice) -> Result<Option<RecordId>, StoreError> {
+        Ok(match (&notice.asset, &notice.what) {
             (Some(asset), _) => {
                 let asset = RecordRef::new(RecordKind::Asset, RecordId::from(asset));
                 match self.store.record(&asset).await?.and_then(|r| r.body) {
@@ -398,8 +408,12 @@ impl Notifier {
                 id.and_then(|id| RecordId::new(id).ok())
             }
             (None, _) => None,
-        };
-        let Some(id) = id else {
+        })
+    }
+
+    /// The customer whom a notice concerns, where there is one.
+    async fn customer(&self, notice: &Notice) -> Result<Option<Customer>, StoreError> {
+        let Some(id) = self.customer_id(notice).await? else {
             return Ok(None);
         };
         let customer = RecordRef::new(RecordKind::Customer, id);
@@ -429,7 +443,11 @@ impl Notifier {
                 kept.push(delivery);
             }
             let Some(first) = kept.first() else { continue };
-            let message = self.message(&kept, self.zone_of(first).await?);
+            // Nothing may end the loop here: what is being sent already would be sent again.
+            let zone = self.zone_of(first).await;
+            let zone =
+                zone.unwrap_or_else(|_later| self.speech.notify.hours.time_zone().to_owned());
+            let message = self.message(&kept, zone);
             let channel = first.channel.clone();
             let channels = Arc::clone(&self.speech.channels);
             let places = Arc::clone(&places);

@@ -33,8 +33,14 @@ impl NewMail {
     /// Why it is not kept beside `n` others of `before` bytes; `None`: there is room.
     #[must_use]
     pub fn too_much(&self, n: usize, before: i64) -> Option<StoreError> {
-        let is_full =
-            n >= MAILS_WAITING_MAX || before.saturating_add(self.bytes()) > MAILS_BYTES_MAX;
+        // What anybody may send leaves room for customers.
+        let (share, share_of_bytes) = if self.mail.customer.is_some() {
+            (1, 1)
+        } else {
+            (2, 2)
+        };
+        let bytes = before.saturating_add(self.bytes());
+        let is_full = n >= MAILS_WAITING_MAX / share || bytes > MAILS_BYTES_MAX / share_of_bytes;
         is_full.then(|| {
             StoreError::Conflict(format!(
                 "the inbox is full ({MAILS_WAITING_MAX} messages of {MAILS_BYTES_MAX} bytes in all): place or discard some first (forecare tickets inbox)"

@@ -45,6 +45,8 @@ struct AnswerPage {
     asks: bool,
     stands: &'static str,
     conversation: Vec<MessageView>,
+    /// Tells a message sent twice from one in the same words.
+    once: String,
     time_zone: String,
     thanks: Option<&'static str>,
     /// What was sent may be changed.
@@ -353,6 +355,7 @@ async fn show(
         asks: asks(&ticket),
         stands: words.of_state(ticket.state),
         conversation: conversation::read(app, words, &ticket).await?,
+        once: app.form_key(),
         time_zone: app.state.appointments.calendar.time_zone().to_owned(),
         thanks,
         may_change: thanks == Some(words.thanks),
@@ -399,8 +402,8 @@ pub(crate) async fn answer(
     if is_assignable(ticket.state) {
         return visit::answer(&app, words, &ticket, &fields).await;
     }
-    if let Some(text) = fields.get("message") {
-        let (said, problem) = visit::written(&app, words, id, text).await;
+    if fields.get("message").is_some() {
+        let (said, problem) = visit::written(&app, words, id, &fields).await;
         return show(&app, words, id, problem, said).await;
     }
     let answer = SurveyAnswer {

@@ -52,7 +52,7 @@ pub(super) async fn read(
     });
     let mut messages: Vec<MessageView> = public.take(SHOWN_MAX).collect();
     // What a contact of theirs opened it with; what anybody else wrote is not theirs to read.
-    let is_theirs = ticket.work.contact.is_some()
+    let is_theirs = ticket.work.is_contacts
         && matches!(&ticket.origin, Origin::Person { by } if by.is_customer());
     let report = ticket.work.report.as_ref().filter(|_| is_theirs);
     if let Some(report) = report.filter(|r| !r.description.is_empty() && messages.len() < SHOWN_MAX)

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use forecare_domain::{SurveyAnswer, TicketId, Timestamp};
+use forecare_domain::{NoticeKind, SurveyAnswer, TicketId, Timestamp};
 use forecare_store::{Delivery, DeliveryFilter, DeliveryState, PageRequest};
 use serde::Deserialize;
 
@@ -82,7 +82,12 @@ impl DeliveryView {
             event: event_words(d.notice.what.label()),
             about: d.notice.about(),
             ticket_number: d.notice.ticket.map(|ticket| ticket.0),
-            title: d.notice.title.clone(),
+            // Of an e-mail it is the subject.
+            title: if matches!(d.notice.what, NoticeKind::MailUnplaced { .. }) {
+                shown(&d.notice.title)
+            } else {
+                d.notice.title.clone()
+            },
             channel: d.channel.clone(),
             recipient: d.recipient.clone(),
             address: shown(&d.address),

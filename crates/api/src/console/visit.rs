@@ -13,7 +13,7 @@ use super::conversation::{self, MessageView};
 use super::form::Fields;
 use super::format::span;
 use super::shell::render;
-use crate::app::App;
+use crate::app::{App, cut};
 use crate::heard::{Said, complaint, hear};
 use crate::problem::Problem;
 use crate::state::DeskError;
@@ -35,6 +35,8 @@ struct VisitPage {
     time_zone: String,
     stands: &'static str,
     conversation: Vec<MessageView>,
+    /// Tells a message sent twice from one in the same words.
+    once: String,
     said: Option<&'static str>,
     problem: Option<&'static str>,
     message_max: usize,
@@ -90,6 +92,7 @@ pub(super) async fn show(
         time_zone: calendar.time_zone().to_owned(),
         stands: words.of_state(ticket.state),
         conversation: conversation::read(app, words, ticket).await?,
+        once: app.form_key(),
         said,
         problem,
         message_max: COMMENT_CHARS_MAX,
@@ -134,10 +137,7 @@ pub(super) async fn answer(
             },
         }
     } else {
-        match fields.get("message") {
-            None => (None, Some(words.nothing_chosen)),
-            Some(text) => written(app, words, id, text).await,
-        }
+        written(app, words, id, fields).await
     };
     let ticket = app.state.store.ticket(id).await?;
     show(app, words, &ticket, said, problem).await
@@ -153,11 +153,15 @@ pub(super) async fn written(
     app: &App,
     words: &'static Words,
     id: TicketId,
-    text: &str,
+    fields: &Fields,
 ) -> (Option<&'static str>, Option<&'static str>) {
+    let Some(text) = fields.get("message") else {
+        return (None, Some(words.nothing_chosen));
+    };
     if text.chars().count() > COMMENT_CHARS_MAX {
         return (None, Some(words.too_long));
     }
+    let once = cut(fields.get("once").unwrap_or_default(), 64);
     let by = Actor {
         name: "customer".to_owned(),
         channel: Channel::Customer,
@@ -167,7 +171,7 @@ pub(super) async fn written(
         text: text.to_owned(),
         kind: complaint(),
         // Sent twice by a double click it is one message.
-        key: Some(format!("visit:{}", hex_digest(text))),
+        key: Some(format!("visit:{}", hex_digest(&format!("{once}\n{text}")))),
         contact: None,
     };
     match hear(app, id, said, &by).await {

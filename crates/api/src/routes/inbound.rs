@@ -5,7 +5,7 @@ use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use forecare_care::work::{ATTACHMENT_BYTES_MAX, MEDIA_TYPES, NOTE_CHARS_MAX, WorkStep};
-use forecare_domain::{Actor, AssetId, Channel, TicketId, Visibility};
+use forecare_domain::{Actor, AssetId, Channel, ContactRef, TicketId, Visibility};
 use forecare_store::{StoreError, forecare};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -128,8 +128,13 @@ impl Incoming {
     }
 
     fn key(&self) -> String {
-        format!("email:{}", self.message_id.trim())
+        email_key(&self.message_id)
     }
+}
+
+/// The key under which a message counts once.
+pub(crate) fn email_key(message_id: &str) -> String {
+    format!("email:{}", message_id.trim())
 }
 
 /// Takes a message from a mail gateway
@@ -196,7 +201,10 @@ pub(crate) async fn raw_email(
     let (answers, tags) = (mail.answers, mail.tags.clone());
     let incoming = Incoming::of(mail);
     incoming.check()?;
-    if let Some(id) = numbered(&incoming.subject) {
+    // Others number their tickets likewise.
+    if let Some(id) = numbered(&incoming.subject)
+        && is_there(&app, id).await?
+    {
         return put_to(&app, id, incoming).await.map(Json);
     }
     // Programs keep what they answer to, people change subjects.
@@ -226,7 +234,12 @@ async fn place(
     raw: Option<Vec<u8>>,
 ) -> Result<EmailTakenDto, Problem> {
     let address = address(&mail.from).to_lowercase();
-    let words = format!("{}\n{}", cut(&mail.subject, SUBJECT_CHARS_MAX), mail.text);
+    // What a ticket keeps of it: names are looked for in no more.
+    let words = format!(
+        "{}\n{}",
+        cut(&mail.subject, SUBJECT_CHARS_MAX),
+        cut(&mail.text, NOTE_CHARS_MAX)
+    );
     let placed = machine_of(app, &address, tags, &words).await?;
     match placed.asset {
         Some(asset) => open_for(app, asset.into(), mail).await,
@@ -342,7 +355,7 @@ async fn put_to(app: &App, id: TicketId, mail: Incoming) -> Result<EmailTakenDto
     let (outcome, ticket) = match hear(app, id, said, &by).await? {
         Heard::Noted(ticket) => {
             if let Some(contact) = contact {
-                answered_to(app, ticket, contact).await;
+                answered_to(app, ticket, contact, &key).await;
             }
             ("noted", ticket)
         }
@@ -357,11 +370,12 @@ async fn put_to(app: &App, id: TicketId, mail: Incoming) -> Result<EmailTakenDto
 }
 
 /// From now on `contact` is answered before others. The message itself is kept: what fails here is said in the log.
-async fn answered_to(app: &App, ticket: TicketId, contact: String) {
+async fn answered_to(app: &App, ticket: TicketId, contact: ContactRef, key: &str) {
     let request = WorkRequest {
         step: Work::Step(WorkStep::Contact(contact)),
         if_version: None,
-        idempotency_key: None,
+        // A message delivered again does not take the conversation back.
+        idempotency_key: Some(format!("{key}:contact")),
     };
     if let Err(refused) = app.state.desk.work(ticket, request, forecare()).await {
         tracing::warn!(ticket.id = %ticket, %refused, "who wrote is not known to the ticket");

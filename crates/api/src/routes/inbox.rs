@@ -1,17 +1,18 @@
 //! The inbox: messages by e-mail of which nobody knows yet which machine they are about.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use forecare_care::work::NOTE_CHARS_MAX;
 use forecare_domain::{
     Actor, InboxMail, MailFate, Notice, NoticeId, NoticeKind, Priority, TicketId, Timestamp,
 };
-use forecare_store::{NewMail, PageRequest, Paged};
+use forecare_store::{CareOutcome, NewMail, PageRequest, Paged};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::assets::WHY_CHARS_MAX;
-use super::inbound::{EmailTakenDto, Incoming, SUBJECT_CHARS_MAX, open_for};
+use super::inbound::{EmailTakenDto, Incoming, SUBJECT_CHARS_MAX, email_key, open_for};
 use super::work::hexadecimal;
 use crate::app::{App, Caller, cut};
 use crate::extract::{ApiJson, ApiPath, ApiQuery};
@@ -19,6 +20,7 @@ use crate::mail;
 use crate::page::{List, Page, PageParams};
 use crate::placing::Placed;
 use crate::problem::Problem;
+use crate::state::opening_key;
 
 /// What only those read who work on tickets.
 const MAILS: &str = "e-mails";
@@ -221,7 +223,7 @@ pub(crate) async fn put_on(
     }
     if known.fate != MailFate::Waiting {
         return Err(Problem::new(
-            axum::http::StatusCode::CONFLICT,
+            StatusCode::CONFLICT,
             format!("message {id} was discarded before"),
         ));
     }
@@ -241,6 +243,7 @@ pub(crate) async fn put_on(
     };
     incoming.kind = body.kind.or(known.kind);
     // Under the message's own key: placed twice at once, it is one ticket.
+    let wanted = body.asset_id.clone();
     let opened = open_for(app, body.asset_id, incoming).await?;
     let Some(ticket) = opened.ticket_id.map(TicketId) else {
         return Ok(opened);
@@ -249,6 +252,13 @@ pub(crate) async fn put_on(
     store
         .settle_mail(id, MailFate::Placed { ticket, by, at })
         .await?;
+    let asset = store.ticket(ticket).await?.asset;
+    if asset.as_str() != wanted {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("message {id} was placed on {asset} before, as {ticket}"),
+        ));
+    }
     Ok(taken("opened", Some(ticket), id))
 }
 
@@ -268,6 +278,18 @@ pub(crate) async fn throw_away(
     }
     let at = app.state.clock.now();
     let why = why.to_owned();
+    let (known, _) = app.state.store.mail(id).await?;
+    let key = opening_key(&email_key(&known.message_id));
+    if let Some(CareOutcome::Opened { ticket, .. }) = app.state.store.outcome(&key).await? {
+        // A colleague is placing it at this moment, or was interrupted in it.
+        let ticket = ticket.id;
+        let placed = MailFate::Placed { ticket, by, at };
+        app.state.store.settle_mail(id, placed).await?;
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("message {id} was placed before, as {ticket}"),
+        ));
+    }
     let settled = app
         .state
         .store

@@ -31,7 +31,8 @@ pub struct Truth {
 }
 
 /// Reads every CSV file in `dir`. A table with the columns `bearing` and `snapshot` is one of features; one with `bearing`
-/// and `cut_s` or `rul_s` tells the truth; others are passed over. A bearing may be spread over several tables.
+/// and `cut_s` or `rul_s` tells the truth; others are passed over, estimates (`rul_p50_s`) among them. A bearing may be spread
+/// over several tables, and its truth as well, as far as they do not contradict each other.
 ///
 /// # Errors
 /// [`FemtoError`]: the directory cannot be listed.
@@ -55,7 +56,27 @@ pub fn load_directory(dir: &Path) -> Result<Femto, FemtoError> {
         }
     }
     tidy(&mut femto.bearings);
+    femto.truths = merged(femto.truths);
     Ok(femto)
+}
+
+/// One truth of each bearing; one that contradicts an earlier one stays beside it.
+fn merged(truths: Vec<Truth>) -> Vec<Truth> {
+    let agree = |a: Option<f64>, b: Option<f64>| a.is_none() || b.is_none() || a == b;
+    let mut kept: Vec<Truth> = Vec::with_capacity(truths.len());
+    for truth in truths {
+        let fits = |k: &Truth| {
+            k.bearing == truth.bearing && agree(k.cut_s, truth.cut_s) && agree(k.rul_s, truth.rul_s)
+        };
+        match kept.iter().position(fits) {
+            Some(at) => {
+                kept[at].cut_s = kept[at].cut_s.or(truth.cut_s);
+                kept[at].rul_s = kept[at].rul_s.or(truth.rul_s);
+            }
+            None => kept.push(truth),
+        }
+    }
+    kept
 }
 
 fn take(path: &Path, femto: &mut Femto) -> Result<(), FemtoError> {
@@ -70,9 +91,10 @@ fn take(path: &Path, femto: &mut Femto) -> Result<(), FemtoError> {
     let headers = reader.headers().map_err(failed)?.clone();
     let column = |name: &str| headers.iter().position(|h| h == name);
     let (cut, rul) = (column("cut_s"), column("rul_s"));
+    let is_truth = (cut.is_some() || rul.is_some()) && column("rul_p50_s").is_none();
     match (column("bearing"), column("snapshot")) {
         (Some(_), Some(_)) => femto.bearings.extend(load(path)?),
-        (Some(bearing), None) if cut.is_some() || rul.is_some() => {
+        (Some(bearing), None) if is_truth => {
             for (i, record) in reader.records().enumerate() {
                 let record = record.map_err(failed)?;
                 let line = record.position().map_or(i as u64 + 2, csv::Position::line);

@@ -204,7 +204,10 @@ impl Series {
             file,
         };
         let key = format!("{}/{}", series.category, series.file);
-        if let (Some(labels), Some(of_file)) = (labels, windows.get(&key)) {
+        let of_file = windows
+            .get(&key)
+            .or_else(|| of_name(windows, &whole, &series.file));
+        if let (Some(labels), Some(of_file)) = (labels, of_file) {
             match series.windows_of(labels, of_file) {
                 Ok(found) => {
                     series.n_windows_without_rows = of_file.len() - found.len();
@@ -245,6 +248,21 @@ impl Series {
         hours.sort_by(f64::total_cmp);
         hours.get(hours.len() / 2).map_or(300.0, |h| h * 3_600.0)
     }
+}
+
+/// The windows of a file whose category is called otherwise than in the labels: those of the only entry of that name, where
+/// it is not another file's that lies there as well.
+fn of_name<'a>(windows: &'a Labels, path: &Path, file: &str) -> Option<&'a Vec<[String; 2]>> {
+    let mut entries = windows
+        .iter()
+        .filter(|(key, _)| key.rsplit('/').next() == Some(file));
+    let (key, of_file) = entries.next()?;
+    if entries.next().is_some() {
+        return None;
+    }
+    let categories = path.parent().and_then(Path::parent);
+    let is_another = categories.is_some_and(|dir| dir.join(key).is_file());
+    (!is_another).then_some(of_file)
 }
 
 /// The file in `dir`, in its directory `below`, or likewise in the two directories above.

@@ -254,8 +254,9 @@ fn inputs(lives: &[Life<'_>], model: &LifeModel) -> Vec<Inputs> {
     let stride = readings().count().div_ceil(ROWS_MAX).max(1);
     let mut of_regimes: Vec<Vec<Vec<f64>>> = vec![Vec::new(); model.n_regimes()];
     for (_, values) in readings().step_by(stride) {
-        let (regime, deviations) = model.placed(values);
-        of_regimes[regime].push(deviations);
+        if let (Some(regime), deviations) = model.placed(values) {
+            of_regimes[regime].push(deviations);
+        }
     }
     of_regimes
         .iter()

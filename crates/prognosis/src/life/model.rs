@@ -111,13 +111,13 @@ impl LifeModel {
         &self.inputs
     }
 
-    /// The regime of a reading, the first where its operating point is unknown; and the reading in deviations from the mean
+    /// The regime of a reading, `None` where its operating point is unknown; and the reading in deviations from the mean
     /// of the regime, in the order of [`Self::metrics`], NaN where unknown.
-    pub(crate) fn placed(&self, values: &[Option<f64>]) -> (usize, Vec<f64>) {
+    pub(crate) fn placed(&self, values: &[Option<f64>]) -> (Option<usize>, Vec<f64>) {
         let mut z = Vec::with_capacity(self.standard.metrics.len());
         self.standard.standardise(values, &mut z);
         let deviations = z.into_iter().map(|z| z.unwrap_or(f64::NAN)).collect();
-        (self.standard.regime_of(values).unwrap_or(0), deviations)
+        (self.standard.regime_of(values), deviations)
     }
 
     pub(crate) fn n_regimes(&self) -> usize {

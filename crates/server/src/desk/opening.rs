@@ -166,6 +166,7 @@ impl CareDesk {
         let terms = self.terms.of_asset(asset, now);
         let mut new = open_reported(self.opening(&terms), about, report, &standing, now);
         new.ticket.work.parent = parent;
+        new.ticket.work.is_contacts = request.contact.is_some();
         new.ticket.work.contact = request.contact;
         match self.open(new, None, key, now).await.map_err(failed)? {
             CareOutcome::Opened { ticket, .. } => Ok(*ticket),

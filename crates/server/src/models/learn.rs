@@ -18,7 +18,7 @@ use forecare_domain::{
     AssetId, DeviceEvent, DeviceId, Label, ModeName, REPLACED_CODE, Ticket, Timestamp, Verdict,
 };
 use forecare_prognosis::{
-    Finding, History, HistoryItem, LifeError, LifeParams, Model, constant_rmse_hours, learn_life,
+    Finding, History, HistoryItem, LifeParams, Model, constant_rmse_hours, learn_life,
     machines_with_lives,
 };
 use forecare_store::{Store, StoreError, TicketFilter, every};
@@ -192,37 +192,44 @@ pub(crate) async fn stored(
 pub(crate) const LIFE_MACHINES_MIN: usize = 10;
 
 /// Adds remaining life to a model where the histories tell enough lives to a failure, and where it tells more, on machines
-/// left out of the training, than always the same remaining life would. Says in words what came of it.
-///
-/// # Errors
-/// The lives cannot be learnt from.
+/// left out of the training, than always the same remaining life would. Says in words what came of it; the model is never
+/// lost.
 pub(crate) fn add_life(
     model: Model,
     class: &AssetClass,
     histories: &[History],
     progress: &mut dyn FnMut(f64),
-) -> Result<(Model, String), LifeError> {
+) -> (Model, String) {
     let n = machines_with_lives(histories);
     if n < LIFE_MACHINES_MIN {
         let why = format!(
             "remaining life is not learnt: {n} machine(s) were followed from a beginning to a confirmed failure, it takes {LIFE_MACHINES_MIN}; the trend of health stands for it"
         );
-        return Ok((model, why));
+        return (model, why);
     }
     let params = LifeParams::default();
-    let (life, held) = learn_life(class, histories, &params, progress)?;
+    let (life, held) = match learn_life(class, histories, &params, progress) {
+        Ok(learnt) => learnt,
+        Err(error) => {
+            let why =
+                format!("remaining life is not learnt: {error}; the trend of health stands for it");
+            return (model, why);
+        }
+    };
     let rmse = life.scores().map_or(f64::INFINITY, |s| s.rmse_hours);
     let constant = constant_rmse_hours(&held, life.cap_hours());
-    if rmse >= constant {
+    // An error that is no number is none that is smaller.
+    let learns = rmse < constant;
+    if !learns {
         let why = format!(
             "remaining life is not learnt: on machines left out it misses by {rmse:.0} h (RMSE), always the same answer by {constant:.0} h; the trend of health stands for it"
         );
-        return Ok((model, why));
+        return (model, why);
     }
     let said = format!(
         "remaining life is learnt from {n} machines: it misses by {rmse:.0} h (RMSE), always the same answer by {constant:.0} h"
     );
-    Ok((model.with_life(life), said))
+    (model.with_life(life), said)
 }
 
 /// What is said of machines left out; empty: none.

@@ -351,11 +351,12 @@ impl Watch {
         {
             return;
         }
-        if let Some(full) = seen.window.take()
-            && let Some(drift) = live.model.drift(&full.counts)
-        {
+        // A window with too few rows for the bins of the model goes on until they suffice.
+        if let Some(drift) = live.model.drift(&window.counts) {
+            let from = window.from;
+            seen.window = None;
             seen.drift = Some(SeenDrift {
-                from: full.from,
+                from,
                 to: ts,
                 drift,
             });

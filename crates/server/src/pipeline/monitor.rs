@@ -331,7 +331,8 @@ impl Monitor {
         let shadow = context.watch.shadow.as_ref().map(|named| &named.model);
         let tried = match shadow.and_then(|model| Some((model, model.life()?))) {
             Some((model, life)) => {
-                let state = self.tried.get_or_insert_default();
+                // The time in service goes over to it; what belongs to the other model does not.
+                let state = self.tried.get_or_insert_with(|| self.life.clone());
                 let rul = life.step(&model.card().sha256, state, row.ts, &row.values);
                 model.predict_from_life(state, &rul)
             }
@@ -352,6 +353,8 @@ impl Monitor {
             suppressed,
         );
         self.trend.push(row.ts, scored.health);
+        // After a model has fallen silent its last word no longer counts.
+        let left = learnt.as_ref().and_then(|_| self.life.health());
         let rul = learnt.unwrap_or_else(|| self.trend.rul());
         let worst = prognoses.iter().map(|p| p.probability).fold(0.0, f64::max);
         let health = AssetHealth {
@@ -360,7 +363,7 @@ impl Monitor {
             health: scored
                 .health
                 .min(100.0 * (1.0 - worst))
-                .min(self.life.health().unwrap_or(100.0)),
+                .min(left.unwrap_or(100.0)),
             anomaly: scored.anomaly,
             prognoses,
             rul,

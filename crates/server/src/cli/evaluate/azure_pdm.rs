@@ -40,7 +40,7 @@ pub(crate) struct AzureArgs {
     /// Directory of the machines to learn from, if it is another one.
     #[arg(long, value_name = "DIR")]
     learn_data: Option<PathBuf>,
-    /// Machines to judge on; without it, all that are not learnt from.
+    /// Machines to judge on; without it, all that are not learnt from. One that is learnt from is not judged.
     #[arg(long)]
     test: Option<MachineRange>,
     /// Share of each machine's 90 days to learn from, to judge on the rest.
@@ -79,7 +79,7 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
         ..Evaluation::default()
     };
     let learnt = work.learn_others()?;
-    let hourly = work.load(Telemetry::Days90, &BTreeSet::new())?;
+    let hourly = work.load(Telemetry::Days90, &BTreeSet::new(), learnt.is_some())?;
     if let Some(data) = &hourly {
         evaluation.time_split = work.time_split(data, learnt.as_ref().map(|l| &l.probabilities))?;
     }
@@ -96,7 +96,7 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
                 Telemetry::Windows => &complete,
                 Telemetry::Days90 | Telemetry::Daily => &BTreeSet::new(),
             };
-            if let Some(data) = work.load(telemetry, without)? {
+            if let Some(data) = work.load(telemetry, without, true)? {
                 evaluation.absent.extend(data.absent.iter().copied());
                 let found = work.other_machines(&data, telemetry, &learnt)?;
                 evaluation.other_machines.push(found);
@@ -143,14 +143,35 @@ impl Work<'_> {
         self.args.learn_data.as_ref().unwrap_or(&self.args.at.data)
     }
 
-    /// The machines to judge on that have this telemetry, but for those in `without`; `None` if there are none.
-    fn load(&self, telemetry: Telemetry, without: &BTreeSet<u32>) -> Result<Option<AzurePdm>> {
+    /// The machines to judge on that have this telemetry, but for those in `without`; `None` if there are none. Where
+    /// something is learnt from machines of the same directory, these are never among them.
+    fn load(
+        &self,
+        telemetry: Telemetry,
+        without: &BTreeSet<u32>,
+        is_learnt: bool,
+    ) -> Result<Option<AzurePdm>> {
         let machines = self.args.test.clone().unwrap_or_else(MachineRange::all);
         let Some(mut data) = load(&self.args.at.data, &machines, telemetry)? else {
             return Ok(None);
         };
         let with_readings: BTreeSet<u32> = data.readings.iter().map(|r| r.machine).collect();
-        let learnt_from = |m: u32| self.args.test.is_none() && self.args.learn.contains(m);
+        let is_asked = self.args.test.is_some();
+        let is_kept_apart = !is_asked || (is_learnt && self.args.learn_data.is_none());
+        let learnt_from = |m: u32| is_kept_apart && self.args.learn.contains(m);
+        let excluded: Vec<String> = with_readings
+            .iter()
+            .filter(|m| is_asked && learnt_from(**m))
+            .map(u32::to_string)
+            .collect();
+        if !excluded.is_empty() {
+            eprintln!(
+                "{}: learnt from (--learn {}) and therefore not judged: machines {}",
+                telemetry.file_name(),
+                self.args.learn,
+                excluded.join(", ")
+            );
+        }
         data.keep(|m| with_readings.contains(&m) && !learnt_from(m) && !without.contains(&m));
         if !data.machines.is_empty() && !data.absent.is_empty() {
             eprintln!(

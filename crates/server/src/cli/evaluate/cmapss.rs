@@ -54,6 +54,8 @@ struct Subset {
     name: String,
     /// Engines that ran to failure, to learn from.
     training: Option<Vec<Engine>>,
+    /// Why there are none, in words.
+    unlearnt: String,
     test: Option<Vec<Engine>>,
     truth: Option<Vec<f64>>,
     /// Why there is no truth, in words.
@@ -91,9 +93,17 @@ impl Subset {
         if test.is_some() && truth.is_none() {
             eprintln!("{name}: the test engines will be estimated and not scored: {unscored}");
         }
+        let mut unlearnt =
+            format!("no train_{name}.txt here (--learn-data DIR names another directory)");
+        let training = engines(training).unwrap_or_else(|fault| {
+            unusable.tell(&fault);
+            unlearnt = format!("train_{name}.txt cannot be read");
+            None
+        });
         Ok(Self {
             name: name.to_owned(),
-            training: engines(training)?,
+            training,
+            unlearnt,
             test,
             truth,
             unscored,
@@ -132,12 +142,15 @@ pub(super) fn run(args: &CmapssArgs) -> Result<()> {
     for subset in &subsets {
         let name = &subset.name;
         let mut entry = serde_json::Map::new();
+        let mut why = subset.unlearnt.clone();
         let learnt = match &subset.training {
             Some(engines) => match learn(class, name, engines, &out, &mut entry) {
                 Ok(model) => Some(model),
+                // The test engines are estimated all the same.
                 Err(error) => {
                     unusable.say(&format!("{error:#}"));
-                    continue;
+                    why = format!("nothing can be learnt from train_{name}.txt");
+                    None
                 }
             },
             None => None,
@@ -147,7 +160,7 @@ pub(super) fn run(args: &CmapssArgs) -> Result<()> {
                 (None, None) => {
                     let shipped = Model::from_json(SHIPPED_MODEL)?;
                     eprintln!(
-                        "{name}: no train_{name}.txt here (--learn-data DIR names another directory): estimated by the model that ships, learnt from {}",
+                        "{name}: {why}: estimated by the model that ships, learnt from {}",
                         shipped.card().data
                     );
                     Some(shipped)
@@ -177,7 +190,9 @@ pub(super) fn run(args: &CmapssArgs) -> Result<()> {
                 ),
             }
         }
-        metrics.insert(name.clone(), Value::Object(entry));
+        if !entry.is_empty() {
+            metrics.insert(name.clone(), Value::Object(entry));
+        }
     }
     out.write(
         "metrics.json",

@@ -25,6 +25,7 @@ const MODE: &str = "wear";
 /// One estimate, seconds.
 struct Estimate {
     bearing: String,
+    /// The number of its snapshot, ten seconds each: as a table of the truth tells a cut.
     cut_seconds: f64,
     /// p10, p50, p90.
     rul_seconds: [f64; 3],
@@ -108,8 +109,17 @@ pub(super) fn run(args: &FemtoArgs) -> Result<()> {
     let mut tested = Vec::new();
     if can_test {
         let model = learn(class, &learnt_from)?;
-        let truth_of = |bearing: &Bearing| here.truths.iter().find(|t| t.bearing == bearing.name);
-        tested.extend(tests.iter().map(|b| at_its_cut(&model, b, truth_of(b))));
+        for bearing in &tests {
+            let mut truths = here.truths.iter().filter(|t| t.bearing == bearing.name);
+            let truth = truths.next();
+            if truths.next().is_some() {
+                eprintln!(
+                    "{}: the tables of the truth contradict each other; the first counts",
+                    bearing.name
+                );
+            }
+            tested.extend(at_its_cut(&model, bearing, truth));
+        }
     }
     progress.finish();
     let mut metrics = serde_json::Map::new();
@@ -187,16 +197,15 @@ fn at_published_shares(model: &LifeModel, bearing: &Bearing) -> Vec<Estimate> {
         .into_iter()
         .map(|(number, rul_seconds)| Estimate {
             bearing: bearing.name.clone(),
-            cut_seconds: f64::from(number - first) * SNAPSHOT_SECONDS,
+            cut_seconds: f64::from(number) * SNAPSHOT_SECONDS,
             rul_seconds,
             truth_seconds: Some(f64::from(last - number) * SNAPSHOT_SECONDS),
         })
         .collect()
 }
 
-/// A test bearing at its cut, or at its last snapshot where none is told.
-fn at_its_cut(model: &LifeModel, bearing: &Bearing, truth: Option<&Truth>) -> Estimate {
-    let first = bearing.snapshots.first().map_or(1, |(number, _)| *number);
+/// A test bearing at its cut, or at its last snapshot where none is told; `None` where the cut lies before the first one.
+fn at_its_cut(model: &LifeModel, bearing: &Bearing, truth: Option<&Truth>) -> Option<Estimate> {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -204,15 +213,29 @@ fn at_its_cut(model: &LifeModel, bearing: &Bearing, truth: Option<&Truth>) -> Es
     )]
     let cut = truth
         .and_then(|t| t.cut_s)
-        .map_or(u32::MAX, |cut_s| (cut_s / SNAPSHOT_SECONDS) as u32);
-    let told = estimates_at(model, bearing, &[cut]);
-    let (number, rul_seconds) = told.first().copied().unwrap_or((first, [0.0; 3]));
-    Estimate {
-        bearing: bearing.name.clone(),
-        cut_seconds: f64::from(number - first) * SNAPSHOT_SECONDS,
-        rul_seconds,
-        truth_seconds: truth.and_then(|t| t.rul_s),
+        .map(|cut_s| (cut_s / SNAPSHOT_SECONDS) as u32);
+    let told = estimates_at(model, bearing, &[cut.unwrap_or(u32::MAX)]);
+    let Some((number, rul_seconds)) = told.first().copied() else {
+        eprintln!(
+            "{}: its cut lies before its first snapshot: neither estimated nor scored",
+            bearing.name
+        );
+        return None;
+    };
+    let last = bearing.snapshots.last().map_or(0, |(number, _)| *number);
+    let is_behind = cut.is_some_and(|cut| cut > last);
+    if is_behind {
+        eprintln!(
+            "{}: its cut lies behind its last snapshot, {last}: estimated there and not scored",
+            bearing.name
+        );
     }
+    Some(Estimate {
+        bearing: bearing.name.clone(),
+        cut_seconds: f64::from(number) * SNAPSHOT_SECONDS,
+        rul_seconds,
+        truth_seconds: truth.and_then(|t| t.rul_s).filter(|_| !is_behind),
+    })
 }
 
 fn csv_of(estimates: &[Estimate]) -> String {

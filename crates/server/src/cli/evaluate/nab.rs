@@ -52,33 +52,31 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
         unusable.tell(fault);
     }
     let results = args.out.join("results").join(NAME);
-    let n_rows = nab.series.iter().map(|s| s.rows.len()).sum();
+    let n_rows: usize = nab.series.iter().map(|s| s.rows.len()).sum();
     let progress = Progress::bar(u64::try_from(n_rows).unwrap_or(u64::MAX), "rows");
     let mut done = 0;
-    let mut scores = Vec::with_capacity(nab.series.len());
+    let mut scores: Vec<(&Series, Vec<f64>)> = Vec::with_capacity(nab.series.len());
     for series in &nab.series {
         progress.say(name_of(series));
-        let of_file = score(series)?;
-        write(&results, series, &of_file)?;
-        scores.push(of_file);
+        match score(series) {
+            Ok(of_file) => {
+                write(&results, series, &of_file)?;
+                scores.push((series, of_file));
+            }
+            Err(error) => unusable.say(&format!("{}: {error:#}", name_of(series))),
+        }
         done += series.rows.len();
         progress.set(u64::try_from(done).unwrap_or(u64::MAX));
     }
     progress.finish();
-    let files: Vec<Scores<'_>> = nab
-        .series
+    let files: Vec<Scores<'_>> = scores
         .iter()
-        .zip(&scores)
         .map(|(series, scores)| Scores { series, scores })
         .collect();
     let labelled = |is: bool| move |s: &&Series| s.windows.is_some() == is;
-    let without: Vec<String> = nab
-        .series
-        .iter()
-        .filter(labelled(false))
-        .map(name_of)
-        .collect();
-    let n_files_scored = nab.series.iter().filter(labelled(true)).count();
+    let predicted = || scores.iter().map(|(series, _)| *series);
+    let without: Vec<String> = predicted().filter(labelled(false)).map(name_of).collect();
+    let n_files_scored = predicted().filter(labelled(true)).count();
     let of_profile = |profile: &Profile| OfProfile {
         profile: profile.name.clone(),
         optimised: optimise(&files, profile),
@@ -86,7 +84,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
     };
     let metrics = Metrics {
         n_files: files.len(),
-        n_rows,
+        n_rows: predicted().map(|series| series.rows.len()).sum(),
         n_files_scored,
         files_without_labels: without,
         files_unusable: unusable.count(),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use forecare_datasets::skab::{
     CHANGE_WINDOWS_S, ChangePoints, ChangeScores, FIT_ROWS, Outliers, Recording, Skab,
     change_points, change_scores, outliers,
@@ -70,6 +70,15 @@ struct Said {
 }
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
+    // The results have the names of the recordings: in the same directory they would replace them.
+    let data = args.data.canonicalize().ok();
+    fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    if data.is_some() && data == args.out.canonicalize().ok() {
+        bail!(
+            "--out is the directory of --data, {}: the results would replace the recordings; give --out another directory",
+            args.data.display()
+        );
+    }
     let skab = Skab::load(&args.data, Some(&args.out))?;
     let mut unusable = Unusable::default();
     for fault in &skab.faults {
@@ -80,25 +89,27 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
     }
     let n_files = skab.recordings.len();
     let progress = Progress::bar(u64::try_from(n_files).unwrap_or(u64::MAX), "files");
-    let mut said = Vec::with_capacity(n_files);
+    let mut said: Vec<(&Recording, Said)> = Vec::with_capacity(n_files);
     for (i, recording) in skab.recordings.iter().enumerate() {
         progress.say(recording.path.display().to_string());
-        let of_file = judge(recording)?;
-        write(&args.out, recording, &of_file)?;
-        said.push(of_file);
+        match judge(recording) {
+            Ok(of_file) => {
+                write(&args.out, recording, &of_file)?;
+                said.push((recording, of_file));
+            }
+            Err(error) => unusable.say(&format!("{}: {error:#}", recording.path.display())),
+        }
         progress.set(u64::try_from(i + 1).unwrap_or(u64::MAX));
     }
     progress.finish();
     let pairs = |of: fn(&Said) -> &[bool]| -> Vec<(&Recording, &[bool])> {
-        skab.recordings
-            .iter()
-            .zip(said.iter().map(of))
-            .filter(|(r, _)| r.labelled)
+        said.iter()
+            .filter(|(recording, _)| recording.labelled)
+            .map(|(recording, said)| (*recording, of(said)))
             .collect()
     };
     let (of_rows, of_changes) = (pairs(|s| &s.outlier), pairs(|s| &s.change));
     let rows = outliers(&of_rows);
-    let files = skab.recordings.iter().zip(&said);
     let metrics = Metrics {
         n_files: of_rows.len(),
         n_rows_judged: of_rows
@@ -116,7 +127,10 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
             .iter()
             .filter_map(|window_s| change_scores(&of_changes, *window_s))
             .collect(),
-        files_without_known_anomaly: files.filter_map(|(r, s)| quiet(r, s)).collect(),
+        files_without_known_anomaly: said
+            .iter()
+            .filter_map(|(recording, said)| quiet(recording, said))
+            .collect(),
         files_unusable: unusable.count(),
     };
     print(&metrics);

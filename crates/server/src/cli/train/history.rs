@@ -94,7 +94,7 @@ pub(crate) async fn run(args: HistoryArgs) -> Result<()> {
     let progress = Progress::bar(100, "% of remaining life");
     let (model, said) = add_life(model, class, &history.histories, &mut |share| {
         progress.share(share);
-    })?;
+    });
     progress.finish();
     println!("{said}");
     let library = Library::new(directory(&instance.config, &instance.home));
