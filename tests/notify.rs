@@ -646,7 +646,7 @@ fn a_customer_who_mails_in_is_told_that_it_has_come_and_is_answered() {
         (&"kept".into(), &1.into())
     );
     let told = mail_with("Subject: We have your message: Another one");
-    assert!(told.contains("serial number"), "{told}");
+    assert!(told.contains("find out which machine"), "{told}");
     let stranger = mail_in(
         "4",
         "Zoe <zoe@elsewhere.example>",
