@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::load::{Bearing, FemtoError, load, tidy};
+use super::load::{Bearing, FemtoError, load, table, tidy};
 
 /// What a directory holds.
 #[derive(Debug, Default)]
@@ -84,11 +84,7 @@ fn take(path: &Path, femto: &mut Femto) -> Result<(), FemtoError> {
         path: path.to_owned(),
         source,
     };
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .from_path(path)
-        .map_err(failed)?;
-    let headers = reader.headers().map_err(failed)?.clone();
+    let (mut reader, headers) = table(path)?;
     let column = |name: &str| headers.iter().position(|h| h == name);
     let (cut, rul) = (column("cut_s"), column("rul_s"));
     let is_truth = (cut.is_some() || rul.is_some()) && column("rul_p50_s").is_none();

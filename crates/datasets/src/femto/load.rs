@@ -76,6 +76,22 @@ pub struct Bearing {
     pub snapshots: Vec<(u32, [f64; 20])>,
 }
 
+/// The table at `path` behind its header, cells without blanks around them; and the header.
+pub(super) fn table(
+    path: &Path,
+) -> Result<(csv::Reader<std::fs::File>, csv::StringRecord), FemtoError> {
+    let failed = |source| FemtoError::Csv {
+        path: path.to_owned(),
+        source,
+    };
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_path(path)
+        .map_err(failed)?;
+    let headers = reader.headers().map_err(failed)?.clone();
+    Ok((reader, headers))
+}
+
 /// Reads a table of features: every bearing in it, in the order of names. Columns are found by their header; `set` may
 /// be absent.
 ///
@@ -86,11 +102,7 @@ pub fn load(path: &Path) -> Result<Vec<Bearing>, FemtoError> {
         path: path.to_owned(),
         source,
     };
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .from_path(path)
-        .map_err(failed)?;
-    let headers = reader.headers().map_err(failed)?.clone();
+    let (mut reader, headers) = table(path)?;
     let column = |name: &'static str| {
         headers
             .iter()
