@@ -66,13 +66,17 @@ impl Site {
     }
 
     fn command(&self, http: &str) -> Command {
+        self.command_to(http, &self.postgres.url())
+    }
+
+    fn command_to(&self, http: &str, database: &str) -> Command {
         let mut command = forecare();
         command
             .args(["serve", "--http", http, "--mqtt"])
             .arg(format!("mqtt://127.0.0.1:{}", self.mqtt))
             .arg("--home")
             .arg(self.home())
-            .env("FORECARE_STORE__URL", self.postgres.url())
+            .env("FORECARE_STORE__URL", database)
             .env(
                 "FORECARE_STORE__PLAIN_POSTGRES",
                 (!self.postgres.has_timescale()).to_string(),
@@ -332,6 +336,60 @@ async fn a_restart_while_the_database_is_away_takes_on_what_devices_send_meanwhi
     ] {
         assert_eq!(service.metric(none), 0.0, "{none}");
     }
+    assert!(service.stop());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_takes_over_gets_everything_once() {
+    let site = Site::start();
+    let standby = site.postgres.standby();
+    // A COMMIT that is answered is on both: only so may the primary die without a loss.
+    for sql in [
+        "ALTER SYSTEM SET synchronous_standby_names = '*'",
+        "SELECT pg_reload_conf()",
+    ] {
+        site.postgres.sql("postgres", sql);
+    }
+    let both = format!(
+        "postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres?target_session_attrs=read-write",
+        site.postgres.port(),
+        standby.port()
+    );
+    let service = Service::start(&mut site.command_to("127.0.0.1:0", &both), &site.home());
+    wait_for("the subscription", || {
+        service.metric("forecare_ingest_connected") == 1.0
+    });
+    site.publish(0..1_000).await;
+    wait_for("what came before", || {
+        service.metric("forecare_readings_stored_total") == 1_000.0
+    });
+    let (n, site) = (20_000, std::sync::Arc::new(site));
+    let devices = tokio::spawn({
+        let site = std::sync::Arc::clone(&site);
+        async move { site.publish(1_000..n).await }
+    });
+    wait_for("some of it stored", || {
+        service.metric("forecare_readings_stored_total") > 2_000.0
+    });
+    site.postgres.stop_immediate();
+    standby.promote();
+    let taken_over = Instant::now();
+    devices.await.unwrap();
+    let expected = vec![n / DEVICES; DEVICES as usize];
+    wait_for("every reading", || {
+        service.metric("forecare_waiting_messages") == 0.0
+            && service.metric("forecare_spill_messages") == 0.0
+            && site.stored(&service) == expected
+    });
+    println!("caught up {:?} after the promotion", taken_over.elapsed());
+    for none in [
+        "forecare_rows_not_newer_total",
+        "forecare_sequence_missing_total",
+        "forecare_messages_rejected_total",
+    ] {
+        assert_eq!(service.metric(none), 0.0, "{none}");
+    }
+    assert_eq!(readiness(&service).0, 200);
     assert!(service.stop());
 }
 

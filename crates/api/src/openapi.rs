@@ -13,9 +13,9 @@ use crate::auth::COOKIE;
 use crate::dto::{AlarmChangeDto, FillDto, HealthDto, ReservationDto, TicketDto};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes::{
-    alarms, assets, automation, customers, devices, earlier, files, inbound, inbox, knowledge,
-    kpis, models, notices, ops, parts, plan, records, registry, slots, supply, ticket_export,
-    tickets, trace, units, work,
+    alarms, assets, automation, catalogue, customers, devices, earlier, files, inbound, inbox,
+    knowledge, kpis, models, notices, ops, parts, plan, records, registry, slots, supply,
+    ticket_export, tickets, trace, units, work,
 };
 use crate::stream::{self, LaggedDto};
 
@@ -52,6 +52,7 @@ struct Description;
 /// The API's routes with their description.
 pub(crate) fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
     let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(catalogue::catalogue))
         .routes(routes!(devices::devices))
         .routes(routes!(devices::device))
         .routes(routes!(devices::latest))

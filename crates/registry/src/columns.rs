@@ -13,6 +13,8 @@ pub(crate) enum Form {
     Flag,
     /// Names with `;` between them, or a JSON array where a name has one.
     Names,
+    /// Channels as `email:ops@example.com` with `;` between them, or as JSON.
+    Channels,
     /// JSON.
     Json,
 }
@@ -78,6 +80,7 @@ pub(crate) fn layout(kind: RecordKind) -> &'static [Column] {
             ("name", Text),
             ("skills", Names),
             ("certificates", Json),
+            ("regions", Names),
             ("depot", Text),
             ("van", Text),
             ("home.latitude_deg", Number),

@@ -9,6 +9,7 @@ mod customer;
 mod date;
 mod erase;
 mod fault;
+mod form;
 mod id;
 mod kind;
 mod lead;
@@ -34,6 +35,7 @@ pub use customer::{
 pub use date::{Date, InvalidDate};
 pub use erase::{Addressed, ERASED, Person, addressed, erase};
 pub use fault::{Fault, Faults};
+pub use form::{FormField, FormItem, Input, form, from_form};
 pub use id::RecordId;
 pub use kind::{RecordKind, UnknownKind};
 pub use lead::{Lead, LeadState};

@@ -21,6 +21,9 @@ pub struct Technician {
     /// Certificates held.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<Certificate>,
+    /// Regions worked in, as locations name theirs; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<String>,
     /// Home depot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depot: Option<RecordId>,
@@ -101,6 +104,7 @@ impl Technician {
     pub(crate) fn check(&self, faults: &mut Faults) {
         faults.line("name", &self.name);
         faults.lines("skills", &self.skills);
+        faults.lines("regions", &self.regions);
         faults.list("certificates", self.certificates.len());
         for (i, certificate) in self.certificates.iter().enumerate() {
             faults.line(format!("certificates[{i}].name"), &certificate.name);

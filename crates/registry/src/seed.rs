@@ -44,6 +44,7 @@ pub fn seed(catalogue: &Catalogue) -> Vec<RecordWrite> {
             name: technician.name.clone(),
             skills: technician.skills.clone(),
             certificates: Vec::new(),
+            regions: Vec::new(),
             depot: RecordId::new(technician.depot.as_str()).ok(),
             van: None,
             home: None,

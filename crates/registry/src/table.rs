@@ -76,13 +76,36 @@ fn unguarded(cell: &str) -> &str {
 }
 
 fn cell(value: Option<&Value>, form: Form) -> String {
+    let text = text_of(value, form);
+    match form {
+        Form::Text | Form::Names => guarded(&text),
+        Form::Number | Form::Flag | Form::Channels | Form::Json => text,
+    }
+}
+
+/// A value as text: empty where there is none.
+pub(crate) fn text_of(value: Option<&Value>, form: Form) -> String {
     match (value, form) {
         (None | Some(Value::Null), _) => String::new(),
-        (Some(Value::String(text)), Form::Text) => guarded(text),
-        (Some(Value::Array(names)), Form::Names) => guarded(&joined(names)),
+        (Some(Value::String(text)), Form::Text) => text.clone(),
+        (Some(Value::Array(names)), Form::Names) => joined(names),
         (Some(Value::Array(list)), _) if list.is_empty() => String::new(),
+        (Some(value @ Value::Array(list)), Form::Channels) => {
+            let texts: Option<Vec<String>> = list.iter().map(channel).collect();
+            texts.map_or_else(|| value.to_string(), |texts| texts.join("; "))
+        }
         (Some(value), _) => value.to_string(),
     }
+}
+
+/// A channel as `email:ops@example.com`; `None` where that would not read back as the same.
+fn channel(value: &Value) -> Option<String> {
+    let (kind, address) = (
+        value.get("kind")?.as_str()?,
+        value.get("address")?.as_str()?,
+    );
+    let is_plain = value.as_object()?.len() == 2 && !address.contains(';');
+    is_plain.then(|| format!("{kind}:{address}"))
 }
 
 fn joined(names: &[Value]) -> String {
@@ -100,11 +123,11 @@ fn joined(names: &[Value]) -> String {
     }
 }
 
-/// The value of a cell that is not empty.
-fn value_of(cell: &str, form: Form) -> Result<Value, String> {
+/// The value of a text that is not empty.
+pub(crate) fn value_of(cell: &str, form: Form) -> Result<Value, String> {
     let json = |text: &str| serde_json::from_str(text).map_err(|e| format!("is no JSON: {e}"));
     match form {
-        Form::Text => Ok(Value::String(unguarded(cell).to_owned())),
+        Form::Text => Ok(Value::String(cell.to_owned())),
         Form::Number => match serde_json::from_str(cell) {
             Ok(value @ Value::Number(_)) => Ok(value),
             Ok(_) | Err(_) => Err(format!("\"{cell}\" is no number such as 12.5")),
@@ -114,25 +137,35 @@ fn value_of(cell: &str, form: Form) -> Result<Value, String> {
             "false" | "FALSE" => Ok(Value::Bool(false)),
             _ => Err(format!("\"{cell}\" is neither true nor false")),
         },
+        Form::Names | Form::Channels if cell.starts_with('[') => json(cell),
         Form::Names => {
-            let text = unguarded(cell);
-            if text.starts_with('[') {
-                return json(text);
-            }
-            let names = text
+            let names = cell
                 .split(';')
                 .map(|name| Value::String(name.trim().to_owned()));
             Ok(Value::Array(names.collect()))
+        }
+        Form::Channels => {
+            let channels = cell.split(';').filter(|text| !text.trim().is_empty());
+            let channels = channels.map(|text| match text.split_once(':') {
+                Some((kind, address)) => {
+                    Ok(serde_json::json!({ "kind": kind.trim(), "address": address.trim() }))
+                }
+                None => Err(format!(
+                    "\"{}\" is no channel such as email:ops@example.com",
+                    text.trim()
+                )),
+            });
+            channels.collect()
         }
         Form::Json => json(cell),
     }
 }
 
-fn get<'a>(body: &'a Value, path: &str) -> Option<&'a Value> {
+pub(crate) fn get<'a>(body: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(body, |value, key| value.get(key))
 }
 
-fn set(body: &mut Map<String, Value>, path: &str, value: Value) {
+pub(crate) fn set(body: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
         None => {
             body.insert(path.to_owned(), value);
@@ -278,6 +311,10 @@ pub fn from_csv(kind: RecordKind, text: &str) -> Result<Vec<Entry>, Vec<RowError
                     Err(_) => errors.add(line, name, format!("\"{text}\" is no version")),
                 }
             } else if let Some((path, form)) = layout(kind).iter().find(|(p, _)| p == name) {
+                let text = match form {
+                    Form::Text | Form::Names => unguarded(text),
+                    Form::Number | Form::Flag | Form::Channels | Form::Json => text,
+                };
                 match value_of(text, *form) {
                     Ok(value) => set(&mut body, path, value),
                     Err(detail) => errors.add(line, name, detail),

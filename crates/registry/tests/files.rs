@@ -5,13 +5,16 @@
     reason = "a test's helpers fail by panicking"
 )]
 
+use std::collections::BTreeMap;
+
 use forecare_care::calendar::{CalendarFile, HolidayFile, WeekFile};
 use forecare_domain::{Priority, Timestamp};
 use forecare_registry::{
     AssetDetails, BillItem, Body, Calendar, Certificate, Contact, ContactAddress, ContactChannel,
-    Contract, Coverage, Customer, CustomerValue, DataConsent, Date, Depot, Document, GeoPosition,
-    Includes, Lead, LeadState, Level, Location, Placement, Purpose, RecordId, RecordKind, RowError,
-    Target, Technician, Van, columns, from_csv, from_json, to_csv, to_json,
+    Contract, Coverage, Customer, CustomerValue, DataConsent, Date, Depot, Document, FormItem,
+    GeoPosition, Includes, Lead, LeadState, Level, Location, Placement, Purpose, RecordId,
+    RecordKind, RowError, Target, Technician, Van, columns, form, from_csv, from_form, from_json,
+    to_csv, to_json,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -212,6 +215,7 @@ fn technician() -> impl Strategy<Value = Body> {
                 }],
                 name,
                 skills: distinct(skills),
+                regions: vec!["north".to_owned()],
                 depot: None,
                 van: None,
                 home,
@@ -288,6 +292,17 @@ fn body() -> impl Strategy<Value = Body> {
     prop_oneof![customer(), contract(), asset(), technician(), other()]
 }
 
+/// What a browser sends of a form.
+fn fields(items: &[FormItem]) -> BTreeMap<String, String> {
+    let of_item = |item: &FormItem| match item {
+        FormItem::Field(field) => vec![field.clone()],
+        FormItem::List { rows, .. } => rows.concat(),
+    };
+    let all = items.iter().flat_map(of_item);
+    all.map(|field| (field.name, field.value.replace('\n', "\r\n")))
+        .collect()
+}
+
 proptest! {
     #[test]
     fn what_is_exported_reads_back_as_the_same(id in id(), body in body()) {
@@ -300,6 +315,14 @@ proptest! {
         prop_assert_eq!((&read[0].id, &read[0].body), (&id, &body));
         // Written again, it is the same to the byte.
         prop_assert_eq!(to_csv(kind, [(&read[0].id, &read[0].body)]), csv);
+    }
+
+    #[test]
+    fn a_form_that_is_sent_as_it_came_is_the_same_record(body in body(), n_more in 0_usize..3) {
+        let kind = body.kind();
+        let sent = fields(&form(kind, &body.to_value(), n_more));
+        let read = from_form(kind, |name| sent.get(name).map(String::as_str)).unwrap();
+        prop_assert_eq!(Body::parse(kind, read), Ok(body), "{:?}", sent);
     }
 
     #[test]
@@ -408,4 +431,40 @@ fn every_column_is_documented() {
             assert!(line.contains(&format!("`{column}`")), "{column} of {begin}");
         }
     }
+}
+
+#[test]
+fn rows_of_a_form_are_added_and_taken_away() {
+    let body = serde_json::json!({"name": "Nordwind", "contacts": [
+        {"id": "P-1", "name": "Ada", "quiet": "", "channels": [{"kind": "email", "address": "a@example.com"}]},
+        {"id": "P-2", "name": "Bo"},
+    ]});
+    let mut sent = fields(&form(RecordKind::Customer, &body, 2));
+    assert_eq!(sent["contacts.0.channels"], "email:a@example.com");
+    sent.insert("contacts.1.id".to_owned(), String::new());
+    sent.insert("contacts.1.name".to_owned(), " ".to_owned());
+    sent.insert("contacts.3.id".to_owned(), "P-3".to_owned());
+    sent.insert("contacts.3.name".to_owned(), "Cy".to_owned());
+    sent.insert(
+        "contacts.3.channels".to_owned(),
+        "sms: +49 1; slack:#ops".to_owned(),
+    );
+    let read = |sent: &BTreeMap<String, String>| {
+        from_form(RecordKind::Customer, |name| {
+            sent.get(name).map(String::as_str)
+        })
+    };
+    let stored = read(&sent).unwrap();
+    assert_eq!(
+        stored["contacts"],
+        serde_json::json!([
+            {"id": "P-1", "name": "Ada", "quiet": "", "channels": [{"kind": "email", "address": "a@example.com"}]},
+            {"id": "P-3", "name": "Cy", "channels": [{"kind": "sms", "address": "+49 1"}, {"kind": "slack", "address": "#ops"}]},
+        ])
+    );
+    sent.insert("value.yearly".to_owned(), "much".to_owned());
+    sent.insert("contacts.0.channels".to_owned(), "ada".to_owned());
+    let faults = read(&sent).unwrap_err();
+    let named: Vec<&str> = faults.0.iter().map(|f| f.field.as_str()).collect();
+    assert_eq!(named, ["value.yearly", "contacts.0.channels"]);
 }

@@ -52,6 +52,15 @@ impl Fields {
             .ok_or_else(|| Problem::invalid(name, format!("the field \"{name}\" is empty")))
     }
 
+    /// Fields whose names begin with `prefix`, without it; as they were sent, empty ones too.
+    pub(crate) fn as_sent<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let fields = self.0.iter();
+        fields.filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
+    }
+
     /// Fields whose names begin with `prefix`, without it.
     pub(crate) fn with_prefix<'a>(
         &'a self,

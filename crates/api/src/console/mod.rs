@@ -24,6 +24,7 @@ mod new_ticket;
 mod notices;
 mod parts;
 mod plan;
+mod registry;
 mod shell;
 mod static_files;
 mod supply;
@@ -72,6 +73,10 @@ pub(crate) fn routes() -> Router<App> {
         .route("/parts/orders", post(supply::put_order))
         .route("/customers", get(customers::list))
         .route("/customers/{id}", get(customers::page))
+        .route("/registry", get(registry::first))
+        .route("/registry/{kind}", get(registry::list).post(registry::save))
+        .route("/registry/{kind}/new", get(registry::new))
+        .route("/registry/{kind}/{id}", get(registry::edit))
         .route("/automation", get(automation::page))
         .route("/inbox", get(inbox::page))
         .route("/inbox/{id}", post(inbox::settle))

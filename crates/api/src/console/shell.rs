@@ -17,6 +17,8 @@ pub(crate) struct Shell {
     pub(crate) notice: Option<String>,
     /// Who is signed in; empty: nobody.
     pub(crate) user: String,
+    /// Whether who is signed in works on tickets and records.
+    pub(crate) works: bool,
     /// What forms must carry.
     pub(crate) csrf: String,
     /// What went wrong with the form just sent.
@@ -31,6 +33,7 @@ impl Shell {
             now: super::format::When::new(now, now).utc,
             notice: app.state.notice.clone(),
             user: caller.name.clone(),
+            works: caller.needs_to_know(),
             csrf: caller.csrf.clone(),
             problem: None,
         }

@@ -2,6 +2,7 @@
 
 mod alarm;
 mod asset;
+mod catalogue;
 mod dispatch;
 mod kpi;
 mod notice;
@@ -18,6 +19,7 @@ pub(crate) use asset::{
     AssetDto, DeviceDto, HealthDto, MaintenanceWindowDto, NewAssetDto, NewAssetsDto,
     NewMaintenanceWindowDto, RegisteredDto, RulDto,
 };
+pub(crate) use catalogue::CatalogueDto;
 pub(crate) use dispatch::{
     AssignmentDto, DispatchCandidateDto, DispatchOverrideDto, DispatchProposalDto, SlaClockDto,
 };

@@ -3,6 +3,7 @@
 pub(crate) mod alarms;
 pub(crate) mod assets;
 pub(crate) mod automation;
+pub(crate) mod catalogue;
 pub(crate) mod customers;
 pub(crate) mod devices;
 pub(crate) mod earlier;

@@ -123,7 +123,7 @@ impl View {
                     valid_until: c.valid_until.map(Date::end),
                 })
                 .collect(),
-            regions: Vec::new(),
+            regions: technician.regions.clone(),
             excluded_customers: Vec::new(),
             shifts,
             planned_hours: 0.0,
