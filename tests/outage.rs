@@ -118,37 +118,7 @@ impl Site {
 
     /// Publishes the messages with these numbers, and returns once Mosquitto has them.
     async fn publish(&self, numbers: std::ops::Range<u64>) {
-        let mut options = MqttOptions::new("pumps", "127.0.0.1", self.mqtt);
-        options.set_outgoing_inflight_upper_limit(20);
-        let (client, mut events) = AsyncClient::new(options, 20);
-        let n = numbers.end - numbers.start;
-        let sender = tokio::spawn(async move {
-            for number in numbers {
-                let ts = 1_700_000_000_000 + number * 1_000;
-                client
-                    .publish(
-                        format!("devices/pump-{}/telemetry", number % DEVICES),
-                        QoS::AtLeastOnce,
-                        false,
-                        format!(
-                            "{{\"ts\":{ts},\"seq\":{},\"values\":{{\"vibration\":{}}}}}",
-                            number / DEVICES,
-                            2.0 + (number % 7) as f64 / 10.0
-                        ),
-                    )
-                    .await
-                    .unwrap();
-            }
-            client
-        });
-        let mut acknowledged = 0;
-        while acknowledged < n {
-            let event = events.poll().await.expect("mosquitto stays");
-            if let Event::Incoming(Packet::PubAck(_)) = event {
-                acknowledged += 1;
-            }
-        }
-        drop(sender.await.unwrap());
+        publish(self.mqtt, numbers).await;
     }
 
     /// Stored readings of each device.
@@ -167,6 +137,41 @@ impl Site {
             })
             .collect()
     }
+}
+
+/// Publishes the messages with these numbers, and returns once Mosquitto has them.
+async fn publish(mqtt: u16, numbers: std::ops::Range<u64>) {
+    let mut options = MqttOptions::new("pumps", "127.0.0.1", mqtt);
+    options.set_outgoing_inflight_upper_limit(20);
+    let (client, mut events) = AsyncClient::new(options, 20);
+    let n = numbers.end - numbers.start;
+    let sender = tokio::spawn(async move {
+        for number in numbers {
+            let ts = 1_700_000_000_000 + number * 1_000;
+            client
+                .publish(
+                    format!("devices/pump-{}/telemetry", number % DEVICES),
+                    QoS::AtLeastOnce,
+                    false,
+                    format!(
+                        "{{\"ts\":{ts},\"seq\":{},\"values\":{{\"vibration\":{}}}}}",
+                        number / DEVICES,
+                        2.0 + (number % 7) as f64 / 10.0
+                    ),
+                )
+                .await
+                .unwrap();
+        }
+        client
+    });
+    let mut acknowledged = 0;
+    while acknowledged < n {
+        let event = events.poll().await.expect("mosquitto stays");
+        if let Event::Incoming(Packet::PubAck(_)) = event {
+            acknowledged += 1;
+        }
+    }
+    drop(sender.await.unwrap());
 }
 
 fn readiness(service: &Service) -> (u16, String) {
@@ -363,11 +368,8 @@ async fn a_standby_that_takes_over_gets_everything_once() {
     wait_for("what came before", || {
         service.metric("forecare_readings_stored_total") == 1_000.0
     });
-    let (n, site) = (20_000, std::sync::Arc::new(site));
-    let devices = tokio::spawn({
-        let site = std::sync::Arc::clone(&site);
-        async move { site.publish(1_000..n).await }
-    });
+    let n = 20_000;
+    let devices = tokio::spawn(publish(site.mqtt, 1_000..n));
     wait_for("some of it stored", || {
         service.metric("forecare_readings_stored_total") > 2_000.0
     });

@@ -1,7 +1,9 @@
 //! For whom a ticket is: the customer, what was agreed with them, whom to speak to, and where the machine stands.
 
 use forecare_domain::Ticket;
-use forecare_registry::{Contact, Contract, Covered, Customer, RecordId, Tier};
+use forecare_registry::{
+    Contact, Contract, Covered, Customer, RecordId, RecordKind, RecordRef, Tier,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -37,19 +39,34 @@ pub(crate) async fn of_ticket(
     if place.is_empty() && !asset.site.is_empty() {
         place.push(asset.site);
     }
-    let Some(id) = placed.details.customer else {
+    let of_ticket = ticket.work.customer.as_ref();
+    let of_ticket = of_ticket.and_then(|id| RecordId::new(id).ok());
+    let Some(id) = of_ticket.or(placed.details.customer) else {
         return Ok((place, None));
     };
+    // A customer may have been deleted since.
+    let key = RecordRef::new(RecordKind::Customer, id.clone());
+    if app
+        .state
+        .store
+        .record(&key)
+        .await?
+        .is_none_or(|r| r.body.is_none())
+    {
+        return Ok((place, None));
+    }
     let (id, _, mut found) = customer(app, id.as_str()).await?;
     let (_, tier) = standing(app, &id, &found).await?;
     if !caller.needs_to_know() {
         withhold(&mut found);
     }
     let of = ForWhom {
-        id,
         customer: found,
         tier,
-        contract: placed.contract,
+        contract: placed
+            .contract
+            .filter(|(_, contract, _)| contract.customer == id),
+        id,
     };
     Ok((place, Some(of)))
 }

@@ -222,7 +222,7 @@ impl Outcomes {
         let cases: Vec<Case> = cases.collect();
         let machines = registry.assets.values().map(|asset| Machine {
             asset: asset.id.clone(),
-            cut: registry.cut(app, asset, app.state.clock.now()),
+            cut: registry.cut(app, asset, None, app.state.clock.now()),
             since: asset.registered_at,
         });
         Ok(Self {
@@ -337,7 +337,12 @@ impl Registry {
 
     fn case(&self, app: &App, ticket: &Ticket, cost: Option<f64>) -> Case {
         let mut cut = match self.assets.get(&ticket.asset) {
-            Some(asset) => self.cut(app, asset, ticket.opened_at),
+            Some(asset) => self.cut(
+                app,
+                asset,
+                ticket.work.customer.as_deref(),
+                ticket.opened_at,
+            ),
             None => Cut::new(),
         };
         cut.extend(
@@ -373,6 +378,13 @@ impl Registry {
         }
     }
 
+    /// Id of the customer whose `ticket` is.
+    pub(crate) fn customer_of<'a>(&'a self, ticket: &'a Ticket) -> Option<&'a str> {
+        let of_machine = || self.details.get(&ticket.asset)?.customer.as_ref();
+        let of_ticket = ticket.work.customer.as_deref();
+        of_ticket.or_else(|| of_machine().map(RecordId::as_str))
+    }
+
     /// Where `asset` stood at `at`: the place and those above it, the lowest first.
     fn places(&self, asset: &AssetId, at: Timestamp) -> impl Iterator<Item = &Location> {
         let details = self.details.get(asset);
@@ -398,8 +410,14 @@ impl Registry {
         !is_placed && asset.site.to_lowercase() == name
     }
 
-    /// What `asset` counts to at `at`.
-    pub(crate) fn cut(&self, app: &App, asset: &Asset, at: Timestamp) -> Cut {
+    /// What `asset` counts to at `at`; `customer` is whose it was then, where that is known.
+    pub(crate) fn cut(
+        &self,
+        app: &App,
+        asset: &Asset,
+        customer: Option<&str>,
+        at: Timestamp,
+    ) -> Cut {
         let mut cut = Cut::new();
         cut.insert(Dimension::Class, asset.class.to_string());
         let details = self.details.get(&asset.id);
@@ -417,7 +435,8 @@ impl Registry {
         if !asset.site.is_empty() {
             cut.entry(Dimension::Site).or_insert(asset.site.clone());
         }
-        if let Some(id) = details.and_then(|d| d.customer.clone()) {
+        let customer = customer.and_then(|id| RecordId::new(id).ok());
+        if let Some(id) = customer.or_else(|| details?.customer.clone()) {
             if let Some(customer) = self.customers.get(&id) {
                 let none = Vec::new();
                 let contracts = self.contracts.get(&id).unwrap_or(&none);

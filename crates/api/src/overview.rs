@@ -256,7 +256,12 @@ pub(crate) async fn of_customer(app: &App, id: &str) -> Result<Overview, Problem
     let ids: BTreeSet<&AssetId> = assets.iter().map(|o| &o.asset.id).collect();
     let devices: BTreeSet<&DeviceId> = assets.iter().map(|o| &o.asset.device).collect();
     let mut tickets = app.open_tickets(None).await?;
-    tickets.retain(|t| ids.contains(&t.asset));
+    // Whose the machine was when it was opened: it may be another customer's by now.
+    let is_theirs = |t: &Ticket| match &t.work.customer {
+        Some(customer) => customer == id.as_str(),
+        None => ids.contains(&t.asset),
+    };
+    tickets.retain(is_theirs);
     let mut alarms = app.active_alarms().await?;
     alarms.retain(|a| devices.contains(&a.device));
     let page = PageRequest {
@@ -271,7 +276,7 @@ pub(crate) async fn of_customer(app: &App, id: &str) -> Result<Overview, Problem
     let visits = ended
         .into_iter()
         .map(|paged| paged.item)
-        .filter(|t| ids.contains(&t.asset) && t.state != TicketState::Cancelled)
+        .filter(|t| is_theirs(t) && t.state != TicketState::Cancelled)
         .take(VISITS_MAX)
         .collect();
     let numbers: BTreeSet<TicketId> = tickets.iter().map(|t| t.id).collect();

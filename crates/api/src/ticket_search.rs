@@ -501,17 +501,14 @@ impl TicketSearch {
         };
         let first = app.state.catalogue.depots.first().map(|d| &d.name);
         let depot = asset.depot.as_ref().or(first);
-        let of_customer = || {
-            let details = self.registry.as_ref()?.details.get(&t.asset)?;
-            details.customer.as_ref()
-        };
+        let of_customer = || self.registry.as_ref()?.customer_of(t);
         let on_site = |site: &str| {
             let registry = self.registry.as_ref();
             registry.is_some_and(|r| r.is_on_site(asset, t.opened_at, site))
         };
         (self.class.as_deref()).is_none_or(|class| asset.class.as_str() == class)
             && (self.depot.as_deref()).is_none_or(|name| depot.is_some_and(|d| d.as_str() == name))
-            && (self.customer.as_ref()).is_none_or(|id| of_customer() == Some(id))
+            && (self.customer.as_ref()).is_none_or(|id| of_customer() == Some(id.as_str()))
             && (self.site.as_deref()).is_none_or(on_site)
     }
 
@@ -528,12 +525,14 @@ impl TicketSearch {
         if let Some(asset) = self.asset(&t.asset) {
             add(&asset.name);
         }
-        if let Some(registry) = &self.registry
-            && let Some(details) = registry.details.get(&t.asset)
-        {
-            add(details.serial.as_deref().unwrap_or_default());
-            let customer = details.customer.as_ref();
-            if let Some(customer) = customer.and_then(|id| registry.customers.get(id)) {
+        if let Some(registry) = &self.registry {
+            if let Some(details) = registry.details.get(&t.asset) {
+                add(details.serial.as_deref().unwrap_or_default());
+            }
+            let customer = registry
+                .customer_of(t)
+                .and_then(|id| RecordId::new(id).ok());
+            if let Some(customer) = customer.and_then(|id| registry.customers.get(&id)) {
                 add(&customer.name);
             }
         }

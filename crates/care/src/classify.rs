@@ -52,23 +52,28 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// What a ticket of `kind` about `mode` needs. The most particular says: the order, then the failure mode, then the kind.
+    /// What a ticket of `kind` about `mode` of a machine of `class` needs. The most particular says: the order, then the
+    /// failure mode, then the kind; where something is to be mended and none of them says, what the class's unknown mode does.
     pub(crate) fn calls_for(
         self,
         catalogue: &Catalogue,
         kind: &TicketType,
         mode: Option<&FailureMode>,
+        class: &AssetClass,
     ) -> CalledFor {
+        let unknown = Some(&class.unknown_mode).filter(|_| kind.name == TicketKind::corrective());
         let procedures = [
             self.procedure,
             mode.map_or("", |m| m.procedure.as_str()),
             kind.procedure.as_str(),
+            unknown.map_or("", |m| m.procedure.as_str()),
         ];
         let procedure = procedures.into_iter().find(|p| !p.is_empty());
         let skills = [
             self.skills,
             mode.map_or(&[][..], |m| m.skills.as_slice()),
             kind.skills.as_slice(),
+            unknown.map_or(&[][..], |m| m.skills.as_slice()),
         ];
         let skills = skills.into_iter().find(|s| !s.is_empty());
         let mode_says = mode.is_some_and(|m| !m.parts.is_empty());
@@ -163,7 +168,7 @@ pub fn classify(
         }
         let before = rules.kind(ticket.kind.as_str()).map(|kind| {
             let mode = ticket.mode.as_ref().and_then(|mode| class.mode(mode));
-            let called_for = Order::default().calls_for(catalogue, kind, mode);
+            let called_for = Order::default().calls_for(catalogue, kind, mode, class);
             called_for.procedure
         });
         let order = match &ticket.origin {
@@ -182,7 +187,7 @@ pub fn classify(
             | Origin::Event { .. }
             | Origin::Automation { .. } => Order::default(),
         };
-        let called_for = order.calls_for(catalogue, kind, mode);
+        let called_for = order.calls_for(catalogue, kind, mode, class);
         after.kind = kind.name.clone();
         after.mode.clone_from(mode_name);
         after.procedure = called_for.procedure;

@@ -7,6 +7,7 @@ use forecare_domain::{
     ReservationState, Rul, Severity, Supply, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
 
+use crate::dispatch::Crew;
 use crate::sla::{SlaTargets, SlaTerms, SlaTermsFile};
 use crate::{
     Assessment, CarePolicy, Footing, NewTicket, Precision, Standing, decide, open_ticket,
@@ -179,7 +180,10 @@ pub(crate) fn opened_by(task: &CareTask, load: &[(String, u32)]) -> NewTicket {
         mode(&catalogue),
         &Assessment::of(task).unwrap(),
         &decision(task, at(0.0)),
-        load,
+        Crew {
+            technicians: &catalogue.technicians,
+            load,
+        },
         on_nobodys(&CarePolicy::default(), &terms()),
     )
 }

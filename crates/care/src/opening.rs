@@ -8,7 +8,7 @@ use forecare_domain::{
     Ticket, TicketChange, TicketId, TicketKind, TicketState, TicketWork, Timestamp,
 };
 
-use crate::dispatch::{Candidate, candidates};
+use crate::dispatch::{Candidate, Crew, candidates};
 use crate::lifecycle::{cut, forecare, record};
 use crate::urgency::{Footing, due_at, due_by, priority, priority_in_words};
 use crate::{Assessment, CarePolicy};
@@ -45,7 +45,7 @@ pub struct Need {
 }
 
 /// The ticket that `decision` (one that acts) calls for, and its needs. It opens at the decision's time;
-/// `load` is the number of open tickets per technician, for the proposal of who is to do it.
+/// `crew` is for the proposal of who is to do it.
 ///
 /// `detected_at` is the time of the assessment's reading: set it to the episode's first reading where
 /// that is known.
@@ -56,7 +56,7 @@ pub fn open_ticket(
     mode: &FailureMode,
     assessment: &Assessment<'_>,
     decision: &Decision,
-    load: &[(String, u32)],
+    crew: Crew<'_>,
     footing: Footing<'_>,
 ) -> NewTicket {
     let now = decision.at;
@@ -68,10 +68,10 @@ pub fn open_ticket(
     let due = due_at(Some(by), terms, priority, now);
     let depot = serving_depot(catalogue, asset);
     let proposed = candidates(
-        &catalogue.technicians,
+        crew.technicians,
         &mode.skills,
         depot,
-        load,
+        crew.load,
         policy.away_counts_as_tickets,
     );
     let ticket = Ticket {
@@ -368,7 +368,10 @@ mod tests {
             mode(&catalogue),
             &Assessment::of(&task).unwrap(),
             &decision(&task, at(0.0)),
-            &[],
+            Crew {
+                technicians: &catalogue.technicians,
+                load: &[],
+            },
             on_nobodys(&CarePolicy::default(), &terms()),
         );
         assert_eq!(new.ticket.technician, None);

@@ -9,7 +9,7 @@ use forecare_domain::{
 };
 
 use crate::classify::Order;
-use crate::dispatch::candidates;
+use crate::dispatch::{Crew, candidates};
 use crate::lifecycle::{cut, forecare};
 use crate::opening::{proposal, serving_depot};
 use crate::sla::SlaTerms;
@@ -44,8 +44,8 @@ pub struct About<'a> {
     pub asset: &'a Asset,
     /// Its class.
     pub class: &'a AssetClass,
-    /// Number of open tickets per technician, for the proposal of who is to do it.
-    pub load: &'a [(String, u32)],
+    /// For the proposal of who is to do it.
+    pub crew: Crew<'a>,
 }
 
 /// By what tickets open.
@@ -288,17 +288,17 @@ struct Opening<'a> {
 
 fn opened(desk: Desk<'_>, about: About<'_>, new: Opening<'_>, now: Timestamp) -> NewTicket {
     let (kind, mode) = (new.kind, new.mode);
-    let called_for = new.order.calls_for(desk.catalogue, kind, mode);
+    let called_for = new.order.calls_for(desk.catalogue, kind, mode, about.class);
     let (procedure, skills) = (called_for.procedure, called_for.skills);
     // A date that was asked for is the date.
     let due_at = new
         .due_at
         .unwrap_or_else(|| due_at(None, desk.terms, new.priority, now));
     let proposed = candidates(
-        &desk.catalogue.technicians,
+        about.crew.technicians,
         &skills,
         serving_depot(desk.catalogue, about.asset),
-        about.load,
+        about.crew.load,
         desk.policy.away_counts_as_tickets,
     );
     let checklist = desk
@@ -382,7 +382,10 @@ mod tests {
         let about = About {
             asset: &asset,
             class: class(&catalogue),
-            load: &[],
+            crew: Crew {
+                technicians: &catalogue.technicians,
+                load: &[],
+            },
         };
         let new = NewReport {
             kind: rules.kind(TicketKind::CORRECTIVE).unwrap(),
@@ -524,7 +527,10 @@ mod tests {
         let about = About {
             asset: &asset,
             class: class(&catalogue),
-            load: &[],
+            crew: Crew {
+                technicians: &catalogue.technicians,
+                load: &[],
+            },
         };
         let schedule = &rules.schedules()[0];
         let kind = rules.kind(TicketKind::INSPECTION).unwrap();

@@ -416,8 +416,11 @@ impl TicketType {
                     format!("choices go with type = \"choice\": 1 to {ENTRIES_MAX} of them"),
                 ));
             }
-            for choice in &field.choices {
+            for (i, choice) in field.choices.iter().enumerate() {
                 line(&format!("{at}, choices"), choice)?;
+                if field.choices[..i].contains(choice) {
+                    return Err(fault(at, format!("the choice \"{choice}\" comes twice")));
+                }
             }
         }
         Ok(())

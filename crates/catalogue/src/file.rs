@@ -72,6 +72,8 @@ struct MetricFile {
     unit: String,
     #[serde(default)]
     operating_point: bool,
+    #[serde(default)]
+    counter: bool,
     critical_low: Option<f64>,
     warning_low: Option<f64>,
     warning_high: Option<f64>,
@@ -454,10 +456,14 @@ fn metric(file: MetricFile, at: &str, f: &mut Findings) -> MetricSpec {
     f.require(limits.debounce_samples >= 1, || {
         format!("{at}: metric {name}: debounce_samples must be at least 1")
     });
+    f.require(!(file.counter && file.operating_point), || {
+        format!("{at}: metric {name}: a counter describes no operating point")
+    });
     MetricSpec {
         name: file.name,
         unit: file.unit,
         operating_point: file.operating_point,
+        counter: file.counter,
         limits,
     }
 }

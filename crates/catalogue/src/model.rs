@@ -1,5 +1,7 @@
 //! The checked catalogue.
 
+use std::borrow::Cow;
+
 use forecare_domain::{
     ClassName, ComponentName, DepotName, Marks, MetricName, ModeName, PartNumber,
 };
@@ -60,6 +62,8 @@ pub struct MetricSpec {
     /// True: it describes the operating point (load, speed, ambient), not health; baselines of the others
     /// are kept per regime of these.
     pub operating_point: bool,
+    /// True: it only counts up (hours, cycles, strokes): for schedules and rules, and its limits; it says nothing of health.
+    pub counter: bool,
     /// Engineering limits; `None` on a side without one.
     pub limits: Limits,
 }
@@ -274,6 +278,17 @@ impl AssetClass {
         } else {
             self.modes.iter().find(|m| &m.name == name)
         }
+    }
+
+    /// `values` of its metrics, in their order, without those that only count up.
+    #[must_use]
+    pub fn without_counters<'a>(&self, values: &'a [Option<f64>]) -> Cow<'a, [Option<f64>]> {
+        if self.metrics.iter().all(|metric| !metric.counter) {
+            return Cow::Borrowed(values);
+        }
+        let kept = values.iter().zip(&self.metrics);
+        kept.map(|(value, metric)| value.filter(|_| !metric.counter))
+            .collect()
     }
 
     /// Index of the metric of that name.

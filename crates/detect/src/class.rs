@@ -118,7 +118,9 @@ impl ClassDetector {
             .metrics
             .iter()
             .map(|m| {
-                if m.operating_point {
+                if m.counter {
+                    Role::Limits
+                } else if m.operating_point {
                     axis.next().map_or(Role::Limits, Role::Axis)
                 } else {
                     Role::Health(health.next())

@@ -194,6 +194,9 @@ pub struct TicketWork {
     /// The ticket it is a part of, or follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<TicketId>,
+    /// Id of the customer whose machine it was when the ticket was opened; `None`: nobody's, then it is whose the machine is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
     /// The customer's contact who last wrote about it by e-mail: they are told before others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact: Option<ContactRef>,

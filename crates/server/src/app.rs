@@ -260,8 +260,7 @@ impl App {
             care_wake: Arc::clone(&care_wake),
             metrics: Arc::clone(&metrics),
         });
-        check_tickets(&config, &catalogue)?;
-        check_automation(&config, &catalogue)?;
+        check_care(&config, &catalogue)?;
         let terms = Terms::new(
             config.care.sla.clone(),
             config.tiers()?,
@@ -782,6 +781,16 @@ fn limits(config: &Config) -> Limits {
         future_tolerance_hours: config.ingest.future_tolerance_minutes / 60.0,
         ..Limits::default()
     }
+}
+
+/// What the configuration's care names is in the catalogue.
+///
+/// # Errors
+/// The first name that is not.
+pub(crate) fn check_care(config: &Config, catalogue: &Catalogue) -> Result<()> {
+    auto_register(config, catalogue)?;
+    check_tickets(config, catalogue)?;
+    check_automation(config, catalogue)
 }
 
 /// Classes, counters and parts that kinds, schedules, checklists and events name are the catalogue's.

@@ -391,6 +391,12 @@ impl Notifier {
 
     /// Id of the customer whom a notice concerns.
     async fn customer_id(&self, notice: &Notice) -> Result<Option<RecordId>, StoreError> {
+        if let Some(ticket) = notice.ticket
+            && let Some(id) = self.store.ticket(ticket).await?.work.customer
+        {
+            // The machine may be another customer's by now.
+            return Ok(RecordId::new(id).ok());
+        }
         Ok(match (&notice.asset, &notice.what) {
             (Some(asset), _) => {
                 let asset = RecordRef::new(RecordKind::Asset, RecordId::from(asset));

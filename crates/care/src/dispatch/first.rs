@@ -16,6 +16,15 @@ pub struct Candidate<'a> {
     pub score: u32,
 }
 
+/// Who could be sent, and what they have to do already.
+#[derive(Debug, Clone, Copy)]
+pub struct Crew<'a> {
+    /// The technicians.
+    pub technicians: &'a [Technician],
+    /// Number of open tickets per technician; 0 for whom it does not name.
+    pub load: &'a [(String, u32)],
+}
+
 /// Everyone with all `skills`, best first; skills are a hard condition. The score is the number of open
 /// tickets in `load` (0 where not named), plus `away_counts_as_tickets` for another depot than `depot`;
 /// equal scores stay in catalogue order.

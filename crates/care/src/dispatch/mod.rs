@@ -22,7 +22,7 @@ mod ways;
 use forecare_domain::DispatchProposal;
 
 pub use assign::{AssignError, assign, is_assignable, is_proposable, proposed};
-pub use first::{Candidate, candidates};
+pub use first::{Candidate, Crew, candidates};
 pub use problem::{
     Certificate, DispatchProblem, DispatchWeights, FixedStart, JOBS_MAX, Job, JobPart,
     TECHNICIANS_MAX, Worker,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use forecare_domain::{
-    AssetId, Channel, ModeName, SlaKind, Ticket, TicketId, TicketKind, TicketState, Timestamp,
-    Verdict,
+    AssetId, Channel, ModeName, Origin, ProductionImpact, SlaKind, Ticket, TicketId, TicketKind,
+    TicketState, Timestamp, Verdict,
 };
 
 /// By what figures can be told apart.
@@ -117,8 +117,11 @@ pub struct Case {
     pub cut: Cut,
     /// An alarm opened it: it says that something is about to fail.
     pub is_warning: bool,
-    /// Something had failed when it was opened.
+    /// Something had failed when it was opened: corrective work that a device or a person asked for, who says that production
+    /// suffers or somebody may get hurt, or where a fault was found.
     pub is_failure: bool,
+    /// The machine stood until it was mended: a device reported it, or the person who did says that production stood.
+    pub stood: bool,
     /// When it was opened.
     pub opened_at: Timestamp,
     /// Its states and since when, oldest first; the first is that of its opening.
@@ -145,8 +148,24 @@ pub struct Case {
     pub answers: Answers,
 }
 
+/// Whether `ticket` tells of something that has failed: corrective work that a person or a device asked for, not a
+/// schedule or a rule. What a person reports while production goes on is a failure once one was found.
+fn tells_of_failure(ticket: &Ticket) -> bool {
+    let is_asked_for = match ticket.origin {
+        Origin::Alarm | Origin::Person { .. } | Origin::Event { .. } => true,
+        Origin::Schedule { .. } | Origin::Automation { .. } => false,
+    };
+    let is_found = matches!(
+        ticket.verdict,
+        Some(Verdict::Confirmed { .. } | Verdict::WrongMode { .. })
+    );
+    let report = ticket.work.report.as_ref();
+    let is_felt = report.is_none_or(|r| r.safety || r.production != ProductionImpact::None);
+    ticket.kind.as_str() == TicketKind::CORRECTIVE && is_asked_for && (is_felt || is_found)
+}
+
 impl Case {
-    /// The case of `ticket`, with nothing known but what the ticket says itself. A corrective ticket tells of a failure.
+    /// The case of `ticket`, with nothing known but what the ticket says itself.
     #[must_use]
     pub fn of(ticket: &Ticket, cut: Cut) -> Self {
         let mut states = vec![(ticket.opened_at, TicketState::New)];
@@ -181,7 +200,12 @@ impl Case {
             mode: ticket.mode.clone(),
             cut,
             is_warning: ticket.is_predicted(),
-            is_failure: ticket.kind.as_str() == TicketKind::CORRECTIVE,
+            is_failure: tells_of_failure(ticket),
+            stood: ticket
+                .work
+                .report
+                .as_ref()
+                .is_none_or(|report| report.production == ProductionImpact::Stopped),
             opened_at: ticket.opened_at,
             states,
             responded_at,

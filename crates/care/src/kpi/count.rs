@@ -242,7 +242,7 @@ fn reliability(
 /// Hours of the period in which machines stood: two tickets for one standstill count once.
 fn down_hours(failures: &[Failure<'_>], period: Period) -> f64 {
     let mut spans: BTreeMap<&AssetId, Vec<(Timestamp, Timestamp)>> = BTreeMap::new();
-    for failure in failures {
+    for failure in failures.iter().filter(|failure| failure.case.stood) {
         let from = failure.at.max(period.from);
         let to = failure.mended_at.map_or(period.to, |at| at.min(period.to));
         if from < to {

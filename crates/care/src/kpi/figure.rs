@@ -91,10 +91,10 @@ kinds! {
     CES: "ces", "Effort score (CES)", Points, "mean answer, 1 (hard) to 7 (easy), of tickets resolved in the period";
     AT_HAND: "parts_at_hand", "Parts at hand (fill rate)", Share, "tickets opened in the period all of whose parts lay at their depot when they were reserved, of those that hold or have used parts";
     COST: "cost_per_ticket", "Cost per ticket", Money, "mean of hours booked and parts used at today's prices, of tickets resolved in the period on which anything was booked";
-    FAILURES: "failures", "Failures", Count, "machines failed in the period, as tickets tell";
+    FAILURES: "failures", "Failures", Count, "machines failed in the period: corrective work that devices or people asked for, where production suffered, somebody could have been hurt or a fault was found";
     MTBF: "mtbf", "Mean time between failures", Hours, "hours of all machines in the period, by the failures in it";
     MTTR: "mttr", "Mean time to repair", Hours, "mean time from a failure to its last resolution, of failures of the period that are mended";
-    AVAILABILITY: "availability", "Availability", Share, "hours of all machines in the period that are not between a failure and its repair; not known where nobody has told of a failure";
+    AVAILABILITY: "availability", "Availability", Share, "hours of all machines in the period in which they did not stand: from a failure that stopped them to its repair; not known where nobody has told of a failure";
     WARNINGS: "warnings", "Warnings", Count, "tickets that alarms opened in the period";
     PRECISION: "warning_precision", "Warnings that were right", Share, "verdicts 'confirmed', of warnings opened in the period that have a verdict";
     RECALL: "warning_recall", "Failures foreseen", Share, "warnings opened in the period that were confirmed and failures of the period with an open warning, by these and the failures without";

@@ -67,8 +67,10 @@ pub fn pareto<'a>(
         line.tickets.push(case.ticket);
         if case.is_failure {
             line.n_failures += 1;
-            let mended = case.last(TicketState::Resolved).unwrap_or(resolved_at);
-            line.downtime_hours += mended.hours_since(case.opened_at);
+            if case.stood {
+                let mended = case.last(TicketState::Resolved).unwrap_or(resolved_at);
+                line.downtime_hours += mended.hours_since(case.opened_at);
+            }
         }
     }
     let mut lines: Vec<ParetoLine> = lines.into_values().collect();

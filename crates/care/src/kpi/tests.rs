@@ -31,6 +31,7 @@ fn case(id: i64, asset: &str, opened: f64) -> Case {
         cut: BTreeMap::new(),
         is_warning: false,
         is_failure: false,
+        stood: false,
         opened_at: at(opened),
         states: vec![(at(opened), TicketState::New)],
         responded_at: None,
@@ -59,6 +60,7 @@ fn warning(id: i64, asset: &str, opened: f64) -> Case {
 fn failure(id: i64, asset: &str, at: f64) -> Case {
     Case {
         is_failure: true,
+        stood: true,
         ..case(id, asset, at)
     }
 }
@@ -387,4 +389,43 @@ fn parts_are_at_hand_where_nothing_had_to_come() {
     };
     let cases = [of(1, Some(true)), of(2, Some(false)), of(3, None)];
     assert_eq!(figure(&cases, "parts_at_hand"), (Some(0.5), 2, 0));
+}
+
+#[test]
+fn work_is_a_failure_only_where_something_had_failed() {
+    use forecare_domain::{Origin, ProductionImpact, Report, ScheduleName, TicketKind};
+
+    let mut ticket = crate::fixtures::ticket();
+    let told = |ticket: &forecare_domain::Ticket| {
+        let case = Case::of(ticket, BTreeMap::new());
+        (case.is_failure, case.is_failure && case.stood)
+    };
+    assert_eq!(told(&ticket), (false, false), "a warning");
+    ticket.kind = TicketKind::corrective();
+    ticket.origin = Origin::Event {
+        code: "E42".to_owned(),
+    };
+    assert_eq!(told(&ticket), (true, true), "a device's event");
+    ticket.origin = Origin::Person {
+        by: crate::fixtures::person(),
+    };
+    for (production, expected) in [
+        (ProductionImpact::Stopped, (true, true)),
+        (ProductionImpact::Reduced, (true, false)),
+        (ProductionImpact::None, (false, false)),
+    ] {
+        ticket.work.report = Some(Report {
+            production,
+            ..Report::default()
+        });
+        assert_eq!(told(&ticket), expected, "{production:?}");
+    }
+    ticket.verdict = Some(confirmed());
+    assert_eq!(told(&ticket), (true, false), "noise, and a fault was found");
+    ticket.work.report = None;
+    ticket.origin = Origin::Schedule {
+        schedule: ScheduleName::new("oil").unwrap(),
+        position: 1.0,
+    };
+    assert_eq!(told(&ticket), (false, false), "an oil change");
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::{DEMO_CATALOGUE, HomeArg};
-use crate::app::{catalogue, check_automation, secret_file};
+use crate::app::{catalogue, check_care, secret_file};
 use crate::config::{Config, DEFAULT_TOML};
 use crate::home::kept_catalogue;
 use crate::notifier::{Speech, unreachable_names};
@@ -40,7 +40,7 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
             let named = Some(&config.catalogue).filter(|path| !path.as_os_str().is_empty());
             let path = named.cloned().or(kept).unwrap_or_default();
             let (_, catalogue) = catalogue(&path, DEMO_CATALOGUE)?;
-            check_automation(&config, &catalogue)?;
+            check_care(&config, &catalogue)?;
             let speech = Speech::open(&config)?;
             let store = if config.store.url.is_empty() {
                 "SQLite".to_owned()
@@ -77,6 +77,20 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
                 if catalogue.technicians.iter().all(|t| t.name != who) {
                     println!(
                         "note: rule {rule} assigns to \"{who}\", who is not in the catalogue; the registry was not looked at (`forecare doctor` does)"
+                    );
+                }
+            }
+            for (class, metric) in config.care.tickets.named() {
+                let known = metric.and_then(|metric| {
+                    let class = catalogue.class(class)?;
+                    class.metrics.get(class.metric_index(metric.as_str())?)
+                });
+                if let Some(metric) = known
+                    && !metric.counter
+                {
+                    println!(
+                        "note: a schedule counts by \"{}\" of class {class}, which the catalogue does not mark with counter = true: detectors may take its rise for a fault",
+                        metric.name
                     );
                 }
             }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::instance::InstanceArgs;
 use super::serve::AddressArgs;
 use super::{DEMO_CATALOGUE, SERVE_HOME};
-use crate::app::catalogue;
+use crate::app::{catalogue, check_care};
 use crate::config::Config;
 use crate::home::{is_running, kept_catalogue, running as running_service, without_user};
 
@@ -214,6 +214,9 @@ fn admit(args: InstanceArgs, addresses: &AddressArgs, findings: &mut Findings) -
             "restart the service, so that the new one counts",
         ),
         _ => findings.ok("catalogue", what),
+    }
+    if let Err(error) = check_care(&config, &catalogue) {
+        findings.failed("care", &error);
     }
     let mut broker_said_by = if addresses.mqtt.is_some() || addresses.mqtt_listen.is_some() {
         SaidBy::CommandLine

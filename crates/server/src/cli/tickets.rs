@@ -237,7 +237,7 @@ pub(crate) struct PartsArgs {
 pub(crate) struct FieldsArgs {
     /// The ticket: 7 or T-7.
     ticket: String,
-    /// All fields that have a value.
+    /// Fields with their new values; an empty value takes the field away, what is not named stays.
     #[arg(required = true, value_name = "NAME=VALUE", value_parser = pair)]
     fields: Vec<(String, String)>,
     #[command(flatten)]
@@ -445,8 +445,18 @@ pub(crate) fn run(command: TicketsCommand) -> Result<()> {
             step(&args.service.open()?, &args.ticket, "/work", &body)
         }
         TicketsCommand::Fields(args) => {
-            let body = json!({"work": "fields", "fields": once(args.fields)?});
-            step(&args.service.open()?, &args.ticket, "/work", &body)
+            let service = args.service.open()?;
+            let ticket = service.get(&path(&args.ticket, "")?)?;
+            let mut fields = ticket["fields"].as_object().cloned().unwrap_or_default();
+            for (name, value) in once(args.fields)? {
+                if value.is_empty() {
+                    fields.remove(&name);
+                } else {
+                    fields.insert(name, value.into());
+                }
+            }
+            let body = json!({"work": "fields", "fields": fields});
+            step(&service, &args.ticket, "/work", &body)
         }
         TicketsCommand::Check(args) => {
             let service = args.service.open()?;

@@ -301,6 +301,7 @@ impl CareDesk {
             catalogue: &self.catalogue,
             policy: &self.policy,
             terms: &self.terms,
+            tickets: Some(&self.tickets),
             clocks: Some(self.clocks()),
         }
     }
@@ -654,7 +655,7 @@ impl Desk for CareDesk {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        self.terms.forget_assets();
+        self.terms.assets_changed();
         Ok(())
     }
 

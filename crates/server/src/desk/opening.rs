@@ -2,6 +2,7 @@
 
 use forecare_api::{DeskError, OpenRequest, StreamEvent, opening_key};
 use forecare_care::NewTicket;
+use forecare_care::dispatch::Crew;
 use forecare_care::reporting::{About, Desk as OpeningDesk, NewReport, open_event, open_reported};
 use forecare_care::sla::SlaTerms;
 use forecare_domain::{Actor, Asset, DeviceEvent, TaskId, Ticket, Timestamp};
@@ -77,10 +78,14 @@ impl CareDesk {
             return self.done(task, at).await;
         };
         let load = self.rules().book.load().await?;
+        let registered = self.terms.crew();
         let about = About {
             asset: &asset,
             class,
-            load: &load,
+            crew: Crew {
+                technicians: registered.as_deref().unwrap_or(&self.catalogue.technicians),
+                load: &load,
+            },
         };
         let terms = self.terms.of_asset(&asset, at);
         let new = open_event(self.opening(&terms), about, (rule, kind), event, at);
@@ -149,10 +154,14 @@ impl CareDesk {
         self.terms.refresh(&*self.store).await.map_err(failed)?;
         let now = self.clock.now();
         let load = self.rules().book.load().await.map_err(failed)?;
+        let registered = self.terms.crew();
         let about = About {
             asset,
             class,
-            load: &load,
+            crew: Crew {
+                technicians: registered.as_deref().unwrap_or(&self.catalogue.technicians),
+                load: &load,
+            },
         };
         let report = NewReport {
             kind,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use forecare_care::dispatch::Crew;
 use forecare_care::sla::{SlaSignal, sla_changed, sla_due, sla_started};
+use forecare_care::ticket_rules::TicketRules;
 use forecare_care::{
     Assessment, CarePolicy, Footing, Need, Precision, confirm_due, decide, evidence_again,
     hold_ends_at, label_of, needs_of, open_ticket, outstanding, replaced_elsewhere,
@@ -16,6 +18,7 @@ use forecare_domain::{
     Actor, Asset, AssetId, CareTask, ComponentName, DeviceId, ModeName, PartUsed, Reservation,
     ReservationId, TaskId, Ticket, TicketId, TicketState, Timestamp, Verdict,
 };
+use forecare_registry::RecordId;
 use forecare_store::{
     CareCommit, CareOutcome, PageRequest, Paged, ReservationFilter, ReservationWrite, Store,
     StoreError, TicketFilter, TicketWrite, every, forecare,
@@ -103,6 +106,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) policy: &'a CarePolicy,
     /// What the customers are promised.
     pub(crate) terms: &'a Terms,
+    /// The checklists; `None`: nobody works through any.
+    pub(crate) tickets: Option<&'a TicketRules>,
     /// The service level clocks on tickets; `None`: they are not watched.
     pub(crate) clocks: Option<Clocks<'a>>,
 }
@@ -115,8 +120,10 @@ pub(crate) struct Clocks<'a> {
 }
 
 impl Clocks<'_> {
-    /// Starts the clocks of a ticket that is about to be opened.
+    /// Says whose ticket it is that is about to be opened, and starts its clocks.
     pub(crate) fn start(&self, ticket: &mut Ticket) {
+        let owner = self.terms.owner(&ticket.asset);
+        ticket.work.customer = owner.map(RecordId::into);
         let terms = self.terms.of(ticket);
         ticket.sla = Some(sla_started(&terms, ticket.priority, ticket.opened_at));
     }
@@ -199,19 +206,28 @@ impl Rules<'_> {
                     < self.policy.withdraw_after_hours =>
             {
                 let load = self.book.load().await?;
+                let registered = self.terms.crew();
                 let mut new = open_ticket(
                     self.catalogue,
                     asset,
                     mode,
                     assessment,
                     &decision,
-                    &load,
+                    Crew {
+                        technicians: registered.as_deref().unwrap_or(&self.catalogue.technicians),
+                        load: &load,
+                    },
                     Footing {
                         policy: self.policy,
                         terms: &self.terms.of_asset(asset, assessment.at),
                         standing: &standing,
                     },
                 );
+                if let Some(tickets) = self.tickets {
+                    let ticket = &mut new.ticket;
+                    ticket.work.checklist =
+                        tickets.checklist(&ticket.kind, &class.name, &ticket.procedure);
+                }
                 if let Some(clocks) = self.clocks {
                     clocks.start(&mut new.ticket);
                 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use forecare_care::dispatch::Crew;
 use forecare_care::reporting::{About, open_scheduled};
 use forecare_care::schedule::{Covered, Look, look};
 use forecare_care::ticket_rules::Schedule;
@@ -133,10 +134,14 @@ impl CareDesk {
             return Ok(false);
         }
         let load = self.rules().book.load().await?;
+        let registered = self.terms.crew();
         let about = About {
             asset,
             class,
-            load: &load,
+            crew: Crew {
+                technicians: registered.as_deref().unwrap_or(&self.catalogue.technicians),
+                load: &load,
+            },
         };
         let of = (schedule, kind);
         let terms = self.terms.of_asset(asset, now);

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use forecare_care::Calendar;
 use forecare_care::Standing;
 use forecare_care::sla::{SlaTargets, SlaTerms, SlaTermsFile};
-use forecare_domain::{Asset, AssetId, ClassName, Priority, Ticket, Timestamp};
+use forecare_catalogue::Technician as CrewMember;
+use forecare_domain::{Asset, AssetId, ClassName, DepotName, Priority, Ticket, Timestamp};
 use forecare_registry::{
     Body, Contract, Customer, Date, Depot, Location, Placement, PresumedConsent, Purpose, RecordId,
     RecordKind, Technician, TierRules, Van, covering,
@@ -48,8 +49,12 @@ pub(super) struct View {
     /// Made of the above: contracts by customer, terms by contract.
     pub(super) by_customer: BTreeMap<RecordId, Vec<(RecordId, Contract)>>,
     terms: BTreeMap<RecordId, Arc<SlaTerms>>,
+    /// Those who get work, as the desk proposes them; `None`: no technician is on record.
+    crew: Option<Arc<[CrewMember]>>,
     /// `None`: there is no such asset.
     classes: BTreeMap<AssetId, Option<ClassName>>,
+    /// False: no asset was read yet, or some have been registered since.
+    classes_are_read: bool,
 }
 
 /// Whose an asset is, where it stood and stands, and the dates of its life.
@@ -108,9 +113,12 @@ impl Terms {
             }
         }
         let wanted = std::mem::take(&mut *self.wanted());
-        if !wanted.is_empty() {
+        // A ticket that is looked at before the class of its asset is known must not fall under other terms meanwhile.
+        let is_first = !self.view().classes_are_read;
+        if is_first || !wanted.is_empty() {
             let all = store.assets().await?;
             let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+            view.classes_are_read = true;
             view.classes = wanted.into_iter().map(|id| (id, None)).collect();
             view.classes
                 .extend(all.into_iter().map(|a| (a.id, Some(a.class))));
@@ -125,38 +133,60 @@ impl Terms {
         view.classes.extend(classes);
     }
 
-    /// Assets were registered, or are of another class now.
-    pub(crate) fn forget_assets(&self) {
+    /// Assets were registered, or are of another class now: the next [`Terms::refresh`] reads them.
+    pub(crate) fn assets_changed(&self) {
         self.view
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .classes
-            .clear();
+            .classes_are_read = false;
     }
 
-    /// The terms of `ticket`: those of the contract that covered its asset when it was opened, else everybody's.
+    /// The terms of `ticket`: those of the contract that covered its asset when it was opened, else everybody's. While the
+    /// class of its asset is not known, those that it has.
     pub(crate) fn of(&self, ticket: &Ticket) -> Arc<SlaTerms> {
         let view = self.view();
-        if view.contracts_of(&ticket.asset).is_none() {
+        let contracts = match &ticket.work.customer {
+            Some(customer) => view.contracts_with(customer),
+            None => view.contracts_of(&ticket.asset),
+        };
+        let Some(contracts) = contracts else {
             return Arc::clone(&self.standard);
-        }
-        let class = view.classes.get(&ticket.asset);
-        if class.is_none() {
+        };
+        let Some(class) = view.classes.get(&ticket.asset) else {
             self.wanted().insert(ticket.asset.clone());
-        }
-        let class = class.and_then(Option::as_ref);
-        let class = class.map_or("", ClassName::as_str);
-        self.in_force(&view, &ticket.asset, class, ticket.opened_at)
+            let has = |terms: &&Arc<SlaTerms>| {
+                let sla = ticket.sla.as_ref();
+                sla.is_some_and(|sla| sla.terms == terms.name())
+            };
+            let kept = view.terms.values().find(has);
+            return Arc::clone(kept.unwrap_or(&self.standard));
+        };
+        let class = class.as_ref().map_or("", ClassName::as_str);
+        self.in_force(&view, contracts, &ticket.asset, class, ticket.opened_at)
     }
 
     /// The terms of a ticket that is opened on `asset` at `now`.
     pub(crate) fn of_asset(&self, asset: &Asset, now: Timestamp) -> Arc<SlaTerms> {
-        self.in_force(&self.view(), &asset.id, asset.class.as_str(), now)
+        let view = self.view();
+        let contracts = view.contracts_of(&asset.id).unwrap_or_default();
+        self.in_force(&view, contracts, &asset.id, asset.class.as_str(), now)
     }
 
-    fn in_force(&self, view: &View, asset: &AssetId, class: &str, at: Timestamp) -> Arc<SlaTerms> {
-        let contracts = view.contracts_of(asset);
-        let contract = contracts.and_then(|all| view.covering(all, asset, class, at));
+    /// Id of the customer whose `asset` is.
+    pub(crate) fn owner(&self, asset: &AssetId) -> Option<RecordId> {
+        let view = self.view();
+        view.assets.get(&RecordId::from(asset))?.customer.clone()
+    }
+
+    fn in_force(
+        &self,
+        view: &View,
+        contracts: &[(RecordId, Contract)],
+        asset: &AssetId,
+        class: &str,
+        at: Timestamp,
+    ) -> Arc<SlaTerms> {
+        let contract = view.covering(contracts, asset, class, at);
         let terms = contract.and_then(|(id, _)| view.terms.get(id));
         Arc::clone(terms.unwrap_or(&self.standard))
     }
@@ -164,6 +194,11 @@ impl Terms {
     /// Everybody's who has no contract of their own.
     pub(crate) fn standard(&self) -> Arc<SlaTerms> {
         Arc::clone(&self.standard)
+    }
+
+    /// Those on record who get work; `None`: nobody is on record, and the catalogue's are asked.
+    pub(crate) fn crew(&self) -> Option<Arc<[CrewMember]>> {
+        self.view().crew.clone()
     }
 
     /// The time zone of the place where `asset` stands at `at`: the nearest that has one on record.
@@ -205,6 +240,16 @@ impl Terms {
             contract: contract.map(|(id, contract)| title(id, contract)),
         }
     }
+}
+
+/// A technician on record as the desk proposes one.
+fn crew_member(technician: &Technician) -> Option<CrewMember> {
+    let depot = technician.depot.as_ref().map_or("none", RecordId::as_str);
+    Some(CrewMember {
+        name: technician.name.clone(),
+        skills: technician.skills.clone(),
+        depot: DepotName::new(depot).ok()?,
+    })
 }
 
 /// What people call a contract.
@@ -277,6 +322,10 @@ impl View {
                 .or_default()
                 .push((id.clone(), contract.clone()));
         }
+        let active = self.technicians.values().filter(|t| t.active);
+        let crew: Option<Vec<CrewMember>> =
+            (!self.technicians.is_empty()).then(|| active.filter_map(crew_member).collect());
+        self.crew = crew.map(Arc::from);
         self.terms = self
             .contracts
             .iter()
@@ -292,6 +341,12 @@ impl View {
         let owned = self.assets.get(&RecordId::from(asset))?;
         let contracts = self.by_customer.get(owned.customer.as_ref()?)?;
         Some(contracts.as_slice())
+    }
+
+    /// Contracts of the customer with that id; `None`: none at all.
+    fn contracts_with(&self, customer: &str) -> Option<&[(RecordId, Contract)]> {
+        let id = RecordId::new(customer).ok()?;
+        self.by_customer.get(&id).map(Vec::as_slice)
     }
 
     /// Where an asset stands at `at`: the place, and all above it.

@@ -191,14 +191,15 @@ impl Run<'_> {
     }
 
     fn row(&mut self, row: &Row, comparison: &mut Comparison) {
-        self.features.push(row.ts, &row.values);
+        let values = self.context.class.without_counters(&row.values);
+        self.features.push(row.ts, &values);
         while self.repairs.pop_if(|at| *at <= row.ts).is_some() {
             self.lives = [LifeState::new(), LifeState::new()];
         }
         let mut said = self.models.map(|m| m.predict(&self.features, row.ts));
         for ((model, life), prognoses) in self.models.iter().zip(&mut self.lives).zip(&mut said) {
             if let Some(learnt) = model.life() {
-                let rul = learnt.step(&model.card().sha256, life, row.ts, &row.values);
+                let rul = learnt.step(&model.card().sha256, life, row.ts, &values);
                 prognoses.extend(model.predict_from_life(life, &rul));
             }
         }

@@ -108,7 +108,7 @@ pub(crate) async fn stored(
             newest = newest.max(Some(row.ts));
             items.push(HistoryItem::Reading {
                 ts: row.ts,
-                values: row.values,
+                values: class.without_counters(&row.values).into_owned(),
             });
         })
         .await?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use forecare_care::dispatch::Crew;
 use forecare_care::{Assessment, CarePolicy, Footing, Precision, Standing, decide, open_ticket};
 use forecare_catalogue::Catalogue;
 use forecare_detect::{DetectSettings, EpisodeSettings};
@@ -311,7 +312,10 @@ async fn verdict(
         mode,
         &assessment,
         &decision,
-        &[],
+        Crew {
+            technicians: &catalogue.technicians,
+            load: &[],
+        },
         Footing {
             policy: &policy,
             terms: &config.care.sla,

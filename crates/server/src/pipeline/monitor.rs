@@ -313,7 +313,8 @@ impl Monitor {
         suppressed: bool,
     ) -> Outcome {
         let scored = self.detector.step(&context.detector, row.ts, &row.values);
-        self.features.push(row.ts, &row.values);
+        let values = context.class.without_counters(&row.values);
+        self.features.push(row.ts, &values);
         let mut prognoses = context
             .model()
             .map(|model| model.predict_explaining(&self.features, row.ts, context.explained_from))
@@ -324,7 +325,7 @@ impl Monitor {
             if let Some(tried) = self.tried.take_if(|tried| tried.is_of(id)) {
                 self.life = tried;
             }
-            let rul = model.life()?.step(id, &mut self.life, row.ts, &row.values);
+            let rul = model.life()?.step(id, &mut self.life, row.ts, &values);
             prognoses.extend(model.predict_from_life(&self.life, &rul));
             Some(rul)
         });
@@ -333,7 +334,7 @@ impl Monitor {
             Some((model, life)) => {
                 // The time in service goes over to it; what belongs to the other model does not.
                 let state = self.tried.get_or_insert_with(|| self.life.clone());
-                let rul = life.step(&model.card().sha256, state, row.ts, &row.values);
+                let rul = life.step(&model.card().sha256, state, row.ts, &values);
                 model.predict_from_life(state, &rul)
             }
             None => {

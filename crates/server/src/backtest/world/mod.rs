@@ -208,6 +208,7 @@ impl<'a> World<'a> {
             catalogue: &self.policy.catalogue,
             policy: &self.policy.care,
             terms: &self.policy.terms,
+            tickets: None,
             clocks: None,
         }
     }

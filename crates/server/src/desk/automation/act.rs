@@ -4,7 +4,7 @@ use forecare_api::StreamEvent;
 use forecare_care::automation::{
     Command, Occasion, Offer, Rule, actor, chain_of, note_of_article, raised, sent_out, with_skill,
 };
-use forecare_care::dispatch::assign;
+use forecare_care::dispatch::{Crew, assign};
 use forecare_care::reporting::{About, OpenedByRule, open_by_rule};
 use forecare_care::work::{WorkStep, work};
 use forecare_domain::{
@@ -367,10 +367,14 @@ impl CareDesk {
             return Ok(Acted::Failed(format!("no class {}", asset.class)));
         };
         let load = self.rules().book.load().await?;
+        let registered = self.terms.crew();
         let about = About {
             asset,
             class,
-            load: &load,
+            crew: Crew {
+                technicians: registered.as_deref().unwrap_or(&self.catalogue.technicians),
+                load: &load,
+            },
         };
         let new = OpenedByRule {
             rule: &case.rule.name,

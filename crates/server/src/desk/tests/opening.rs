@@ -305,6 +305,35 @@ async fn a_contract_that_changes_carries_running_clocks_on_and_says_so_once() {
     assert_eq!((renewed.count(), missed.count()), (1, 1), "{lines:#?}");
 }
 
+#[tokio::test]
+async fn a_contract_that_covers_by_class_holds_over_a_restart_and_a_registration() {
+    let store = memory();
+    let before = office(Arc::clone(&store));
+    before.machines(&["c1"]).await;
+    under_contract(&before).await;
+    let opened = before
+        .desk
+        .open_ticket(report("c1", "inspection"), eve())
+        .await
+        .unwrap();
+    assert_eq!(target_hours(&opened), (2.0, 8.0));
+    let after = office(store);
+    after.desk.terms.refresh(&*after.desk.store).await.unwrap();
+    after.look(9).await;
+    after.desk.terms.assets_changed();
+    after.look(10).await;
+    let ticket = after.tickets().await.remove(0);
+    let changed = ticket
+        .history
+        .iter()
+        .filter(|c| c.why.contains("from now on"));
+    assert_eq!(changed.count(), 0, "{:#?}", ticket.history);
+    assert_eq!(
+        ticket.sla.unwrap().resolution.due_at,
+        opened.sla.unwrap().resolution.due_at
+    );
+}
+
 /// What is held for the ticket: parts and how many.
 async fn held(office: &Office, ticket: &Ticket) -> Vec<(String, u32)> {
     let filter = ReservationFilter {
