@@ -514,6 +514,54 @@ async function scenario(page, watch) {
     await page.waitForURL(`**${customer}`);
   });
 
+  const entered = await claim("a customer is entered in a form that keeps what is wrong, and read from a file", async () => {
+    await open(page, "/registry/customers/new");
+    const field = (name) => page.locator(`[name="field:${name}"]`);
+    await field("name").fill("Elbe Cold Store");
+    await field("contacts.0.id").fill("P-1");
+    await field("contacts.0.name").fill("Ada Brandt");
+    await field("contacts.0.channels").fill("ada@example.com");
+    await page.getByRole("button", { name: "Save", exact: true }).click();
+    must((await page.getByRole("alert").first().innerText()).includes("is no channel"), "the mistake is not named");
+    await field("contacts.0.channels").fill("email:ada@example.com");
+    await picture(page, "registry-form");
+    await page.getByRole("button", { name: "Save", exact: true }).click();
+    await page.waitForURL("**/registry/customers/elbe-cold-store");
+    must(await field("contacts.0.channels").inputValue() === "email:ada@example.com", "the contact was not kept");
+    await open(page, "/registry/vans");
+    await page.getByText("Files", { exact: true }).click();
+    const csv = (text) => page.locator("input[type=file]").setInputFiles({ name: "vans.csv", mimeType: "application/vnd.ms-excel", buffer: Buffer.from(text) });
+    await csv("id,wheels\nv-9,4\n");
+    await page.getByRole("button", { name: "Read the file" }).click();
+    const said = page.locator("form[data-upload] [role=alert]");
+    await page.waitForFunction(() => /wheels/.test(document.querySelector("form[data-upload] [role=alert]").textContent), null, { timeout: WITHIN });
+    must(/line 1/.test(await said.innerText()), "the fault has no line");
+    await csv("id,name\nv-9,HH-FC 9\n");
+    await page.getByRole("button", { name: "Read the file" }).click();
+    await page.locator("#records tbody th", { hasText: "v-9" }).waitFor({ timeout: WITHIN });
+    await picture(page, "registry");
+    return "/registry/customers/elbe-cold-store";
+  });
+
+  await claim("a signature is drawn and kept with the ticket", async () => {
+    await open(page, ticket);
+    const form = page.locator("form:has(canvas.pad)");
+    await page.getByText("Have it signed", { exact: true }).click();
+    await form.locator("input[name=signed_by]").fill("Ada Brandt");
+    await form.getByRole("button", { name: "Keep the signature" }).click();
+    must((await form.getByRole("alert").innerText()).includes("Nothing is signed"), "an empty signature was taken");
+    const box = await form.locator("canvas").boundingBox();
+    await page.mouse.move(box.x + 40, box.y + 60);
+    await page.mouse.down();
+    for (const [x, y] of [[80, 30], [120, 90], [180, 40]]) await page.mouse.move(box.x + x, box.y + y, { steps: 4 });
+    await page.mouse.up();
+    await picture(page, "signature");
+    await form.getByRole("button", { name: "Keep the signature" }).click();
+    const kept = page.locator("#notes img[alt='signature.png']");
+    await kept.waitFor({ timeout: WITHIN });
+    must((await page.locator("#notes").innerText()).includes("Ada Brandt"), "nobody is named");
+  });
+
   await claim("what nobody took is shown as given up, with the reason, and tried again", async () => {
     await open(page, "/deliveries?state=dead");
     const rows = page.locator("#deliveries tbody tr");
@@ -531,7 +579,7 @@ async function scenario(page, watch) {
   });
 
   await claim("every page fits a small screen", async () => {
-    for (const path of ["/", asset, "/alarms", "/tickets", ticket, "/parts", "/customers", customer, "/deliveries", "/kpis", "/kpis?by=mode", "/knowledge"]) await fits(page, path);
+    for (const path of ["/", asset, "/alarms", "/tickets", ticket, "/parts", "/customers", customer, "/registry", entered, "/registry/contracts/new", "/deliveries", "/kpis", "/kpis?by=mode", "/knowledge"]) await fits(page, path);
   });
 
   await claim("resolving without a verdict is refused, by the page and by the service", async () => {

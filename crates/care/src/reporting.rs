@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
-    Actor, Asset, DeviceEvent, FieldValue, Origin, Priority, ProductionImpact, Report, Rul, Ticket,
-    TicketChange, TicketId, TicketState, TicketWork, Timestamp, Urgency,
+    Actor, Asset, DeviceEvent, FieldValue, Origin, Priority, ProductionImpact, Report, Rul, Severity,
+    Ticket, TicketChange, TicketId, TicketState, TicketWork, Timestamp, Urgency,
 };
 
 use crate::classify::Order;
@@ -31,6 +31,8 @@ pub struct NewReport<'a> {
     pub report: Report,
     /// The failure mode, where the reporter knows it: brings procedure, skills and parts.
     pub mode: Option<&'a FailureMode>,
+    /// The worst alarm that the machine is in.
+    pub alarm: Option<Severity>,
     /// Fields of the kind, as [`TicketType::checked_fields`] returns them.
     pub fields: BTreeMap<String, FieldValue>,
     /// Who, and from where.
@@ -65,11 +67,13 @@ pub struct Desk<'a> {
 ///
 /// Impact is high where somebody may get hurt, by the report or by what `mode` is, or where production stands still, medium where it is reduced, else low; a
 /// customer of the best of several tiers counts one step more than low. Urgency is high where somebody may get
-/// hurt, else what the reporter says; under a contract in force it is at least medium.
+/// hurt, else what the reporter says; under a contract in force it is at least medium. A machine that is in a critical
+/// alarm makes impact at least medium and urgency high, a warning urgency at least medium.
 #[must_use]
 pub fn priority_of_report(
     report: &Report,
     mode: Option<&FailureMode>,
+    alarm: Option<Severity>,
     standing: &Standing,
 ) -> (Priority, String) {
     let mut why = Vec::new();
@@ -92,6 +96,17 @@ pub fn priority_of_report(
         (impact, urgency) = (Step::High, Step::High);
         why.push("somebody may get hurt".to_owned());
     }
+    match alarm {
+        Some(Severity::Critical) => {
+            (impact, urgency) = (impact.max(Step::Medium), Step::High);
+            why.push("the machine is in a critical alarm".to_owned());
+        }
+        Some(Severity::Warning) => {
+            urgency = urgency.max(Step::Medium);
+            why.push("an alarm warns of the machine".to_owned());
+        }
+        None => {}
+    }
     let steps = lifted((impact, urgency), standing, &mut why);
     (of_matrix(steps.0, steps.1), in_words(steps, &why))
 }
@@ -105,7 +120,7 @@ pub fn open_reported(
     standing: &Standing,
     now: Timestamp,
 ) -> NewTicket {
-    let (priority, explained) = priority_of_report(&new.report, new.mode, standing);
+    let (priority, explained) = priority_of_report(&new.report, new.mode, new.alarm, standing);
     let title = match (new.title.trim(), new.mode) {
         ("", Some(mode)) => format!("{}: {} ({})", about.asset.name, mode.title, mode.iso14224),
         ("", None) => format!("{}: {}", about.asset.name, new.kind.title),
@@ -392,6 +407,7 @@ mod tests {
             title: "",
             report,
             mode: with_mode.then(|| mode(&catalogue)),
+            alarm: None,
             fields: BTreeMap::new(),
             by: person(),
         };
@@ -413,7 +429,7 @@ mod tests {
             urgency: Urgency::Low,
             ..Report::default()
         };
-        let (priority, why) = priority_of_report(&report, None, &Standing::default());
+        let (priority, why) = priority_of_report(&report, None, None, &Standing::default());
         assert_eq!(priority, Priority::P1);
         assert_eq!(
             why,
@@ -422,12 +438,25 @@ mod tests {
     }
 
     #[test]
+    fn a_report_about_a_machine_in_alarm_is_more_urgent() {
+        let of = |alarm| {
+            let report = Report::default();
+            priority_of_report(&report, None, alarm, &Standing::default())
+        };
+        assert_eq!(of(None).0, Priority::P4);
+        assert_eq!(of(Some(Severity::Warning)).0, Priority::P4);
+        let (priority, why) = of(Some(Severity::Critical));
+        assert_eq!(priority, Priority::P2, "{why}");
+        assert!(why.contains("the machine is in a critical alarm"), "{why}");
+    }
+
+    #[test]
     fn tier_and_contract_lift_what_is_low_by_a_step_and_say_so() {
         let report = Report {
             urgency: Urgency::Low,
             ..Report::default()
         };
-        let of = |standing: &Standing| priority_of_report(&report, None, standing);
+        let of = |standing: &Standing| priority_of_report(&report, None, None, standing);
         assert_eq!(of(&Standing::default()).0, Priority::P4);
         assert_eq!(of(&standing(2, false)).0, Priority::P4);
         let (priority, why) = of(&standing(1, true));
@@ -445,7 +474,11 @@ mod tests {
         assert_eq!(with.needs.len(), 2);
         assert_eq!(with.ticket.work.work_hours, Some(4.0));
         let without = reported(Report::default(), false);
-        assert!(without.needs.is_empty() && without.ticket.procedure.is_empty());
+        let catalogue = catalogue();
+        let unknown = &class(&catalogue).unknown_mode;
+        assert!(without.needs.is_empty());
+        assert_eq!(without.ticket.procedure, unknown.procedure);
+        assert_eq!(without.ticket.skills, unknown.skills);
         assert_eq!(without.ticket.title, "Pump 1: Repair");
         assert_eq!(without.ticket.opening_key(), None);
     }
@@ -574,7 +607,7 @@ mod tests {
                     urgency: urgencies[urgency.min(2)],
                     description: String::new(),
                 };
-                priority_of_report(&report, None, standing).0
+                priority_of_report(&report, None, None, standing).0
             };
             let here = of(safety, production, urgency, &standing(tier, contract));
             for worse in [

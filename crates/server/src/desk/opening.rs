@@ -6,7 +6,7 @@ use forecare_care::dispatch::Crew;
 use forecare_care::reporting::{About, Desk as OpeningDesk, NewReport, open_event, open_reported};
 use forecare_care::sla::SlaTerms;
 use forecare_domain::{Actor, Asset, DeviceEvent, TaskId, Ticket, Timestamp};
-use forecare_store::{CareCommit, CareOutcome, StoreError, TicketWrite};
+use forecare_store::{AlarmFilter, CareCommit, CareOutcome, StoreError, TicketWrite, every};
 use tracing::{info, warn};
 
 use super::{CareDesk, desk_error};
@@ -163,8 +163,15 @@ impl CareDesk {
                 load: &load,
             },
         };
+        let filter = AlarmFilter {
+            device: Some(asset.device.clone()),
+            active: Some(true),
+        };
+        let active = every(|page| self.store.alarms(&filter, page)).await;
+        let active = active.map_err(failed)?;
         let report = NewReport {
             kind,
+            alarm: active.iter().map(|alarm| alarm.severity).max(),
             title: &request.title,
             report: request.report,
             mode,
