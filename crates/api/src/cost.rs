@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::for_whom::ForWhom;
 use crate::used::quantities_used;
 
 /// Tickets of the machine that are looked at for those that were merged into this one.
@@ -27,6 +28,10 @@ pub(crate) struct TicketCostDto {
     pub(crate) labour_per_hour: f64,
     /// The minutes at that price.
     pub(crate) labour: f64,
+    /// Why the customer does not pay for labour: warranty, or contract; null: they do.
+    pub(crate) labour_paid_by: Option<String>,
+    /// What of the total neither warranty nor contract includes: for the customer's invoice, at these prices.
+    pub(crate) billable: f64,
     /// Parts used, by number, at today's prices; those given back unused are not among them.
     pub(crate) parts: Vec<PartCostDto>,
     /// Tickets that were merged into this one: what was booked on them is counted here.
@@ -49,6 +54,8 @@ pub(crate) struct PartCostDto {
     pub(crate) unit_cost: Option<f64>,
     /// Quantity x price.
     pub(crate) cost: f64,
+    /// Why the customer does not pay for it: warranty, or contract; null: they do.
+    pub(crate) paid_by: Option<String>,
 }
 
 /// This ticket and those that were merged into it, directly or not.
@@ -76,10 +83,11 @@ async fn with_merged(app: &App, ticket: &Ticket) -> Result<BTreeSet<TicketId>, S
     }
 }
 
-/// What `ticket` has cost so far; `None`: nothing was booked on it.
+/// What `ticket` has cost so far, and what of it is to be paid by the customer it is for; `None`: nothing was booked on it.
 pub(crate) async fn of_ticket(
     app: &App,
     ticket: &Ticket,
+    customer: Option<&ForWhom>,
 ) -> Result<Option<TicketCostDto>, StoreError> {
     let (store, catalogue) = (&app.state.store, &app.state.catalogue);
     let all = with_merged(app, ticket).await?;
@@ -100,6 +108,7 @@ pub(crate) async fn of_ticket(
                 title: part.map_or_else(|| number.to_string(), |p| p.title.clone()),
                 unit_cost: part.map(|p| p.unit_cost),
                 cost: part.map_or(0.0, |p| p.unit_cost * quantity as f64),
+                paid_by: customer.and_then(|c| c.part_paid_by(ticket, number.as_str())),
                 part: number.to_string(),
                 quantity,
             }
@@ -111,6 +120,14 @@ pub(crate) async fn of_ticket(
     let labour_per_hour = app.state.costs.labour_per_hour;
     let labour = minutes as f64 / 60.0 * labour_per_hour;
     let total = labour + parts.iter().map(|p| p.cost).sum::<f64>();
+    let labour_paid_by = customer.and_then(|c| c.labour_paid_by(ticket));
+    let billed = parts.iter().filter(|p| p.paid_by.is_none());
+    let billable = billed.map(|p| p.cost).sum::<f64>()
+        + if labour_paid_by.is_none() {
+            labour
+        } else {
+            0.0
+        };
     let currency = catalogue.currency.clone();
     let mut why =
         format!("{minutes} min booked, travel included, at {labour_per_hour} {currency} an hour");
@@ -132,6 +149,8 @@ pub(crate) async fn of_ticket(
         minutes,
         labour_per_hour,
         labour,
+        labour_paid_by,
+        billable,
         parts,
         why,
     }))

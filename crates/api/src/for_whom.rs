@@ -2,7 +2,7 @@
 
 use forecare_domain::Ticket;
 use forecare_registry::{
-    Contact, Contract, Covered, Customer, RecordId, RecordKind, RecordRef, Tier,
+    Contact, Contract, Covered, Customer, Date, Includes, RecordId, RecordKind, RecordRef, Tier,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -20,6 +20,32 @@ pub(crate) struct ForWhom {
     pub(crate) tier: Tier,
     /// The contract in force that covers the machine.
     pub(crate) contract: Option<(RecordId, Contract, Covered)>,
+    /// Last day of the machine's warranty.
+    pub(crate) warranty_until: Option<Date>,
+}
+
+impl ForWhom {
+    /// Why the customer does not pay for something on `ticket`: warranty, or what the contract includes.
+    fn paid_by(&self, ticket: &Ticket, includes: impl FnOnce(&Includes) -> bool) -> Option<String> {
+        let opened = Date::of(ticket.opened_at);
+        if let Some(until) = self.warranty_until.filter(|until| opened <= *until) {
+            return Some(format!("warranty until {until}"));
+        }
+        let (id, contract, _) = self.contract.as_ref()?;
+        includes(&contract.includes).then(|| format!("included in contract {id}"))
+    }
+
+    /// Why the customer does not pay for labour and travel on `ticket`; `None`: they do.
+    pub(crate) fn labour_paid_by(&self, ticket: &Ticket) -> Option<String> {
+        self.paid_by(ticket, |includes| includes.labour)
+    }
+
+    /// Why the customer does not pay for the part of that number on `ticket`; `None`: they do.
+    pub(crate) fn part_paid_by(&self, ticket: &Ticket, part: &str) -> Option<String> {
+        self.paid_by(ticket, |includes| {
+            includes.all_parts || includes.parts.iter().any(|p| p == part)
+        })
+    }
 }
 
 /// Where the machine of a ticket stands, the highest level first, and for whom the ticket is, where that is known.
@@ -55,6 +81,7 @@ pub(crate) async fn of_ticket(
     {
         return Ok((place, None));
     }
+    let warranty_until = placed.details.warranty_until;
     let (id, _, mut found) = customer(app, id.as_str()).await?;
     let (_, tier) = standing(app, &id, &found).await?;
     if !caller.needs_to_know() {
@@ -63,6 +90,7 @@ pub(crate) async fn of_ticket(
     let of = ForWhom {
         customer: found,
         tier,
+        warranty_until,
         contract: placed
             .contract
             .filter(|(_, contract, _)| contract.customer == id),
@@ -87,6 +115,9 @@ pub(crate) struct TicketCustomerDto {
     pub(crate) contract_id: Option<String>,
     /// What that contract is called.
     pub(crate) contract_title: Option<String>,
+    /// Last day of the machine's warranty; null: not known.
+    #[schema(value_type = Option<String>, format = Date)]
+    pub(crate) warranty_until: Option<Date>,
     /// People to speak to, the first one first, with what they agreed to; of those who only read, addresses are withheld.
     pub(crate) contacts: Vec<Contact>,
 }
@@ -97,6 +128,7 @@ impl From<ForWhom> for TicketCustomerDto {
         Self {
             contract_id: contract.map(|(id, ..)| id.to_string()),
             contract_title: contract.map(|(_, c, _)| contract_title(c)),
+            warranty_until: of.warranty_until,
             id: of.id.to_string(),
             name: of.customer.name,
             tier: of.tier.name,

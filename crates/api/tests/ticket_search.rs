@@ -11,7 +11,7 @@ mod fixture;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, header};
-use fixture::ask::{Answer, ask, get, post, send, visit};
+use fixture::ask::{Answer, ask, get, post, put, send, visit};
 use fixture::{VIEWER_TOKEN, World, master, now};
 use forecare_api::router;
 use serde_json::{Value, json};
@@ -395,7 +395,30 @@ async fn the_cost_of_a_ticket_is_the_sum_that_is_shown() {
     );
     assert_eq!(
         cost["parts"],
-        json!([{"part": "BRG-6310", "title": cost["parts"][0]["title"], "quantity": 2, "unit_cost": 86.0, "cost": 172.0}])
+        json!([{"part": "BRG-6310", "title": cost["parts"][0]["title"], "quantity": 2, "unit_cost": 86.0, "cost": 172.0, "paid_by": null}])
+    );
+    assert_eq!(cost["billable"], json!(239.5));
+    // What contract and warranty include is not for the customer to pay.
+    let contract = json!({"customer": "C-9", "kind": "labour", "valid_from": "2020-01-01", "includes": {"labour": true}});
+    for (path, body) in [
+        ("customers/C-9", json!({"name": "Elbe"})),
+        ("contracts/K-9", contract),
+        ("assets/pump-3", json!({"customer": "C-9"})),
+    ] {
+        let stored = put(&router, path, &[], &body).await;
+        assert!(stored.status.is_success(), "{}", stored.text);
+    }
+    let cost = get(&router, "/api/v1/tickets/3").await.json()["cost"].clone();
+    assert_eq!(
+        (&cost["labour_paid_by"], &cost["billable"]),
+        (&json!("included in contract K-9"), &json!(172.0))
+    );
+    let body = json!({"customer": "C-9", "warranty_until": "2099-12-31"});
+    put(&router, "assets/pump-3", &[], &body).await;
+    let cost = get(&router, "/api/v1/tickets/3").await.json()["cost"].clone();
+    assert_eq!(
+        (&cost["parts"][0]["paid_by"], &cost["billable"]),
+        (&json!("warranty until 2099-12-31"), &json!(0.0))
     );
     let page = visit(&router, "/tickets/3").await;
     for text in [

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use forecare_catalogue::{AssetClass, Catalogue, FailureMode};
 use forecare_domain::{
-    Actor, Asset, DeviceEvent, FieldValue, Origin, Priority, ProductionImpact, Report, Rul, Severity,
-    Ticket, TicketChange, TicketId, TicketState, TicketWork, Timestamp, Urgency,
+    Actor, Asset, DeviceEvent, FieldValue, Origin, Priority, ProductionImpact, Report, Rul,
+    Severity, Ticket, TicketChange, TicketId, TicketState, TicketWork, Timestamp, Urgency,
 };
 
 use crate::classify::Order;

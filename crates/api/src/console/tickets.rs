@@ -530,7 +530,7 @@ pub(super) async fn show(
     let allowed = forecare_care::allowed(ticket.state);
     let (place, customer) = for_whom::of_ticket(app, caller, &ticket).await?;
     let withheld = !caller.needs_to_know();
-    let cost = cost::of_ticket(app, &ticket).await?;
+    let cost = cost::of_ticket(app, &ticket, customer.as_ref()).await?;
     let (told, answers) = notices::of_ticket(app, caller, ticket.id, now).await?;
     let html = TicketPage {
         shell: Shell::new(app, caller, "tickets").problem(problem),

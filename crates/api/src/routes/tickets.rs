@@ -90,7 +90,7 @@ pub(crate) async fn detail(
         .survey_answers(Some(ticket.id), newest)
         .await?;
     let (place, customer) = for_whom::of_ticket(app, caller, &ticket).await?;
-    let cost = cost::of_ticket(app, &ticket).await?;
+    let cost = cost::of_ticket(app, &ticket, customer.as_ref()).await?;
     let body = TicketDetailDto::new(
         ticket,
         &app.state.catalogue.currency,
