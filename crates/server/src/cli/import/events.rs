@@ -87,14 +87,11 @@ impl EventMapping {
             message,
             rejections,
         } = decode(&envelope, ts, &Limits::default());
-        match message {
-            Some(Inbound::Event(event)) => Ok(event),
-            _ => Err(rejections
-                .into_iter()
-                .map(|r| r.detail)
-                .collect::<Vec<_>>()
-                .join("; ")),
+        if let Some(Inbound::Event(event)) = message {
+            return Ok(event);
         }
+        let reasons: Vec<String> = rejections.into_iter().map(|r| r.detail).collect();
+        Err(reasons.join("; "))
     }
 }
 
