@@ -379,6 +379,76 @@ fn predictions_need_no_failures_and_the_public_name_of_the_telemetry_will_do() {
 }
 
 #[test]
+fn a_file_that_cannot_be_used_is_named_and_the_others_are_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("data"), dir.path().join("out"));
+    std::fs::create_dir_all(&data).unwrap();
+    fixture(&data, 1..=8, 40);
+    let hourly = data.join("PdM_telemetry_90days.csv");
+    let text = std::fs::read_to_string(&hourly).unwrap();
+    std::fs::write(
+        &hourly,
+        text.replacen(",450", ",high", 1) + "2015-01-01 06:00:00,1,x,1,1,1\n",
+    )
+    .unwrap();
+    // Of the machines that are judged no failure is named.
+    let failures = data.join("PdM_failures.csv");
+    let text = std::fs::read_to_string(&failures).unwrap();
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|l| !l.contains(",7,") && !l.contains(",8,"))
+        .collect();
+    std::fs::write(&failures, kept.join("\n") + "\n").unwrap();
+    let (ok, said, err) = run(forecare()
+        .args([
+            "evaluate",
+            "azure-pdm",
+            "--learn",
+            "1-6",
+            "--learn-telemetry",
+            "windows",
+            "--data",
+        ])
+        .arg(&data)
+        .arg("--out")
+        .arg(&out));
+    assert!(
+        !ok && err.contains("left out") && err.contains("PdM_telemetry_90days.csv"),
+        "{said}{err}"
+    );
+    assert!(err.contains("1 file(s) could not be used"), "{err}");
+    assert!(
+        said.contains("PdM_failures.csv names no failure in the part that is judged"),
+        "{said}"
+    );
+    assert!(out.join("windows_probabilities.csv").is_file());
+    assert!(out.join("metrics.json").is_file());
+}
+
+#[test]
+fn models_are_looked_at_between_training_and_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, home) = (dir.path().join("data"), dir.path().join("home"));
+    std::fs::create_dir_all(&data).unwrap();
+    fixture(&data, 1..=6, 40);
+    train(&data, "1-6", "90days", &home);
+    for args in [&["list"][..], &["show"]] {
+        let (ok, out, err) = run(forecare().arg("models").args(args).arg("--home").arg(&home));
+        assert!(
+            ok && out.contains("v1") && out.contains("live"),
+            "{out}{err}"
+        );
+    }
+    // In a home without the catalogue the way out is named, and it does not delete the model.
+    std::fs::remove_file(home.join("catalogue.toml")).unwrap();
+    let (ok, _, err) = run(forecare().args(["models", "show", "--home"]).arg(&home));
+    assert!(
+        !ok && err.contains("--config") && !err.contains("remove"),
+        "{err}"
+    );
+}
+
+#[test]
 fn an_evaluation_without_any_machines_says_what_it_needs() {
     let dir = tempfile::tempdir().unwrap();
     fixture(dir.path(), 1..=2, 3);

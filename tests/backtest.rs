@@ -102,6 +102,10 @@ fn instance(dir: &Path) {
 }
 
 fn backtest(dir: &Path, out: &str, policies: &[&str]) -> (bool, String, String) {
+    run(&mut command(dir, out, policies))
+}
+
+fn command(dir: &Path, out: &str, policies: &[&str]) -> std::process::Command {
     let mut command = forecare();
     command
         .args([
@@ -124,7 +128,7 @@ fn backtest(dir: &Path, out: &str, policies: &[&str]) -> (bool, String, String) 
         std::fs::write(&file, policy).unwrap();
         command.arg("--policy").arg(file);
     }
-    run(&mut command)
+    command
 }
 
 #[test]
@@ -175,6 +179,65 @@ fn two_policies_stand_side_by_side_and_the_same_command_writes_the_same_report()
         let read = |run: &str| std::fs::read(dir.path().join(run).join(file)).unwrap();
         assert!(read("first") == read("second"), "{file} differs");
     }
+}
+
+#[test]
+fn failures_of_other_machines_alone_are_an_error_and_a_code_that_never_came_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    instance(dir.path());
+    let mut failures = format!("device,ts,mode\n7,{},burn-out\n", hour(220));
+    std::fs::write(dir.path().join("failures.csv"), &failures).unwrap();
+    let (ok, out, err) = backtest(dir.path(), "none", &[]);
+    assert!(
+        !ok && err.contains("\"7\"") && err.contains("\"pump-1\""),
+        "{out}{err}"
+    );
+    assert!(!dir.path().join("none/report.json").exists());
+    failures += &format!("pump-1,{},burn-out\n", hour(220));
+    std::fs::write(dir.path().join("failures.csv"), failures).unwrap();
+    let mut command = command(dir.path(), "code", &[]);
+    let (ok, out, err) = run(command.args(["--failure-code", "burnt"]));
+    assert!(
+        ok && out.contains("warning") && out.contains("code burnt"),
+        "{out}{err}"
+    );
+}
+
+#[test]
+fn where_costs_differ_each_baseline_says_whose_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    instance(dir.path());
+    let dear = "name = \"dear\"\n[[mode]]\nname = \"burn-out\"\ncost_of_failure = 5000\n";
+    let (ok, _, err) = backtest(dir.path(), "dear", &["name = \"now\"\n", dear]);
+    assert!(ok, "{err}");
+    let page = std::fs::read_to_string(dir.path().join("dear/report.html")).unwrap();
+    for label in [
+        ">run to failure, A<",
+        ">run to failure, B<",
+        ">dashed: run to failure, A<",
+        ">dashed: run to failure, B<",
+    ] {
+        assert!(page.contains(label), "{label}");
+    }
+    assert!(!page.contains(">run to failure</text>"));
+    // With the same costs one stands for both.
+    let (ok, _, err) = backtest(
+        dir.path(),
+        "same",
+        &["name = \"now\"\n", "name = \"late\"\n"],
+    );
+    assert!(ok, "{err}");
+    let page = std::fs::read_to_string(dir.path().join("same/report.html")).unwrap();
+    assert_eq!(page.matches(">run to failure</text>").count(), 1);
+    let ink = |name: &str| {
+        let (_, rest) = page.split_once(&format!("--{name}:")).unwrap();
+        rest.split([';', '}']).next().unwrap().to_owned()
+    };
+    let inks = ["good", "late", "bad", "work", "swap", "idle", "a", "b"].map(ink);
+    let mut different = inks.to_vec();
+    different.sort();
+    different.dedup();
+    assert_eq!(different.len(), inks.len(), "{inks:?}");
 }
 
 #[test]

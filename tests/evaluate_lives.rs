@@ -139,6 +139,18 @@ fn test_engines_alone_are_learnt_for_elsewhere_or_told_by_a_model() {
         lines(&at("b").join("X1_rul.txt"))
     );
 
+    let nowhere = at("nowhere").display().to_string();
+    let (ok, said) = evaluate(
+        "cmapss",
+        &at("tests"),
+        &at("d"),
+        &["--learn-data", &nowhere],
+    );
+    assert!(
+        !ok && said.contains("nowhere") && said.contains("--learn-data"),
+        "{said}"
+    );
+
     // Without either the model that ships speaks; its engines are others, so nothing is asked of it but an answer.
     let (ok, said) = evaluate("cmapss", &at("tests"), &at("c"), &[]);
     assert!(ok && said.contains("the model that ships"), "{said}");

@@ -156,13 +156,116 @@ fn skab_judges_the_rows_after_the_first_400() {
 #[test]
 fn a_directory_without_the_benchmark_is_refused_by_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
-    for (benchmark, missing) in [("nab", "no CSV file"), ("skab", "no CSV file")] {
+    for (benchmark, missing) in [("nab", "no NAB file"), ("skab", "no CSV file")] {
         let (ok, _, err) = run(forecare()
             .args(["evaluate", benchmark, "--data"])
             .arg(dir.path())
             .arg("--out")
             .arg(dir.path().join("out")));
         assert!(!ok && err.contains(missing), "{err}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_there_or_one_too_high_names_what_is_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data sets");
+    write(&data.join("nab/realX/a.csv"), &stream());
+    write(&data.join("cmapss/train_X1.txt"), "");
+    write(&data.join("other/b.csv"), "a,b\n1,2\n");
+    let evaluate = |benchmark: &str, data: &Path| {
+        let out = dir.path().join("out");
+        let (ok, _, err) = run(forecare()
+            .args(["evaluate", benchmark, "--data"])
+            .arg(data)
+            .arg("--out")
+            .arg(&out));
+        assert!(!ok && !out.join("metrics.json").exists(), "{err}");
+        err
+    };
+    for (benchmark, meant) in [("nab", "nab"), ("cmapss", "cmapss")] {
+        let err = evaluate(benchmark, &data);
+        let meant = format!("did you mean {}?", data.join(meant).display());
+        assert!(err.contains(&meant), "{err}");
+    }
+    for benchmark in ["nab", "skab", "cmapss", "femto"] {
+        let err = evaluate(benchmark, &data.join("nowhere"));
+        assert!(
+            err.contains("there is no directory") && err.contains("--data"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn skab_leaves_out_what_is_not_labelled_and_names_lines_and_separators() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("skab"), dir.path().join("out"));
+    let recording = |change: bool, end: &str| {
+        let mut text = format!(
+            "datetime;Flow;anomaly{}{end}",
+            if change { ";changepoint" } else { "" }
+        );
+        for i in 0..900 {
+            let fault = (600..800).contains(&i);
+            let flow = if fault { 28.0 } else { 32.0 } + noise(i);
+            let label = if change {
+                format!(";{}", u8::from(i == 600 || i == 800))
+            } else {
+                String::new()
+            };
+            text += &format!(
+                "2020-03-09 10:{:02}:{:02};{flow};{}{label}{end}",
+                i / 60,
+                i % 60,
+                u8::from(fault)
+            );
+        }
+        text
+    };
+    let evaluate = || {
+        let (ok, text, err) = run(forecare()
+            .args(["evaluate", "skab", "--data"])
+            .arg(&data)
+            .arg("--out")
+            .arg(&out));
+        let metrics = fs::read_to_string(out.join("metrics.json")).unwrap();
+        let metrics: serde_json::Value = serde_json::from_str(&metrics).unwrap();
+        (ok, text + &err, metrics)
+    };
+    write(&data.join("1.csv"), &recording(true, "\n"));
+    let (ok, said, alone) = evaluate();
+    assert!(ok, "{said}");
+    write(&data.join("2.csv"), &recording(false, "\n"));
+    let (ok, said, both) = evaluate();
+    assert!(
+        ok && said.contains("not in the scores of change points: 2.csv"),
+        "{said}"
+    );
+    assert_eq!(both["n_files"], 2);
+    assert_eq!(both["change_points"], alone["change_points"]);
+    assert_eq!(both["change_point_scores"], alone["change_point_scores"]);
+
+    let damaged = |end: &str| {
+        let text = recording(true, end);
+        let mut lines: Vec<&str> = text.split(end).collect();
+        lines[499] = "2020-03-09 10:08:18;high;0;0";
+        lines.join(end)
+    };
+    write(&data.join("3.csv"), &damaged("\n"));
+    write(&data.join("4.csv"), &damaged("\r\n"));
+    write(
+        &data.join("5.csv"),
+        &recording(true, "\n").replace(';', ","),
+    );
+    let (ok, said, _) = evaluate();
+    assert!(!ok, "{said}");
+    for named in [
+        "3.csv: line 500",
+        "4.csv: line 500",
+        "5.csv: its columns are separated by ','",
+    ] {
+        assert!(said.contains(named), "{named}: {said}");
     }
 }
 

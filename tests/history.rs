@@ -397,6 +397,110 @@ fn a_foreign_file_is_understood_by_its_options() {
 }
 
 #[test]
+fn events_come_in_as_they_went_out_and_from_foreign_files() {
+    let instance = Instance::new("");
+    let file = instance.dir.path().join("PdM_errors.csv");
+    std::fs::write(
+        &file,
+        "\"datetime\",\"machineID\",\"errorID\"\n\
+         2015-01-03 07:00:00,1,error1\n\
+         2015-01-03 20:00:00,1,error3\n\
+         2015-01-04 06:00:00,2,error5\n",
+    )
+    .unwrap();
+    let foreign = [
+        "--what",
+        "events",
+        "--register",
+        CLASS,
+        "--device-column",
+        "machineID",
+        "--device-format",
+        "press-{}",
+        "--time-column",
+        "datetime",
+        "--time-offset",
+        "Z",
+    ];
+    let (ok, _, err) = instance.import(&[file.clone()], &foreign);
+    assert!(!ok && err.contains("--code-column"), "{err}");
+    let with_code = [&foreign[..], &["--code-column", "errorID"]].concat();
+    let (ok, out, err) = instance.import(&[file.clone()], &with_code);
+    assert!(
+        ok && out.contains("imported 3 events") && out.contains("no ticket"),
+        "{out}{err}"
+    );
+    let replaced = instance.dir.path().join("maint.csv");
+    std::fs::write(
+        &replaced,
+        "device,ts,code,severity,component,message\n\
+         press-1,1420304400000,replaced,warning,bearing,\"by hand, at last\"\n",
+    )
+    .unwrap();
+    assert!(instance.import(&[replaced], &["--what", "events"]).0);
+    let events = |instance: &Instance, name: &str| -> Vec<String> {
+        let files = instance.export(name, &["--what", "events"]);
+        let mut lines: Vec<String> = text(&files[0]).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let exported = events(&instance, "first");
+    assert_eq!(exported.len(), 4);
+    assert!(exported.iter().any(|l| l.contains("error3")
+        && l.contains("2015-01-03T20:00:00Z")
+        && l.contains("\"info\"")));
+    // The same events again change nothing, and another instance gets the same.
+    let (ok, out, err) = instance.import(&[file], &[&with_code[..], &["--again"]].concat());
+    assert!(ok && out.contains("3 events"), "{out}{err}");
+    assert_eq!(events(&instance, "again"), exported);
+    let lines = instance.dir.path().join("first").join("events.jsonl");
+    let other = Instance::new("");
+    let (ok, out, err) = other.import(&[lines.clone()], &["--what", "events", "--register", CLASS]);
+    assert!(ok && out.contains("imported 4 events"), "{out}{err}");
+    assert_eq!(events(&other, "other"), exported);
+    // As telemetry it is refused with what to say.
+    let (ok, _, err) = other.import(&[lines], &[]);
+    assert!(!ok && err.contains("--what events"), "{err}");
+}
+
+#[test]
+fn events_that_cannot_be_used_are_named_by_line() {
+    let instance = Instance::new("");
+    let file = instance.dir.path().join("events.jsonl");
+    std::fs::write(
+        &file,
+        "{\"device\":\"press-0\",\"ts\":\"2026-01-01T00:00:00Z\",\"code\":\"E1\",\"severity\":\"error\",\"component\":null,\"message\":\"\"}\n\
+         {\"device\":\"press-0\",\n\
+         \n\
+         {\"device\":\"press-0\",\"ts\":\"2026-01-01T00:00:00Z\"}\n\
+         {\"device\":\"press-0\",\"ts\":\"2026-01-01T00:00:00Z\",\"code\":\"E1\",\"severity\":\"dire\"}\n\
+         {\"device\":\"press-0\",\"ts\":\"yesterday\",\"code\":\"E1\"}\n\
+         {\"device\":\"press-0\",\"code\":\"E1\"}\n",
+    )
+    .unwrap();
+    let (ok, out, err) = instance.import(&[file], &["--what", "events", "--register", CLASS]);
+    assert!(
+        !ok && out.contains("imported 1 events") && err.contains("5 lines were refused"),
+        "{out}{err}"
+    );
+    let reasons = rejects(&instance).concat();
+    for (line, reason) in [
+        (2, "no JSON object"),
+        (4, "no code"),
+        (5, "dire"),
+        (6, "yesterday"),
+        (7, "no time"),
+    ] {
+        assert!(
+            reasons
+                .lines()
+                .any(|l| l.starts_with(&format!("{line},")) && l.contains(reason)),
+            "line {line}, {reason}: {reasons}"
+        );
+    }
+}
+
+#[test]
 fn refused_lines_are_kept_with_their_reason_and_the_fix() {
     let instance = Instance::new("");
     let file = instance.dir.path().join("bad.csv");

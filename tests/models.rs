@@ -88,6 +88,10 @@ fn versions_come_are_tried_promoted_and_taken_back() {
     ] {
         assert!(card.contains(part), "{part}: {card}");
     }
+    assert!(
+        card.contains("the same data makes the same file") && !card.contains("trained at"),
+        "{card}"
+    );
     let both = said(&mut models(home, &["compare"]));
     assert!(
         both.contains("v1 (live)") && both.contains("v2 (shadow)"),
@@ -118,6 +122,28 @@ fn versions_come_are_tried_promoted_and_taken_back() {
     assert!(refused(&mut models(home, &["off"])).contains("no model is live"));
     said(&mut models(home, &["rollback"]));
     assert_eq!(roles(home), [is("v1", "live"), is("v2", "kept")]);
+}
+
+#[test]
+fn a_damaged_live_model_is_listed_beside_the_others_that_can_be_promoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    train(home, "1");
+    train(home, "2");
+    let file = home.join("models/screw-compressor/v1.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen("seed 1", "seed 9", 1)).unwrap();
+    let listed = said(&mut models(home, &["list"]));
+    for part in ["v1", "cannot be used", "v2", "shadow", "seed 2"] {
+        assert!(listed.contains(part), "{part}: {listed}");
+    }
+    let error = refused(&mut models(home, &["show"]));
+    assert!(
+        error.contains("v2 can") && error.contains("forecare models promote"),
+        "{error}"
+    );
+    said(&mut models(home, &["promote", "v2"]));
+    said(&mut models(home, &["show"]));
 }
 
 #[test]

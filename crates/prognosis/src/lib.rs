@@ -18,9 +18,9 @@ pub use drift::{Drift, InputCounts};
 pub use features::{FeatureSpec, FeatureState, WINDOWS_H};
 pub use life::{
     HeldOutReading, LifeError, LifeModel, LifeParams, LifeScores, LifeState, constant_rmse_hours,
-    learn_life, machines_with_lives, train_life,
+    interval_gain, learn_life, machines_with_lives, train_life,
 };
-pub use model::{EXPLAINED_FROM, ModeScores, Model, ModelCard, ModelError};
+pub use model::{EXPLAINED_FROM, ModeRefused, ModeScores, Model, ModelCard, ModelError};
 pub use rows::{Finding, History, HistoryItem};
 pub use scores::{
     CALIBRATION_BINS, HIGH_FROM, Judged, ProbabilityScores, RELIABILITY_BOUNDS, ReliabilityBin,

@@ -121,6 +121,9 @@ pub struct ModelCard {
     pub scores: Vec<ModeScores>,
     /// Modes of the class that never occurred in the histories: the model does not speak of them.
     pub modes_left_out: Vec<String>,
+    /// Modes that occurred, and whose probabilities were no better than chance: the model does not speak of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modes_refused: Vec<ModeRefused>,
     /// SHA-256 of the file with this field empty, hexadecimal.
     pub sha256: String,
 }
@@ -133,7 +136,8 @@ pub struct ModelCard {
 pub struct ModeScores {
     /// The failure mode.
     pub mode: String,
-    /// Failures of the machines in the histories; one that two histories tell counts once.
+    /// Failures of the machines in the histories with readings within the horizon before them; one that two histories tell
+    /// counts once.
     pub n_failures: usize,
     /// Rows judged.
     pub n_rows: usize,
@@ -173,6 +177,47 @@ impl ModeScores {
             calibration_error_high: scores.calibration_error_high,
             reliability: scores.reliability,
         }
+    }
+}
+
+/// A mode whose probabilities ranked machines left out of the training no better than chance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModeRefused {
+    /// The failure mode.
+    pub mode: String,
+    /// Failures of the machines in the histories with readings within the horizon before them; one that two histories tell
+    /// counts once.
+    pub n_failures: usize,
+    /// Area under the ROC curve, 0.5 (guessing) to 1.
+    pub auc: f64,
+    /// Average precision, 0 to 1.
+    pub average_precision: f64,
+    /// Share of the rows that came true, 0 to 1: the average precision of guessing.
+    pub base_rate: f64,
+}
+
+impl ModeRefused {
+    /// `None`: the probabilities are better than chance, by their AUC and by their average precision.
+    pub(crate) fn of(mode: &str, n_failures: usize, scores: &ProbabilityScores) -> Option<Self> {
+        let better = scores.auc > 0.5 && scores.average_precision > scores.base_rate;
+        (!better).then(|| Self {
+            mode: mode.to_owned(),
+            n_failures,
+            auc: scores.auc,
+            average_precision: scores.average_precision,
+            base_rate: scores.base_rate,
+        })
+    }
+}
+
+impl std::fmt::Display for ModeRefused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: learnt from {} failure(s), and no better than chance on machines left out (average precision {:.3} where guessing has {:.3}, AUC {:.3} where guessing has 0.5): the model does not speak of it",
+            self.mode, self.n_failures, self.average_precision, self.base_rate, self.auc
+        )
     }
 }
 

@@ -101,7 +101,8 @@ pub(crate) struct Rows {
     pub(crate) ts: Vec<Timestamp>,
     /// Per mode: what is known of each row.
     pub(crate) outcome: Vec<Vec<Outcome>>,
-    /// Per mode: number of failures of the machines; one that two histories tell counts once.
+    /// Per mode: number of failures of the machines that a row was there for to foresee, within the horizon before them;
+    /// one that two histories tell counts once.
     pub(crate) n_failures: Vec<usize>,
     /// The histories, in order: where their rows end, and what is known of their sampling.
     sampled: Vec<Sampled>,
@@ -145,9 +146,6 @@ impl Rows {
         for history in histories {
             let machine = rows.machines.partition_point(|m| *m < history.device);
             let fates: Vec<Fate> = modes.iter().map(|mode| Fate::of(mode, history)).collect();
-            for (known, fate) in failures.iter_mut().zip(&fates) {
-                known.extend(fate.failed.iter().map(|ts| (machine, *ts)));
-            }
             let first_row = rows.ts.len();
             let mut state = FeatureState::new(spec.metrics.len());
             let mut newest: Option<Timestamp> = None;
@@ -186,6 +184,15 @@ impl Rows {
                 n_failures: fates.iter().map(|f| f.n_seen(times, horizon_h)).collect(),
             };
             rows.sampled.push(sampled);
+            for (known, fate) in failures.iter_mut().zip(&fates) {
+                let seen = fate.failed.iter().filter(|at| {
+                    let rows_before = times.iter().map(|row| at.hours_since(*row));
+                    rows_before
+                        .into_iter()
+                        .any(|h| (0.0..=horizon_h).contains(&h))
+                });
+                known.extend(seen.map(|ts| (machine, *ts)));
+            }
         }
         rows.n_failures = failures.iter().map(BTreeSet::len).collect();
         rows

@@ -10,7 +10,7 @@ use crate::calibration::{Held, choose};
 use crate::drift::Inputs;
 use crate::features::FeatureSpec;
 use crate::forest::Forest;
-use crate::model::{ModeModel, ModeScores, Model, ModelCard, fill_unknown};
+use crate::model::{ModeModel, ModeRefused, ModeScores, Model, ModelCard, fill_unknown};
 use crate::own::AXES_MAX;
 use crate::rows::{History, HistoryItem, Outcome, Rows};
 use crate::scores::judge;
@@ -132,8 +132,9 @@ impl TrainParams {
     }
 }
 
-/// Learns a model of `class`. The order of the histories does not matter; the horizon is the class's.
-/// `progress` hears the share done, 0 to 1.
+/// Learns a model of `class`. The order of the histories does not matter; the horizon is the class's. A mode whose
+/// probabilities are no better than chance on machines left out of the training ([`ModeRefused`]) is named on the card and
+/// not spoken of, so that the model may know no mode at all. `progress` hears the share done, 0 to 1.
 ///
 /// # Errors
 /// [`TrainError`]: too little to learn from, or a setting out of range.
@@ -196,14 +197,20 @@ pub fn train(
     }
     let chosen = choose(&held, subjects.iter().all(|s| s.view.is_some()));
     let mut scores = Vec::with_capacity(subjects.len());
-    let mut mode_models = Vec::with_capacity(subjects.len());
+    let mut mode_models: Vec<ModeModel> = Vec::with_capacity(subjects.len());
+    let mut modes_refused = Vec::new();
     let calibrated_by = chosen.words();
     for ((subject, forest), (calibration, judged)) in
         subjects.into_iter().zip(learnt).zip(chosen.of_modes)
     {
         let n_failures = rows.n_failures[subject.mode];
         let mode = &modes[subject.mode].name;
-        scores.push(ModeScores::of(mode.as_str(), n_failures, judge(&judged)));
+        let of_mode = judge(&judged);
+        if let Some(refused) = ModeRefused::of(mode.as_str(), n_failures, &of_mode) {
+            modes_refused.push(refused);
+            continue;
+        }
+        scores.push(ModeScores::of(mode.as_str(), n_failures, of_mode));
         mode_models.push(ModeModel {
             mode: mode.clone(),
             calibration,
@@ -238,8 +245,10 @@ pub fn train(
         features: spec.names(),
         scores,
         modes_left_out,
+        modes_refused,
         sha256: String::new(),
     };
+    let in_common = in_common.filter(|_| mode_models.iter().any(|m| m.view.is_some()));
     Ok(Model::seal(
         class.name.clone(),
         card,

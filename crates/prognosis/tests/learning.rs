@@ -209,6 +209,34 @@ impl TryIntoName for &str {
 }
 
 #[test]
+fn a_mode_that_is_learnt_no_better_than_chance_is_named_and_not_spoken_of() {
+    // Readings that never change announce nothing.
+    let mut histories = histories(8);
+    for history in &mut histories {
+        let is_replacement = |i: &HistoryItem| matches!(i, HistoryItem::Replaced { .. });
+        history.items.retain(|i| !is_replacement(i));
+        for item in &mut history.items {
+            if let HistoryItem::Reading { values, .. } = item {
+                *values = vec![Some(0.0); 2];
+            }
+        }
+    }
+    let model = learn(&histories);
+    let card = model.card();
+    assert_eq!(model.modes().count(), 0, "{:?}", card.scores);
+    assert!(card.scores.is_empty());
+    let refused = &card.modes_refused[0];
+    assert_eq!((refused.mode.as_str(), refused.n_failures), ("wear", 24));
+    assert!(
+        refused.auc <= 0.5 || refused.average_precision <= refused.base_rate,
+        "{refused:?}"
+    );
+    assert!(refused.to_string().contains("no better than chance"));
+    let read = Model::from_json(&model.to_json()).unwrap();
+    assert!(read.predict(&FeatureState::new(2), ts(0)).is_empty());
+}
+
+#[test]
 fn too_little_to_learn_from_is_an_error() {
     let card = CardData {
         data: String::new(),

@@ -7,8 +7,8 @@ use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_domain::{ModeName, Rul, Timestamp};
 use forecare_prognosis::{
     CardData, FeatureState, HeldOutReading, History, HistoryItem, InputCounts, LifeError,
-    LifeModel, LifeParams, LifeState, Model, ModelError, constant_rmse_hours, learn_life,
-    machines_with_lives, train_life,
+    LifeModel, LifeParams, LifeState, Model, ModelError, constant_rmse_hours, interval_gain,
+    learn_life, machines_with_lives, train_life,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -217,9 +217,14 @@ fn an_estimate_is_worth_more_than_always_the_same_one() {
         "{constant}"
     );
     assert_eq!(machines_with_lives(&histories(5, 1)), 5);
+    assert!(
+        interval_gain(held, model.cap_hours()) > 0.3,
+        "the interval tells something"
+    );
     // Two machines with 100 and 60 hours left: 80 misses both by 20.
     let reading = |machine, truth_hours| HeldOutReading {
         machine,
+        fold: machine,
         age_hours: 0.0,
         truth_hours,
         rul_hours: [0.0; 3],
@@ -227,6 +232,29 @@ fn an_estimate_is_worth_more_than_always_the_same_one() {
     };
     let two = [reading(0, 400.0), reading(1, 60.0)];
     assert!((constant_rmse_hours(&two, 100.0) - 20.0).abs() < 1e-9);
+}
+
+#[test]
+fn an_interval_that_is_wider_than_always_the_same_one_gains_nothing() {
+    let reading = |machine: usize, rul_hours| HeldOutReading {
+        machine,
+        fold: machine % 2,
+        age_hours: 0.0,
+        truth_hours: 10.0 * (machine / 2 + 1) as f64,
+        rul_hours,
+        is_cut: false,
+    };
+    // Both folds hold the truths 10 to 100: the constants are 10, 50 and 90.
+    let all = |of: &dyn Fn(f64) -> [f64; 3]| -> Vec<HeldOutReading> {
+        (0..20)
+            .map(|m| reading(m, of(10.0 * (m / 2 + 1) as f64)))
+            .collect()
+    };
+    let gain = |of: &dyn Fn(f64) -> [f64; 3]| interval_gain(&all(of), 1_000.0);
+    assert!(gain(&|_| [10.0, 50.0, 90.0]).abs() < 1e-9);
+    assert!((gain(&|truth| [truth; 3]) - 1.0).abs() < 1e-9);
+    // Right in the middle, and around it so wide that it says less than nothing.
+    assert!(gain(&|truth| [0.0, truth - 5.0, truth + 900.0]) < 0.0);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod clock;
 mod config;
 mod consents;
 mod desk;
+mod failures;
 mod home;
 mod jobs;
 mod master_data;

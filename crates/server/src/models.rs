@@ -41,7 +41,7 @@ pub(crate) fn read(file: &Path, catalogue: &Catalogue) -> Result<Model> {
     let model = read_any(file)?;
     let Some(class) = catalogue.class(model.class()) else {
         bail!(
-            "the model {} is for class \"{}\", which the catalogue does not have: add the class, or remove the file",
+            "the model {} is for class \"{}\", which the catalogue does not have: name the configuration whose catalogue has it (--config FILE), or add the class",
             file.display(),
             model.class()
         );

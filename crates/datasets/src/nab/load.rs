@@ -106,7 +106,7 @@ pub enum NabError {
         what: &'static str,
     },
     /// Nothing to look at.
-    #[error("no CSV file in {}; --data must name the directory that holds data/<category>/<file>.csv or <category>/<file>.csv", path.display())]
+    #[error("no NAB file in {}; --data must name the directory that holds data/<category>/<file>.csv or <category>/<file>.csv", path.display())]
     Empty {
         /// The directory.
         path: PathBuf,
@@ -164,7 +164,7 @@ impl Nab {
                 Err(fault) => faults.push(fault),
             }
         }
-        if series.is_empty() && faults.is_empty() {
+        if series.is_empty() && (faults.is_empty() || !Self::is_in(dir)) {
             return Err(NabError::Empty {
                 path: data.to_owned(),
             });
@@ -177,6 +177,25 @@ impl Nab {
                 .collect(),
             labels,
             faults,
+        })
+    }
+}
+
+impl Nab {
+    /// Whether a file of the benchmark's lies in `dir`, as [`Nab::load`] looks for it: one whose columns are timestamp and
+    /// value.
+    #[must_use]
+    pub fn is_in(dir: &Path) -> bool {
+        let data = Some(dir.join("data")).filter(|d| d.is_dir());
+        let files = csv_files(data.as_deref().unwrap_or(dir)).unwrap_or_default();
+        files.iter().any(|path| {
+            let reader = csv::ReaderBuilder::new()
+                .trim(csv::Trim::All)
+                .from_path(path);
+            reader.is_ok_and(|mut reader| {
+                let columns = reader.headers();
+                columns.is_ok_and(|c| c.iter().eq(["timestamp", "value"]))
+            })
         })
     }
 }

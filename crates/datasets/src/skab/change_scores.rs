@@ -92,12 +92,12 @@ fn worth(step: usize, false_positive: f64) -> f64 {
     half * (1.0 - x.tanh() / FRAC_PI_2.tanh()) - false_positive
 }
 
-/// The score over the rows after the first [`FIT_ROWS`] of each labelled file; `predicted` has an entry per row. `None`
+/// The score over the rows after the first [`FIT_ROWS`] of each file with labelled change points; `predicted` has an entry per row. `None`
 /// where there is no change point.
 #[must_use]
 pub fn change_scores(files: &[(&Recording, &[bool])], window_s: f64) -> Option<ChangeScores> {
     let mut counts = Counts::default();
-    for (recording, predicted) in files.iter().filter(|(r, _)| r.labelled) {
+    for (recording, predicted) in files.iter().filter(|(r, _)| r.change_labelled) {
         let Some(begin) = recording.rows.get(FIT_ROWS).map(|r| r.ts) else {
             continue;
         };

@@ -32,8 +32,10 @@ pub struct Recording {
     pub path: PathBuf,
     /// Sensor columns, as the header names them.
     pub sensors: Vec<String>,
-    /// True where the file has labels.
+    /// True where the file has labels of anomalies.
     pub labelled: bool,
+    /// True where the file has labels of change points.
+    pub change_labelled: bool,
     /// Rows in the file's order.
     pub rows: Vec<Row>,
 }
@@ -73,6 +75,14 @@ pub enum SkabError {
         /// Where and why.
         #[source]
         source: csv::Error,
+    },
+    /// Another separator.
+    #[error("{}: its columns are separated by {found:?}, the benchmark's by ';': write semicolons", path.display())]
+    Separator {
+        /// The file.
+        path: PathBuf,
+        /// What stands between its columns.
+        found: char,
     },
     /// A cell is malformed.
     #[error("{}: line {line}: column \"{column}\": \"{text}\" is no {expected}", path.display())]
@@ -138,13 +148,21 @@ impl Recording {
         };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(b';')
+            // Lines that end with CR and LF are counted one too low otherwise; the CR is trimmed.
+            .terminator(csv::Terminator::Any(b'\n'))
             .trim(csv::Trim::All)
             .from_path(path)
             .map_err(failed)?;
         let header = reader.headers().map_err(failed)?.clone();
         let place = |name: &str| header.iter().position(|h| h == name);
         let Some(time) = place(TIME) else {
-            return Ok(None);
+            return match separator(&header) {
+                Some(found) => Err(SkabError::Separator {
+                    path: path.to_owned(),
+                    found,
+                }),
+                None => Ok(None),
+            };
         };
         let (anomaly, change) = (place(ANOMALY), place(CHANGE));
         let sensors: Vec<usize> = (0..header.len())
@@ -176,9 +194,20 @@ impl Recording {
             path: path.strip_prefix(dir).unwrap_or(path).to_owned(),
             sensors: sensors.iter().map(|&i| header[i].to_owned()).collect(),
             labelled: anomaly.is_some(),
+            change_labelled: change.is_some(),
             rows,
         }))
     }
+}
+
+/// What separates the columns of a header that was taken for one column and names the time.
+fn separator(header: &csv::StringRecord) -> Option<char> {
+    let whole = header.iter().collect::<Vec<_>>().join(";");
+    let names_time = |by: &char| {
+        let mut columns = whole.split(*by).map(|c| c.trim().trim_matches('"'));
+        columns.any(|c| c == TIME)
+    };
+    [',', '\t', '|'].into_iter().find(names_time)
 }
 
 struct Cells<'a> {

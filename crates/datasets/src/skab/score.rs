@@ -90,11 +90,11 @@ pub fn outliers(files: &[(&Recording, &[bool])]) -> Outliers {
     counts
 }
 
-/// Compares predicted with true change points, in the rows after the first [`FIT_ROWS`].
+/// Compares predicted with true change points, in the rows after the first [`FIT_ROWS`] of each file that has them labelled.
 #[must_use]
 pub fn change_points(files: &[(&Recording, &[bool])]) -> ChangePoints {
     let mut counts = ChangePoints::default();
-    for (recording, predicted) in files.iter().filter(|(r, _)| r.labelled) {
+    for (recording, predicted) in files.iter().filter(|(r, _)| r.change_labelled) {
         let judged = || recording.rows.iter().zip(*predicted).skip(FIT_ROWS);
         let truth: Vec<Timestamp> = judged()
             .filter(|(r, _)| r.change)

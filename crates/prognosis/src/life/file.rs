@@ -61,6 +61,7 @@ pub fn train_life(
             .filter(|mode| life.mode() != Some(*mode))
             .map(ToString::to_string)
             .collect(),
+        modes_refused: Vec::new(),
         sha256: String::new(),
     };
     // No mode has trees that would ask for them.

@@ -120,7 +120,7 @@ impl Intervals {
 }
 
 /// The first value at which the weight reaches the share `q`; values ascending.
-fn quantile(sorted: &[(f64, f64)], q: f64) -> Option<f64> {
+pub(super) fn quantile(sorted: &[(f64, f64)], q: f64) -> Option<f64> {
     let total: f64 = sorted.iter().map(|v| v.1).sum();
     let mut sum = 0.0;
     for (value, weight) in sorted {

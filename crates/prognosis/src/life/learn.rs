@@ -10,7 +10,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::features::{Index, features, names};
-use super::interval::{HeldOut, Intervals};
+use super::interval::{HeldOut, Intervals, quantile};
 use super::lives::{Life, lives};
 use super::model::LifeModel;
 use super::regimes::Standard;
@@ -170,6 +170,8 @@ pub struct LifeScores {
 pub struct HeldOutReading {
     /// Number of the machine, in order of names.
     pub machine: usize,
+    /// The fold in which it was left out.
+    pub fold: usize,
     /// Hours since the first reading of this life.
     pub age_hours: f64,
     /// True remaining life, hours, not capped.
@@ -229,11 +231,14 @@ pub fn learn_life(
         held.extend(
             plan.judge(core, life, l, params.seed)
                 .into_iter()
-                .map(|r| (fold_of[l], r)),
+                .map(|r| HeldOutReading {
+                    fold: fold_of[l],
+                    ..r
+                }),
         );
     }
     let scores = plan.score(&lives, &mut held, machines.len(), n_folds, &model);
-    let all: Vec<HeldOut> = weighted(held.iter().map(|(_, r)| r));
+    let all: Vec<HeldOut> = weighted(held.iter());
     let mode = lives.first().map(|l| l.mode);
     let mode = mode.filter(|mode| lives.iter().all(|l| l.mode == *mode));
     let inputs = inputs(&lives, &model);
@@ -244,7 +249,7 @@ pub fn learn_life(
         inputs,
     );
     progress(1.0);
-    Ok((model, held.into_iter().map(|(_, r)| r).collect()))
+    Ok((model, held))
 }
 
 /// How readings are distributed over whole lives, as a fleet in service goes through them, in each regime: whether a fleet
@@ -290,6 +295,52 @@ pub fn constant_rmse_hours(held: &[HeldOutReading], cap_hours: f64) -> f64 {
     };
     let mean = mean_of(&|truth| truth);
     mean_of(&|truth| (truth - mean) * (truth - mean)).sqrt()
+}
+
+/// How much of the mean pinball loss of always the same p10, p50 and p90 the held-out intervals save, at most 1; 0 or below:
+/// they tell nothing. The constants are those of the other folds' machines, as the intervals are. p10 and p90 are held
+/// against the truth as it is, p50 against the truth capped at `cap_hours`, every machine weighing the same. Pinball loss:
+/// Koenker and Bassett, "Regression Quantiles" (1978).
+#[must_use]
+pub fn interval_gain(held: &[HeldOutReading], cap_hours: f64) -> f64 {
+    let weighted = weighted(held.iter());
+    let mut folds: Vec<usize> = held.iter().map(|r| r.fold).collect();
+    folds.sort_unstable();
+    folds.dedup();
+    let (mut lost, mut lost_by_constants) = (0.0, 0.0);
+    for (of_three, share) in [0.1, 0.5, 0.9].into_iter().enumerate() {
+        let truth = |h: &HeldOut| {
+            if of_three == 1 {
+                h.truth.min(cap_hours)
+            } else {
+                h.truth
+            }
+        };
+        for fold in &folds {
+            let mut others: Vec<(f64, f64)> = held
+                .iter()
+                .zip(&weighted)
+                .filter(|(r, _)| r.fold != *fold)
+                .map(|(_, h)| (truth(h), h.weight))
+                .collect();
+            others.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let constant = quantile(&others, share).unwrap_or(0.0);
+            for (r, h) in held.iter().zip(&weighted).filter(|(r, _)| r.fold == *fold) {
+                lost += h.weight * pinball(share, r.rul_hours[of_three], truth(h));
+                lost_by_constants += h.weight * pinball(share, constant, truth(h));
+            }
+        }
+    }
+    1.0 - lost / lost_by_constants
+}
+
+/// Loss of the quantile `told` of the share `share`, hours.
+fn pinball(share: f64, told: f64, truth: f64) -> f64 {
+    if truth >= told {
+        share * (truth - told)
+    } else {
+        (1.0 - share) * (told - truth)
+    }
 }
 
 /// What all folds share: nothing that depends on the readings' values.
@@ -458,6 +509,7 @@ impl Plan {
             if state.age_hours() >= JUDGED_FROM_SHARE * self.life_hours {
                 judged.push(HeldOutReading {
                     machine: life.machine,
+                    fold: 0,
                     age_hours: state.age_hours(),
                     truth_hours: life.rul_hours(i),
                     rul_hours: [rul; 3],
@@ -479,25 +531,25 @@ impl Plan {
     fn score(
         &self,
         lives: &[Life<'_>],
-        held: &mut [(usize, HeldOutReading)],
+        held: &mut [HeldOutReading],
         n_machines: usize,
         n_folds: usize,
         model: &LifeModel,
     ) -> LifeScores {
         for fold in 0..n_folds {
-            let others = weighted(held.iter().filter(|(f, _)| *f != fold).map(|(_, r)| r));
+            let others = weighted(held.iter().filter(|r| r.fold != fold));
             let intervals = Intervals::learn(&others, n_machines);
-            for (_, reading) in held.iter_mut().filter(|(f, _)| *f == fold) {
+            for reading in held.iter_mut().filter(|r| r.fold == fold) {
                 let [_, p50, _] = reading.rul_hours;
                 let (p10, p90) = intervals.around(p50);
                 reading.rul_hours = [p10, p50, p90];
             }
         }
-        let weights = weighted(held.iter().map(|(_, r)| r));
+        let weights = weighted(held.iter());
         let (mut total, mut squares, mut sum, mut width) = (0.0, 0.0, 0.0, 0.0);
         let (mut inside, mut inside_capped) = (0.0, 0.0);
         let (mut cuts, mut cut_squares) = (0.0, 0.0);
-        for ((_, reading), HeldOut { weight, .. }) in held.iter().zip(&weights) {
+        for (reading, HeldOut { weight, .. }) in held.iter().zip(&weights) {
             let [p10, p50, p90] = reading.rul_hours;
             let truth = reading.truth_hours.min(self.cap_hours);
             let error = p50 - truth;

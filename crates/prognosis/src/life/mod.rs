@@ -11,8 +11,8 @@ mod state;
 
 pub use file::train_life;
 pub use learn::{
-    HeldOutReading, LifeError, LifeParams, LifeScores, constant_rmse_hours, learn_life,
-    machines_with_lives,
+    HeldOutReading, LifeError, LifeParams, LifeScores, constant_rmse_hours, interval_gain,
+    learn_life, machines_with_lives,
 };
 pub use model::LifeModel;
 pub use state::LifeState;

@@ -57,23 +57,20 @@ pub(crate) fn costs(report: &Report) -> String {
             figure: grouped(costs.total),
         });
     }
-    // Costs may differ between policies; the baselines of the first stand for all where they do not.
-    let mut baselines: Vec<Bar> = Vec::new();
-    for policy in &report.policies {
+    // By policy: their costs may differ.
+    let mut baselines: Vec<(usize, Bar)> = Vec::new();
+    for (place, policy) in report.policies.iter().enumerate() {
         let costs = &policy.costs;
         let mut add = |label: &str, failures: f64, work: f64| {
             let bar = Bar {
                 label: label.to_owned(),
                 parts: vec![
                     part("failures", failures, "bad"),
-                    part("replacements", work, "work"),
+                    part("replacements", work, "swap"),
                 ],
                 figure: grouped(failures + work),
             };
-            let same = |b: &Bar| b.label == bar.label && b.figure == bar.figure;
-            if !baselines.iter().any(same) {
-                baselines.push(bar);
-            }
+            baselines.push((place, bar));
         };
         add("run to failure", costs.run_to_failure, 0.0);
         let split = |chosen: &dyn Fn(&super::report::ModeReport) -> Option<(f64, f64)>| {
@@ -99,8 +96,27 @@ pub(crate) fn costs(report: &Report) -> String {
             add("given fixed age", given.0, given.1);
         }
     }
-    bars.extend(baselines);
+    bars.extend(told_apart(baselines));
     horizontal(&bars, &format!("Costs in {}", report.currency))
+}
+
+/// The baselines of all policies: one for all where they are the same, each with its policy's letter where they differ.
+fn told_apart(baselines: Vec<(usize, Bar)>) -> Vec<Bar> {
+    let differs = |bar: &Bar| {
+        let of_label = baselines.iter().filter(|(_, b)| b.label == bar.label);
+        of_label.clone().any(|(_, b)| b.figure != bar.figure)
+    };
+    let differing: Vec<bool> = baselines.iter().map(|(_, bar)| differs(bar)).collect();
+    let mut told: Vec<Bar> = Vec::new();
+    for ((place, mut bar), differs) in baselines.into_iter().zip(differing) {
+        if differs {
+            bar.label = format!("{}, {}", bar.label, letter(place));
+        }
+        if told.iter().all(|b| b.label != bar.label) {
+            told.push(bar);
+        }
+    }
+    told
 }
 
 /// What the planned visits found.
@@ -309,10 +325,21 @@ pub(crate) fn curve(report: &Report) -> String {
             path.join(" ")
         );
     };
-    if let Some(first) = report.policies.first() {
-        let values = first.curve.iter().map(|c| (x(c.at), y(c.run_to_failure)));
-        draw("line idle-line", values.collect());
+    let failing = |p: &PolicyReport| -> Vec<(f64, f64)> {
+        let points = p.curve.iter().map(|c| (x(c.at), y(c.run_to_failure)));
+        points.collect()
+    };
+    let mut baselines: Vec<Vec<(f64, f64)>> = report.policies.iter().map(failing).collect();
+    baselines.dedup();
+    if let [one] = baselines.as_mut_slice() {
+        draw("line idle-line", std::mem::take(one));
         lines.push(("run to failure".to_owned(), "idle".to_owned()));
+    } else {
+        for (j, values) in baselines.into_iter().enumerate() {
+            draw(&format!("line dashed p{j}-line"), values);
+            let name = format!("dashed: run to failure, {}", letter(j));
+            lines.push((name, format!("p{j}")));
+        }
     }
     for (j, policy) in report.policies.iter().enumerate() {
         let values = policy.curve.iter().map(|c| (x(c.at), y(c.policy)));

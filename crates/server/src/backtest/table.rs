@@ -75,6 +75,12 @@ pub(crate) fn notices(report: &Report) -> Vec<String> {
             truth.lines_of_other_devices
         ));
     }
+    if !truth.failure_codes_absent.is_empty() {
+        notices.push(format!(
+            "warning: no event has the failure code {}: no failure is known from it (`forecare export --what events` shows the codes that came)",
+            truth.failure_codes_absent.join(", ")
+        ));
+    }
     for policy in &report.policies {
         if policy.crew.jobs_without_skills > 0 {
             notices.push(format!(

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use forecare_catalogue::{AssetClass, Catalogue};
 use forecare_domain::{
-    Asset, ClassName, DeviceEvent, DeviceId, EventSeverity, Label, ModeName, REPLACED_CODE,
-    Timestamp, Verdict,
+    Asset, DeviceEvent, DeviceId, EventSeverity, Label, ModeName, REPLACED_CODE, Timestamp, Verdict,
 };
 use serde::Serialize;
 
-/// Two records of the same failure lie at most so far apart, hours.
-const SAME_FAILURE_H: f64 = 24.0;
+use crate::failures::{self, SAME_FAILURE_H};
+
 /// A replacement so soon after a failure of that component mends it, hours; a failure without one counts as mended
 /// then.
 pub(crate) const MENDED_WITHIN_H: f64 = 24.0;
@@ -66,6 +65,8 @@ pub(crate) struct Truth {
     pub(crate) complete: bool,
     /// Lines of the failures file that name devices which are not backtested.
     pub(crate) n_elsewhere: usize,
+    /// Codes that were named as reporting failures, and that no event has.
+    pub(crate) codes_absent: Vec<String>,
 }
 
 /// Where the truth is taken from.
@@ -119,7 +120,14 @@ impl Truth {
             .enumerate()
             .map(|(place, asset)| (&asset.device, place))
             .collect();
+        let occurs = |code: &&String| events.iter().flatten().any(|e| e.code == **code);
         let mut truth = Self {
+            codes_absent: sources
+                .failure_codes
+                .iter()
+                .filter(|code| !occurs(code))
+                .cloned()
+                .collect(),
             complete: sources.failures.is_some() || !sources.failure_codes.is_empty(),
             ..Self::default()
         };
@@ -152,37 +160,18 @@ impl Truth {
         assets: &[Asset],
         catalogue: &Catalogue,
     ) -> Result<()> {
-        let mut reader = csv::ReaderBuilder::new()
-            .trim(csv::Trim::All)
-            .from_path(path)
-            .with_context(|| format!("cannot read the failures {}", path.display()))?;
-        let headers = reader.headers()?.clone();
-        let column = |name: &str| {
-            headers.iter().position(|h| h == name).with_context(|| {
-                format!(
-                    "{} has no column \"{name}\"; it needs device, ts and mode",
-                    path.display()
-                )
-            })
-        };
-        let (device, ts, mode) = (column("device")?, column("ts")?, column("mode")?);
-        for record in reader.records() {
-            let record = record.with_context(|| format!("{}", path.display()))?;
-            let line = record.position().map_or(0, csv::Position::line);
-            let here = || format!("{}, line {line}", path.display());
-            let cell = |column: usize| record.get(column).unwrap_or_default();
-            let Some(place) = places.get(&DeviceId::new(cell(device)).with_context(here)?) else {
-                self.n_elsewhere += 1;
-                continue;
-            };
-            let class = &assets[*place].class;
-            self.faults.push(Fault {
-                device: *place,
-                mode: known_mode(catalogue, class, cell(mode)).with_context(here)?,
-                at: instant(cell(ts)).with_context(here)?,
-                mended_at: Timestamp::MIN,
-                source: Source::File,
-            });
+        let file = failures::read(path, assets, catalogue)?;
+        self.n_elsewhere = file.n_elsewhere;
+        for failure in file.failures {
+            if let Some(place) = places.get(&failure.device) {
+                self.faults.push(Fault {
+                    device: *place,
+                    mode: failure.mode,
+                    at: failure.at,
+                    mended_at: Timestamp::MIN,
+                    source: Source::File,
+                });
+            }
         }
         Ok(())
     }
@@ -332,29 +321,5 @@ impl Truth {
         } else {
             Finding::Unknown
         }
-    }
-}
-
-fn known_mode(catalogue: &Catalogue, class: &ClassName, name: &str) -> Result<ModeName> {
-    let class = catalogue
-        .class(class)
-        .with_context(|| format!("class {class} is not in the catalogue"))?;
-    let mode = ModeName::new(name).ok().filter(|m| class.mode(m).is_some());
-    let Some(mode) = mode else {
-        let known: Vec<&str> = class.modes.iter().map(|m| m.name.as_str()).collect();
-        bail!(
-            "class {} has no failure mode \"{name}\"; it has {}",
-            class.name,
-            known.join(", ")
-        );
-    };
-    Ok(mode)
-}
-
-/// RFC 3339, or epoch milliseconds.
-fn instant(text: &str) -> Result<Timestamp> {
-    match text.parse::<i64>() {
-        Ok(ms) => Ok(Timestamp::from_millis(ms)),
-        Err(_no_number) => Ok(text.parse()?),
     }
 }

@@ -9,9 +9,9 @@ mod nab;
 mod skab;
 mod unusable;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 use self::unusable::Unusable;
@@ -39,6 +39,39 @@ pub(crate) struct EvaluateArgs {
     /// Directory for the predictions in the benchmark's own format, and the scores.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+}
+
+impl EvaluateArgs {
+    /// # Errors
+    /// There is no such directory.
+    fn check(&self) -> Result<()> {
+        must_be_directory(&self.data, "--data")
+    }
+}
+
+/// # Errors
+/// There is no such directory.
+fn must_be_directory(dir: &Path, option: &str) -> Result<()> {
+    if !dir.is_dir() {
+        bail!(
+            "there is no directory {}: {option} must name the directory that holds the data set's files",
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+/// `; did you mean DIR/nab?` where a directory in `dir` is what was looked for, else nothing.
+fn did_you_mean(dir: &Path, is_meant: impl Fn(&Path) -> bool) -> String {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut meant: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir() && is_meant(path))
+        .collect();
+    meant.sort();
+    meant.first().map_or_else(String::new, |dir| {
+        format!("; did you mean {}?", dir.display())
+    })
 }
 
 pub(crate) fn run(command: EvaluateCommand) -> Result<()> {

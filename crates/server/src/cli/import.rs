@@ -1,5 +1,6 @@
-//! `forecare import`: recorded telemetry into the store, once, whatever happens on the way.
+//! `forecare import`: recorded telemetry and events into the store, once, whatever happens on the way.
 
+mod events;
 mod mapping;
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use forecare_catalogue::Catalogue;
 use forecare_domain::{Asset, AssetId, ClassName, Clock, DeviceId, Timestamp};
 use forecare_store::{CommitBatch, ScoredRow, Store};
@@ -20,7 +21,8 @@ use super::instance::InstanceArgs;
 use super::progress::Progress;
 use crate::clock::SystemClock;
 use crate::tables::{Cell, Place, Record, TableReader};
-use mapping::{Mapping, MappingArgs};
+use events::{EventArgs, EventMapping};
+use mapping::{Keys, Mapping, MappingArgs};
 
 /// Rows in one transaction.
 const BATCH_ROWS: usize = 5_000;
@@ -32,11 +34,11 @@ const UNKNOWN_SHOWN: usize = 10;
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// CSV files (plain or gzip) and Parquet files, as `forecare export` writes them, or foreign ones with the
-    /// options below. Every file begins with the names of its columns.
+    /// options below. Every file begins with the names of its columns, but for events as JSON lines.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    mapping: MappingArgs,
+    read: ReadArgs,
     /// Register devices that are unknown, with this class of the catalogue.
     #[arg(long, value_name = "CLASS")]
     register: Option<String>,
@@ -45,6 +47,67 @@ pub(crate) struct ImportArgs {
     again: bool,
     #[command(flatten)]
     instance: InstanceArgs,
+}
+
+/// How the files are read.
+#[derive(Debug, Args)]
+struct ReadArgs {
+    /// What the files hold. Events come as JSON lines, or in columns: device, time (or ts), code, and as far as they are
+    /// there severity (else info), component and message.
+    #[arg(long, value_enum, default_value_t = What::Telemetry)]
+    what: What,
+    #[command(flatten)]
+    mapping: MappingArgs,
+    #[command(flatten)]
+    event: EventArgs,
+}
+
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Readings.
+    Telemetry,
+    /// What devices reported beside measurements.
+    Events,
+}
+
+impl ReadArgs {
+    /// In words: the same file read otherwise is another import.
+    fn reading(&self) -> String {
+        match self.what {
+            What::Telemetry => format!("{:?}", self.mapping),
+            What::Events => format!("events {:?} {:?}", self.event, self.mapping),
+        }
+    }
+}
+
+/// The columns of one file, understood.
+enum Meaning {
+    Readings(Mapping),
+    Events(EventMapping),
+}
+
+impl Meaning {
+    fn of(reader: &TableReader, args: &ReadArgs, catalogue: &Catalogue) -> Result<Self> {
+        match args.what {
+            What::Telemetry if reader.is_lines() => bail!(
+                "these are JSON lines: events are read with --what events; telemetry comes as CSV or Parquet"
+            ),
+            What::Telemetry => {
+                Mapping::new(&args.mapping, reader.columns(), catalogue).map(Self::Readings)
+            }
+            What::Events => {
+                EventMapping::new(&args.mapping, &args.event, reader.columns()).map(Self::Events)
+            }
+        }
+    }
+
+    fn keys(&self) -> &Keys {
+        match self {
+            Self::Readings(mapping) => mapping.keys(),
+            Self::Events(mapping) => mapping.keys(),
+        }
+    }
 }
 
 /// How far one file is, kept with the data.
@@ -69,6 +132,9 @@ impl Progressed {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Counts {
     rows: u64,
+    /// Events read, those that were there already included.
+    #[serde(default)]
+    events: u64,
     inserted: u64,
     duplicates: u64,
     conflicts: u64,
@@ -78,6 +144,7 @@ struct Counts {
 impl Counts {
     fn add(&mut self, other: &Self) {
         self.rows += other.rows;
+        self.events += other.events;
         self.inserted += other.inserted;
         self.duplicates += other.duplicates;
         self.conflicts += other.conflicts;
@@ -87,6 +154,13 @@ impl Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.events > 0 {
+            return write!(
+                f,
+                "{} events (what was there already is as it was); {} lines refused",
+                self.events, self.rejected
+            );
+        }
         write!(
             f,
             "{} rows: {} readings new, {} there already, {} in conflict (the first stays); {} lines refused",
@@ -114,7 +188,9 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     let now = SystemClock.now();
     let mut earliest = forecare_wire::Limits::default().earliest;
     let kept_days = instance.config.store.retention_raw_days;
-    if instance.storage.is_timescale() && kept_days > 0 {
+    // Of events there are neither aggregates nor a time after which they go.
+    let is_aggregated = instance.storage.is_timescale() && args.read.what == What::Telemetry;
+    if is_aggregated && kept_days > 0 {
         // What is older would be dropped before the aggregates have seen it.
         let kept_hours = f64::from(kept_days) * 24.0 - 1.0;
         earliest = earliest.max(now.plus_hours(-kept_hours));
@@ -126,29 +202,30 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     for path in &args.files {
         // Before anything is stored: the columns must be understood.
         let reader = TableReader::open(path, Place::default())?;
-        Mapping::new(&args.mapping, reader.columns(), &instance.catalogue)
+        Meaning::of(&reader, &args.read, &instance.catalogue)
             .with_context(|| path.display().to_string())?;
     }
+    let reading = args.read.reading();
     let mut survey = None;
     // What a run that was ended has stored, and not computed the aggregates of.
     let mut owed: Option<(Timestamp, Timestamp)> = None;
-    if instance.storage.is_timescale() {
+    if is_aggregated {
         let mut waiting = Vec::new();
         for path in &args.files {
-            let setting = format!("import.{}", identity(path, &args.mapping)?);
+            let setting = format!("import.{}", identity(path, &reading)?);
             if !progressed(&*store, &setting).await?.is_done(args.again) {
                 waiting.push(path.as_path());
             }
         }
         survey = look_over(
             &waiting,
-            &args.mapping,
+            &args.read.mapping,
             &instance.catalogue,
             earliest..=latest,
         )?;
         let mut spans: Vec<(Timestamp, Timestamp)> = survey.iter().map(|(_, span)| *span).collect();
         for path in &args.files {
-            let setting = owed_for(path, &args.mapping)?;
+            let setting = owed_for(path, &reading)?;
             if let Some(text) = store.setting(&setting).await? {
                 let span: Option<(Timestamp, Timestamp)> =
                     serde_json::from_str(&text).context("the record of an import is damaged")?;
@@ -159,7 +236,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
             .into_iter()
             .reduce(|(a, b), (from, to)| (a.min(from), b.max(to)));
         if owed.is_some() {
-            owe(&*store, &args.files, &args.mapping, owed).await?;
+            owe(&*store, &args.files, &reading, owed).await?;
         }
     }
     let mut chunks_before = None;
@@ -168,7 +245,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     }
     let importing = async {
         for path in &args.files {
-            let identity = identity(path, &args.mapping)?;
+            let identity = identity(path, &reading)?;
             let setting = format!("import.{identity}");
             let mut progressed = progressed(&*store, &setting).await?;
             if progressed.is_done(args.again) {
@@ -177,6 +254,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
                     path.display()
                 );
                 total.rows += progressed.counts.rows;
+                total.events += progressed.counts.events;
                 continue;
             }
             if progressed.complete {
@@ -202,7 +280,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
                 rejects: Rejects::open(&rejects_path, progressed.rejects_bytes)?,
                 progressed,
             };
-            let counts = import.run(&args.mapping, &mut devices).await?;
+            let counts = import.run(&args.read, &mut devices).await?;
             if args.files.len() > 1 {
                 eprintln!("{}: {counts}", path.display());
             }
@@ -227,7 +305,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
             .storage
             .history_arrived(chunks_before, span, now, told);
         match done.await {
-            Ok(()) => owe(&*store, &args.files, &args.mapping, None).await?,
+            Ok(()) => owe(&*store, &args.files, &reading, None).await?,
             Err(failure) => eprintln!(
                 "the aggregates do not show it yet ({failure}): the same command tries again, TimescaleDB's own jobs will in time; forecare doctor says how they do"
             ),
@@ -245,7 +323,15 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     imported?;
     instance.storage.close().await?;
     println!("imported {total}");
-    println!("stored, not scored: no alarm is raised from it, and detectors keep their state");
+    println!(
+        "{}",
+        match args.read.what {
+            What::Telemetry =>
+                "stored, not scored: no alarm is raised from it, and detectors keep their state",
+            What::Events =>
+                "stored, not scored: no alarm is raised and no ticket opened from it; training and backtests see it",
+        }
+    );
     if !devices.refused.is_empty() {
         eprintln!("{}", devices.say_refused());
     }
@@ -265,20 +351,20 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
 
 /// The setting that holds the span of time whose aggregates the import of a file has yet to compute. By file: others may be
 /// imported at the same time.
-fn owed_for(path: &Path, mapping: &MappingArgs) -> Result<String> {
-    Ok(format!("import.{}.aggregates", identity(path, mapping)?))
+fn owed_for(path: &Path, reading: &str) -> Result<String> {
+    Ok(format!("import.{}.aggregates", identity(path, reading)?))
 }
 
 /// Keeps what is to be computed, or that nothing is.
 async fn owe(
     store: &dyn Store,
     files: &[PathBuf],
-    mapping: &MappingArgs,
+    reading: &str,
     span: Option<(Timestamp, Timestamp)>,
 ) -> Result<()> {
     let text = serde_json::to_string(&span)?;
     for path in files {
-        let setting = owed_for(path, mapping)?;
+        let setting = owed_for(path, reading)?;
         store.put_setting(&setting, &text).await?;
     }
     Ok(())
@@ -314,7 +400,7 @@ fn look_over(
                 progress.set(reader.place().at);
                 progress.say("looking at its times".to_owned());
             }
-            if let Ok(ts) = mapping.time(&record)
+            if let Ok(ts) = mapping.keys().time(&record)
                 && limits.contains(&ts)
             {
                 let (from, to) = span.unwrap_or((ts, ts));
@@ -338,14 +424,14 @@ fn known_class(name: &str, catalogue: &Catalogue) -> Result<ClassName> {
     Ok(class)
 }
 
-/// Tells a file from others, read with other options included: length, both ends, and the mapping.
-fn identity(path: &Path, mapping: &MappingArgs) -> Result<String> {
+/// Tells a file from others, read with other options included: length, both ends, and how it is read.
+fn identity(path: &Path, reading: &str) -> Result<String> {
     let cannot = || format!("cannot read {}", path.display());
     let mut file = File::open(path).with_context(cannot)?;
     let length = file.metadata().with_context(cannot)?.len();
     let mut hash = Sha256::new();
     hash.update(length.to_le_bytes());
-    hash.update(format!("{mapping:?}"));
+    hash.update(reading);
     for begin in [0, length.saturating_sub(IDENTITY_BYTES)] {
         file.seek(SeekFrom::Start(begin)).with_context(cannot)?;
         let mut bytes = Vec::new();
@@ -487,13 +573,13 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    async fn run(&mut self, args: &MappingArgs, devices: &mut Devices) -> Result<Counts> {
+    async fn run(&mut self, args: &ReadArgs, devices: &mut Devices) -> Result<Counts> {
         let place = Place {
             at: self.progressed.at,
             lines: self.progressed.lines,
         };
         let mut reader = TableReader::open(self.path, place)?;
-        let mapping = Mapping::new(args, reader.columns(), self.catalogue)?;
+        let meaning = Meaning::of(&reader, args, self.catalogue)?;
         let progress = match reader.length() {
             Some(length) => Progress::bar(length, ""),
             None => Progress::line(),
@@ -508,16 +594,14 @@ impl Import<'_> {
                     .with_context(|| self.path.display().to_string())?
             {
                 n_lines += 1;
-                match self.row(&mapping, &record, devices, &mut batch.assets) {
-                    Ok(row) => batch.rows.push(ScoredRow { row, health: None }),
-                    Err(reason) => {
-                        self.progressed.counts.rejected += 1;
-                        self.rejects.push(&record, &reason)?;
-                    }
+                if let Err(reason) = self.take(&meaning, &record, devices, &mut batch) {
+                    self.progressed.counts.rejected += 1;
+                    self.rejects.push(&record, &reason)?;
                 }
             }
             let complete = n_lines < BATCH_ROWS;
             self.progressed.counts.rows += u64::try_from(batch.rows.len())?;
+            self.progressed.counts.events += u64::try_from(batch.events.len())?;
             let receipt = self.store.commit_batch(batch).await.with_context(|| {
                 format!(
                     "{}: stopped behind line {}; the same command goes on there",
@@ -538,16 +622,17 @@ impl Import<'_> {
                 .put_setting(self.setting, &serde_json::to_string(&self.progressed)?)
                 .await?;
             progress.set(place.at);
-            progress.say(format!("{} rows", self.progressed.counts.rows));
+            let counts = self.progressed.counts;
+            let n_taken = counts.rows + counts.events;
+            progress.say(format!("{n_taken} lines"));
             if let (true, Some(length)) = (progress.is_plain(), reader.length())
                 && place.at * 10 / length.max(1) > tenths
             {
                 tenths = place.at * 10 / length.max(1);
                 progress.note(&format!(
-                    "{}: {}0 %, {} rows",
+                    "{}: {}0 %, {n_taken} lines",
                     self.path.display(),
-                    tenths,
-                    self.progressed.counts.rows
+                    tenths
                 ));
             }
             if complete {
@@ -557,15 +642,15 @@ impl Import<'_> {
         }
     }
 
-    /// A record as a row, or why it is none.
-    fn row(
+    /// Puts a record into the batch, or says why it cannot be used.
+    fn take(
         &self,
-        mapping: &Mapping,
+        meaning: &Meaning,
         record: &Record,
         devices: &mut Devices,
-        new: &mut Vec<Asset>,
-    ) -> Result<forecare_domain::Row, String> {
-        let ts = mapping.time(record)?;
+        batch: &mut CommitBatch,
+    ) -> Result<(), String> {
+        let ts = meaning.keys().time(record)?;
         if ts < self.earliest {
             return Err(format!(
                 "{ts} is before {}: the calendar's or store.retention_raw_days' limit",
@@ -575,7 +660,7 @@ impl Import<'_> {
         if ts > self.latest {
             return Err(format!("{ts} lies in the future"));
         }
-        let device = mapping.device(record)?;
+        let device = meaning.keys().device(record)?;
         let class = match devices.known.get(&device) {
             Some(class) => *class,
             None => {
@@ -587,7 +672,7 @@ impl Import<'_> {
                 let (Some(class), Ok(id)) = (class, AssetId::new(device.as_str())) else {
                     return Err(format!("device {device} cannot be registered"));
                 };
-                new.push(Asset {
+                batch.assets.push(Asset {
                     id,
                     device: device.clone(),
                     class: name.clone(),
@@ -600,6 +685,13 @@ impl Import<'_> {
                 class
             }
         };
-        mapping.row(record, device, ts, class)
+        match meaning {
+            Meaning::Readings(mapping) => {
+                let row = mapping.row(record, device, ts, class)?;
+                batch.rows.push(ScoredRow { row, health: None });
+            }
+            Meaning::Events(mapping) => batch.events.push(mapping.event(record, &device, ts)?),
+        }
+        Ok(())
     }
 }

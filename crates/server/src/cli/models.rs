@@ -23,7 +23,7 @@ use crate::models::compare::compare;
 use crate::models::guard::seen_of;
 use crate::models::learn::Span;
 use crate::models::library::{Library, Named, Role, role_of};
-use crate::models::record::Reason;
+use crate::models::record::{Reason, Roles};
 use crate::models::watch::Seen;
 use crate::models::{directory, read};
 use crate::pipeline::ClassContext;
@@ -320,18 +320,18 @@ fn list(args: ListArgs) -> Result<()> {
         let roles = library.roles(&class)?;
         for version in library.versions(&class)? {
             let role = role_of(&roles, &version);
-            let named = library.version(&class, &version, &catalogue);
-            lines.push(shown::line(&class, &version, role, &named));
+            let named = if role == Role::Live {
+                library.live_version(&class, &version, &catalogue)
+            } else {
+                library.version(&class, &version, &catalogue)
+            };
+            lines.push(shown::line(&class, &version, role, &named, &roles));
         }
     }
-    for (class, models) in library.in_role(&catalogue)? {
+    for (class, live) in library.loose_live(&catalogue)? {
         // A file that nobody has taken in yet speaks all the same.
-        if let Some(live) = models.live
-            && library.classes()?.iter().all(|c| *c != class)
-        {
-            let role = Role::Live;
-            lines.push(shown::line(&class, "(file)", role, &Ok(live)));
-        }
+        let roles = Roles::default();
+        lines.push(shown::line(&class, "(file)", Role::Live, &Ok(live), &roles));
     }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&lines)?);
@@ -358,14 +358,17 @@ async fn show(args: OneArgs) -> Result<()> {
             at.library.versions(&at.class)?.join(", ")
         ),
     };
-    let named = at.version(&version)?;
-    print!(
-        "{}",
-        shown::card(&at.class, &named, role_of(&roles, &version))
-    );
+    let role = role_of(&roles, &version);
+    let named = if role == Role::Live {
+        at.library
+            .live_version(&at.class, &version, &at.catalogue)?
+    } else {
+        at.version(&version)?
+    };
+    print!("{}", shown::card(&at.class, &named, role, &roles));
     if let Some(storage) = at.storage().await? {
         let seen = seen_of(&*storage.store(), &at.class).await?;
-        print!("{}", shown::in_service(&named, &seen));
+        print!("{}", shown::in_service(&named, role, &seen));
         storage.close().await?;
     }
     print!("{}", shown::history(&roles, &version));

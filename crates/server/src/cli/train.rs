@@ -21,6 +21,7 @@ use super::progress::Progress;
 use super::{AZURE_CATALOGUE, AZURE_HOME, CMAPSS_CATALOGUE, DEMO_CATALOGUE, DEMO_HOME, HomeArg};
 use crate::app::catalogue;
 use crate::clock::SystemClock;
+use crate::home::{Home, kept_catalogue};
 use crate::models;
 use crate::models::library::Library;
 use crate::models::record::Reason;
@@ -112,7 +113,7 @@ pub(crate) async fn run(command: TrainCommand) -> Result<()> {
 }
 
 fn azure(args: AzureArgs) -> Result<()> {
-    let (_, catalogue) = catalogue(Path::new(""), AZURE_CATALOGUE)?;
+    let (text, catalogue) = catalogue(Path::new(""), AZURE_CATALOGUE)?;
     let class = class(&catalogue, "azure-pdm-machine")?;
     // Hourly windows around failures, and the natural rate of daily means: together they tell a shift that
     // precedes a failure from one that does not.
@@ -131,8 +132,14 @@ fn azure(args: AzureArgs) -> Result<()> {
         trained_at: newest(&histories).context("the files hold no readings")?,
     };
     let model = learn(class, &histories, &TrainParams::default(), &data)?;
-    let library = Library::new(args.home.or(AZURE_HOME).join("models"));
-    deliver(&model, &args.destination, &library, &catalogue)
+    let home = args.home.or(AZURE_HOME);
+    let library = Library::new(home.join("models"));
+    deliver(&model, &args.destination, &library, &catalogue)?;
+    if args.destination.out.is_none() && !kept_catalogue(&home).is_file() {
+        // `forecare models` is to know the class before the first replay.
+        Home::open(&home)?.keep_catalogue(&text)?;
+    }
+    Ok(())
 }
 
 fn cmapss(args: &CmapssArgs) -> Result<()> {
@@ -324,6 +331,9 @@ fn describe(model: &Model) {
             life.cap_hours,
             100.0 * life.coverage
         );
+    }
+    for refused in &card.modes_refused {
+        println!("  {refused}");
     }
     if card.scores.is_empty() {
         return;

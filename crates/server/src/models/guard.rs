@@ -328,6 +328,8 @@ impl Guard {
                 "the class's models have changed"
             );
             self.parts.gauges.roles(&class, Some(&work.watch), &watch);
+            // What was seen of a trial that has ended goes at once.
+            self.parts.gauges.seen(&class, &watch);
             self.put(
                 &class,
                 AtWork {

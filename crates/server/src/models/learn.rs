@@ -9,6 +9,8 @@
 //! | too early | no rows of that mode in that span: nobody knows when it would have failed |
 //! | data fault | no rows at all in that span: the readings were wrong |
 //! | none yet (open ticket) | no rows of that mode from one horizon before the alarm on |
+//!
+//! A failure that is on record elsewhere counts as a confirmed verdict of its time, unless a verdict tells of it already.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,10 +20,12 @@ use forecare_domain::{
     AssetId, DeviceEvent, DeviceId, Label, ModeName, REPLACED_CODE, Ticket, Timestamp, Verdict,
 };
 use forecare_prognosis::{
-    Finding, History, HistoryItem, LifeParams, Model, constant_rmse_hours, learn_life,
-    machines_with_lives,
+    Finding, History, HistoryItem, LifeParams, Model, constant_rmse_hours, interval_gain,
+    learn_life, machines_with_lives,
 };
 use forecare_store::{Store, StoreError, TicketFilter, every};
+
+use crate::failures::{Failure, SAME_FAILURE_H};
 
 /// Rows read at once.
 const PAGE: usize = 1_000;
@@ -72,7 +76,8 @@ pub(crate) struct Stored {
     pub(crate) n_refused: usize,
 }
 
-/// Reads the histories of all machines of a class but those in `refused`. `progress` hears the machines read so far.
+/// Reads the histories of all machines of a class but those in `refused`; `failures` are on record elsewhere, of any device.
+/// `progress` hears the machines read so far.
 ///
 /// # Errors
 /// The store cannot be read; there are no readings, or more than fit into memory.
@@ -81,6 +86,7 @@ pub(crate) async fn stored(
     class: &AssetClass,
     span: Span,
     refused: &BTreeSet<AssetId>,
+    failures: &[Failure],
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Stored> {
     let labels = verdicts(store).await?;
@@ -101,6 +107,7 @@ pub(crate) async fn stored(
     let mut newest: Option<Timestamp> = None;
     let mut machine_hours = 0.0;
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut n_on_record = 0;
     for (nth, device) in devices.iter().enumerate() {
         progress(nth, devices.len());
         let mut items = Vec::new();
@@ -139,6 +146,16 @@ pub(crate) async fn stored(
             *counts.entry(label.verdict.label()).or_default() += 1;
             items.extend(findings(class, label));
         }
+        let told = items.iter().filter_map(told_failure).collect();
+        let on_record = failures
+            .iter()
+            .filter(|f| f.device == *device && span.holds(f.at));
+        let on_record = not_told(on_record, told);
+        n_on_record += on_record.len();
+        items.extend(on_record.into_iter().map(|f| HistoryItem::Failure {
+            ts: f.at,
+            mode: f.mode.clone(),
+        }));
         for ticket in open
             .iter()
             .filter(|t| t.device == *device && t.verdict.is_none() && span.holds(t.detected_at))
@@ -169,13 +186,17 @@ pub(crate) async fn stored(
         .map(|(verdict, n)| format!("{n} {}", verdict.replace('_', " ")))
         .collect();
     let data = format!(
-        "stored history of {} machines{}, {n_readings} readings; verdicts: {}",
+        "stored history of {} machines{}, {n_readings} readings; verdicts: {}{}",
         histories.len(),
         left_out(n_refused),
         if counts.is_empty() {
             "none".to_owned()
         } else {
             counts.join(", ")
+        },
+        match n_on_record {
+            0 => String::new(),
+            n => format!("; {n} failures from a file"),
         }
     );
     Ok(Stored {
@@ -187,13 +208,51 @@ pub(crate) async fn stored(
     })
 }
 
+/// Mode, begin and end of a failure that a verdict has told of.
+type Told = (ModeName, Timestamp, Timestamp);
+
+fn told_failure(item: &HistoryItem) -> Option<Told> {
+    let HistoryItem::Inspected {
+        from,
+        ts,
+        mode: Some(mode),
+        finding: Finding::Faulty,
+    } = item
+    else {
+        return None;
+    };
+    Some((mode.clone(), *from, *ts))
+}
+
+/// The failures that neither a verdict nor an earlier line has told.
+fn not_told<'a>(
+    failures: impl Iterator<Item = &'a Failure>,
+    mut told: Vec<Told>,
+) -> Vec<&'a Failure> {
+    let mut failures: Vec<&Failure> = failures.collect();
+    failures.sort_by(|a, b| (a.at, &a.mode).cmp(&(b.at, &b.mode)));
+    failures.retain(|failure| {
+        let same = |(mode, from, to): &Told| {
+            *mode == failure.mode
+                && from.plus_hours(-SAME_FAILURE_H) <= failure.at
+                && failure.at <= to.plus_hours(SAME_FAILURE_H)
+        };
+        let is_new = !told.iter().any(same);
+        if is_new {
+            told.push((failure.mode.clone(), failure.at, failure.at));
+        }
+        is_new
+    });
+    failures
+}
+
 /// A life model is learnt where the lives of at least so many machines are told to a failure: from nine on an interval
 /// of p10 to p90 is narrower than everything that was seen, and every fold of the cross-validation holds two.
 pub(crate) const LIFE_MACHINES_MIN: usize = 10;
 
-/// Adds remaining life to a model where the histories tell enough lives to a failure, and where it tells more, on machines
-/// left out of the training, than always the same remaining life would. Says in words what came of it; the model is never
-/// lost.
+/// Adds remaining life to a model where the histories tell enough lives to a failure, and where estimate and interval tell
+/// more, on machines left out of the training, than always the same remaining life and always the same interval would. Says
+/// in words what came of it; the model is never lost.
 pub(crate) fn add_life(
     model: Model,
     class: &AssetClass,
@@ -226,10 +285,44 @@ pub(crate) fn add_life(
         );
         return (model, why);
     }
+    let gain = interval_gain(&held, life.cap_hours());
+    // As above.
+    let tells = gain > 0.0;
+    if !tells {
+        let width = life.scores().map_or(0.0, |s| s.interval_hours);
+        let why = format!(
+            "remaining life is not learnt: on machines left out p10 to p90 is {width:.0} h wide and no nearer to the truth than always the same interval (pinball loss {:+.0} %); the trend of health stands for it",
+            -100.0 * gain
+        );
+        return (model, why);
+    }
     let said = format!(
-        "remaining life is learnt from {n} machines: it misses by {rmse:.0} h (RMSE), always the same answer by {constant:.0} h"
+        "remaining life is learnt from {n} machines: it misses by {rmse:.0} h (RMSE), always the same answer by {constant:.0} h; its interval saves {:.0} % of the loss of always the same one",
+        100.0 * gain
     );
     (model.with_life(life), said)
+}
+
+/// That a model speaks of something: of a failure mode, or of remaining life. `of_life` is what [`add_life`] said.
+///
+/// # Errors
+/// It does not; the text says what was learnt and what is missing.
+pub(crate) fn must_speak(model: &Model, of_life: &str) -> Result<()> {
+    if model.modes().next().is_some() || model.life().is_some() {
+        return Ok(());
+    }
+    let card = model.card();
+    let mut said: Vec<String> = card.modes_refused.iter().map(ToString::to_string).collect();
+    if !card.modes_left_out.is_empty() {
+        let never = card.modes_left_out.join(", ");
+        said.push(format!("{never}: too few failures to learn from"));
+    }
+    said.push(of_life.to_owned());
+    bail!(
+        "nothing was learnt that is better than chance, and no model is stored. From {}:\n  {}\nwhat is missing are failures that readings announce: more verdicts, `--failures FILE` with those on record, or a longer history",
+        card.data,
+        said.join("\n  ")
+    );
 }
 
 /// What is said of machines left out; empty: none.

@@ -185,13 +185,13 @@ impl Library {
         for class in self.classes()? {
             if catalogue.class(&class).is_none() {
                 bail!(
-                    "{} holds models for class \"{class}\", which the catalogue does not have: add the class, or remove the directory",
+                    "{} holds models for class \"{class}\", which the catalogue does not have: name the configuration whose catalogue has it (--config FILE), or add the class",
                     self.dir.join(class.as_str()).display()
                 );
             }
             let roles = self.roles(&class)?;
             let live = match &roles.live {
-                Some(version) => Some(self.version(&class, version, catalogue)?),
+                Some(version) => Some(self.live_version(&class, version, catalogue)?),
                 None => None,
             };
             let shadow = roles.shadow.as_deref().and_then(|version| {
@@ -203,10 +203,27 @@ impl Library {
             });
             found.push((class, InRole { live, shadow }));
         }
-        let mut loose: Vec<(ClassName, PathBuf)> = Vec::new();
+        for (class, live) in self.loose_live(catalogue)? {
+            let alone = InRole {
+                live: Some(live),
+                shadow: None,
+            };
+            found.push((class, alone));
+        }
+        Ok(found)
+    }
+
+    /// The models that lie in the directory itself and speak for a class without versions.
+    ///
+    /// # Errors
+    /// One of them cannot be used; two are for one class.
+    pub(crate) fn loose_live(&self, catalogue: &Catalogue) -> Result<Vec<(ClassName, Named)>> {
+        let shelved = self.classes()?;
+        let mut seen: Vec<(ClassName, PathBuf)> = Vec::new();
+        let mut found = Vec::new();
         for (file, model) in self.loose(catalogue)? {
             let class = model.class().clone();
-            if let Some((_, other)) = loose.iter().find(|(c, _)| *c == class) {
+            if let Some((_, other)) = seen.iter().find(|(c, _)| *c == class) {
                 bail!(
                     "{} and {} both are models for class {class}: keep one of them in {}, or put them in as versions with `forecare models add`",
                     other.display(),
@@ -214,20 +231,43 @@ impl Library {
                     self.dir.display()
                 );
             }
-            loose.push((class.clone(), file));
-            if found.iter().all(|(c, _)| *c != class) {
+            seen.push((class.clone(), file));
+            if !shelved.contains(&class) {
                 let live = Named {
                     version: "v1".to_owned(),
                     model: Arc::new(model),
                 };
-                let alone = InRole {
-                    live: Some(live),
-                    shadow: None,
-                };
-                found.push((class, alone));
+                found.push((class, live));
             }
         }
         Ok(found)
+    }
+
+    /// The live version of a class, checked against the catalogue.
+    ///
+    /// # Errors
+    /// It cannot be used; the text names those that can.
+    pub(crate) fn live_version(
+        &self,
+        class: &ClassName,
+        version: &str,
+        catalogue: &Catalogue,
+    ) -> Result<Named> {
+        self.version(class, version, catalogue).with_context(|| {
+            let others = self.versions(class).unwrap_or_default();
+            let usable: Vec<&str> = others
+                .iter()
+                .map(String::as_str)
+                .filter(|v| *v != version && self.version(class, v, catalogue).is_ok())
+                .collect();
+            match usable.as_slice() {
+                [] => format!("{version}, the live model of class {class}, cannot be used"),
+                usable => format!(
+                    "{version}, the live model of class {class}, cannot be used; {} can: `forecare models promote VERSION --class {class}` makes one live",
+                    usable.join(", ")
+                ),
+            }
+        })
     }
 
     /// Takes the files that lie in the directory itself in as versions; says what it did.

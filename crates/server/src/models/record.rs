@@ -167,6 +167,23 @@ impl Roles {
         self.last_turn().filter(|c| c.action == Action::Demoted)
     }
 
+    /// Whether Forecare took that version out of service, and nobody has made it live since.
+    pub(crate) fn was_demoted(&self, version: &str) -> bool {
+        let is = |named: &Option<String>| named.as_deref() == Some(version);
+        let newest = self.history.iter().rev().find(|c| match c.action {
+            Action::Demoted => is(&c.from) || is(&c.version),
+            Action::Promoted | Action::RolledBack => is(&c.version),
+            Action::Added | Action::SwitchedOff | Action::Shadowed | Action::Unshadowed => false,
+        });
+        newest.is_some_and(|c| c.action == Action::Demoted && is(&c.from))
+    }
+
+    /// When a version came; `None`: that was forgotten.
+    pub(crate) fn added_at(&self, version: &str) -> Option<Timestamp> {
+        let came = |c: &&Change| c.action == Action::Added && c.version.as_deref() == Some(version);
+        self.history.iter().find(came).map(|c| c.at)
+    }
+
     fn note(&mut self, action: Action, version: Option<&str>, reason: &Reason) {
         if self.history.len() >= HISTORY_MAX {
             self.history.remove(0);
@@ -239,6 +256,9 @@ mod tests {
         assert_eq!(roles.shadow.as_deref(), Some("v2"));
         roles.promote("v2", &reason());
         assert!(roles.demotion().is_none(), "a person has decided");
+        assert!(roles.was_demoted("v1") && !roles.was_demoted("v2"));
+        roles.promote("v1", &reason());
+        assert!(!roles.was_demoted("v1"), "it is live again");
     }
 
     #[test]

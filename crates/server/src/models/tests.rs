@@ -26,11 +26,12 @@ use prometheus::Registry;
 use super::compare::compare;
 use super::gauges::ModelGauges;
 use super::guard::{Guard, GuardParts, Verdicts};
-use super::learn::{Span, add_life, stored};
+use super::learn::{Span, add_life, must_speak, stored};
 use super::library::{Library, Role};
 use super::record::Reason;
 use super::watch::Voice;
 use crate::config::Config;
+use crate::failures::Failure;
 use crate::pipeline::{ClassContext, ClassSettings};
 
 const MODE: &str = "bearing-wear";
@@ -488,7 +489,7 @@ async fn learnt(store: &dyn Store) -> Model {
     let catalogue = catalogue();
     let class = &catalogue.classes[0];
     let span = Span::new(None, None).unwrap();
-    let history = stored(store, class, span, &BTreeSet::new(), |_, _| {})
+    let history = stored(store, class, span, &BTreeSet::new(), &[], |_, _| {})
         .await
         .unwrap();
     let params = TrainParams {
@@ -573,9 +574,16 @@ async fn machines_whose_customers_do_not_agree_are_left_out_of_training() {
         AssetId::new("b").unwrap(),
         AssetId::new("elsewhere").unwrap(),
     ]);
-    let history = stored(&*store, &catalogue.classes[0], span, &refused, |_, _| {})
-        .await
-        .unwrap();
+    let history = stored(
+        &*store,
+        &catalogue.classes[0],
+        span,
+        &refused,
+        &[],
+        |_, _| {},
+    )
+    .await
+    .unwrap();
     assert_eq!(history.n_refused, 1);
     let devices: Vec<&str> = history
         .histories
@@ -590,6 +598,87 @@ async fn machines_whose_customers_do_not_agree_are_left_out_of_training() {
         "{}",
         history.data
     );
+}
+
+#[tokio::test]
+async fn failures_on_record_elsewhere_are_learnt_from_beside_the_verdicts_and_count_once() {
+    let store = memory();
+    lived(&*store).await;
+    let catalogue = catalogue();
+    let class = &catalogue.classes[0];
+    let failure = |device: &str, mode: &str, at: i64| Failure {
+        device: DeviceId::new(device).unwrap(),
+        mode: ModeName::new(mode).unwrap(),
+        at: hour(at),
+    };
+    let failed = async |failures: &[Failure]| {
+        let span = Span::new(None, None).unwrap();
+        let found = stored(&*store, class, span, &BTreeSet::new(), failures, |_, _| {})
+            .await
+            .unwrap();
+        let is_failure = |i: &&HistoryItem| matches!(i, HistoryItem::Failure { .. });
+        let items = found.histories.iter().flat_map(|h| &h.items);
+        (items.filter(is_failure).count(), found.data)
+    };
+    assert_eq!(failed(&[]).await.0, 2, "the verdicts'");
+    let (n, data) = failed(&[
+        // Told by the verdict, which found it from 240 to 300.
+        failure("a", MODE, 310),
+        failure("a", MODE, 500),
+        failure("a", MODE, 520),
+        failure("a", OTHER, 310),
+        failure("elsewhere", MODE, 100),
+    ])
+    .await;
+    assert_eq!(n, 4, "{data}");
+    assert!(data.ends_with("; 2 failures from a file"), "{data}");
+}
+
+#[test]
+fn a_model_that_speaks_of_nothing_is_refused_with_what_was_learnt_and_what_is_missing() {
+    let catalogue = catalogue();
+    // Readings that never change announce nothing.
+    let histories: Vec<History> = (0..4)
+        .map(|machine| {
+            let mut items: Vec<HistoryItem> = (0..500)
+                .map(|n| HistoryItem::Reading {
+                    ts: hour(n),
+                    values: vec![Some(1.0); 8],
+                })
+                .collect();
+            items.push(HistoryItem::Failure {
+                ts: hour(499),
+                mode: ModeName::new(MODE).unwrap(),
+            });
+            History {
+                device: format!("m{machine}"),
+                items,
+            }
+        })
+        .collect();
+    let data = CardData {
+        data: "a test".to_owned(),
+        trained_at: hour(500),
+    };
+    let params = TrainParams {
+        rounds: 10,
+        ..TrainParams::default()
+    };
+    let class = &catalogue.classes[0];
+    let learnt = train(class, &histories, &params, &data, &mut |_| {}).unwrap();
+    let (learnt, said) = add_life(learnt, class, &histories, &mut |_| {});
+    let error = must_speak(&learnt, &said).unwrap_err().to_string();
+    for part in [
+        MODE,
+        "average precision",
+        "AUC",
+        "4 machine(s)",
+        "--failures",
+        "no model is stored",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    must_speak(&model(false), "").unwrap();
 }
 
 #[tokio::test]
@@ -852,7 +941,7 @@ async fn remaining_life_is_learnt_from_machines_that_came_to_a_confirmed_failure
             verdict(&*store, name, MODE, life, life + 10, confirmed()).await;
         }
         let span = Span::new(None, None).unwrap();
-        stored(&*store, &class, span, &BTreeSet::new(), |_, _| {})
+        stored(&*store, &class, span, &BTreeSet::new(), &[], |_, _| {})
             .await
             .unwrap()
             .histories

@@ -1,5 +1,6 @@
-//! Telemetry as files: a line per device and time, a column per metric of the class.
+//! History as files. Telemetry: a line per device and time, a column per metric of the class; events: a line per event.
 
+mod lines;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod read;
@@ -16,6 +17,13 @@ pub(crate) const DEVICE: &str = "device";
 pub(crate) const TIME: &str = "time";
 /// Column of the metrics that the class does not have, as one JSON object.
 pub(crate) const EXTRA: &str = "extra";
+/// Column of an event's time, in JSON lines and in what other programs write.
+pub(crate) const TS: &str = "ts";
+/// Columns of an event beside device and time.
+pub(crate) const CODE: &str = "code";
+pub(crate) const SEVERITY: &str = "severity";
+pub(crate) const COMPONENT: &str = "component";
+pub(crate) const MESSAGE: &str = "message";
 /// Stands before a metric that is called like one of the columns above; no name contains a slash.
 const METRIC_PREFIX: &str = "metric/";
 

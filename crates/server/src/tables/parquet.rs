@@ -243,6 +243,7 @@ impl ParquetReader {
         Ok(Some(Record {
             line: self.next,
             cells,
+            trouble: None,
         }))
     }
 

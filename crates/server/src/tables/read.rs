@@ -1,4 +1,4 @@
-//! Reading: CSV, plain or compressed, and Parquet; from the beginning, or from where an earlier run stopped.
+//! Reading: CSV and JSON lines, plain or compressed, and Parquet; from the beginning, or from where an earlier run stopped.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
 
+use super::lines::{LinesReader, is_lines};
 #[cfg(feature = "parquet")]
 use super::parquet::ParquetReader;
 
@@ -36,6 +37,8 @@ pub(crate) struct Record {
     pub(crate) line: u64,
     /// As many as the header has columns, or not: to be checked.
     pub(crate) cells: Vec<Cell>,
+    /// Why it could not be taken apart into cells; it then stands in one.
+    pub(crate) trouble: Option<String>,
 }
 
 /// A position between two records.
@@ -51,6 +54,8 @@ pub(crate) struct Place {
 pub(crate) enum TableReader {
     /// Text.
     Csv(CsvReader),
+    /// Events as JSON lines.
+    Lines(LinesReader),
     /// Parquet.
     #[cfg(feature = "parquet")]
     Parquet(Box<ParquetReader>),
@@ -76,12 +81,12 @@ fn begins_with(path: &Path, magic: &[u8]) -> Result<bool> {
     Ok(head.starts_with(magic))
 }
 
-fn is_gzip(path: &Path) -> Result<bool> {
+pub(super) fn is_gzip(path: &Path) -> Result<bool> {
     begins_with(path, &[0x1f, 0x8b])
 }
 
 /// The file's text from byte `skip` on.
-fn text(path: &Path, skip: u64) -> Result<Box<dyn Read + Send>> {
+pub(super) fn text(path: &Path, skip: u64) -> Result<Box<dyn Read + Send>> {
     let cannot = || format!("cannot read {}", path.display());
     let mut file = File::open(path).with_context(cannot)?;
     if is_gzip(path)? {
@@ -125,13 +130,22 @@ impl TableReader {
                 path.display()
             );
         }
+        if is_lines(path)? {
+            return Ok(Self::Lines(LinesReader::open(path, place)?));
+        }
         Ok(Self::Csv(CsvReader::open(path, place)?))
+    }
+
+    /// Whether these are JSON lines, which only events come in.
+    pub(crate) fn is_lines(&self) -> bool {
+        matches!(self, Self::Lines(_))
     }
 
     /// The columns' names.
     pub(crate) fn columns(&self) -> &[String] {
         match self {
             Self::Csv(reader) => &reader.columns,
+            Self::Lines(reader) => &reader.columns,
             #[cfg(feature = "parquet")]
             Self::Parquet(reader) => &reader.columns,
         }
@@ -144,6 +158,7 @@ impl TableReader {
     pub(crate) fn next(&mut self) -> Result<Option<Record>> {
         match self {
             Self::Csv(reader) => reader.next(),
+            Self::Lines(reader) => reader.next(),
             #[cfg(feature = "parquet")]
             Self::Parquet(reader) => reader.next(),
         }
@@ -153,6 +168,7 @@ impl TableReader {
     pub(crate) fn place(&self) -> Place {
         match self {
             Self::Csv(reader) => reader.place(),
+            Self::Lines(reader) => reader.place(),
             #[cfg(feature = "parquet")]
             Self::Parquet(reader) => Place {
                 at: reader.position(),
@@ -165,6 +181,7 @@ impl TableReader {
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::Csv(reader) => Some(reader.bytes).filter(|bytes| *bytes > 0),
+            Self::Lines(reader) => Some(reader.bytes).filter(|bytes| *bytes > 0),
             #[cfg(feature = "parquet")]
             Self::Parquet(reader) => Some(reader.n_rows),
         }
@@ -233,6 +250,7 @@ impl CsvReader {
         Ok(Some(Record {
             line: self.origin.lines + lines,
             cells,
+            trouble: None,
         }))
     }
 

@@ -54,6 +54,7 @@ impl TruthReport {
             from_verdicts: of(Source::Verdict),
             complete: truth.complete,
             lines_of_other_devices: truth.n_elsewhere,
+            failure_codes_absent: truth.codes_absent.clone(),
         }
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct TruthReport {
     pub(crate) complete: bool,
     /// Lines of the failures file about devices that are not in the store.
     pub(crate) lines_of_other_devices: usize,
+    /// Codes given as reports of failures that no event of the devices has.
+    pub(crate) failure_codes_absent: Vec<String>,
 }
 
 /// What one policy came to.

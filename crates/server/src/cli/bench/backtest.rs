@@ -99,7 +99,10 @@ pub(super) async fn run(args: BacktestBenchArgs) -> Result<()> {
     let seconds = SystemClock.now().hours_since(begun) * 3_600.0;
     let n_rows = f64::from(args.devices) * f64::from(args.days) * 24.0;
     println!(
-        "\n{} devices, {} days: {seconds:.1} s, {:.0} rows/s",
+        "\nIts policy and its model are for measuring speed: nothing in its report says how good the product's judgement is."
+    );
+    println!(
+        "{} devices, {} days: {seconds:.1} s, {:.0} rows/s",
         args.devices,
         args.days,
         n_rows / seconds

@@ -224,7 +224,7 @@ fn class_models(
                 change.at,
                 change.why
             ),
-            "look at it with `forecare models show`, learn a new one (`forecare train history`), and promote what you decide for",
+            "`forecare models list` names the versions, `forecare models show VERSION` what became of one; learn a new one (`forecare train history`), and promote what you decide for",
         ),
         None if models.live.is_none() && roles.history.is_empty() && !versions.is_empty() => {
             findings.warn(

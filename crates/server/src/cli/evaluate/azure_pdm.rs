@@ -3,6 +3,7 @@
 mod output;
 mod service;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use forecare_domain::{ClassName, ComponentName, Timestamp};
 use forecare_prognosis::{CardData, FeatureState, History, Model, TrainParams, judge, train};
 
 use self::output::{Evaluation, Learnt, OfComponent, OtherMachines, Probabilities, TimeSplit};
-use super::EvaluateArgs;
+use super::{EvaluateArgs, Unusable};
 use crate::app::catalogue;
 use crate::cli::AZURE_CATALOGUE;
 use crate::cli::progress::Progress;
@@ -72,6 +73,7 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
         catalogue: &catalogue,
         class,
         components: &components,
+        unusable: RefCell::default(),
     };
     let mut evaluation = Evaluation {
         horizon_hours: HORIZON_H,
@@ -79,7 +81,7 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
         ..Evaluation::default()
     };
     let learnt = work.learn_others()?;
-    let hourly = work.load(Telemetry::Days90, &BTreeSet::new(), learnt.is_some())?;
+    let hourly = work.load(Telemetry::Days90, &BTreeSet::new(), learnt.is_some());
     if let Some(data) = &hourly {
         evaluation.time_split = work.time_split(data, learnt.as_ref().map(|l| &l.probabilities))?;
     }
@@ -96,7 +98,7 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
                 Telemetry::Windows => &complete,
                 Telemetry::Days90 | Telemetry::Daily => &BTreeSet::new(),
             };
-            if let Some(data) = work.load(telemetry, without, true)? {
+            if let Some(data) = work.load(telemetry, without, true) {
                 evaluation.absent.extend(data.absent.iter().copied());
                 let found = work.other_machines(&data, telemetry, &learnt)?;
                 evaluation.other_machines.push(found);
@@ -104,6 +106,7 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
         }
     }
     if evaluation.time_split.is_none() && evaluation.other_machines.is_empty() {
+        work.unusable.borrow().count.end()?;
         bail!(
             "nothing in {} could be judged: it needs telemetry ({}) of machines other than {}, which are learnt from (--learn, --learn-data); or {} of any, with their failures",
             args.at.data.display(),
@@ -118,7 +121,14 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
     std::fs::write(&path, json + "\n")
         .with_context(|| format!("cannot write {}", path.display()))?;
     println!("\nwritten to {}", args.at.out.display());
-    Ok(())
+    work.unusable.borrow().count.end()
+}
+
+/// Files that cannot be used, each told once, however often it is asked for.
+#[derive(Default)]
+struct Told {
+    count: Unusable,
+    faults: BTreeSet<String>,
 }
 
 /// Two models of the same machines.
@@ -136,11 +146,31 @@ struct Work<'a> {
     catalogue: &'a Catalogue,
     class: &'a AssetClass,
     components: &'a [ComponentName],
+    unusable: RefCell<Told>,
 }
 
 impl Work<'_> {
     fn learn_dir(&self) -> &Path {
         self.args.learn_data.as_ref().unwrap_or(&self.args.at.data)
+    }
+
+    /// The data of some machines; `None` where the telemetry's file or the machines are not there, or a file cannot be used,
+    /// which is named.
+    fn read(&self, dir: &Path, machines: &MachineRange, telemetry: Telemetry) -> Option<AzurePdm> {
+        if !telemetry.path_in(dir).is_file() {
+            return None;
+        }
+        match AzurePdm::load_part(dir, machines, telemetry) {
+            Ok(data) => Some(data),
+            Err(LoadError::NoMachines { .. }) => None,
+            Err(fault) => {
+                let mut told = self.unusable.borrow_mut();
+                if told.faults.insert(fault.to_string()) {
+                    told.count.tell(&fault);
+                }
+                None
+            }
+        }
     }
 
     /// The machines to judge on that have this telemetry, but for those in `without`; `None` if there are none. Where
@@ -150,10 +180,10 @@ impl Work<'_> {
         telemetry: Telemetry,
         without: &BTreeSet<u32>,
         is_learnt: bool,
-    ) -> Result<Option<AzurePdm>> {
+    ) -> Option<AzurePdm> {
         let machines = self.args.test.clone().unwrap_or_else(MachineRange::all);
-        let Some(mut data) = load(&self.args.at.data, &machines, telemetry)? else {
-            return Ok(None);
+        let Some(mut data) = self.read(&self.args.at.data, &machines, telemetry) else {
+            return None;
         };
         let with_readings: BTreeSet<u32> = data.readings.iter().map(|r| r.machine).collect();
         let is_asked = self.args.test.is_some();
@@ -180,7 +210,7 @@ impl Work<'_> {
                 data.absent.join(", ")
             );
         }
-        Ok((!data.machines.is_empty()).then_some(data))
+        (!data.machines.is_empty()).then_some(data)
     }
 
     /// From the telemetry that is asked for, as far as it is there; where none of it is, from any that is.
@@ -193,7 +223,7 @@ impl Work<'_> {
         let mut used = Vec::new();
         for telemetry in asked.iter().copied().chain(others) {
             if used.is_empty() || asked.contains(&telemetry) {
-                match load(dir, machines, telemetry)? {
+                match self.read(dir, machines, telemetry) {
                     Some(data) if data.failures.is_empty() => eprintln!(
                         "no failures of machines {machines} are in {}: nothing is learnt from their {}",
                         dir.display(),
@@ -204,7 +234,7 @@ impl Work<'_> {
                         used.push(telemetry);
                     }
                     None if asked.contains(&telemetry) => eprintln!(
-                        "{} of machines {machines} is not in {}",
+                        "{} of machines {machines} is not in {}, or cannot be used",
                         telemetry.file_name(),
                         dir.display()
                     ),
@@ -343,6 +373,8 @@ impl Work<'_> {
             failures_learnt_from: learnt_failures,
             failures_judged: failures,
             modes_left_out: model.card().modes_left_out.clone(),
+            modes_refused: model.card().modes_refused.clone(),
+            has_failures_file: has_failures_file(data),
             probabilities: self.probabilities(data, &rows),
             average_precision_learnt_on_others: by_others,
         }))
@@ -383,6 +415,7 @@ impl Work<'_> {
         Ok(OtherMachines {
             telemetry: telemetry.file_name().to_owned(),
             machines: data.machines.clone(),
+            has_failures_file: has_failures_file(data),
             probabilities: self.probabilities(data, &rows),
             n_tickets: done.tickets.len(),
             tickets: (!data.failures.is_empty()).then(|| report(data, &done.tickets, &done.alarms)),
@@ -451,16 +484,8 @@ impl Work<'_> {
     }
 }
 
-/// The data of some machines; `None` where the telemetry's file or the machines are not there.
-fn load(dir: &Path, machines: &MachineRange, telemetry: Telemetry) -> Result<Option<AzurePdm>> {
-    if !telemetry.path_in(dir).is_file() {
-        return Ok(None);
-    }
-    match AzurePdm::load_part(dir, machines, telemetry) {
-        Ok(data) => Ok(Some(data)),
-        Err(LoadError::NoMachines { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+fn has_failures_file(data: &AzurePdm) -> bool {
+    !data.absent.contains(&output::FAILURES_FILE)
 }
 
 /// True where a failure at `failed` lies within the horizon after a reading at `ts`.

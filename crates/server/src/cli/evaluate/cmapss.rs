@@ -14,7 +14,7 @@ use forecare_prognosis::{
 use serde_json::{Value, json};
 
 use super::metrics::Out;
-use super::{EvaluateArgs, Unusable};
+use super::{EvaluateArgs, Unusable, did_you_mean, must_be_directory};
 use crate::app::catalogue;
 use crate::cli::CMAPSS_CATALOGUE;
 use crate::cli::progress::Progress;
@@ -117,11 +117,26 @@ pub(super) fn run(args: &CmapssArgs) -> Result<()> {
         .classes
         .first()
         .context("the catalogue has no class")?;
+    args.at.check()?;
     let names = cmapss::any_subsets(&args.at.data)?;
     if names.is_empty() {
         bail!(
-            "no train_*.txt or test_*.txt in {}: give --data the directory of the C-MAPSS files",
-            args.at.data.display()
+            "no train_*.txt or test_*.txt in {}: give --data the directory of the C-MAPSS files{}",
+            args.at.data.display(),
+            did_you_mean(&args.at.data, |dir| {
+                cmapss::any_subsets(dir).is_ok_and(|found| !found.is_empty())
+            })
+        );
+    }
+    if let Some(dir) = &args.learn_data {
+        must_be_directory(dir, "--learn-data")?;
+    }
+    if let Some(dir) = &args.learn_data
+        && cmapss::training_subsets(dir)?.is_empty()
+    {
+        bail!(
+            "no train_*.txt in {}: give --learn-data the directory of the training engines",
+            dir.display()
         );
     }
     let given = args

@@ -14,7 +14,7 @@ use forecare_prognosis::{LifeModel, LifeParams, LifeState, learn_life};
 use serde_json::{Value, json};
 
 use super::metrics::Out;
-use super::{EvaluateArgs, Unusable};
+use super::{EvaluateArgs, Unusable, did_you_mean, must_be_directory};
 use crate::app::catalogue;
 use crate::cli::FEMTO_CATALOGUE;
 use crate::cli::progress::Progress;
@@ -65,6 +65,10 @@ pub(super) fn run(args: &FemtoArgs) -> Result<()> {
         .classes
         .first()
         .context("the catalogue has no class")?;
+    args.at.check()?;
+    if let Some(dir) = &args.learn_data {
+        must_be_directory(dir, "--learn-data")?;
+    }
     let mut unusable = Unusable::default();
     let here = read(&args.at.data, &mut unusable)?;
     let (learning, tests): (Vec<&Bearing>, Vec<&Bearing>) = here
@@ -84,11 +88,15 @@ pub(super) fn run(args: &FemtoArgs) -> Result<()> {
     let can_test = !tests.is_empty() && learnt_from.len() >= LEARNING_MIN;
     if !can_leave_out && !can_test {
         bail!(
-            "{} holds {} bearing(s), {} of them marked as run to failure (column set = Learning_set), and {} to learn from were found elsewhere: it takes {LEARNING_MIN} to estimate others, one more to leave one out in turn; --learn-data DIR names a directory with more",
+            "{} holds {} bearing(s), {} of them marked as run to failure (column set = Learning_set), and {} to learn from were found elsewhere: it takes {LEARNING_MIN} to estimate others, one more to leave one out in turn; --learn-data DIR names a directory with more{}",
             args.at.data.display(),
             here.bearings.len(),
             learning.len(),
             learnt_from.len() - learning.len(),
+            did_you_mean(&args.at.data, |dir| {
+                here.bearings.is_empty()
+                    && load_directory(dir).is_ok_and(|found| !found.bearings.is_empty())
+            })
         );
     }
     let out = Out::new(&args.at.out)?;

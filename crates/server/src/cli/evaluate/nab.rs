@@ -1,14 +1,17 @@
 //! Numenta Anomaly Benchmark: every file is a device of one metric that reports row by row.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use forecare_datasets::nab::{Nab, Outcome, Profile, Scores, Series, Window, optimise, outcome};
+use anyhow::{Context, Result, bail};
+use forecare_datasets::nab::{
+    Nab, NabError, Outcome, Profile, Scores, Series, Window, optimise, outcome,
+};
 use forecare_detect::{ClassDetector, DetectSettings, DeviceDetector};
 use serde::Serialize;
 
-use super::{EvaluateArgs, Unusable, class, metrics};
+use super::{EvaluateArgs, Unusable, class, did_you_mean, metrics};
 use crate::cli::progress::Progress;
 
 /// The settings, for every file: the defaults of `serve`, but for the false alarms. So many a month and
@@ -46,7 +49,14 @@ struct OfProfile {
 }
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
-    let nab = Nab::load(&args.data)?;
+    args.check()?;
+    let nab = match Nab::load(&args.data) {
+        Err(error @ NabError::Empty { .. }) => {
+            let meant = did_you_mean(&args.data, Nab::is_in);
+            bail!("{error}{meant}");
+        }
+        loaded => loaded?,
+    };
     let mut unusable = Unusable::default();
     for fault in &nab.faults {
         unusable.tell(fault);
@@ -170,6 +180,20 @@ fn print(metrics: &Metrics, nab: &Nab) {
     }
     if metrics.profiles.is_empty() {
         return;
+    }
+    let categories: BTreeSet<&str> = nab.series.iter().map(|s| s.category.as_str()).collect();
+    let has_window = |category: &&str| {
+        let has = |s: &Series| s.windows.as_ref().is_none_or(|w| !w.is_empty());
+        nab.series
+            .iter()
+            .any(|s| s.category == **category && has(s))
+    };
+    let quiet: Vec<&str> = categories.into_iter().filter(|c| !has_window(c)).collect();
+    if !quiet.is_empty() {
+        println!(
+            "{}: no anomaly is labelled there, so that it has no score of its own; its false rows count in the scores of all files, and in no other category's",
+            quiet.join(", ")
+        );
     }
     println!(
         "{:<20} {:>6} {:>10} {:>9} {:>11} {:>10}",

@@ -37,6 +37,8 @@ struct Metrics {
     /// `None` where no file has labels.
     #[serde(flatten)]
     scores: Option<OfRows>,
+    /// Files with labels of anomalies and none of change points: not in the scores of those.
+    files_without_change_labels: Vec<String>,
     change_points: ChangePoints,
     /// By the benchmark's own formula, for each length of its windows; empty where there is no change point.
     change_point_scores: Vec<ChangeScores>,
@@ -70,6 +72,7 @@ struct Said {
 }
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
+    args.check()?;
     // The results have the names of the recordings: in the same directory they would replace them.
     let data = args.data.canonicalize().ok();
     fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
@@ -104,11 +107,12 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
     progress.finish();
     let pairs = |of: fn(&Said) -> &[bool]| -> Vec<(&Recording, &[bool])> {
         said.iter()
-            .filter(|(recording, _)| recording.labelled)
             .map(|(recording, said)| (*recording, of(said)))
             .collect()
     };
-    let (of_rows, of_changes) = (pairs(|s| &s.outlier), pairs(|s| &s.change));
+    let (mut of_rows, mut of_changes) = (pairs(|s| &s.outlier), pairs(|s| &s.change));
+    of_rows.retain(|(recording, _)| recording.labelled);
+    of_changes.retain(|(recording, _)| recording.change_labelled);
     let rows = outliers(&of_rows);
     let metrics = Metrics {
         n_files: of_rows.len(),
@@ -122,6 +126,11 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
             missed_alarm_rate: rows.missed_alarm_rate(),
             rows,
         }),
+        files_without_change_labels: of_rows
+            .iter()
+            .filter(|(recording, _)| !recording.change_labelled)
+            .map(|(recording, _)| recording.path.display().to_string())
+            .collect(),
         change_points: change_points(&of_changes),
         change_point_scores: CHANGE_WINDOWS_S
             .iter()
@@ -166,6 +175,12 @@ fn print(metrics: &Metrics) {
             100.0 * scores.missed_alarm_rate
         ),
         None => println!("no file has labels: predictions are written, nothing is scored"),
+    }
+    if !metrics.files_without_change_labels.is_empty() {
+        println!(
+            "without a column \"changepoint\", and not in the scores of change points: {}",
+            metrics.files_without_change_labels.join(", ")
+        );
     }
     let c = &metrics.change_points;
     if c.n_true > 0 {

@@ -7,7 +7,7 @@ use clap::Args;
 use forecare_catalogue::Catalogue;
 use forecare_domain::{DeviceId, MetricName, Row, Timestamp};
 
-use crate::tables::{Cell, DEVICE, EXTRA, Record, TIME, metric_in};
+use crate::tables::{Cell, DEVICE, EXTRA, Record, TIME, TS, metric_in};
 
 /// What foreign files write where there is no reading.
 const MISSING: [&str; 4] = ["nan", "null", "na", "none"];
@@ -54,12 +54,17 @@ fn renamed(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The columns of one file, understood.
-pub(crate) struct Mapping {
+/// The columns of device and time, understood.
+pub(crate) struct Keys {
     n_columns: usize,
     device: DeviceFrom,
     time: usize,
     time_offset: Option<String>,
+}
+
+/// The columns of one file, understood.
+pub(crate) struct Mapping {
+    keys: Keys,
     extra: Option<usize>,
     /// Columns of metrics.
     metrics: Vec<(usize, MetricName)>,
@@ -75,6 +80,91 @@ enum DeviceFrom {
     Fixed(DeviceId),
 }
 
+impl Keys {
+    /// Of a file of events, which may call its time `ts`.
+    ///
+    /// # Errors
+    /// A column is missing or twice there: the text names the option that helps.
+    pub(crate) fn of_events(args: &MappingArgs, columns: &[String]) -> Result<Self> {
+        let is_there = |name: &str| columns.iter().any(|c| c == name);
+        if args.time_column == TIME && !is_there(TIME) && is_there(TS) {
+            return Self::new(args, TS, columns);
+        }
+        Self::new(args, &args.time_column, columns)
+    }
+
+    fn new(args: &MappingArgs, time_column: &str, columns: &[String]) -> Result<Self> {
+        for (i, column) in columns.iter().enumerate() {
+            if columns[..i].contains(column) {
+                bail!("the column \"{column}\" is there twice: rename or remove one of them");
+            }
+        }
+        let time = find(columns, time_column, "--time-column")?;
+        let device = match &args.device {
+            Some(name) => DeviceFrom::Fixed(DeviceId::new(name).context("--device")?),
+            None => {
+                if args.device_format.matches("{}").count() != 1 {
+                    bail!("--device-format must hold {{}} once, for the device's column");
+                }
+                let hint = "--device-column, or the device itself with --device";
+                let column = find(columns, &args.device_column, hint)?;
+                DeviceFrom::Column(column, args.device_format.clone())
+            }
+        };
+        Ok(Self {
+            n_columns: columns.len(),
+            device,
+            time,
+            time_offset: args.time_offset.clone(),
+        })
+    }
+
+    /// The record's time.
+    pub(crate) fn time(&self, record: &Record) -> Result<Timestamp, String> {
+        if let Some(trouble) = &record.trouble {
+            return Err(trouble.clone());
+        }
+        if record.cells.len() != self.n_columns {
+            return Err(format!(
+                "{} places in a file of {} columns",
+                record.cells.len(),
+                self.n_columns
+            ));
+        }
+        match &record.cells[self.time] {
+            Cell::Millis(ms) => Ok(Timestamp::from_millis(*ms)),
+            Cell::Text(text) => time(text, self.time_offset.as_deref()),
+            Cell::Number(value) => Err(format!("{value} is no time")),
+            Cell::Empty => Err("there is no time".to_owned()),
+            Cell::Unreadable => Err("the time is no UTF-8".to_owned()),
+        }
+    }
+
+    /// The record's device.
+    pub(crate) fn device(&self, record: &Record) -> Result<DeviceId, String> {
+        let (cell, format) = match &self.device {
+            DeviceFrom::Fixed(device) => return Ok(device.clone()),
+            DeviceFrom::Column(at, format) => (&record.cells[*at], format),
+        };
+        let name = match cell {
+            Cell::Text(text) => text.clone(),
+            Cell::Number(value) => value.to_string(),
+            Cell::Empty => return Err("there is no device".to_owned()),
+            Cell::Unreadable | Cell::Millis(_) => return Err("the device is no text".to_owned()),
+        };
+        DeviceId::new(format.replace("{}", &name)).map_err(|e| format!("device {name:?}: {e}"))
+    }
+}
+
+fn find(columns: &[String], name: &str, option: &str) -> Result<usize> {
+    columns.iter().position(|c| c == name).with_context(|| {
+        format!(
+            "there is no column \"{name}\"; name it with {option}; the file has {}",
+            columns.join(", ")
+        )
+    })
+}
+
 impl Mapping {
     /// Finds every column's meaning.
     ///
@@ -85,39 +175,16 @@ impl Mapping {
         columns: &[String],
         catalogue: &Catalogue,
     ) -> Result<Self> {
-        for (i, column) in columns.iter().enumerate() {
-            if columns[..i].contains(column) {
-                bail!("the column \"{column}\" is there twice: rename or remove one of them");
-            }
-        }
-        let find = |name: &str, option: &str| {
-            columns.iter().position(|c| c == name).with_context(|| {
-                format!(
-                    "there is no column \"{name}\"; name it with {option}; the file has {}",
-                    columns.join(", ")
-                )
-            })
-        };
-        let time = find(&args.time_column, "--time-column")?;
-        let device = match &args.device {
-            Some(name) => DeviceFrom::Fixed(DeviceId::new(name).context("--device")?),
-            None => {
-                if args.device_format.matches("{}").count() != 1 {
-                    bail!("--device-format must hold {{}} once, for the device's column");
-                }
-                let hint = "--device-column, or the device itself with --device";
-                DeviceFrom::Column(find(&args.device_column, hint)?, args.device_format.clone())
-            }
-        };
+        let keys = Keys::new(args, &args.time_column, columns)?;
         for (name, option) in args
             .columns
             .iter()
             .map(|(c, _)| (c, "--column"))
             .chain(args.skip.iter().map(|c| (c, "--skip")))
         {
-            find(name, option)?;
+            find(columns, name, option)?;
         }
-        let device_column = match &device {
+        let device_column = match &keys.device {
             DeviceFrom::Column(at, _) => Some(*at),
             DeviceFrom::Fixed(_) => None,
         };
@@ -125,7 +192,7 @@ impl Mapping {
         let mut metrics = Vec::new();
         let mut unknown = Vec::new();
         for (i, column) in columns.iter().enumerate() {
-            if i == time || Some(i) == device_column || args.skip.contains(column) {
+            if i == keys.time || Some(i) == device_column || args.skip.contains(column) {
                 continue;
             }
             let renamed = args.columns.iter().find(|(c, _)| c == column);
@@ -166,10 +233,7 @@ impl Mapping {
             })
             .collect();
         Ok(Self {
-            n_columns: columns.len(),
-            device,
-            time,
-            time_offset: args.time_offset.clone(),
+            keys,
             extra,
             metrics,
             places,
@@ -182,37 +246,8 @@ impl Mapping {
         })
     }
 
-    /// The record's time.
-    pub(crate) fn time(&self, record: &Record) -> Result<Timestamp, String> {
-        if record.cells.len() != self.n_columns {
-            return Err(format!(
-                "{} places in a file of {} columns",
-                record.cells.len(),
-                self.n_columns
-            ));
-        }
-        match &record.cells[self.time] {
-            Cell::Millis(ms) => Ok(Timestamp::from_millis(*ms)),
-            Cell::Text(text) => time(text, self.time_offset.as_deref()),
-            Cell::Number(value) => Err(format!("{value} is no time")),
-            Cell::Empty => Err("there is no time".to_owned()),
-            Cell::Unreadable => Err("the time is no UTF-8".to_owned()),
-        }
-    }
-
-    /// The record's device.
-    pub(crate) fn device(&self, record: &Record) -> Result<DeviceId, String> {
-        let (cell, format) = match &self.device {
-            DeviceFrom::Fixed(device) => return Ok(device.clone()),
-            DeviceFrom::Column(at, format) => (&record.cells[*at], format),
-        };
-        let name = match cell {
-            Cell::Text(text) => text.clone(),
-            Cell::Number(value) => value.to_string(),
-            Cell::Empty => return Err("there is no device".to_owned()),
-            Cell::Unreadable | Cell::Millis(_) => return Err("the device is no text".to_owned()),
-        };
-        DeviceId::new(format.replace("{}", &name)).map_err(|e| format!("device {name:?}: {e}"))
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The record as a row of class number `class`.

@@ -20,7 +20,11 @@ pub(super) struct Line {
     class: String,
     version: String,
     role: &'static str,
-    trained_at: Option<Timestamp>,
+    /// The readings it was learnt from.
+    data_from: Option<Timestamp>,
+    data_to: Option<Timestamp>,
+    /// When it came among the versions.
+    added_at: Option<Timestamp>,
     sha256: Option<String>,
     data: String,
     /// Cross-validated, the mean over modes.
@@ -29,17 +33,34 @@ pub(super) struct Line {
     trouble: Option<String>,
 }
 
-pub(super) fn line(class: &ClassName, version: &str, role: Role, named: &Result<Named>) -> Line {
+pub(super) fn line(
+    class: &ClassName,
+    version: &str,
+    role: Role,
+    named: &Result<Named>,
+    roles: &Roles,
+) -> Line {
     let card = named.as_ref().ok().map(|n| n.model.card());
     Line {
         class: class.to_string(),
         version: version.to_owned(),
-        role: role.label(),
-        trained_at: card.map(|c| c.trained_at),
+        role: role_shown(role, version, roles),
+        data_from: card.map(|c| c.from),
+        data_to: card.map(|c| c.to),
+        added_at: roles.added_at(version),
         sha256: card.map(|c| c.sha256.clone()),
         data: card.map(|c| c.data.clone()).unwrap_or_default(),
         average_precision: card.and_then(mean_average_precision),
         trouble: named.as_ref().err().map(|error| format!("{error:#}")),
+    }
+}
+
+/// What a version does, or that Forecare took it out of service.
+fn role_shown(role: Role, version: &str, roles: &Roles) -> &'static str {
+    if role == Role::Kept && roles.was_demoted(version) {
+        "demoted"
+    } else {
+        role.label()
     }
 }
 
@@ -53,11 +74,12 @@ pub(super) fn table(lines: &[Line]) -> String {
     let class_width = width(lines.iter().map(|l| l.class.as_str()), "class");
     let version_width = width(lines.iter().map(|l| l.version.as_str()), "version");
     let mut text = format!(
-        "{:<class_width$}  {:<version_width$}  {:<6}  {:<20}  {:<12}  {:>17}  learnt from\n",
-        "class", "version", "role", "trained at", "sha256", "average precision"
+        "{:<class_width$}  {:<version_width$}  {:<7}  {:<10}  {:<10}  {:<10}  {:<12}  {:>17}  learnt from\n",
+        "class", "version", "role", "added", "data from", "data to", "sha256", "average precision"
     );
     for line in lines {
-        let trained = line.trained_at.map(|at| at.to_string()).unwrap_or_default();
+        let [added, from, to] =
+            [line.added_at, line.data_from, line.data_to].map(|at| at.map(day).unwrap_or_default());
         let hash: String = line
             .sha256
             .iter()
@@ -72,16 +94,16 @@ pub(super) fn table(lines: &[Line]) -> String {
             None => line.data.clone(),
         };
         text += &format!(
-            "{:<class_width$}  {:<version_width$}  {:<6}  {:<20}  {hash:<12}  {precision:>17}  {data}\n",
-            line.class,
-            line.version,
-            line.role,
-            trained
-                .get(..19)
-                .map_or(trained.clone(), |t| format!("{t}Z")),
+            "{:<class_width$}  {:<version_width$}  {:<7}  {added:<10}  {from:<10}  {to:<10}  {hash:<12}  {precision:>17}  {data}\n",
+            line.class, line.version, line.role,
         );
     }
     text
+}
+
+/// `2026-01-31`.
+fn day(at: Timestamp) -> String {
+    at.to_string().chars().take(10).collect()
 }
 
 fn width<'a>(texts: impl Iterator<Item = &'a str>, title: &str) -> usize {
@@ -92,18 +114,21 @@ fn width<'a>(texts: impl Iterator<Item = &'a str>, title: &str) -> usize {
         .unwrap_or(0)
 }
 
-pub(super) fn card(class: &ClassName, named: &Named, role: Role) -> String {
+pub(super) fn card(class: &ClassName, named: &Named, role: Role, roles: &Roles) -> String {
     let card = named.model.card();
+    let added = roles
+        .added_at(&named.version)
+        .map_or_else(|| "not known".to_owned(), |at| at.to_string());
     let mut text = format!(
-        "{class} {}, {}\n\n  learnt from  {}\n  readings     {} to {}, {} machines, {} rows\n  trained at   {}\n  horizon      {} h\n  settings     {}\n  sha256       {}\n",
+        "{class} {}, {}\n\n  learnt from  {}\n  readings     {} to {}, {} machines, {} rows\n  added        {} (when it was learnt is not in it: the same data makes the same file)\n  horizon      {} h\n  settings     {}\n  sha256       {}\n",
         named.version,
-        role.label(),
+        role_shown(role, &named.version, roles),
         card.data,
         card.from,
         card.to,
         card.n_machines,
         card.n_rows,
-        card.trained_at,
+        added,
         card.horizon_hours,
         card.settings,
         card.sha256,
@@ -125,6 +150,9 @@ pub(super) fn card(class: &ClassName, named: &Named, role: Role) -> String {
         for score in &card.scores {
             text += &reliability(score);
         }
+    }
+    for refused in &card.modes_refused {
+        text += &format!("  {refused}\n");
     }
     for mode in &card.modes_left_out {
         text +=
@@ -209,9 +237,10 @@ fn reliability(score: &ModeScores) -> String {
 }
 
 /// What is seen of a version in service.
-pub(super) fn in_service(named: &Named, seen: &Seen) -> String {
+pub(super) fn in_service(named: &Named, role: Role, seen: &Seen) -> String {
     let mut text = String::new();
-    if seen.is_live(named.sha256()) {
+    // What was seen is kept for a while after a version has lost its role.
+    if role == Role::Live && seen.is_live(named.sha256()) {
         text += "\nIn service:\n";
         match &seen.precision {
             Some(p) => {
@@ -238,7 +267,7 @@ pub(super) fn in_service(named: &Named, seen: &Seen) -> String {
             None => text += "  drift of its inputs       no full window yet\n",
         }
     }
-    if seen.is_shadow(named.sha256()) {
+    if role == Role::Shadow && seen.is_shadow(named.sha256()) {
         text += &trial_lines(seen);
     }
     text
@@ -332,7 +361,6 @@ pub(super) fn cards(names: &[String; 2], named: &[Named; 2]) -> String {
     let mut row = |name: &str, of: &dyn Fn(&ModelCard) -> String| {
         rows.push([name.to_owned(), of(cards[0]), of(cards[1])]);
     };
-    row("trained at", &|c| c.trained_at.to_string());
     row("readings from", &|c| c.from.to_string());
     row("readings to", &|c| c.to.to_string());
     row("machines", &|c| c.n_machines.to_string());

@@ -1,5 +1,7 @@
 //! `forecare train history`: from the instance's own store.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use forecare_catalogue::AssetClass;
@@ -14,8 +16,9 @@ use crate::cli::instance::instant;
 use crate::cli::progress::Progress;
 use crate::clock::SystemClock;
 use crate::consents::refusing;
+use crate::failures::{self, FailuresFile};
 use crate::models::directory;
-use crate::models::learn::{Span, add_life, stored};
+use crate::models::learn::{Span, add_life, must_speak, stored};
 use crate::models::library::Library;
 
 #[derive(Debug, Args)]
@@ -29,6 +32,10 @@ pub(crate) struct HistoryArgs {
     /// Learn from readings before this time.
     #[arg(long, value_name = "TIME", value_parser = instant)]
     to: Option<Timestamp>,
+    /// Failures that are on record elsewhere: CSV with the columns device, ts and mode, as for `backtest`. They count as
+    /// confirmed verdicts; one that a verdict tells of within 24 h counts once.
+    #[arg(long, value_name = "FILE")]
+    failures: Option<PathBuf>,
     #[command(flatten)]
     destination: Destination,
     #[command(flatten)]
@@ -64,7 +71,18 @@ pub(crate) async fn run(args: HistoryArgs) -> Result<()> {
     let presumed = &instance.config.registry.consent;
     let now = SystemClock.now();
     let refused = refusing(&*store, presumed, Purpose::ModelTraining, now).await?;
-    let history = stored(&*store, class, span, &refused, |done, of| {
+    let on_record = match &args.failures {
+        Some(file) => failures::read(file, &store.assets().await?, catalogue)?,
+        None => FailuresFile::default(),
+    };
+    if on_record.n_elsewhere > 0 {
+        eprintln!(
+            "{} lines of the failures file name devices that are not in this instance",
+            on_record.n_elsewhere
+        );
+    }
+    let failures = &on_record.failures;
+    let history = stored(&*store, class, span, &refused, failures, |done, of| {
         progress.length(of as u64);
         progress.set(done as u64);
     })
@@ -89,13 +107,14 @@ pub(crate) async fn run(args: HistoryArgs) -> Result<()> {
         trained_at: history.newest,
     };
     let model = learn(class, &history.histories, &params, &data).context(
-        "failures are learnt from verdicts: a mode needs confirmed ones (or \"wrong mode\" naming it) on 2 machines",
+        "failures are learnt from verdicts and from --failures FILE: a mode needs confirmed ones (or \"wrong mode\" naming it) on 2 machines",
     )?;
     let progress = Progress::bar(100, "% of remaining life");
     let (model, said) = add_life(model, class, &history.histories, &mut |share| {
         progress.share(share);
     });
     progress.finish();
+    must_speak(&model, &said)?;
     println!("{said}");
     let library = Library::new(directory(&instance.config, &instance.home));
     deliver(&model, &args.destination, &library, catalogue)?;

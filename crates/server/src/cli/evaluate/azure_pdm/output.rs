@@ -8,7 +8,7 @@ use forecare_datasets::azure_pdm::{
     AzurePdm, ComponentReport, Report, RowProbabilities, TicketRecord, Warnings, next_failure,
 };
 use forecare_domain::{ComponentName, Timestamp};
-use forecare_prognosis::{CALIBRATION_BINS, HIGH_FROM, ModelCard, ProbabilityScores};
+use forecare_prognosis::{CALIBRATION_BINS, HIGH_FROM, ModeRefused, ModelCard, ProbabilityScores};
 use serde::Serialize;
 
 /// Everything found, as written to `metrics.json`.
@@ -34,6 +34,10 @@ pub(super) struct TimeSplit {
     pub(super) failures_judged: usize,
     /// Modes that failed too seldom in the first part.
     pub(super) modes_left_out: Vec<String>,
+    /// Modes that were learnt and are no better than chance.
+    pub(super) modes_refused: Vec<ModeRefused>,
+    #[serde(skip)]
+    pub(super) has_failures_file: bool,
     /// `None`: not scored, no failure is known in these rows.
     pub(super) probabilities: Option<Probabilities>,
     /// Of the same rows by the model learnt on other machines.
@@ -53,6 +57,8 @@ pub(super) struct Learnt {
 pub(super) struct OtherMachines {
     pub(super) telemetry: String,
     pub(super) machines: Vec<u32>,
+    #[serde(skip)]
+    pub(super) has_failures_file: bool,
     /// `None`: not scored, no failure of these machines is known.
     pub(super) probabilities: Option<Probabilities>,
     pub(super) n_tickets: usize,
@@ -152,9 +158,20 @@ fn as_in_the_files(ts: Timestamp) -> String {
     whole.trim_end_matches('Z').replacen('T', " ", 1)
 }
 
+/// Name of the file that tells the truth.
+pub(super) const FAILURES_FILE: &str = "PdM_failures.csv";
+
 /// Instead of scores.
-const UNSCORED: &str =
-    "Predictions are written and not scored: no failure is known here (PdM_failures.csv).";
+fn unscored(has_failures_file: bool) {
+    println!(
+        "Predictions are written and not scored: {}.",
+        if has_failures_file {
+            "PdM_failures.csv names no failure in the part that is judged"
+        } else {
+            "there is no PdM_failures.csv"
+        }
+    );
+}
 
 pub(super) fn print(evaluation: &Evaluation) {
     if let Some(split) = &evaluation.time_split {
@@ -171,9 +188,12 @@ pub(super) fn print(evaluation: &Evaluation) {
                 split.modes_left_out.join(", ")
             );
         }
+        for refused in &split.modes_refused {
+            println!("{refused}.");
+        }
         match &split.probabilities {
             Some(found) => probabilities(found, evaluation.horizon_hours),
-            None => println!("{UNSCORED}"),
+            None => unscored(split.has_failures_file),
         }
         if let Some(ap) = split.average_precision_learnt_on_others {
             println!("Average precision on the same rows, learnt on other machines: {ap:.3}");
@@ -190,7 +210,7 @@ pub(super) fn print(evaluation: &Evaluation) {
             );
             match &found.probabilities {
                 Some(found) => probabilities(found, evaluation.horizon_hours),
-                None => println!("{UNSCORED}"),
+                None => unscored(found.has_failures_file),
             }
             println!(
                 "Tickets of the service (its model looks {:.0} h ahead): {}",
@@ -252,16 +272,18 @@ fn probabilities(found: &Probabilities, horizon_hours: f64) {
 }
 
 fn line(name: &str, s: &ProbabilityScores, w: &Warnings) {
+    // Of what never came true nothing can be ranked.
+    let ranked = |text: String| if s.n_true > 0 { text } else { "-".to_owned() };
     println!(
-        "{name:<10} {:>7.3} {:>7.4} {:>8.4} {:>9.4} {:>8.4} {:>11.3} {:>9} {:>7.3} {:>6}",
-        s.average_precision,
-        s.auc,
+        "{name:<10} {:>7} {:>7} {:>8.4} {:>9.4} {:>8.4} {:>11.3} {:>9} {:>7} {:>6}",
+        ranked(format!("{:.3}", s.average_precision)),
+        ranked(format!("{:.4}", s.auc)),
         s.brier,
         s.brier_of_base_rate,
         s.calibration_error,
         s.calibration_error_high,
         s.n_rows_high,
-        w.f1,
+        ranked(format!("{:.3}", w.f1)),
         s.n_true
     );
 }
