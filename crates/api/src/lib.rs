@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod also_open;
 mod app;
 mod auth;
 mod console;
@@ -39,6 +40,7 @@ pub use dto::{UnitDto, UnitPlaceDto};
 pub use openapi::openapi_json;
 pub use percent::percent_encoded;
 pub use reorder::PartsPolicy;
+pub use routes::inbox::unplaced_notice;
 pub use routes::units::where_units;
 pub use state::{
     AnswerLinks, ApiState, AssignmentRequest, Auth, AutomationInfo, AutomationResult, Costs, Desk,

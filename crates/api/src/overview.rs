@@ -95,6 +95,39 @@ impl Places {
     }
 }
 
+/// Where machines stand now, in words: names, the highest level first, and the nearest address; of those of which the
+/// registry knows it.
+pub(crate) async fn places_of(
+    app: &App,
+    assets: &BTreeSet<AssetId>,
+) -> Result<BTreeMap<AssetId, String>, Problem> {
+    let now = app.state.clock.now();
+    let mut places = Places::default();
+    let mut found = BTreeMap::new();
+    for asset in assets {
+        let key = RecordRef::new(RecordKind::Asset, RecordId::from(asset));
+        let record = app.state.store.record(&key).await?;
+        let Some(Body::Asset(details)) = record.and_then(|r| r.body) else {
+            continue;
+        };
+        let Some(placement) = details.position_at(now) else {
+            continue;
+        };
+        let path = places.path(app, &placement.location).await?;
+        let nearest = path.iter().rev();
+        let mut known = nearest.filter_map(|(id, _)| places.0.get(id)?.as_ref());
+        let address = known.find_map(|location| location.address.clone());
+        let names: Vec<&str> = path.iter().map(|(_, name)| name.as_str()).collect();
+        let names = names.join(" \u{203a} ");
+        let words = [Some(names), address].into_iter().flatten();
+        let words: Vec<String> = words.filter(|part| !part.is_empty()).collect();
+        if !words.is_empty() {
+            found.insert(asset.clone(), words.join(", "));
+        }
+    }
+    Ok(found)
+}
+
 /// Records of `kind` that refer to `target`, the first two thousand by id.
 pub(crate) async fn referring(
     app: &App,

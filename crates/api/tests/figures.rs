@@ -154,6 +154,17 @@ async fn a_trace_leads_from_the_reading_to_the_verdict() {
 #[tokio::test]
 async fn a_good_resolution_becomes_a_draft_once() {
     let (_world, router) = worked().await;
+    for (text, visibility) in [
+        ("We come on Monday.", "public"),
+        ("Bring cake.", "internal"),
+        ("#article Press the bearing in warm.", "internal"),
+    ] {
+        let note = json!({"work": "note", "text": text, "visibility": visibility});
+        let noted = post(&router, "/api/v1/tickets/1/work", &note).await;
+        assert_eq!(noted.status, StatusCode::OK, "{}", noted.text);
+    }
+    let mail = json!({"message_id": "<1@x>", "from": "Bo <bo@example.com>", "subject": "[#1]", "text": "Gate code is 4711"});
+    post(&router, "/api/v1/inbound/email", &mail).await.json();
     let made = post(&router, "/api/v1/tickets/1/article", &json!({})).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     let again = post(&router, "/api/v1/tickets/1/article", &json!({})).await;
@@ -166,6 +177,10 @@ async fn a_good_resolution_becomes_a_draft_once() {
     assert_eq!(body["modes"], json!(["bearing-wear"]));
     let text = body["text"].as_str().unwrap();
     assert!(text.contains("vibration") && text.contains("BRD"), "{text}");
+    assert!(text.contains("- Press the bearing in warm."), "{text}");
+    for private in ["4711", "Monday", "cake", "#article"] {
+        assert!(!text.contains(private), "{private}: {text}");
+    }
     let page = visit(&router, &format!("/knowledge/{id}")).await;
     assert!(
         page.text.contains("<h2>What was found</h2>"),

@@ -79,6 +79,46 @@ async fn a_message_opens_a_ticket_once_and_a_reply_becomes_its_note() {
 }
 
 #[tokio::test]
+async fn the_same_subject_again_within_a_day_is_no_second_ticket() {
+    let world = World::new();
+    world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let router = router(world.state);
+    let path = "/api/v1/inbound/email";
+    let mail = |id: &str, from: &str, subject: &str| json!({"message_id": id, "from": from, "subject": subject, "text": "It leaks.", "asset_id": "pump-1"});
+    let bo = "Bo <bo@example.com>";
+    let first = post(&router, path, &mail("<1@x>", bo, "Leak")).await.json();
+    assert_eq!(first, opened(1));
+    for _ in 0..2 {
+        let again = post(&router, path, &mail("<2@x>", bo, "leak")).await.json();
+        assert_eq!(again, noted(1));
+    }
+    let entries = get(&router, "/api/v1/tickets/1/entries").await.json();
+    let [entry] = entries["items"].as_array().unwrap().as_slice() else {
+        panic!("{entries}");
+    };
+    let said = entry["text"].as_str().unwrap();
+    assert!(
+        said.starts_with("(Written again under the same subject") && said.ends_with("It leaks."),
+        "{said}"
+    );
+    // Another subject, or somebody else: tickets of their own, and the answer names the other.
+    for (n, from, subject) in [(2, bo, "Noise"), (3, "Cy <cy@example.com>", "Leak")] {
+        let id = format!("<{}@x>", n + 1);
+        let taken = post(&router, path, &mail(&id, from, subject)).await.json();
+        assert_eq!(taken["ticket_id"], n);
+        let others: Vec<i64> = (1..n).rev().collect();
+        assert_eq!(taken["also_open"], json!(others));
+    }
+    let body = json!({"asset_id": "pump-1", "kind": "corrective", "title": "Drip"});
+    let by_api = post(&router, "/api/v1/tickets", &body).await.json();
+    assert_eq!(by_api["also_open"][0]["id"], 3);
+    assert_eq!(by_api["also_open"][2]["title"], "Leak");
+    let page = visit(&router, "/tickets/4").await.text;
+    assert!(page.contains("Also open on this machine"));
+    assert!(page.contains("merge into T-3"));
+}
+
+#[tokio::test]
 async fn a_message_as_it_came_becomes_a_ticket_with_its_files() {
     let world = World::new();
     world.add_asset("pump-1", "pump", "Pump 1", "").await;
@@ -119,11 +159,14 @@ async fn a_sender_with_several_machines_is_understood_by_what_they_name() {
     for (n, subject, text) in [
         (1, "pump-2 leaks", ""),
         (2, "Leak", "serial number S-1002"),
-        (3, "Leak", "It is our Pump 2, behind the gate."),
+        (3, "Noise", "It is our Pump 2, behind the gate."),
     ] {
         let id = format!("<{n}@x>");
         let taken = post(&router, path, &mail(&id, subject, text)).await.json();
-        assert_eq!(taken, opened(n));
+        assert_eq!(
+            (&taken["outcome"], &taken["ticket_id"]),
+            (&json!("opened"), &json!(n))
+        );
         let ticket = get(&router, &format!("/api/v1/tickets/{n}")).await.json();
         assert_eq!(ticket["asset_id"], "pump-2");
     }

@@ -362,6 +362,13 @@ async fn a_customer_chooses_when_to_come_and_moves_it() {
         near.text
     );
     get(&router, "/api/v1/tickets/1/slots").await.problem(409);
+    let long = format!("message=Ring+{}", "x".repeat(2_000));
+    let again = say(&router, "/answer/1", &long).await;
+    assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(again.text.contains("Ring xxx"), "what was typed is kept");
+    let far_too_long = format!("message={}", "x".repeat(70_000));
+    let again = say(&router, "/answer/1", &far_too_long).await;
+    assert!(again.text.contains("<textarea"), "{}", again.text);
     let written = say(&router, "/answer/1", "message=Please+ring+at+gate+2").await;
     assert!(written.text.contains("passed on"), "{}", written.text);
     let notes = get(&router, "/api/v1/tickets/1/entries").await.json();

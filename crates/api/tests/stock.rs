@@ -228,6 +228,7 @@ async fn an_order_on_its_way_can_be_promised_and_is_counted_by_its_receipts() {
         .await
         .json();
     assert_eq!(orders["items"][0]["outstanding"], 3);
+    assert_eq!(answer.json()["more_than_ordered"], Value::Null);
     let key = [("idempotency-key", "r2")];
     let unknown = json!({"kind": "receipt", "depot": "north", "quantity": 2, "order": "PO-8"});
     let problem = ask(&router, "POST", path, &key, &unknown.to_string())
@@ -253,6 +254,16 @@ async fn an_order_on_its_way_can_be_promised_and_is_counted_by_its_receipts() {
     get(&router, "/api/v1/parts/NO-1/availability")
         .await
         .problem(404);
+    let key = [("idempotency-key", "r3")];
+    let more = json!({"kind": "receipt", "depot": "north", "quantity": 4, "order": "PO-7"});
+    for _ in 0..2 {
+        let answer = ask(&router, "POST", path, &key, &more.to_string()).await;
+        let said = answer.json()["more_than_ordered"].to_string();
+        assert!(
+            said.contains("of order PO-7 have arrived, 5 were ordered"),
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test]

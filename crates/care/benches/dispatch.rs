@@ -144,6 +144,7 @@ fn problem(seed: u64, n_jobs: u32, n_workers: u32) -> DispatchProblem {
                 .into_iter()
                 .collect(),
             earliest_at: now,
+            visiting: Vec::new(),
             due_at: now.plus_hours(6.0 + 110.0 * r.unit()),
             waiting_cost_per_hour: 100.0 * r.unit().powi(3),
             lateness_cost_per_hour: 50.0,

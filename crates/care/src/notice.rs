@@ -161,13 +161,37 @@ fn is_message(before: &Ticket, after: &Ticket) -> bool {
     is_new && last.is_some_and(|c| c.by.is_customer() && c.from == Some(c.to))
 }
 
-/// Sent out, or laid down by a planner: what the dispatcher merely proposes changes from hour to hour.
+/// Sent out, or laid down by a planner: what the dispatcher merely proposes changes from hour to hour. Who has it and is to
+/// begin at that time was told before: laid down, agreed with the customer and sent out is told once.
 fn is_newly_assigned(before: Option<&Ticket>, after: &Ticket) -> bool {
-    let sent = |t: &Ticket| t.state == TicketState::Dispatched;
-    let sent_out = sent(after) && !before.is_some_and(sent);
-    let laid_down = after.assignment.is_some()
-        && before.and_then(|b| b.assignment.as_ref()) != after.assignment.as_ref();
-    after.state.is_open() && (sent_out || laid_down)
+    let Some((technician, start_at)) = given(after) else {
+        return false;
+    };
+    match before.and_then(given) {
+        Some((known, known_at)) => {
+            technician != known || (start_at.is_some() && start_at != known_at)
+        }
+        None => true,
+    }
+}
+
+/// Who has been told to do the work, and when it is to begin, as far as that is laid down.
+fn given(ticket: &Ticket) -> Option<(&str, Option<Timestamp>)> {
+    let mut lines = ticket.history.iter().rev();
+    let reopened = lines.find(|c| c.to == TicketState::Reopened && c.from != Some(c.to));
+    // What was laid down for the visit before says nothing of this one.
+    let holds = |at: Timestamp| reopened.is_none_or(|since| at >= since.at);
+    let laid_down = ticket.assignment.as_ref().filter(|a| holds(a.at));
+    let is_sent = !matches!(
+        ticket.state,
+        TicketState::New | TicketState::Triaged | TicketState::Reopened
+    );
+    if !ticket.state.is_open() || !(is_sent || laid_down.is_some()) {
+        return None;
+    }
+    let technician = ticket.technician.as_deref()?;
+    let start_at = laid_down.and_then(|a| a.start_at);
+    Some((technician, start_at.or_else(|| visit_start(ticket))))
 }
 
 #[cfg(test)]
@@ -234,6 +258,38 @@ mod tests {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), n, "ids are unique");
+    }
+
+    #[test]
+    fn who_was_told_is_told_again_only_when_who_or_when_changes() {
+        let told = |before: &Ticket, after: &Ticket| {
+            kinds(Some(before), after).contains(&"ticket.assigned")
+        };
+        let lay_down = |t: &Ticket, technician: &str, start_at| {
+            let mut after = t.clone();
+            after.version += 1;
+            after.technician = Some(technician.to_owned());
+            after.assignment = Some(DispatchOverride {
+                technician: technician.to_owned(),
+                start_at,
+                why: "so".to_owned(),
+                by: forecare(),
+                at: at(1.0),
+            });
+            after
+        };
+        let triaged = walked(&TO_WORK[..1], &confirmed());
+        let laid_down = lay_down(&triaged, "Cy", Some(at(9.0)));
+        assert!(told(&triaged, &laid_down));
+        let by_customer = lay_down(&laid_down, "Cy", Some(at(9.0)));
+        assert!(!told(&laid_down, &by_customer));
+        let sent = lay_down(&walked(&TO_WORK[..2], &confirmed()), "Cy", Some(at(9.0)));
+        assert!(!told(&by_customer, &sent));
+        assert!(told(&sent, &lay_down(&sent, "Cy", Some(at(10.0)))));
+        assert!(told(&sent, &lay_down(&sent, "Di", Some(at(9.0)))));
+        assert!(
+            told(&triaged, &walked(&TO_WORK[..2], &confirmed())) == triaged.technician.is_some()
+        );
     }
 
     #[test]

@@ -18,4 +18,4 @@ pub use settings::{
     ChannelSettings, Notify, NotifySettings, PersonSettings, RuleSettings, SettingsError, Tls,
 };
 pub use sign::{SIGNATURE_HEADER, signature, verify};
-pub use template::{LANGUAGES, Shown, TemplateError, Templates};
+pub use template::{LANGUAGES, Shown, TemplateError, Templates, Visit, VisitPart};

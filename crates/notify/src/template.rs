@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use forecare_domain::{Notice, NoticeKind, Timestamp};
+use forecare_domain::{Hold, Notice, NoticeKind, TicketState, Timestamp};
 use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::Serialize;
 
@@ -113,6 +113,8 @@ pub struct Shown {
     pub event: String,
     /// The ticket's number, `T-12`; without a ticket what it is about: a lead, a machine, a customer.
     pub ticket: String,
+    /// `[T-12] `, by which answers find their ticket; without a ticket empty.
+    pub mark: String,
     /// The asset.
     pub asset: String,
     /// The ticket's title.
@@ -139,6 +141,12 @@ pub struct Shown {
     pub answer_until: Timestamp,
     /// Time zone of times in the text.
     pub time_zone: String,
+    /// What whoever goes there has to know; filled in for `ticket.assigned`, empty otherwise.
+    pub visit: Visit,
+    /// The beginning of what somebody wrote, of `ticket.message` and `mail.unplaced`; or empty.
+    pub words: String,
+    /// Who wrote it, or empty.
+    pub sender: String,
     /// What belongs to this kind of event: `start_at`, `clock`, `percent`, `level`, `parts`.
     pub what: NoticeKind,
 }
@@ -151,6 +159,9 @@ impl Shown {
             id: notice.id.to_string(),
             event: notice.what.label().to_owned(),
             ticket: notice.about(),
+            mark: notice
+                .ticket
+                .map_or_else(String::new, |id| format!("[{id}] ")),
             asset: notice
                 .asset
                 .as_ref()
@@ -169,9 +180,52 @@ impl Shown {
             answer_url: String::new(),
             answer_until: notice.at,
             time_zone: time_zone.to_owned(),
+            visit: Visit::default(),
+            words: String::new(),
+            sender: String::new(),
             what: notice.what.clone(),
         }
     }
+}
+
+/// A visit, as whoever goes there has to know it. What is not known is empty.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Visit {
+    /// The machine's name.
+    pub machine: String,
+    /// Its serial number.
+    pub serial: String,
+    /// Where it stands, the highest level first.
+    pub place: Vec<String>,
+    /// The postal address.
+    pub address: String,
+    /// The customer's name.
+    pub customer: String,
+    /// Whom to speak to there: the name, and how to reach them.
+    pub contact: String,
+    /// When the work is to begin; `None`: no time is laid down.
+    pub start_at: Option<Timestamp>,
+    /// The standard procedure.
+    pub procedure: String,
+    /// The parts that are held for it.
+    pub parts: Vec<VisitPart>,
+}
+
+/// Parts for a visit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VisitPart {
+    /// The number.
+    pub part: String,
+    /// What it is called.
+    pub title: String,
+    /// How many.
+    pub quantity: u32,
+    /// Where they lie, or are to arrive.
+    pub at: String,
+    /// True: they lie there.
+    pub is_there: bool,
+    /// From when on.
+    pub available_at: Timestamp,
 }
 
 /// All templates of all languages.
@@ -193,6 +247,48 @@ fn time(state: &minijinja::State<'_, '_>, text: &str) -> Result<String, minijinj
     Ok(format!("{} ({zone})", local.strftime("%Y-%m-%d %H:%M")))
 }
 
+/// A state, or a title that ends with the name of a built-in kind, in the words of the template's language.
+fn words(state: &minijinja::State<'_, '_>, text: &str) -> String {
+    let chinese = state.name().starts_with("zh");
+    if let Ok(of) = text.parse::<TicketState>() {
+        let [english, theirs] = state_words(of);
+        return (if chinese { theirs } else { english }).to_owned();
+    }
+    let kinds = KINDS.iter().filter(|_| chinese);
+    let mut titled = kinds.filter_map(|(english, theirs)| {
+        let rest = text.strip_suffix(english)?;
+        (rest.is_empty() || rest.ends_with(": ")).then(|| format!("{rest}{theirs}"))
+    });
+    titled.next().unwrap_or_else(|| text.to_owned())
+}
+
+/// Built-in kinds of tickets, as titles end with them.
+const KINDS: [(&str, &str); 4] = [
+    ("Repair", "维修"),
+    ("Inspection", "检查"),
+    ("Complaint", "投诉"),
+    ("Expected failure", "预期故障"),
+];
+
+/// In English and in Chinese.
+fn state_words(state: TicketState) -> [&'static str; 2] {
+    match state {
+        TicketState::New => ["new", "新建"],
+        TicketState::Triaged => ["triaged", "已受理"],
+        TicketState::Dispatched => ["dispatched", "已派出"],
+        TicketState::Accepted => ["accepted", "已接单"],
+        TicketState::InProgress => ["in progress", "处理中"],
+        TicketState::OnHold(Hold::Customer) => ["on hold for the customer", "等待客户"],
+        TicketState::OnHold(Hold::Vendor) => ["on hold for a vendor", "等待供应商"],
+        TicketState::OnHold(Hold::Part) => ["on hold for a part", "等待备件"],
+        TicketState::Resolved => ["resolved", "已完成"],
+        TicketState::Confirmed => ["confirmed", "已确认"],
+        TicketState::Closed => ["closed", "已关闭"],
+        TicketState::Cancelled => ["cancelled", "已取消"],
+        TicketState::Reopened => ["reopened", "已重新打开"],
+    }
+}
+
 impl Templates {
     /// The built-in templates, with those of `dir` in their place: `dir/<language>/<name>.txt`.
     ///
@@ -211,6 +307,7 @@ impl Templates {
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         env.set_fuel(Some(FUEL));
         env.add_filter("time", time);
+        env.add_filter("words", words);
         for (name, text) in texts {
             let refused = |error: minijinja::Error| text_error(&name, &error);
             env.add_template_owned(name.clone(), text)
@@ -450,6 +547,7 @@ fn example(what: NoticeKind) -> Shown {
         id: "T-12.3.example".to_owned(),
         event: what.label().to_owned(),
         ticket: "T-12".to_owned(),
+        mark: "[T-12] ".to_owned(),
         asset: "press-1".to_owned(),
         title: "Bearing wear on press-1".to_owned(),
         priority: "P2".to_owned(),
@@ -463,6 +561,26 @@ fn example(what: NoticeKind) -> Shown {
         answer_url: "https://care.example/answer/12".to_owned(),
         answer_until: at,
         time_zone: "UTC".to_owned(),
+        visit: Visit {
+            machine: "Press 1".to_owned(),
+            serial: "S-1001".to_owned(),
+            place: vec!["Plant".to_owned(), "Hall 3".to_owned()],
+            address: "Kai 1, Hamburg".to_owned(),
+            customer: "Nordwind".to_owned(),
+            contact: "Bo Lund, +49 40 1".to_owned(),
+            start_at: Some(at),
+            procedure: "SOP-7".to_owned(),
+            parts: vec![VisitPart {
+                part: "BRG-1".to_owned(),
+                title: "Bearing".to_owned(),
+                quantity: 2,
+                at: "north".to_owned(),
+                is_there: false,
+                available_at: at,
+            }],
+        },
+        words: "It is loud again.".to_owned(),
+        sender: "Bo Lund".to_owned(),
         what,
     }
 }
@@ -529,6 +647,77 @@ mod tests {
                     !text.contains('_') && !text.contains("being looked at"),
                     "{text}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn an_assignment_says_what_whoever_goes_there_has_to_know() {
+        let templates = Templates::load(None).unwrap();
+        let technician = "Ada".to_owned();
+        let mut shown = example(NoticeKind::TicketAssigned { technician });
+        shown.time_zone = "Asia/Shanghai".to_owned();
+        for language in LANGUAGES {
+            let (_, text) = templates.notice(language, false, &shown).unwrap();
+            for known in [
+                "press-1",
+                "Press 1",
+                "S-1001",
+                "Hall 3",
+                "Kai 1, Hamburg",
+                "Nordwind",
+                "Bo Lund",
+                "2026-01-01 08:00",
+                "SOP-7",
+                "BRG-1",
+                "north",
+                "/tickets/12",
+                &shown.title,
+            ] {
+                assert!(text.contains(known), "{known}: {text}");
+            }
+        }
+        // Where nothing is known beside the ticket, nothing is left blank.
+        shown.visit = Visit::default();
+        let (_, text) = templates.notice("en", false, &shown).unwrap();
+        assert!(
+            !text.contains("Address") && !text.contains("Parts"),
+            "{text}"
+        );
+        assert!(text.contains("When: no time is laid down yet"), "{text}");
+    }
+
+    #[test]
+    fn what_somebody_wrote_is_told() {
+        let templates = Templates::load(None).unwrap();
+        for what in [
+            NoticeKind::TicketMessage,
+            NoticeKind::MailUnplaced { from: None },
+        ] {
+            let shown = example(what);
+            for language in LANGUAGES {
+                let (_, text) = templates.notice(language, false, &shown).unwrap();
+                assert!(text.contains("It is loud again."), "{text}");
+                assert!(text.contains("Bo Lund"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn chinese_messages_have_no_english_states_and_kinds() {
+        let templates = Templates::load(None).unwrap();
+        for state in TicketState::ALL {
+            for what in examples() {
+                let mut shown = example(what);
+                shown.state = state.label().to_owned();
+                shown.title = "一号泵: Repair".to_owned();
+                let (subject, text) = templates.notice("zh-CN", false, &shown).unwrap();
+                let text = format!("{subject}\n{text}");
+                assert!(!text.contains("Repair"), "{}: {text}", shown.event);
+                for label in ["in_progress", "on_hold", "resolved", "reopened"] {
+                    let is_event = text.contains(&format!("ticket.{label}"));
+                    assert!(!text.contains(label) || is_event, "{}: {text}", shown.event);
+                }
             }
         }
     }

@@ -46,7 +46,7 @@ pub use plan::{
     RecordFaultKind, RecordWrite, Stored, needs, plan, stale,
 };
 pub use record::{Body, RecordRef};
-pub use search::{ArticleIndex, Hit, excerpt};
+pub use search::{ArticleIndex, Hit, excerpt, plain_text};
 pub use seed::{id_of, seed};
 pub use table::{
     Entry, FileFormat, ROW_ERRORS_MAX, RowError, from_csv, from_json, from_text, row_errors,

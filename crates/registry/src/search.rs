@@ -126,6 +126,72 @@ pub fn excerpt(text: &str, question: &str) -> String {
     found
 }
 
+/// Markdown as a text that reads well without being rendered: lines stay, headings and emphasis lose their signs, links
+/// show where they lead.
+#[must_use]
+pub fn plain_text(markdown: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut is_code = false;
+    for line in markdown.trim().lines() {
+        let begin = line.trim_start();
+        if begin.starts_with("```") {
+            is_code = !is_code;
+        } else if is_code {
+            lines.push(line.trim_end().to_owned());
+        } else if begin.starts_with('|') && begin.chars().all(|c| "|-: ".contains(c)) {
+            // The line below a table's head.
+        } else {
+            let indent = line.len() - begin.len();
+            let begin = begin.trim_start_matches(['#', '>']).trim_start();
+            let item = begin
+                .strip_prefix("* ")
+                .or_else(|| begin.strip_prefix("+ "));
+            let text = item.map_or_else(|| unmarked(begin), |item| format!("- {}", unmarked(item)));
+            lines.push(format!("{}{}", " ".repeat(indent), text.trim_end()));
+        }
+    }
+    lines.join("\n")
+}
+
+/// A line of Markdown without the signs of emphasis, code, tables and links.
+fn unmarked(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        if let Some((shown, target, after)) = link(rest) {
+            text.push_str(&unmarked(shown));
+            if !target.is_empty() && target != shown && !rest.starts_with('!') {
+                text.push_str(&format!(" ({target})"));
+            }
+            rest = after;
+            continue;
+        }
+        rest = rest.get(c.len_utf8()..).unwrap_or_default();
+        match c {
+            '\\' => {
+                if let Some(next) = rest.chars().next() {
+                    text.push(next);
+                    rest = rest.get(next.len_utf8()..).unwrap_or_default();
+                }
+            }
+            '*' if !text.ends_with(' ') || !rest.starts_with(' ') => {}
+            '`' => {}
+            '_' if rest.starts_with('_') || text.ends_with('_') => {}
+            '|' => text.push(' '),
+            _ => text.push(c),
+        }
+    }
+    text
+}
+
+/// `[shown](target)` or `![shown](target)` at the begin, and what follows.
+fn link(text: &str) -> Option<(&str, &str, &str)> {
+    let rest = text.strip_prefix('!').unwrap_or(text).strip_prefix('[')?;
+    let (shown, rest) = rest.split_once("](")?;
+    let (target, after) = rest.split_once(')')?;
+    (!shown.contains(['[', '\n'])).then_some((shown, target, after))
+}
+
 /// Markdown without the signs that people would stumble over: what begins a line, what surrounds words, where links lead.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
@@ -253,6 +319,16 @@ mod tests {
             .into_iter()
             .map(|hit| hit.id.to_string())
             .collect()
+    }
+
+    #[test]
+    fn markdown_reads_well_as_plain_text() {
+        let markdown = "## If it **leaks**\n\n1. Close `V1`.\n* Look at [the plan](https://x.example/plan)\n\n| a | b |\n|---|---|\n| 5 * 3 | snake_case |\n```\nreset --hard\n```\n![photo](p.png)\\*";
+        let text = plain_text(markdown);
+        assert_eq!(
+            text,
+            "If it leaks\n\n1. Close V1.\n- Look at the plan (https://x.example/plan)\n\n  a   b\n  5 * 3   snake_case\nreset --hard\nphoto*"
+        );
     }
 
     #[test]

@@ -243,6 +243,13 @@ fn parse_id(text: &str, line: u64, errors: &mut Errors) -> Option<RecordId> {
         .ok()
 }
 
+/// What separates the columns of a header that has no comma.
+fn other_separator(header: &str) -> Option<&'static str> {
+    [(';', "semicolons (;)"), ('\t', "tabs"), ('|', "bars (|)")]
+        .into_iter()
+        .find_map(|(sign, words)| header.contains(sign).then_some(words))
+}
+
 /// Reads CSV with a header: `id`, the columns of `kind` in any order (missing ones are as empty), and, where wanted,
 /// `if_version`.
 ///
@@ -262,6 +269,15 @@ pub fn from_csv(kind: RecordKind, text: &str) -> Result<Vec<Entry>, Vec<RowError
             return Err(errors.0);
         }
     };
+    if let [only] = header.as_slice()
+        && let Some(found) = other_separator(only)
+    {
+        let what = format!(
+            "the columns are separated by {found}; separate them by commas (a spreadsheet asks for the separator when it saves, or takes the one of the system's region)"
+        );
+        errors.add(1, "", what);
+        return Err(errors.0);
+    }
     let known = columns(kind);
     for (i, name) in header.iter().enumerate() {
         if header.iter().take(i).any(|other| other == name) {

@@ -434,6 +434,19 @@ fn every_column_is_documented() {
 }
 
 #[test]
+fn another_separator_than_the_comma_is_named() {
+    for (text, found) in [
+        ("id;name\r\nK-1;Acme\r\n", "semicolons (;)"),
+        ("id\tname\nK-1\tAcme\n", "tabs"),
+    ] {
+        let errors = from_csv(RecordKind::Customer, text).unwrap_err();
+        let details: Vec<&str> = errors.iter().map(|e| e.detail.as_str()).collect();
+        assert_eq!(details.len(), 1);
+        assert!(details[0].contains(found) && details[0].contains("by commas"));
+    }
+}
+
+#[test]
 fn rows_of_a_form_are_added_and_taken_away() {
     let body = serde_json::json!({"name": "Nordwind", "contacts": [
         {"id": "P-1", "name": "Ada", "quiet": "", "channels": [{"kind": "email", "address": "a@example.com"}]},

@@ -3,6 +3,8 @@
 //! A notice is routed once, in one transaction; an attempt is recorded when the other side has answered. A process that
 //! dies in between sends again, under the same id.
 
+mod about;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +29,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
+
+use about::About;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -453,7 +457,17 @@ impl Notifier {
             let zone = self.zone_of(first).await;
             let zone =
                 zone.unwrap_or_else(|_later| self.speech.notify.hours.time_zone().to_owned());
-            let message = self.message(&kept, zone);
+            let about = if first.to_customer || first.digest {
+                Ok(About::default())
+            } else {
+                self.about(&first.notice).await
+            };
+            // Told without it sooner than not at all.
+            let about = about.unwrap_or_else(|failure| {
+                warn!(notice.id = %first.notice.id, error = %chain(&failure), "told without what else is known");
+                About::default()
+            });
+            let message = self.message(&kept, zone, about);
             let channel = first.channel.clone();
             let channels = Arc::clone(&self.speech.channels);
             let places = Arc::clone(&places);
@@ -529,18 +543,20 @@ impl Notifier {
     }
 
     /// One message of a parcel; the error: why it cannot be written.
-    fn message(&self, parcel: &[Delivery], zone: String) -> Result<Message, String> {
+    fn message(&self, parcel: &[Delivery], zone: String, about: About) -> Result<Message, String> {
         let first = parcel.first().ok_or("an empty parcel")?;
         let templates = &self.speech.templates;
         let written = if first.digest {
             let all: Vec<Shown> = parcel.iter().map(|d| self.shown(d, &zone)).collect();
             templates.digest(&first.language, &all)
         } else {
-            templates.notice(
-                &first.language,
-                first.to_customer,
-                &self.shown(first, &zone),
-            )
+            let shown = Shown {
+                visit: about.visit,
+                words: about.words,
+                sender: about.sender,
+                ..self.shown(first, &zone)
+            };
+            templates.notice(&first.language, first.to_customer, &shown)
         };
         let (subject, text) = written.map_err(|error| error.to_string())?;
         let facts = serde_json::to_value(&first.notice).map_err(|error| error.to_string())?;
@@ -602,6 +618,11 @@ impl Notifier {
         }
         let mut people = notify.settings.person.iter().zip(&notify.hours_of);
         let own = people.find(|(person, _)| person.name == d.recipient);
+        if own.is_none()
+            && let Some(zone) = self.terms.time_zone_of_technician(&d.recipient)
+        {
+            return Ok(zone);
+        }
         let hours = own.map_or(&notify.hours, |(_, hours)| hours);
         Ok(hours.time_zone().to_owned())
     }

@@ -53,6 +53,8 @@ struct AnswerPage {
     may_change: bool,
     problem: Option<&'static str>,
     comment_max: usize,
+    /// A message that was not taken, to be changed.
+    typed: String,
 }
 
 #[derive(Template)]
@@ -335,10 +337,21 @@ async fn show(
     problem: Option<&'static str>,
     thanks: Option<&'static str>,
 ) -> Result<Response, Problem> {
+    show_again(app, words, id, (problem, ""), thanks).await
+}
+
+/// With the message that was not taken.
+async fn show_again(
+    app: &App,
+    words: &'static Words,
+    id: TicketId,
+    (problem, typed): (Option<&'static str>, &str),
+    thanks: Option<&'static str>,
+) -> Result<Response, Problem> {
     let store = &app.state.store;
     let ticket = current(app, id).await?;
     if is_assignable(ticket.state) {
-        return visit::show(app, words, &ticket, thanks, problem).await;
+        return visit::show(app, words, &ticket, thanks, (problem, typed)).await;
     }
     let asset = store.asset(&ticket.asset).await?;
     let newest = PageRequest {
@@ -361,6 +374,7 @@ async fn show(
         may_change: thanks == Some(words.thanks),
         problem,
         comment_max: COMMENT_CHARS_MAX,
+        typed: problem.map_or_else(String::new, |_| typed.to_owned()),
     });
     if problem.is_some() {
         *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
@@ -387,7 +401,7 @@ pub(crate) async fn answer(
     ApiPath(token): ApiPath<String>,
     Query(language): Query<Language>,
     headers: HeaderMap,
-    fields: Fields,
+    fields: Result<Fields, Problem>,
 ) -> Result<Response, Problem> {
     let words = Words::of(&language, &headers);
     let now = app.state.clock.now();
@@ -399,12 +413,17 @@ pub(crate) async fn answer(
     };
     let ticket = current(&app, id).await?;
     let id = ticket.id;
+    let Ok(fields) = fields else {
+        // Nobody reads that much of a form.
+        return show(&app, words, id, Some(words.too_long), None).await;
+    };
     if is_assignable(ticket.state) {
         return visit::answer(&app, words, &ticket, &fields).await;
     }
     if fields.get("message").is_some() {
         let (said, problem) = visit::written(&app, words, id, &fields).await;
-        return show(&app, words, id, problem, said).await;
+        let typed = fields.get("message").unwrap_or_default();
+        return show_again(&app, words, id, (problem, typed), said).await;
     }
     let answer = SurveyAnswer {
         ticket: id,

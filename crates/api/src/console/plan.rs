@@ -12,6 +12,7 @@ use super::format::{WEEKDAYS, When, hours, span};
 use super::shell::{Shell, render};
 use super::view::TicketView;
 use crate::app::{App, Caller};
+use crate::overview::places_of;
 use crate::plan::Visit;
 use crate::problem::Problem;
 
@@ -53,9 +54,15 @@ pub(crate) async fn page(
     let calendar = &app.state.appointments.calendar;
     let assets = app.state.store.assets().await?.into_iter();
     let assets: BTreeMap<AssetId, Asset> = assets.map(|a| (a.id.clone(), a)).collect();
+    let visited = plan.tours.iter().flat_map(|(_, visits)| visits);
+    let tickets = visited.map(|v| &v.ticket);
+    let tickets = tickets.chain(plan.unplanned.iter().map(|(t, _)| t));
+    let places = places_of(&app, &tickets.map(|t| t.asset.clone()).collect()).await?;
     let ticket = |t: &Ticket| {
         let asset = assets.get(&t.asset);
-        let site = asset.map_or(String::new(), |a| a.site.clone());
+        let place = places.get(&t.asset).cloned();
+        let site = place.or_else(|| asset.map(|a| a.site.clone()));
+        let site = site.unwrap_or_default();
         (TicketView::new(&app.state.catalogue, asset, now, t), site)
     };
     let visit = |v: &Visit| {

@@ -358,6 +358,8 @@ struct TicketPage {
     cost: Option<CostView>,
     procedure: String,
     skills: String,
+    /// Certificates its failure mode asks for.
+    certificates: String,
     detected: When,
     evidence: When,
     /// What a person told, if one did.
@@ -544,6 +546,7 @@ pub(super) async fn show(
             [] => "none in particular".to_owned(),
             skills => skills.join(", "),
         },
+        certificates: spec.map_or_else(String::new, |mode| mode.certificates.join(", ")),
         detected: When::new(now, ticket.detected_at),
         evidence: When::new(now, ticket.evidence_at),
         report: ticket.work.report.as_ref().map(Into::into),

@@ -40,6 +40,8 @@ struct VisitPage {
     said: Option<&'static str>,
     problem: Option<&'static str>,
     message_max: usize,
+    /// A message that was not taken, to be changed.
+    typed: String,
 }
 
 pub(super) async fn show(
@@ -47,7 +49,7 @@ pub(super) async fn show(
     words: &'static Words,
     ticket: &Ticket,
     said: Option<&'static str>,
-    problem: Option<&'static str>,
+    (problem, typed): (Option<&'static str>, &str),
 ) -> Result<Response, Problem> {
     let asset = app.state.store.asset(&ticket.asset).await?;
     let appointments = &app.state.appointments;
@@ -96,6 +98,7 @@ pub(super) async fn show(
         said,
         problem,
         message_max: COMMENT_CHARS_MAX,
+        typed: problem.map_or_else(String::new, |_| typed.to_owned()),
     });
     if problem.is_some() {
         *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
@@ -140,7 +143,8 @@ pub(super) async fn answer(
         written(app, words, id, fields).await
     };
     let ticket = app.state.store.ticket(id).await?;
-    show(app, words, &ticket, said, problem).await
+    let typed = fields.get("message").unwrap_or_default();
+    show(app, words, &ticket, said, (problem, typed)).await
 }
 
 fn hex_digest(text: &str) -> String {

@@ -4,7 +4,9 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use forecare_care::work::WorkStep;
-use forecare_domain::{EntryBody, Priority, Ticket, TicketEntry, TicketId, Timestamp, Visibility};
+use forecare_domain::{
+    EntryBody, Priority, Ticket, TicketEntry, TicketId, TicketState, Timestamp, Visibility,
+};
 use forecare_store::{PageRequest, Paged, TicketFilter};
 
 use super::classify;
@@ -36,6 +38,8 @@ pub(super) struct WorkView {
     pub(super) children: Vec<(i64, String, &'static str)>,
     /// Open tickets of the machine it could be merged into: number and title.
     pub(super) duplicates_of: Vec<(i64, String)>,
+    /// Nobody has looked at it yet: that it may be a duplicate is said at the top.
+    pub(super) is_fresh_report: bool,
     pub(super) open: bool,
     pub(super) form_key: String,
 }
@@ -124,8 +128,7 @@ impl WorkView {
             ..TicketFilter::default()
         };
         let children = store.tickets(&children, page).await?;
-        let may_end =
-            forecare_care::allowed(ticket.state).contains(&forecare_domain::TicketState::Cancelled);
+        let may_end = forecare_care::allowed(ticket.state).contains(&TicketState::Cancelled);
         let others = if may_end {
             let filter = TicketFilter {
                 asset: Some(ticket.asset.clone()),
@@ -168,6 +171,7 @@ impl WorkView {
                 .filter(|t| t.item.id != ticket.id)
                 .map(|t| (t.item.id.0, t.item.title))
                 .collect(),
+            is_fresh_report: ticket.state == TicketState::New && !ticket.is_predicted(),
             open: ticket.state.is_open(),
             form_key: app.form_key(),
         })

@@ -43,6 +43,7 @@ pub(crate) use supply::{
 };
 pub(crate) use telemetry::{FillDto, LatestRowDto, TelemetryDto};
 pub(crate) use ticket::{
-    NewTicketDto, ProductionImpactDto, TicketDetailDto, TicketDto, TransitionDto, UrgencyDto,
+    AlsoOpenDto, NewTicketDto, ProductionImpactDto, TicketDetailDto, TicketDto, TransitionDto,
+    UrgencyDto,
 };
 pub(crate) use work::{TicketEntryDto, WorkDto};

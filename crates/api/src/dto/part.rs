@@ -248,6 +248,8 @@ pub(crate) struct MovedDto {
     pub(crate) short: Vec<i64>,
     /// True where the key was known and nothing was changed now.
     pub(crate) repeated: bool,
+    /// Of a receipt for an order of which more has arrived than was ordered: that, in words.
+    pub(crate) more_than_ordered: Option<String>,
 }
 
 impl From<StockOutcome> for MovedDto {
@@ -257,6 +259,7 @@ impl From<StockOutcome> for MovedDto {
             there: outcome.there.map(Into::into),
             short: outcome.short.into_iter().map(|id| id.0).collect(),
             repeated: outcome.repeated,
+            more_than_ordered: None,
         }
     }
 }

@@ -375,6 +375,8 @@ pub(crate) struct TicketDetailDto {
     pub(crate) decision: Option<DecisionDto>,
     /// What the reporter told; null where nobody reported it.
     pub(crate) report: Option<ReportDto>,
+    /// Certificates a technician must hold on the day, by its failure mode.
+    pub(crate) certificates: Vec<String>,
     /// Work expected, hours; null: the failure mode's.
     pub(crate) work_hours: Option<f64>,
     /// Quantities of the parts it needs, by number, as a person, its schedule or its kind says; null: as its failure mode needs them.
@@ -416,6 +418,38 @@ pub(crate) struct TicketDetailDto {
     pub(crate) place: Vec<String>,
     /// What it has cost so far; null: nothing was booked on it.
     pub(crate) cost: Option<TicketCostDto>,
+    /// In the answer to its opening: other open tickets of the machine, newest first. It may be the same as one of them:
+    /// then merge it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) also_open: Option<Vec<AlsoOpenDto>>,
+}
+
+/// Another open ticket of the same machine.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AlsoOpenDto {
+    /// Its number.
+    pub(crate) id: i64,
+    /// Its title.
+    pub(crate) title: String,
+    /// Its state.
+    pub(crate) state: &'static str,
+    /// Its priority.
+    pub(crate) priority: String,
+    /// When it was opened.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) opened_at: Timestamp,
+}
+
+impl From<&Ticket> for AlsoOpenDto {
+    fn from(t: &Ticket) -> Self {
+        Self {
+            id: t.id.0,
+            title: t.title.clone(),
+            state: t.state.label(),
+            priority: priority_label(t.priority).to_owned(),
+            opened_at: t.opened_at,
+        }
+    }
 }
 
 impl TicketDetailDto {
@@ -433,11 +467,13 @@ impl TicketDetailDto {
             customer,
             place,
             cost,
+            also_open: None,
             sla: sla.into_iter().map(Into::into).collect(),
             assignment: t.assignment.clone().map(Into::into),
             proposal: t.proposal.clone().map(Into::into),
             ticket: TicketDto::from(&t),
             evidence_at: t.evidence_at,
+            certificates: Vec::new(),
             report: t.work.report.clone().map(Into::into),
             work_hours: t.work.work_hours,
             parts: t.work.parts.as_ref().map(|parts| {
@@ -461,6 +497,19 @@ impl TicketDetailDto {
                 .map(|s| s.label())
                 .collect(),
             reservations,
+        }
+    }
+
+    /// With the certificates that its failure mode asks for, and what else is open on the machine where that is told.
+    pub(crate) fn with(
+        self,
+        certificates: Vec<String>,
+        also_open: Option<Vec<AlsoOpenDto>>,
+    ) -> Self {
+        Self {
+            certificates,
+            also_open,
+            ..self
         }
     }
 }

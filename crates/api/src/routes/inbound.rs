@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::inbox::keep;
 use super::tickets::checked_opening;
 use super::work::attached;
+use crate::also_open::{Again, also_open, said_before};
 use crate::app::{App, cut};
 use crate::dto::{NewTicketDto, ProductionImpactDto, UrgencyDto};
 use crate::extract::ApiJson;
@@ -20,7 +21,7 @@ use crate::heard::{Heard, Said, complaint, hear};
 use crate::mail::{self, FILES_MAX, Mail, MailFile};
 use crate::placing::{Standing, machine_of, standing};
 use crate::problem::Problem;
-use crate::state::{DeskError, Work, WorkRequest};
+use crate::state::{DeskError, Work, WorkRequest, opening_key};
 
 /// Longest message, bytes: 25 MiB, as most mail servers take.
 pub(crate) const MAIL_BYTES_MAX: usize = 25 * 1024 * 1024;
@@ -64,13 +65,21 @@ pub(crate) struct EmailTakenDto {
     pub(crate) ticket_id: Option<i64>,
     /// Its number in the inbox.
     pub(crate) mail_id: Option<i64>,
+    /// Where it opened a ticket: numbers of other open tickets of the machine; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) also_open: Vec<i64>,
 }
 
 const LEFT_OUT: EmailTakenDto = EmailTakenDto {
     outcome: "left_out",
     ticket_id: None,
     mail_id: None,
+    also_open: Vec::new(),
 };
+
+/// What stands before the words of a message that says again what opened the ticket.
+const AGAIN: &str =
+    "(Written again under the same subject within a day: no second ticket was opened.)\n";
 
 /// What stands before the words of somebody who is no contact of the machine's customer.
 const STRANGER: &str = "(From an address that is no contact of this customer.)\n";
@@ -142,7 +151,8 @@ pub(crate) fn email_key(message_id: &str) -> String {
 /// A reply with the number of a ticket in its subject becomes a note of it, which the customer may read, and its
 /// technician is told; where that ticket is closed, it opens one that follows it up. Any other opens a ticket for
 /// `asset_id`, or the machine that sender, subject and text lead to; where that is none or several, it is `kept` in the
-/// inbox until somebody says where it belongs. The same `message_id` again changes nothing. Where the machine has a
+/// inbox until somebody says where it belongs. Under a subject with which the same sender has opened a ticket of the machine
+/// within a day, it is `noted` there. The same `message_id` again changes nothing. Where the machine has a
 /// customer and the sender's address is no contact of theirs, the text says so, a note is internal, and a new ticket's title is neutral.
 #[utoipa::path(post, path = "/api/v1/inbound/email", tag = "tickets", request_body = EmailDto,
     responses((status = 200, description = "what became of it", body = EmailTakenDto)))]
@@ -366,6 +376,7 @@ async fn put_to(app: &App, id: TicketId, mail: Incoming) -> Result<EmailTakenDto
         outcome,
         ticket_id: Some(ticket.0),
         mail_id: None,
+        also_open: Vec::new(),
     })
 }
 
@@ -382,20 +393,23 @@ async fn answered_to(app: &App, ticket: TicketId, contact: ContactRef, key: &str
     }
 }
 
-/// Opens a ticket for a message about `asset`.
+/// Opens a ticket for a message about `asset`; where its sender has opened one under the same subject within a day, and
+/// that is open, it becomes a note of it.
 pub(crate) async fn open_for(
     app: &App,
     asset: String,
-    mail: Incoming,
+    mut mail: Incoming,
 ) -> Result<EmailTakenDto, Problem> {
     let (by, key) = (mail.by(), mail.key());
     let text = cut(mail.text.trim(), NOTE_CHARS_MAX);
     let one_line = |c: char| if c.is_control() { ' ' } else { c };
     let subject: String = mail.subject.chars().map(one_line).collect();
-    let standing = match AssetId::new(&asset) {
-        Ok(id) => standing(app, &id, address(&mail.from)).await?,
-        Err(_invalid) => Standing::Unknown,
+    let id = AssetId::new(&asset).ok();
+    let standing = match &id {
+        Some(id) => standing(app, id, address(&mail.from)).await?,
+        None => Standing::Unknown,
     };
+    let has_subject = !subject.trim().is_empty();
     let (title, text, contact) = match standing {
         // Customers see titles: not in a stranger's words.
         Standing::Stranger => (
@@ -406,10 +420,27 @@ pub(crate) async fn open_for(
         Standing::Contact(id) => (subject, text, Some(id)),
         Standing::Unknown => (subject, text, None),
     };
+    let title = cut(title.trim(), SUBJECT_CHARS_MAX);
+    if let Some(id) = id.filter(|_| has_subject)
+        && app.state.store.outcome(&opening_key(&key)).await?.is_none()
+    {
+        let begin = format!("{STRANGER}{}\n", mail.subject.trim());
+        let begin = text.starts_with(STRANGER).then_some(begin.as_str());
+        let said = Again {
+            by: &by,
+            title: &title,
+            words: begin,
+            key: &key,
+        };
+        if let Some(before) = said_before(app, &id, said).await? {
+            mail.text = format!("{AGAIN}{}", mail.text.trim());
+            return put_to(app, before, mail).await;
+        }
+    }
     let mut request = checked_opening(NewTicketDto {
         asset_id: asset,
         kind: mail.kind.unwrap_or_else(|| "corrective".to_owned()),
-        title: cut(title.trim(), SUBJECT_CHARS_MAX),
+        title,
         description: text,
         safety: false,
         production: ProductionImpactDto::None,
@@ -420,12 +451,15 @@ pub(crate) async fn open_for(
     })?;
     request.contact = contact.filter(|_| !mail.is_listed);
     request.idempotency_key = Some(key.clone());
-    let ticket = app.state.desk.open_ticket(request, by.clone()).await?.id;
+    let opened = app.state.desk.open_ticket(request, by.clone()).await?;
+    let ticket = opened.id;
     put_files(app, ticket, mail.files, &by, &key).await?;
+    let others = also_open(app, &opened).await?;
     Ok(EmailTakenDto {
         outcome: "opened",
         ticket_id: Some(ticket.0),
         mail_id: None,
+        also_open: others.iter().map(|other| other.id.0).collect(),
     })
 }
 

@@ -259,7 +259,7 @@ pub(crate) async fn put_on(
             format!("message {id} was placed on {asset} before, as {ticket}"),
         ));
     }
-    Ok(taken("opened", Some(ticket), id))
+    Ok(taken(opened.outcome, Some(ticket), id))
 }
 
 /// Discards message `id`.
@@ -297,6 +297,13 @@ pub(crate) async fn throw_away(
     Ok(settled.await?)
 }
 
+/// Id of the notice that the message with this `Message-ID` waits in the inbox.
+#[must_use]
+pub fn unplaced_notice(message_id: &str) -> NoticeId {
+    let digest = hexadecimal(message_id.trim().as_bytes());
+    NoticeId(format!("mail.{}.unplaced", cut(&digest, 16)))
+}
+
 /// Keeps a message that belongs nowhere yet.
 pub(super) async fn keep(
     app: &App,
@@ -314,9 +321,8 @@ pub(super) async fn keep(
     } else {
         acknowledged(app, placed.from.clone(), &address, at).await?
     };
-    let digest = hexadecimal(incoming.message_id.trim().as_bytes());
     let notice = Notice {
-        id: NoticeId(format!("mail.{}.unplaced", cut(&digest, 16))),
+        id: unplaced_notice(&incoming.message_id),
         at,
         ticket: None,
         asset: None,
@@ -387,5 +393,6 @@ fn taken(outcome: &'static str, ticket: Option<TicketId>, mail: i64) -> EmailTak
         outcome,
         ticket_id: ticket.map(|ticket| ticket.0),
         mail_id: Some(mail),
+        also_open: Vec::new(),
     }
 }

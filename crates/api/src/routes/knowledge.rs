@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use forecare_domain::{Asset, EntryBody, Ticket, TicketState, Verdict, Visibility};
+use forecare_domain::{Asset, EntryBody, Origin, Ticket, TicketState, Verdict, Visibility};
 use forecare_registry::{
     Article, ArticleIndex, ArticleState, Body, Change, RecordFaultKind, RecordId, RecordKind,
     RecordRef, RecordWrite, excerpt,
@@ -25,6 +25,8 @@ use crate::problem::Problem;
 
 /// Articles that are looked through.
 const ARTICLES_MAX: usize = 20_000;
+/// How an internal note begins that belongs into the article written from its ticket.
+const ARTICLE_MARK: &str = "#article";
 /// Longest question, characters.
 const QUESTION_CHARS_MAX: usize = 200;
 /// Articles of an answer where the caller does not say, and at most.
@@ -458,7 +460,16 @@ fn title(app: &App, ticket: &Ticket, verdict: &Verdict, asset: Option<&Asset>) -
 /// What was seen, found and done, in Markdown.
 async fn text(app: &App, ticket: &Ticket, verdict: &Verdict) -> Result<String, Problem> {
     let mut text = String::from("## What was seen\n\n");
+    // Customers' words are theirs: they name gates, people and codes.
+    let is_ours = match &ticket.origin {
+        Origin::Person { by } => !by.is_customer() && !ticket.work.is_contacts,
+        Origin::Alarm
+        | Origin::Schedule { .. }
+        | Origin::Event { .. }
+        | Origin::Automation { .. } => true,
+    };
     if let Some(report) = &ticket.work.report
+        && is_ours
         && !report.description.trim().is_empty()
     {
         text += &format!("{}\n\n", plain(&report.description));
@@ -482,6 +493,7 @@ async fn text(app: &App, ticket: &Ticket, verdict: &Verdict) -> Result<String, P
     let resolved = ticket.history.iter().rev();
     let resolved = resolved
         .filter(|c| c.enters(TicketState::Resolved) && !c.why.trim().is_empty())
+        .filter(|c| !c.by.is_customer())
         .map(|c| plain(&c.why))
         .next();
     if let Some(why) = resolved {
@@ -493,13 +505,18 @@ async fn text(app: &App, ticket: &Ticket, verdict: &Verdict) -> Result<String, P
     };
     let mut entries = app.state.store.ticket_entries(ticket.id, page).await?;
     entries.reverse();
-    for entry in entries.into_iter().map(|p| p.item) {
+    let ours = entries.into_iter().map(|p| p.item);
+    for entry in ours.filter(|entry| !entry.by.is_customer()) {
         match entry.body {
-            // What was meant for colleagues alone does not belong into an article.
+            // What customers are told, and what was meant for colleagues alone, does not belong into an article.
             EntryBody::Note {
                 text: note,
-                visibility: Visibility::Public,
-            } => text += &format!("- {}\n", plain(&note)),
+                visibility: Visibility::Internal,
+            } => {
+                if let Some(done) = for_article(&note) {
+                    text += &format!("- {}\n", plain(done));
+                }
+            }
             EntryBody::Time { minutes, what } if !what.trim().is_empty() => {
                 text += &format!("- {} ({minutes} min)\n", plain(&what));
             }
@@ -510,6 +527,12 @@ async fn text(app: &App, ticket: &Ticket, verdict: &Verdict) -> Result<String, P
         text += &format!("- {}\n", plain(&item.text));
     }
     Ok(text)
+}
+
+/// What an internal note says for articles: what stands after its mark.
+fn for_article(note: &str) -> Option<&str> {
+    let done = note.trim_start().strip_prefix(ARTICLE_MARK)?.trim();
+    (!done.is_empty()).then_some(done)
 }
 
 /// In one line, without control characters.

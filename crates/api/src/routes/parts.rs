@@ -144,8 +144,26 @@ pub(crate) async fn movement(
     ApiJson(body): ApiJson<MovementDto>,
 ) -> Result<(StatusCode, Json<MovedDto>), Problem> {
     let key = needed_key(&headers)?;
+    let of = body.order.clone();
     let outcome = book(&app, &caller, &number, body, &key).await?;
-    Ok((StatusCode::CREATED, Json(outcome.into())))
+    let mut moved = MovedDto::from(outcome);
+    if let Some(order) = of {
+        moved.more_than_ordered = more_than_ordered(&app, order.trim()).await?;
+    }
+    Ok((StatusCode::CREATED, Json(moved)))
+}
+
+/// That more has arrived of an order than was ordered, and what to do; `None`: it has not.
+async fn more_than_ordered(app: &App, order: &str) -> Result<Option<String>, Problem> {
+    let orders = app.state.store.purchase_orders(false).await?;
+    let found = orders.into_iter().find(|o| o.id.as_str() == order);
+    let over = found.filter(|o| o.received > o.quantity);
+    Ok(over.map(|o| {
+        format!(
+            "{} of order {} have arrived, {} were ordered: if the supplier sent more, set the order's quantity; if it is a slip, count the shelf",
+            o.received, o.id, o.quantity
+        )
+    }))
 }
 
 fn needed_key(headers: &HeaderMap) -> Result<String, Problem> {

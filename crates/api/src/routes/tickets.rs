@@ -11,9 +11,11 @@ use forecare_domain::{
 use forecare_store::{PageRequest, ReservationFilter};
 
 use super::assets::WHY_CHARS_MAX;
+use crate::also_open::also_open;
 use crate::app::{App, Caller, ticket_id};
 use crate::dto::{
-    AssignmentDto, NewTicketDto, SurveyAnswerDto, TicketDetailDto, TicketDto, TransitionDto,
+    AlsoOpenDto, AssignmentDto, NewTicketDto, SurveyAnswerDto, TicketDetailDto, TicketDto,
+    TransitionDto,
 };
 use crate::extract::{ApiJson, ApiPath, ApiQuery, idempotency_key, if_match};
 use crate::page::{Page, PageParams};
@@ -76,6 +78,15 @@ pub(crate) async fn detail(
     caller: &Caller,
     ticket: Ticket,
 ) -> Result<Response, Problem> {
+    detail_with(app, caller, ticket, None).await
+}
+
+async fn detail_with(
+    app: &App,
+    caller: &Caller,
+    ticket: Ticket,
+    also_open: Option<Vec<AlsoOpenDto>>,
+) -> Result<Response, Problem> {
     let ticket = for_eyes(caller, ticket);
     let reservations = reservations_of(app, ticket.id).await?;
     let etag = format!("\"{}\"", ticket.version);
@@ -91,6 +102,11 @@ pub(crate) async fn detail(
         .await?;
     let (place, customer) = for_whom::of_ticket(app, caller, &ticket).await?;
     let cost = cost::of_ticket(app, &ticket, customer.as_ref()).await?;
+    let asset = app.state.store.asset(&ticket.asset).await?;
+    let class = asset.and_then(|asset| app.state.catalogue.class(&asset.class));
+    let mode = class.zip(ticket.mode.as_ref());
+    let mode = mode.and_then(|(class, mode)| class.mode(mode));
+    let certificates = mode.map_or_else(Vec::new, |mode| mode.certificates.clone());
     let body = TicketDetailDto::new(
         ticket,
         &app.state.catalogue.currency,
@@ -101,7 +117,8 @@ pub(crate) async fn detail(
             .map(|p| SurveyAnswerDto::new(p.item, caller.needs_to_know())),
         (place, customer.map(Into::into)),
         cost,
-    );
+    )
+    .with(certificates, also_open);
     let mut response = Json(body).into_response();
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, etag);
@@ -112,7 +129,7 @@ pub(crate) async fn detail(
 /// Opens a ticket
 ///
 /// What somebody reports: a fault, a complaint, a wish for an inspection. Its priority is impact x urgency; how it came
-/// about stands in the history. The same `Idempotency-Key` again opens nothing and answers with the ticket.
+/// about stands in the history. The answer names what else is open on the machine (`also_open`). The same `Idempotency-Key` again opens nothing and answers with the ticket.
 #[utoipa::path(post, path = "/api/v1/tickets", tag = "tickets", request_body = NewTicketDto,
     params(("Idempotency-Key" = Option<String>, Header, description = "the same key again opens nothing")),
     responses((status = 201, description = "the ticket", body = TicketDetailDto,
@@ -130,7 +147,9 @@ pub(crate) async fn open(
     request.idempotency_key = idempotency_key(&headers)?;
     let ticket = app.state.desk.open_ticket(request, caller.actor()).await?;
     let address = format!("/api/v1/tickets/{}", ticket.id.0);
-    let mut response = detail(&app, &caller, ticket).await?;
+    let others = also_open(&app, &ticket).await?;
+    let others = others.iter().map(Into::into).collect();
+    let mut response = detail_with(&app, &caller, ticket, Some(others)).await?;
     *response.status_mut() = StatusCode::CREATED;
     if let Ok(address) = HeaderValue::from_str(&address) {
         response.headers_mut().insert(header::LOCATION, address);
@@ -247,11 +266,11 @@ pub(crate) async fn assign(
 
 /// An assignment from the outside, checked.
 pub(crate) fn checked_assignment(body: AssignmentDto) -> Result<AssignmentRequest, Problem> {
-    let length = body.why.trim().chars().count();
-    if length == 0 || length > WHY_CHARS_MAX {
+    // Without a reason the desk refuses it, and says what the technician lacks.
+    if body.why.chars().count() > WHY_CHARS_MAX {
         return Err(Problem::invalid(
             "why",
-            format!("say why, in at most {WHY_CHARS_MAX} characters"),
+            format!("use at most {WHY_CHARS_MAX} characters"),
         ));
     }
     if body.technician.is_none() && body.start_at.is_some() {

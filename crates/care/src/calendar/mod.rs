@@ -101,6 +101,16 @@ impl Calendar {
         &self.file.time_zone
     }
 
+    /// The same hours by the clocks of another place; `None`: there is no such time zone.
+    #[must_use]
+    pub fn in_zone(&self, time_zone: &str) -> Option<Self> {
+        let file = CalendarFile {
+            time_zone: time_zone.to_owned(),
+            ..self.file.clone()
+        };
+        Self::try_from(file).ok()
+    }
+
     /// What the clock on its wall shows at `at`.
     #[must_use]
     pub fn wall_clock(&self, at: Timestamp) -> WallClock {

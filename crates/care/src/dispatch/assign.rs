@@ -15,7 +15,7 @@ pub enum AssignError {
     #[error("a ticket that is {} is not assigned any more: that is possible until the work begins", .0.label())]
     TooLate(TicketState),
     /// No reason.
-    #[error("why must say why the plan is overridden")]
+    #[error("say why the plan is overridden")]
     NoReason,
     /// There was nothing to take back.
     #[error("nobody has laid down an assignment that could be taken back")]

@@ -146,10 +146,21 @@ fn why(
         return format!("\"{}\" is no technician that is planned", fixed.technician);
     }
     if is_assigned {
-        return String::new();
+        let worker = model.worker_of_chosen(job);
+        let despite = worker.and_then(|w| model.pair(w, job).despite.as_deref());
+        return despite.map_or_else(String::new, words);
     }
     if model.workers.is_empty() {
         return "there are no technicians".to_owned();
+    }
+    if let Some(chosen) = model.worker_of_chosen(job) {
+        let who = &model.problem.technicians[chosen].name;
+        let own = rejected.iter().find(|(w, _)| *w == chosen);
+        let own = own.map_or(
+            "has no room before the planning horizon ends",
+            |(_, why)| why,
+        );
+        return format!("{who} is chosen for it, but: {own}");
     }
     match rejected.first() {
         Some((_, first)) if rejected.iter().all(|(_, why)| why == first) => {
@@ -173,7 +184,7 @@ fn objections(
 ) -> Vec<String> {
     let mut objections = Vec::new();
     let (pair, who) = (model.pair(worker, job), &model.workers[worker]);
-    if let Some(barred) = &pair.barred {
+    for barred in [&pair.barred, &pair.despite].into_iter().flatten() {
         objections.push(words(barred));
     }
     let end = visit.map_or(start, |v| v.end);

@@ -6,6 +6,7 @@
 //! and load heaped on one person.
 
 mod assign;
+mod delay;
 mod explain;
 mod first;
 mod model;
@@ -22,7 +23,9 @@ mod ways;
 use forecare_domain::DispatchProposal;
 
 pub use assign::{AssignError, assign, is_assignable, is_proposable, proposed};
+pub use delay::{DelayCost, delay_cost, usual_visit_cost};
 pub use first::{Candidate, Crew, candidates};
+pub use pair::missing;
 pub use problem::{
     Certificate, DispatchProblem, DispatchWeights, FixedStart, JOBS_MAX, Job, JobPart,
     TECHNICIANS_MAX, Worker,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use forecare_domain::{DispatchCost, PartNumber, Timestamp};
 
 use super::pair::{Pair, VAN_KINDS, van_counts, van_kinds};
-use super::problem::{DispatchProblem, DispatchWeights};
+use super::problem::{DispatchProblem, DispatchWeights, Job};
+use super::route::EPSILON;
 use super::ways::{Depots, Ways};
 
 /// Technicians a job is tried with at first: the nearest by [`Model::estimate`].
@@ -39,6 +40,8 @@ pub(super) struct Model<'a> {
 pub(super) struct JobNumbers {
     pub(super) work: f64,
     pub(super) earliest: f64,
+    /// When somebody may be there; empty: at any time.
+    pub(super) visiting: Vec<(f64, f64)>,
     pub(super) due: f64,
     pub(super) waiting: f64,
     pub(super) lateness: f64,
@@ -52,6 +55,23 @@ pub(super) struct JobNumbers {
     pub(super) fixed: Option<(usize, f64)>,
     /// False: fixed to somebody who is not planned.
     pub(super) planned: bool,
+}
+
+impl JobNumbers {
+    /// The first time from `start` on at which the work may begin; `None`: never again before the horizon.
+    pub(super) fn may_begin(&self, start: f64) -> Option<f64> {
+        if self.visiting.is_empty() {
+            return Some(start);
+        }
+        let next = self.visiting.partition_point(|(_, close)| *close <= start);
+        let mut later = self.visiting.iter().skip(next);
+        later.find_map(|(open, close)| {
+            let begin = start.max(*open);
+            let fits = begin + self.work <= close + EPSILON;
+            let never_fits = self.work > close - open;
+            (fits || never_fits && begin < *close).then_some(begin)
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -95,6 +115,11 @@ impl<'a> Model<'a> {
                 JobNumbers {
                     work: job.work_hours.max(0.0),
                     earliest: hours(job.earliest_at).max(0.0),
+                    visiting: job
+                        .visiting
+                        .iter()
+                        .map(|(open, close)| (hours(*open), hours(*close)))
+                        .collect(),
                     due,
                     waiting: job.waiting_cost_per_hour.max(0.0),
                     lateness: job.lateness_cost_per_hour.max(0.0),
@@ -196,6 +221,36 @@ impl<'a> Model<'a> {
     pub(super) fn load_cost(&self, worker: usize, hours: f64) -> f64 {
         let planned = self.workers[worker].planned;
         self.weights.load_per_square_hour * ((planned + hours).powi(2) - planned.powi(2))
+    }
+
+    /// Whom a person has chosen for `job`.
+    pub(super) fn worker_of_chosen(&self, job: usize) -> Option<usize> {
+        let chosen = self.problem.jobs[job].only.as_ref()?;
+        let workers = &self.problem.technicians[..self.workers.len()];
+        workers.iter().position(|w| w.name == *chosen)
+    }
+
+    /// True where `job` differs from `other` in what its delay costs only, and costs more and is due no later.
+    pub(super) fn is_dearer_twin(&self, job: usize, other: usize) -> bool {
+        let (a, b) = (&self.jobs[job], &self.jobs[other]);
+        let dearer = a.waiting >= b.waiting
+            && a.lateness >= b.lateness
+            && (a.waiting > b.waiting || a.lateness > b.lateness);
+        if !dearer || a.fixed.is_some() || b.fixed.is_some() {
+            return false;
+        }
+        let (a, b) = (&self.problem.jobs[job], &self.problem.jobs[other]);
+        // Most differ in these, which saves the copy.
+        if a.place != b.place || a.work_hours != b.work_hours || a.due_at > b.due_at {
+            return false;
+        }
+        *b == Job {
+            ticket: b.ticket,
+            due_at: b.due_at,
+            waiting_cost_per_hour: b.waiting_cost_per_hour,
+            lateness_cost_per_hour: b.lateness_cost_per_hour,
+            ..a.clone()
+        }
     }
 
     /// A guess of what giving `job` to `worker` costs, before anything is planned.

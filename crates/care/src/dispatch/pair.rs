@@ -12,6 +12,8 @@ pub(super) const VAN_KINDS: usize = 16;
 pub(super) struct Pair {
     /// `None`: may do it.
     pub(super) barred: Option<Box<Barred>>,
+    /// What speaks against whoever a person has chosen: their word stands.
+    pub(super) despite: Option<Box<Barred>>,
     /// The certificates needed are valid until then.
     pub(super) until: f64,
     /// False: the customer prefers others.
@@ -80,13 +82,49 @@ impl Pair {
         } else if !worker.shifts.iter().any(|(_, close)| *close > now) {
             barred = Some(Barred::NoShift);
         }
+        let is_chosen = job.only.as_ref() == Some(&worker.name);
+        let mut despite = None;
+        if is_chosen && barred.as_ref().is_some_and(|b| *b != Barred::NoShift) {
+            despite = barred.take();
+            until = f64::INFINITY;
+        }
         Self {
             barred: barred.map(Box::new),
+            despite: despite.map(Box::new),
             until,
             welcome: job.preferred.is_empty() || job.preferred.contains(&worker.name),
             from_van: from_van(worker, kinds, job).map(Box::new),
         }
     }
+}
+
+/// What `worker` has not that work until `end` asks for, each in words: skills, and certificates that are valid then.
+#[must_use]
+pub fn missing(
+    worker: &Worker,
+    skills: &[String],
+    certificates: &[String],
+    end: Timestamp,
+) -> Vec<String> {
+    let lacking = skills.iter().filter(|s| !worker.skills.contains(s));
+    let mut missing: Vec<String> = lacking.map(|s| format!("lacks the skill {s}")).collect();
+    for needed in certificates {
+        let held = worker.certificates.iter().filter(|c| c.name == *needed);
+        let held: Vec<Option<Timestamp>> = held.map(|c| c.valid_until).collect();
+        if held.iter().any(|until| until.is_none_or(|at| at >= end)) {
+            continue;
+        }
+        missing.push(match held.into_iter().flatten().max() {
+            Some(at) => format!("{needed} certificate ended {}", day(at)),
+            None => format!("lacks the certificate {needed}"),
+        });
+    }
+    missing
+}
+
+/// The day in UTC.
+fn day(at: Timestamp) -> String {
+    at.to_string().chars().take(10).collect()
 }
 
 /// Kinds of parts in the van that some job takes.

@@ -50,6 +50,9 @@ pub struct Job {
     pub parts: Vec<JobPart>,
     /// Not before: the customer's wish, or now.
     pub earliest_at: Timestamp,
+    /// When somebody may be there, in order and apart: work begins in one of these, and ends in it unless it is longer.
+    /// Empty: at any time.
+    pub visiting: Vec<(Timestamp, Timestamp)>,
     /// When the work must be done.
     pub due_at: Timestamp,
     /// What an hour of waiting costs until the work is done: for a predicted failure its probability times

@@ -183,6 +183,12 @@ impl Route {
         self.recount(model, position);
     }
 
+    /// Changes two jobs over that take the same time at the same place.
+    pub(super) fn swap(&mut self, model: &Model<'_>, first: usize, second: usize) {
+        self.jobs.swap(first, second);
+        self.recount(model, first);
+    }
+
     /// Takes out the jobs that `out` names. The rest is done earlier, or at the same time.
     ///
     /// (Without a job the others may not fit: a van's part can be left for an earlier one, and ways need not
@@ -261,6 +267,7 @@ fn free(model: &Model<'_>, worker: usize, next: &mut State, job: usize) -> Optio
         let start = (next.clock + way.travel + way.parts)
             .max(way.ready)
             .max(numbers.earliest);
+        let start = numbers.may_begin(start)?;
         if start + numbers.work <= close + EPSILON {
             take(next, &way);
             let end = start + numbers.work;

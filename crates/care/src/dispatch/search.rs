@@ -92,7 +92,23 @@ pub(super) fn solve(model: &Model<'_>, rounds: u32) -> Solution {
     insert_anywhere(model, &mut solution);
     improve(model, &mut solution, rounds);
     insert_anywhere(model, &mut solution);
+    put_in_order(model, &mut solution);
     solution
+}
+
+/// Of jobs of one technician that differ in what waiting costs only, the dearer goes first. Improvement by chance
+/// misses that now and then, and nobody understands it. All else stays where it is.
+fn put_in_order(model: &Model<'_>, solution: &mut Solution) {
+    for route in &mut solution.routes {
+        for first in 0..route.jobs.len() {
+            for second in first + 1..route.jobs.len() {
+                if model.is_dearer_twin(route.jobs[second], route.jobs[first]) {
+                    route.swap(model, first, second);
+                }
+            }
+        }
+    }
+    solution.cost = solution.counted(model);
 }
 
 fn insert_by_regret(model: &Model<'_>, solution: &mut Solution) {

@@ -31,6 +31,8 @@ pub fn slots(
         if job.ticket == ticket {
             let mut own = job.clone();
             own.fixed = None;
+            // The windows say when somebody may come.
+            own.visiting.clear();
             jobs.insert(0, own);
         } else if job.fixed.is_some() {
             jobs.push(job.clone());

@@ -1,6 +1,6 @@
 //! Plans against every plan there is, and against their own conditions.
 
-use forecare_domain::{DepotName, PartNumber, Place, TicketId, Timestamp};
+use forecare_domain::{DepotName, PartNumber, Place, Priority, TicketId, Timestamp};
 use proptest::prelude::*;
 
 use super::model::Model;
@@ -45,6 +45,7 @@ fn job(id: i64, east_deg: f64) -> Job {
         certificates: Vec::new(),
         parts: Vec::new(),
         earliest_at: now(),
+        visiting: Vec::new(),
         due_at: at(48.0),
         waiting_cost_per_hour: 10.0,
         lateness_cost_per_hour: 100.0,
@@ -241,6 +242,78 @@ fn a_planners_decision_is_kept_and_its_flaws_are_told() {
     let p = plan(&problem(vec![unknown], vec![worker("Ada", 0.0)]));
     assert_eq!(who(&p, 0), None);
     assert!(p.proposals[0].why.contains("Zoe"));
+}
+
+#[test]
+fn whoever_is_chosen_without_what_it_takes_is_planned_and_that_is_told() {
+    let mut j = job(1, 0.0);
+    j.certificates = vec!["pressure".to_owned()];
+    j.only = Some("Bo".to_owned());
+    let over = Certificate {
+        name: "pressure".to_owned(),
+        valid_until: Some(at(-24.0)),
+    };
+    let bo = Worker {
+        certificates: vec![over],
+        ..worker("Bo", 0.0)
+    };
+    assert_eq!(
+        missing(&bo, &["diving".to_owned()], &j.certificates, at(2.0)),
+        [
+            "lacks the skill diving",
+            "pressure certificate ended 2026-03-01"
+        ]
+    );
+    let p = plan(&problem(
+        vec![j.clone()],
+        vec![worker("Ada", 0.0), bo.clone()],
+    ));
+    assert_eq!(who(&p, 0), Some("Bo"));
+    assert!(p.proposals[0].why.contains("the certificate pressure"));
+    // Whoever is chosen and has no time is named, not who was not chosen.
+    let away = Worker {
+        shifts: Vec::new(),
+        ..bo
+    };
+    let p = plan(&problem(vec![j], vec![worker("Ada", 0.0), away]));
+    assert_eq!(
+        p.proposals[0].why,
+        "Bo is chosen for it, but: has no shift before the planning horizon ends"
+    );
+}
+
+#[test]
+fn nobody_is_sent_outside_the_hours_of_visits() {
+    let always = Worker {
+        shifts: vec![(at(0.0), at(120.0))],
+        ..worker("Ada", 0.0)
+    };
+    let office: Vec<_> = (0..5)
+        .map(|d| at(1.0 + 24.0 * f64::from(d)))
+        .map(|open| (open, open.plus_hours(9.0)))
+        .collect();
+    let jobs: Vec<Job> = (0..12)
+        .map(|id| Job {
+            visiting: office.clone(),
+            ..job(id, 0.1)
+        })
+        .collect();
+    let p = plan(&problem(jobs.clone(), vec![always.clone()]));
+    for proposal in &p.proposals {
+        let visit = proposal.assigned.as_ref().unwrap();
+        let within = |(open, close): &(Timestamp, Timestamp)| {
+            *open <= visit.start_at && visit.end_at <= close.plus_hours(1e-5)
+        };
+        assert!(office.iter().any(within), "{visit:?}");
+    }
+    // What is longer than a day begins when somebody may come.
+    let long = Job {
+        work_hours: 20.0,
+        earliest_at: at(11.0),
+        ..jobs[0].clone()
+    };
+    let p = plan(&problem(vec![long], vec![always]));
+    assert_eq!(start(&p, 0), at(25.0));
 }
 
 #[test]
@@ -721,6 +794,68 @@ proptest! {
         check(&p, &planned);
         prop_assert_eq!(plan(&p), planned, "the same problem gives the same plan");
     }
+
+    #[test]
+    fn of_tickets_that_differ_in_priority_only_the_more_urgent_comes_first(
+        seed in any::<u64>(),
+        n_others in 0..20_usize,
+        n_workers in 1..4_usize,
+        priorities in prop::collection::vec(0..4_usize, 2..12),
+    ) {
+        let order = [Priority::P1, Priority::P2, Priority::P3, Priority::P4];
+        let mut p = DispatchProblem { rounds: 300, ..random_problem(seed, n_others, n_workers) };
+        let twins: Vec<usize> = (p.jobs.len()..p.jobs.len() + priorities.len()).collect();
+        for (i, priority) in priorities.iter().enumerate() {
+            let cost = delay_cost(order[*priority], None, 400.0);
+            p.jobs.push(Job {
+                waiting_cost_per_hour: cost.waiting_per_hour,
+                lateness_cost_per_hour: cost.lateness_per_hour,
+                ..job(1_000 + i as i64, 0.2)
+            });
+        }
+        let planned = plan(&p);
+        for a in &twins {
+            for b in &twins {
+                let more_urgent = p.jobs[*a].waiting_cost_per_hour > p.jobs[*b].waiting_cost_per_hour;
+                if more_urgent && who(&planned, *a).is_some() && who(&planned, *a) == who(&planned, *b) {
+                    prop_assert!(start(&planned, *a) < start(&planned, *b));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_urgent_job_that_is_late_goes_before_one_that_has_weeks() {
+    let of = |id, priority, due| {
+        let cost = delay_cost(priority, None, 400.0);
+        Job {
+            due_at: at(due),
+            waiting_cost_per_hour: cost.waiting_per_hour,
+            lateness_cost_per_hour: cost.lateness_per_hour,
+            ..job(id, 0.3)
+        }
+    };
+    let installation = Job {
+        work_hours: 8.0,
+        ..of(1, Priority::P4, 900.0)
+    };
+    let p = problem(
+        vec![
+            installation,
+            of(2, Priority::P3, 600.0),
+            of(3, Priority::P1, -2.0),
+        ],
+        vec![worker("Ada", 0.1)],
+    );
+    let planned = plan(&p);
+    assert!(start(&planned, 2) < start(&planned, 1));
+    assert!(start(&planned, 2) < start(&planned, 0));
+    assert_eq!(
+        start(&planned, 2).hours_since(at(1.0)).floor(),
+        0.0,
+        "at once"
+    );
 }
 
 #[test]

@@ -328,6 +328,10 @@ fn moved<const N: usize>(args: Moved, kind: &str, more: [(&str, Option<String>);
                 ));
             }
         }
+        let more = text(done, "more_than_ordered");
+        if !more.is_empty() {
+            out.push_str(&format!("{more}\n"));
+        }
         let short = items(done, "short").len();
         if short > 0 {
             out.push_str(&format!(

@@ -633,7 +633,18 @@ fn open(args: OpenArgs) -> Result<()> {
         body["parent_id"] = number(&parent)?.into();
     }
     let ticket = service.post("/api/v1/tickets", &body)?;
-    service.show(&ticket, stands)
+    service.show(&ticket, |ticket| {
+        let mut out = stands(ticket);
+        for other in items(ticket, "also_open") {
+            out.push_str(&format!(
+                "also open on this machine: T-{} {} ({}); if it is the same: forecare tickets merge\n",
+                text(other, "id"),
+                text(other, "title"),
+                text(other, "state"),
+            ));
+        }
+        out
+    })
 }
 
 fn resolve(args: ResolveArgs) -> Result<()> {

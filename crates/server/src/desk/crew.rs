@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forecare_care::Calendar;
 use forecare_care::dispatch::{Certificate, Worker};
-use forecare_domain::{Asset, DepotName, PartNumber, Place, Timestamp, VAN_PREFIX};
+use forecare_domain::{Asset, AssetId, DepotName, PartNumber, Place, Timestamp, VAN_PREFIX};
 use forecare_registry::{Date, GeoPosition, RecordId, Technician};
 use forecare_store::StockItem;
 
@@ -89,6 +89,24 @@ impl Terms {
             preferred: wishes.map_or_else(Vec::new, |c| names(&c.preferred_technicians)),
             excluded: wishes.map_or_else(Vec::new, |c| names(&c.excluded_technicians)),
         }
+    }
+
+    /// Where `asset` stands at `at`: names, the highest level first, and the nearest address, or empty.
+    pub(crate) fn address(&self, asset: &AssetId, at: Timestamp) -> (Vec<String>, String) {
+        let view = self.view();
+        let within = view.places(&RecordId::from(asset), at);
+        let locations = || within.iter().filter_map(|id| view.locations.get(id));
+        let names = locations().map(|l| l.name.clone()).rev().collect();
+        let address = locations().find_map(|l| l.address.clone());
+        (names, address.unwrap_or_default())
+    }
+
+    /// The time zone by which the technician of that name works, where they have a calendar of their own.
+    pub(crate) fn time_zone_of_technician(&self, name: &str) -> Option<String> {
+        let view = self.view();
+        let technician = view.technicians.values().find(|t| t.name == name)?;
+        let calendar = view.calendars.get(technician.calendar.as_ref()?)?;
+        Some(calendar.time_zone().to_owned())
     }
 
     /// Whether somebody of that name gets work.

@@ -373,6 +373,28 @@ impl CareDesk {
         )))
     }
 
+    /// `why` with what `technician` has not that the work asks for; refused where that is something and no reason is
+    /// given.
+    async fn why_all_the_same(
+        &self,
+        ticket: &Ticket,
+        technician: &str,
+        start_at: Option<Timestamp>,
+        why: &str,
+    ) -> Result<String, DeskError> {
+        let lacking = self.lacking(ticket, technician, start_at).await;
+        let lacking = lacking.map_err(|failure| desk_error(&failure))?.join(", ");
+        if lacking.is_empty() {
+            return Ok(why.to_owned());
+        }
+        if why.trim().is_empty() {
+            return Err(DeskError::Invalid(format!(
+                "why: say why {technician} is to do it all the same: {lacking}"
+            )));
+        }
+        Ok(format!("({lacking}) {}", why.trim()))
+    }
+
     async fn ask_pipeline(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Control,
@@ -472,13 +494,20 @@ impl CareDesk {
             )));
         }
         let (technician, start_at) = (request.technician, request.start_at);
-        let after = match assign(&ticket, technician, start_at, by, &request.why, now) {
+        let why = match &technician {
+            Some(technician) => {
+                self.why_all_the_same(&ticket, technician, start_at, &request.why)
+                    .await?
+            }
+            None => request.why,
+        };
+        let after = match assign(&ticket, technician, start_at, by, &why, now) {
             Ok(after) => after,
             Err(refused @ (AssignError::TooLate(_) | AssignError::NothingLaidDown)) => {
                 return Err(DeskError::Conflict(refused.to_string()));
             }
             Err(refused @ AssignError::NoReason) => {
-                return Err(DeskError::Invalid(refused.to_string()));
+                return Err(DeskError::Invalid(format!("why: {refused}")));
             }
         };
         let commit = step(after, ticket.state, Vec::new(), Vec::new(), key, now);
@@ -537,6 +566,12 @@ impl Desk for CareDesk {
         // What fell due on its clocks before this step is said before it.
         let (ticket, mut signals) =
             sla_due(&ticket, &self.terms.of(&ticket), now).unwrap_or_else(|| (ticket, Vec::new()));
+        if let Some(technician) = &request.technician {
+            self.known(technician)?;
+            request.why = self
+                .why_all_the_same(&ticket, technician, None, &request.why)
+                .await?;
+        }
         let actor = by.clone();
         let mut after =
             match transition(&ticket, request.to, by, &request.why, request.verdict, now) {
@@ -562,7 +597,6 @@ impl Desk for CareDesk {
             }
         }
         if let Some(technician) = request.technician {
-            self.known(&technician)?;
             // A person's choice: the dispatcher plans around it.
             after.assignment = Some(DispatchOverride {
                 technician: technician.clone(),

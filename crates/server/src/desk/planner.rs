@@ -7,9 +7,8 @@ use forecare_api::StreamEvent;
 use forecare_care::Calendar;
 use forecare_care::dispatch::{
     DispatchPlan, DispatchProblem, DispatchWeights, FixedStart, Job, JobPart, Worker,
-    default_rounds, is_proposable, plan, proposed,
+    default_rounds, delay_cost, is_proposable, missing, plan, proposed, usual_visit_cost,
 };
-use forecare_catalogue::AssetClass;
 use forecare_domain::{
     Asset, AssetId, Priority, Reservation, Ticket, TicketId, TicketState, Timestamp,
 };
@@ -181,24 +180,30 @@ impl CareDesk {
         let class = self.catalogue.class(&asset.class)?;
         let mode = ticket.mode.as_ref().and_then(|mode| class.mode(mode));
         let work_hours = ticket.work.work_hours.or(mode.map(|m| m.work_hours))?;
-        let (waiting, visit) = match &ticket.decision {
-            // The failure strikes at a steady rate within the horizon.
-            Some(d) => (
+        let visit = usual_visit_cost(&self.catalogue, &self.dispatch.weights);
+        let delay = delay_cost(ticket.priority, ticket.work.report.as_ref(), visit);
+        let (risk, another_visit) = ticket.decision.as_ref().map_or((0.0, 0.0), |d| {
+            (
+                // The failure strikes at a steady rate within the horizon.
                 d.probability * d.cost_of_failure / d.horizon_hours.max(1.0),
                 d.cost_of_acting,
-            ),
-            None => (0.0, usual_visit(class) * weight(ticket.priority)),
-        };
+            )
+        });
         let promised = ticket.sla.as_ref().and_then(|sla| sla.resolution.due_at);
         let depot = asset
             .depot
             .clone()
             .filter(|own| self.catalogue.depots.iter().any(|d| d.name == *own));
         let spot = self.terms.spot(asset, now);
+        let visiting = if ticket.priority == Priority::P1 {
+            Vec::new()
+        } else {
+            self.visiting(asset, now)
+        };
         Some(Job {
             ticket: ticket.id,
             place: spot.place,
-            site: asset.site.clone(),
+            site: site(asset),
             depot: depot.or_else(|| self.catalogue.depots.first().map(|d| d.name.clone())),
             region: spot.region,
             customer: spot.customer,
@@ -214,15 +219,47 @@ impl CareDesk {
                 })
                 .collect(),
             earliest_at: now,
+            visiting,
             due_at: promised.map_or(ticket.due_at, |promised| promised.min(ticket.due_at)),
-            waiting_cost_per_hour: waiting,
-            // A day late costs as much as another visit, beside the risk.
-            lateness_cost_per_hour: visit / 24.0,
+            waiting_cost_per_hour: delay.waiting_per_hour + risk,
+            // A day late costs at least as much as another visit, beside the risk.
+            lateness_cost_per_hour: delay.lateness_per_hour.max(another_visit / 24.0),
             preferred: spot.preferred,
             excluded: spot.excluded,
             only: only(ticket),
             fixed: fixed(ticket, work_hours, now),
         })
+    }
+
+    /// When somebody may come to `asset`: in the hours of appointments, by the clocks of its place.
+    fn visiting(&self, asset: &Asset, now: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+        let calendar = &self.appointments.calendar;
+        let there = self.terms.time_zone_of(&asset.id, now);
+        let there = there.and_then(|zone| calendar.in_zone(&zone));
+        let until = now.plus_hours(self.dispatch.horizon_hours);
+        let openings = there.as_ref().unwrap_or(calendar).openings(now, until);
+        openings.collect()
+    }
+
+    /// What `technician` has not that the work on `ticket` asks for, in words; begun at `start_at`, or now.
+    pub(super) async fn lacking(
+        &self,
+        ticket: &Ticket,
+        technician: &str,
+        start_at: Option<Timestamp>,
+    ) -> Result<Vec<String>, StoreError> {
+        let now = self.clock.now();
+        self.terms.refresh(&*self.store).await?;
+        let workers = self.technicians(now).await?;
+        let Some(worker) = workers.iter().find(|w| w.name == technician) else {
+            return Ok(Vec::new());
+        };
+        let found = self.asset(&ticket.device).await?;
+        let mode = found.and_then(|(_, class)| class.mode(ticket.mode.as_ref()?));
+        let certificates = mode.map_or(&[][..], |m| &m.certificates);
+        let hours = ticket.work.work_hours.or(mode.map(|m| m.work_hours));
+        let end = start_at.unwrap_or(now).plus_hours(hours.unwrap_or(0.0));
+        Ok(missing(worker, &ticket.skills, certificates, end))
     }
 
     pub(super) async fn open_tickets(&self) -> Result<Vec<Ticket>, StoreError> {
@@ -243,20 +280,12 @@ impl CareDesk {
     }
 }
 
-/// What a planned visit to a machine of this class costs, over its failure modes.
-fn usual_visit(class: &AssetClass) -> f64 {
-    let n_modes = class.modes.len().max(1) as f64;
-    class.modes.iter().map(|m| m.cost_of_acting).sum::<f64>() / n_modes
-}
-
-/// How much more the delay of an urgent ticket weighs where no decision says what waiting costs: each priority
-/// twice the next lower one.
-fn weight(priority: Priority) -> f64 {
-    match priority {
-        Priority::P1 => 8.0,
-        Priority::P2 => 4.0,
-        Priority::P3 => 2.0,
-        Priority::P4 => 1.0,
+/// Between visits to one machine nobody travels, whether or not it is known where it stands.
+fn site(asset: &Asset) -> String {
+    if asset.site.is_empty() {
+        format!("at {}", asset.id)
+    } else {
+        asset.site.clone()
     }
 }
 

@@ -13,7 +13,7 @@ use forecare_domain::{
 };
 use forecare_registry::{
     Article, ArticleState, Body, Change, Lead, LeadState, RecordFaultKind, RecordId, RecordKind,
-    RecordRef, RecordWrite,
+    RecordRef, RecordWrite, plain_text,
 };
 use forecare_store::{
     CareCommit, CareOutcome, NewEntry, RecordCommit, RecordFilter, RecordPage, RecordsOutcome,
@@ -157,8 +157,9 @@ impl CareDesk {
                 let Some((id, article)) = found.await? else {
                     return Ok(Acted::Skipped("there is no such article".to_owned()));
                 };
-                let (title, text) = (&article.title, &article.text);
-                let text = note_of_article(id.as_str(), title, text, *to_customer);
+                // Nobody renders what customers are written.
+                let (title, text) = (&article.title, plain_text(&article.text));
+                let text = note_of_article(id.as_str(), title, &text, *to_customer);
                 self.note(case, (key, place), text, *to_customer).await
             }
             Command::Open { .. } => self.open_for_rule(case, key, command).await,

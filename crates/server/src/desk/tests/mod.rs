@@ -420,13 +420,27 @@ async fn a_planners_word_stands_and_its_flaws_are_told() {
         .await
         .unwrap_err();
     assert!(matches!(past, DeskError::Invalid(_)), "{past}");
+    let silent = AssignmentRequest {
+        technician: Some("Jonas Petersen".to_owned()),
+        start_at: None,
+        why: " ".to_owned(),
+        if_version: None,
+        idempotency_key: None,
+    };
+    let refused = office.desk.assign(id, silent, eve()).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "why: say why Jonas Petersen is to do it all the same: lacks the skill alignment"
+    );
     let ticket = office
         .assign(id, Some("Jonas Petersen"), Some(hour(5)))
         .await
         .unwrap();
     let why = &ticket.history.last().unwrap().why;
     assert!(
-        why.starts_with("assigned to Jonas Petersen, at 2026-01-01T05:00:00Z: knows"),
+        why.starts_with(
+            "assigned to Jonas Petersen, at 2026-01-01T05:00:00Z: (lacks the skill alignment) knows"
+        ),
         "{why}"
     );
     assert_eq!(office.desk.plan_now().await.unwrap(), 1);

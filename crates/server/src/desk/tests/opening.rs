@@ -17,7 +17,7 @@ use forecare_store::{
 };
 use serde_json::{Value, json};
 
-use super::{Office, catalogue, counted, eve, hour, office, office_with};
+use super::{Office, catalogue, counted, eve, hour, office, office_on, office_with};
 use crate::config::Config;
 
 pub(super) fn report(asset: &str, kind: &str) -> OpenRequest {
@@ -110,6 +110,40 @@ async fn a_report_opens_once_per_key_and_has_clocks_and_a_plan() {
     // Neither silence nor time takes it away.
     office.look(5_000).await;
     assert!(office.tickets().await[0].state.is_open());
+}
+
+#[tokio::test]
+async fn somebody_in_danger_goes_before_what_has_weeks_whatever_the_catalogue_holds() {
+    let mut catalogue = catalogue();
+    for class in &mut catalogue.classes {
+        class.modes.clear();
+    }
+    catalogue.technicians.truncate(1);
+    let config = Config::load(None, &[]).unwrap();
+    let (office, _requests) = office_on(memory(), config, catalogue, hour(0));
+    office.machines(&["c1", "c2"]).await;
+    let mut tickets = Vec::new();
+    for (asset, safety) in [("c1", false), ("c1", false), ("c2", true)] {
+        let mut request = report(asset, "corrective");
+        request.report.safety = safety;
+        tickets.push(office.desk.open_ticket(request, eve()).await.unwrap());
+    }
+    assert_eq!(tickets[2].priority, Priority::P1);
+    office.desk.plan_now().await.unwrap();
+    let planned: Vec<_> = office
+        .tickets()
+        .await
+        .into_iter()
+        .map(|t| t.proposal.unwrap().assigned.unwrap())
+        .collect();
+    let [.., urgent] = planned.as_slice() else {
+        panic!("three are planned");
+    };
+    assert!(urgent.cost.waiting > 0.0, "{urgent:?}");
+    for other in &planned[..2] {
+        assert!(urgent.start_at < other.start_at, "{planned:?}");
+        assert!(other.cost.waiting > 0.0, "{other:?}");
+    }
 }
 
 #[tokio::test]
