@@ -166,6 +166,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     if let Some((n_rows, span)) = survey {
         chunks_before = instance.storage.expect_history(n_rows, span, now).await?;
     }
+    let mut n_before = 0;
     let importing = async {
         for path in &args.files {
             let identity = identity(path, &args.mapping)?;
@@ -176,7 +177,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
                     "{}: imported before, nothing to do (--again reads it once more)",
                     path.display()
                 );
-                total.rows += progressed.counts.rows;
+                n_before += progressed.counts.rows;
                 continue;
             }
             if progressed.complete {
@@ -244,8 +245,13 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     drop(store);
     imported?;
     instance.storage.close().await?;
-    println!("imported {total}");
-    println!("stored, not scored: no alarm is raised from it, and detectors keep their state");
+    if n_before > 0 {
+        println!("{n_before} rows were imported before and not read again");
+    }
+    if n_before == 0 || total.rows > 0 {
+        println!("imported {total}");
+        println!("stored, not scored: no alarm is raised from it, and detectors keep their state");
+    }
     if !devices.refused.is_empty() {
         eprintln!("{}", devices.say_refused());
     }
