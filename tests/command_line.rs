@@ -92,6 +92,25 @@ fn the_printed_defaults_pass_the_check_and_a_wrong_key_does_not() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
+    let home = tempfile::tempdir().unwrap();
+    let doctor = ["doctor", "--json", "--home", home.path().to_str().unwrap()];
+    for args in [&doctor[..], &["config", "default"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = forecare()
+            .args(args)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .unwrap();
+        // As a shell tells of what SIGPIPE has ended.
+        assert_eq!(output.status.code(), Some(141), "{args:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+    }
+}
+
+#[test]
 fn the_environment_overrides_and_is_named_when_wrong() {
     let (ok, out, _) = run(forecare()
         .args(["config", "check"])

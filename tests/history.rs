@@ -166,8 +166,13 @@ fn a_file_imported_twice_counts_once_and_what_differs_is_a_conflict() {
     let files = [file.clone()];
     assert!(instance.import(&files, &["--register", CLASS]).0);
     let expected = instance.fingerprints();
-    let (ok, _, err) = instance.import(&files, &[]);
+    let (ok, out, err) = instance.import(&files, &[]);
     assert!(ok && err.contains("imported before"), "{err}");
+    assert!(
+        out.contains("rows were imported before and not read again")
+            && !out.contains("readings new"),
+        "{out}"
+    );
     let (ok, out, _) = instance.import(&files, &["--again"]);
     assert!(ok && out.contains(": 0 readings new"), "{out}");
     std::fs::write(

@@ -306,11 +306,10 @@ impl App {
         let (stop_desk, desk_stopped) = watch::channel(false);
         let (stop_api, mut api_stopped) = watch::channel(false);
         let survey = Survey::new(
-            &metrics.registry,
+            &metrics,
             Arc::clone(&store),
             Arc::clone(&catalogue),
             Arc::clone(&clock),
-            metrics.store_available.clone(),
         )?;
         let state = ApiState {
             store: Arc::clone(&store),

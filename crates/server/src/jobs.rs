@@ -36,12 +36,12 @@ impl JobWatch {
         let jobs = IntGaugeVec::new(
             Opts::new(
                 "forecare_store_jobs",
-                "TimescaleDB's background jobs on our tables, by state: on_time, overdue, off (switched off), failed (in their last run). All 0 for SQLite, which needs none.",
+                "TimescaleDB's background jobs on our tables, by state: on_time, overdue, off (switched off), failed (in their last run), missing (wanted by the configuration, and not there). All 0 for SQLite, which needs none.",
             ),
             &["state"],
         )?;
         registry.register(Box::new(jobs.clone()))?;
-        for state in ["on_time", "overdue", "off", "failed"] {
+        for state in ["on_time", "overdue", "off", "failed", "missing"] {
             jobs.with_label_values(&[state]).set(0);
         }
         let gauge = |name: &str, help: &str| {
@@ -116,12 +116,13 @@ impl JobWatch {
                         ("overdue", jobs.overdue),
                         ("off", jobs.off),
                         ("failed", jobs.failed),
+                        ("missing", jobs.missing),
                     ] {
                         let n = i64::try_from(n).unwrap_or(i64::MAX);
                         self.jobs.with_label_values(&[state]).set(n);
                     }
                     // By number: the text names whichever failed last.
-                    let now = vec![jobs.overdue, jobs.off, jobs.failed];
+                    let now = vec![jobs.overdue, jobs.off, jobs.failed, jobs.missing];
                     let amiss: Vec<_> = jobs
                         .findings
                         .iter()

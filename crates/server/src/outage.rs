@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
+use tokio::sync::Notify;
 use tracing::{error, info};
 
 /// How often it is said again that the store is away.
@@ -13,6 +14,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Outage {
     available: IntGauge,
+    changed: Notify,
     now: Mutex<Option<Away>>,
 }
 
@@ -30,6 +32,7 @@ impl Outage {
         available.set(1);
         Self {
             available,
+            changed: Notify::new(),
             now: Mutex::new(None),
         }
     }
@@ -44,6 +47,7 @@ impl Outage {
         let mut away = self.lock();
         let away = away.get_or_insert_with(|| {
             error!(error = failure, "the store takes nothing: messages wait");
+            self.changed.notify_one();
             Away {
                 since: now,
                 said: now,
@@ -74,7 +78,13 @@ impl Outage {
                 "the store takes batches again"
             );
             self.available.set(1);
+            self.changed.notify_one();
         }
+    }
+
+    /// Resolves when an outage begins or ends; once for what happened meanwhile. For one listener.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Why the store takes nothing; `None` while it does.
@@ -86,6 +96,16 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn begin_and_end_of_an_outage_are_heard_at_once() {
+        let outage = Outage::new(IntGauge::new("available", "1 while there is no outage").unwrap());
+        outage.failed("refused".to_owned());
+        outage.changed().await;
+        outage.failed("refused again".to_owned());
+        outage.over();
+        outage.changed().await;
+    }
 
     #[test]
     fn the_newest_failure_is_told_until_a_batch_is_stored() {

@@ -11,6 +11,7 @@ use forecare_store::{AlarmFilter, ReservationFilter, Store, TicketFilter, newest
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tracing::warn;
 
+use crate::metrics::Metrics;
 use crate::pipeline::chain;
 
 /// How often the store is asked.
@@ -46,7 +47,7 @@ pub(crate) struct Survey {
     store: Arc<dyn Store>,
     catalogue: Arc<Catalogue>,
     clock: Arc<dyn Clock>,
-    store_available: IntGauge,
+    metrics: Arc<Metrics>,
     alarms_active: IntGaugeVec,
     critical_without_ticket: IntGauge,
     tickets_open: IntGaugeVec,
@@ -65,12 +66,12 @@ impl Survey {
     /// # Errors
     /// Two metrics of one name: our own mistake.
     pub(crate) fn new(
-        registry: &Registry,
+        metrics: &Arc<Metrics>,
         store: Arc<dyn Store>,
         catalogue: Arc<Catalogue>,
         clock: Arc<dyn Clock>,
-        store_available: IntGauge,
     ) -> Result<Self> {
+        let registry = &metrics.registry;
         let build = labelled(
             registry,
             "forecare_build_info",
@@ -82,7 +83,7 @@ impl Survey {
             store,
             catalogue,
             clock,
-            store_available,
+            metrics: Arc::clone(metrics),
             alarms_active: labelled(
                 registry,
                 "forecare_alarms_active",
@@ -151,15 +152,19 @@ impl Survey {
             let mut pause = SURVEY_EVERY;
             match self.look().await {
                 Ok(()) => {
-                    self.store_available.set(1);
+                    self.metrics.store_available.set(1);
                     pause = pause.max(began.elapsed() * PAUSE_PER_LOOK);
                 }
                 Err(failure) => {
-                    self.store_available.set(0);
+                    self.metrics.store_available.set(0);
                     warn!(error = %chain(&failure), "the store does not answer: its metrics are old");
                 }
             }
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                // What the pipeline has found out is not told otherwise here.
+                () = self.metrics.outage.changed() => {}
+            }
         }
     }
 

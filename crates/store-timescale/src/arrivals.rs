@@ -6,7 +6,7 @@ use tokio_postgres::Transaction;
 use crate::connection::Pool;
 use crate::fault::Outcome;
 use crate::layout::{Layout, Level};
-use crate::policies::{chunk_hours_now, fitting_hours, refresh_start_s, set_chunk_hours};
+use crate::policies::{chunk_hours_now, fitting_hours, refresh_start_s, set_chunks};
 use crate::settings::{ChunkInterval, TimescaleSettings};
 
 /// Bytes of a row before compression, about: what a class of a few metrics takes.
@@ -17,7 +17,7 @@ const PRESENT_HOURS_MAX: u32 = 168;
 const REFRESH_MS: i64 = 30 * 86_400_000;
 
 /// Gives chunks to come the length that `n_rows` rows from `from` to `to` need, where that is longer than now and left to
-/// the store. Returns the length before, for [`restore`]; `None`: nothing was changed.
+/// the store. Returns the length before, to be set again afterwards; `None`: nothing was changed.
 pub(crate) async fn expect(
     tx: &Transaction<'_>,
     layout: &Layout,
@@ -39,17 +39,8 @@ pub(crate) async fn expect(
     if wanted <= current {
         return Ok(None);
     }
-    restore(tx, layout, wanted).await?;
+    set_chunks(tx, layout, wanted).await?;
     Ok(Some(current))
-}
-
-/// Gives chunks to come the length of `hours`.
-pub(crate) async fn restore(tx: &Transaction<'_>, layout: &Layout, hours: u32) -> Outcome<()> {
-    set_chunk_hours(tx, "overflow", hours).await?;
-    for class in &layout.classes {
-        set_chunk_hours(tx, &class.table(), hours).await?;
-    }
-    Ok(())
 }
 
 /// Computes the aggregates of what has arrived between `from` and `to`, finer levels first; `told` hears how far it is.

@@ -110,7 +110,9 @@ impl TimescaleStore {
             keep("aggregates", Ok(self.internals()));
             keep(
                 "policies",
-                Jobs::ask(&session).await.map(|jobs| jobs.findings),
+                Jobs::ask(&session, &self.layout(), &self.settings)
+                    .await
+                    .map(|jobs| jobs.findings),
             );
             keep("workers", jobs::workers(&session).await);
             keep("compression", self.compression(&session).await);
@@ -276,23 +278,8 @@ impl TimescaleStore {
         let Some(after) = self.settings.compress_after else {
             return Ok(vec![Finding::ok("compression", "switched off")]);
         };
-        let Chunks {
-            overdue: late,
-            compressed,
-            all,
-        } = Chunks::ask(client, after).await?;
-        Ok(vec![if late == 0 {
-            Finding::ok(
-                "compression",
-                format!("{compressed} of {all} chunks are compressed, none is overdue"),
-            )
-        } else {
-            Finding::warn(
-                "compression",
-                format!("{late} of {all} chunks should be compressed and are not"),
-                "see why the job policy_compression does not run: SELECT * FROM timescaledb_information.job_errors",
-            )
-        }])
+        let chunks = Chunks::ask(client, after).await?;
+        Ok(vec![jobs::compression(client, &chunks, after).await?])
     }
 
     /// What is dropped without having been aggregated.
@@ -310,7 +297,10 @@ impl TimescaleStore {
             .await?;
         let days = kept.as_secs() / 86_400;
         if rows.is_empty() {
-            let what = format!("readings are dropped after {days} days, their aggregates are kept");
+            let what = format!(
+                "readings are dropped after {days} days, their aggregates are kept: {}",
+                self.settings.retention.of_aggregates()
+            );
             return Ok(vec![Finding::ok("retention", what)]);
         }
         let names: Result<Vec<&str>, _> = rows.iter().map(|r| r.try_get(0)).collect();

@@ -132,13 +132,15 @@ fn from_postgres(e: tokio_postgres::Error, address: &str, what: &str) -> StoreEr
                 source: Some(Box::new(e)),
             };
         }
-        "28P01" => "correct the password file, or the role's password: ALTER ROLE … PASSWORD '…'",
+        "28P01" => {
+            "correct the password (store.password_file), or the role's: ALTER ROLE … PASSWORD '…'"
+        }
         "28000" => {
             "the server does not let this user in: see its pg_hba.conf, and that the user may log in"
         }
         "3D000" => "make the database: CREATE DATABASE … with TEMPLATE template0 ENCODING 'UTF8'",
         "42501" => {
-            "the role lacks a right: make it the owner of the database, or of Forecare's schema"
+            "the role lacks a right: GRANT CREATE ON DATABASE … TO it, where Forecare's schema is yet to be made; else it must own that schema"
         }
         "42P01" | "42703" if said.contains("_timescaledb") => {
             "this version of timescaledb is not known here: use one that this Forecare was tested with (2.22, 2.23)"
@@ -160,6 +162,10 @@ fn from_postgres(e: tokio_postgres::Error, address: &str, what: &str) -> StoreEr
         "40001" | "40P01" => "another transaction was in the way: nothing was changed; try again",
         "25006" => {
             "the server takes no writes (a standby, or default_transaction_read_only): name the primary too in the URL"
+        }
+        "58P01" if said.contains("timescaledb-") => {
+            "the extension's files of that version are gone: install that version's package again, or as a superuser, as the \
+             first statement of a new session: ALTER EXTENSION timescaledb UPDATE"
         }
         "57P01" | "57P02" | "57P03" => "the server is stopping or starting: try again",
         _ => "see the server's log",
@@ -194,6 +200,11 @@ pub(crate) fn may_pass(error: &StoreError) -> bool {
     }
 }
 
+/// Whether the error's words have become part of a [`StoreError`]'s text.
+pub(crate) fn is_told(source: &(dyn std::error::Error + 'static)) -> bool {
+    source.is::<tokio_postgres::Error>() || source.is::<deadpool_postgres::PoolError>()
+}
+
 /// What the connection says where the two ends cannot agree, however often it is tried.
 const SETTLED: [&str; 3] = ["password missing", "does not support TLS", "certificate"];
 
@@ -212,7 +223,8 @@ fn said(e: &tokio_postgres::Error) -> String {
 fn without_code(e: &tokio_postgres::Error, address: &str) -> String {
     let said = said(e);
     let fix = if said.contains("password missing") {
-        "the server wants a password: set it beside the URL"
+        "the server wants a password: write it into a file and name that as store.password_file (or in the environment, \
+         FORECARE_STORE__PASSWORD_FILE)"
     } else if said.contains("does not allow writes") {
         "the server takes no writes (a standby, in recovery, or default_transaction_read_only): name the primary too in the URL"
     } else if said.contains("does not support TLS") {

@@ -1,6 +1,8 @@
 //! What the extension does by itself: hypertables, compression, continuous aggregates, retention. Everything
 //! here is brought to what the settings say, as often as it is called.
 
+use std::time::Duration;
+
 use forecare_domain::Timestamp;
 use tokio_postgres::Transaction;
 
@@ -45,6 +47,28 @@ impl Level {
         }
     }
 
+    /// Buckets that one transaction of a refresh computes: a day, 30 days, a year. By itself the extension takes one at a
+    /// time, or all of a long history at once.
+    fn batch(self) -> u32 {
+        match self {
+            Self::Minute => 1_440,
+            Self::Hour => 720,
+            Self::Day => 365,
+        }
+    }
+
+    /// Length of a chunk, hours, where those of the readings are `readings` long. A minute has four values per metric: of
+    /// a reading a minute it takes four times the bytes, of one a second a fifteenth.
+    pub(crate) fn chunk_hours(self, readings: u32) -> u32 {
+        let factor = match self {
+            Self::Minute => 1,
+            Self::Hour => 10,
+            Self::Day => 240,
+        };
+        let longest = CHUNK_HOURS[CHUNK_HOURS.len() - 1].max(readings);
+        readings.saturating_mul(factor).min(longest)
+    }
+
     /// What the level is made from.
     pub(crate) fn below(self) -> Option<Self> {
         match self {
@@ -83,22 +107,26 @@ pub(crate) async fn ensure(
         ChunkInterval::Hours(hours) => hours,
     };
     hypertable(tx, "overflow", hours, "metric_no, ts").await?;
-    policies_of_table(tx, "overflow", settings).await?;
     for class in &layout.classes {
         hypertable(tx, &class.table(), hours, "ts").await?;
-        policies_of_table(tx, &class.table(), settings).await?;
-        for generation in class.all_generations() {
-            if class.columns_of_generation(generation).is_empty() {
-                continue;
-            }
-            for level in Level::ALL {
-                aggregate(tx, class, generation, level).await?;
-                policies_of_aggregate(tx, &class.aggregate(level, generation), level, settings)
-                    .await?;
-            }
+        for (generation, level) in aggregates_of(class) {
+            aggregate(tx, class, generation, level, hours).await?;
         }
     }
+    let batches = knows_batches(tx).await?;
+    for policy in policies(layout, settings) {
+        policy.ensure(tx, batches).await?;
+    }
     Ok(())
+}
+
+/// Generations and levels of a class's aggregates, finer levels first.
+fn aggregates_of(class: &ClassLayout) -> impl Iterator<Item = (i32, Level)> {
+    class
+        .all_generations()
+        .into_iter()
+        .filter(|generation| !class.columns_of_generation(*generation).is_empty())
+        .flat_map(|generation| Level::ALL.map(|level| (generation, level)))
 }
 
 /// Looks again how long chunks should be, for those to come; returns the hours where it was measured.
@@ -114,11 +142,21 @@ pub(crate) async fn adjust_chunks(
     let Some(hours) = chunk_hours(tx, now).await? else {
         return Ok(None);
     };
+    set_chunks(tx, layout, hours).await?;
+    Ok(Some(hours))
+}
+
+/// Gives chunks of readings to come the length of `hours`, and those of their aggregates what follows from it.
+pub(crate) async fn set_chunks(tx: &Transaction<'_>, layout: &Layout, hours: u32) -> Outcome<()> {
     set_chunk_hours(tx, "overflow", hours).await?;
     for class in &layout.classes {
         set_chunk_hours(tx, &class.table(), hours).await?;
+        for (generation, level) in aggregates_of(class) {
+            let name = class.aggregate(level, generation);
+            set_chunk_hours(tx, &name, level.chunk_hours(hours)).await?;
+        }
     }
-    Ok(Some(hours))
+    Ok(())
 }
 
 /// Length of a chunk by the rate of bytes into the newest uncompressed chunk of each table; `None` where
@@ -217,24 +255,30 @@ async fn hypertable(tx: &Transaction<'_>, table: &str, hours: u32, order_by: &st
     Ok(())
 }
 
-pub(crate) async fn set_chunk_hours(tx: &Transaction<'_>, table: &str, hours: u32) -> Outcome<()> {
+/// Of a table, or of the one that an aggregate is materialised in.
+async fn set_chunk_hours(tx: &Transaction<'_>, name: &str, hours: u32) -> Outcome<()> {
     let wanted = format!("{hours} hours");
     let changed = tx
         .query_opt(
-            "SELECT time_interval::text FROM timescaledb_information.dimensions
-             WHERE hypertable_schema = current_schema() AND hypertable_name = $1 AND column_name = 'ts'
-                 AND time_interval <> $2::text::interval",
-            &[&table, &wanted],
+            "SELECT time_interval::text, format('%I.%I', d.hypertable_schema, d.hypertable_name)
+             FROM timescaledb_information.dimensions AS d
+             LEFT JOIN timescaledb_information.continuous_aggregates AS a
+                 ON a.materialization_hypertable_schema = d.hypertable_schema
+                     AND a.materialization_hypertable_name = d.hypertable_name
+             WHERE coalesce(a.view_schema, d.hypertable_schema) = current_schema()
+                 AND coalesce(a.view_name, d.hypertable_name) = $1
+                 AND d.column_name = 'ts' AND time_interval <> $2::text::interval",
+            &[&name, &wanted],
         )
         .await?;
     if let Some(row) = changed {
-        let before: String = row.try_get(0)?;
+        let (before, table): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         tx.batch_execute(&format!(
             "SELECT set_chunk_time_interval('{table}', interval '{wanted}')"
         ))
         .await?;
         tracing::info!(
-            table,
+            table = name,
             before,
             now = wanted,
             "new chunks have another length"
@@ -249,8 +293,10 @@ async fn aggregate(
     class: &ClassLayout,
     generation: i32,
     level: Level,
+    readings_chunk_hours: u32,
 ) -> Outcome<()> {
     let name = class.aggregate(level, generation);
+    let chunk_hours = level.chunk_hours(readings_chunk_hours);
     let is_known = tx
         .query_opt(
             "SELECT 1 FROM timescaledb_information.continuous_aggregates
@@ -260,9 +306,9 @@ async fn aggregate(
         .await?
         .is_some();
     if is_known {
-        return Ok(());
+        return set_chunk_hours(tx, &name, chunk_hours).await;
     }
-    tx.batch_execute(&aggregate_sql(class, generation, level))
+    tx.batch_execute(&aggregate_sql(class, generation, level, chunk_hours))
         .await?;
     tx.batch_execute(&format!(
         "ALTER MATERIALIZED VIEW {name} SET (timescaledb.enable_columnstore,
@@ -272,7 +318,7 @@ async fn aggregate(
     Ok(())
 }
 
-fn aggregate_sql(class: &ClassLayout, generation: i32, level: Level) -> String {
+fn aggregate_sql(class: &ClassLayout, generation: i32, level: Level, chunk_hours: u32) -> String {
     let columns = class.columns_of_generation(generation);
     let (source, terms): (String, Vec<String>) = match level.below() {
         None => (
@@ -303,7 +349,8 @@ fn aggregate_sql(class: &ClassLayout, generation: i32, level: Level) -> String {
     };
     format!(
         "CREATE MATERIALIZED VIEW {name}
-             WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
+             WITH (timescaledb.continuous, timescaledb.materialized_only = false,
+                 timescaledb.chunk_interval = '{chunk_hours} hours') AS
          SELECT device_no, time_bucket(interval '{bucket_s} seconds', ts) AS ts, {rows}, {terms}
          FROM {source} GROUP BY 1, 2 WITH NO DATA",
         name = class.aggregate(level, generation),
@@ -312,33 +359,75 @@ fn aggregate_sql(class: &ClassLayout, generation: i32, level: Level) -> String {
     )
 }
 
-async fn policies_of_table(
-    tx: &Transaction<'_>,
-    table: &str,
-    settings: &TimescaleSettings,
-) -> Outcome<()> {
-    let compress_after = settings.compress_after.map(|d| d.as_secs());
-    compression(tx, table, compress_after).await?;
-    retention(tx, table, settings.retention.raw.map(|d| d.as_secs())).await
+/// A job of the extension's, as the settings want it.
+pub(crate) struct Policy {
+    /// Its table or aggregate.
+    pub(crate) of: String,
+    /// The procedure that it runs.
+    pub(crate) kind: &'static str,
+    what: What,
 }
 
-async fn policies_of_aggregate(
-    tx: &Transaction<'_>,
-    name: &str,
-    level: Level,
-    settings: &TimescaleSettings,
-) -> Outcome<()> {
+enum What {
+    Refresh {
+        level: Level,
+        /// How far back, s; `None`: all.
+        start_s: Option<u64>,
+    },
+    /// Age from which on, s; `None`: never.
+    Compress(Option<u64>),
+    /// Age from which on, s; `None`: never.
+    Drop(Option<u64>),
+}
+
+/// All policies that the settings have a say in, those that there must not be included.
+fn policies(layout: &Layout, settings: &TimescaleSettings) -> Vec<Policy> {
     let kept = settings.retention;
-    let (source, own) = match level {
-        Level::Minute => (kept.raw, kept.minute),
-        Level::Hour => (kept.minute, kept.hour),
-        Level::Day => (kept.hour, kept.day),
+    let mut all = Vec::new();
+    all.extend(compressed_and_dropped("overflow", settings, kept.raw));
+    for class in &layout.classes {
+        all.extend(compressed_and_dropped(&class.table(), settings, kept.raw));
+        for (generation, level) in aggregates_of(class) {
+            let (source, own) = match level {
+                Level::Minute => (kept.raw, kept.minute),
+                Level::Hour => (kept.minute, kept.hour),
+                Level::Day => (kept.hour, kept.day),
+            };
+            let name = class.aggregate(level, generation);
+            let start_s = source.map(|kept| refresh_start_s(kept.as_secs(), level));
+            all.push(Policy {
+                of: name.clone(),
+                kind: "policy_refresh_continuous_aggregate",
+                what: What::Refresh { level, start_s },
+            });
+            all.extend(compressed_and_dropped(&name, settings, own));
+        }
+    }
+    all
+}
+
+fn compressed_and_dropped(
+    name: &str,
+    settings: &TimescaleSettings,
+    kept: Option<Duration>,
+) -> [Policy; 2] {
+    let policy = |kind, what| Policy {
+        of: name.to_owned(),
+        kind,
+        what,
     };
-    let start_s = source.map(|kept| refresh_start_s(kept.as_secs(), level));
-    refresh(tx, name, level, start_s).await?;
-    let compress_after = settings.compress_after.map(|d| d.as_secs());
-    compression(tx, name, compress_after).await?;
-    retention(tx, name, own.map(|d| d.as_secs())).await
+    let after = settings.compress_after.map(|after| after.as_secs());
+    [
+        policy("policy_compression", What::Compress(after)),
+        policy("policy_retention", What::Drop(kept.map(|k| k.as_secs()))),
+    ]
+}
+
+/// The policies that there must be.
+pub(crate) fn wanted(layout: &Layout, settings: &TimescaleSettings) -> Vec<Policy> {
+    let mut all = policies(layout, settings);
+    all.retain(Policy::is_wanted);
+    all
 }
 
 /// How far back a level may be refreshed, s, where its source is kept for `kept_s`: what has been dropped there
@@ -347,92 +436,121 @@ pub(crate) fn refresh_start_s(kept_s: u64, level: Level) -> u64 {
     kept_s.saturating_sub(level.bucket_s().max(HOUR_S))
 }
 
-async fn refresh(
-    tx: &Transaction<'_>,
-    name: &str,
-    level: Level,
-    start_s: Option<u64>,
-) -> Outcome<()> {
-    let (end, every) = (seconds(level.lag_s()), seconds(level.schedule_s()));
-    let start = start_s.map(seconds);
-    let known = tx
-        .query_opt(
-            "SELECT (config->>'start_offset')::interval IS NOT DISTINCT FROM $2::text::interval
-                 AND (config->>'end_offset')::interval = $3::text::interval
-                 AND schedule_interval = $4::text::interval
-             FROM timescaledb_information.jobs
-             WHERE hypertable_schema = current_schema() AND hypertable_name = $1
-                 AND proc_name = 'policy_refresh_continuous_aggregate'",
-            &[&name, &start, &end, &every],
+/// Whether a refresh can be told its batches: since 2.19.
+async fn knows_batches(tx: &Transaction<'_>) -> Outcome<bool> {
+    let row = tx
+        .query_one(
+            "SELECT EXISTS (SELECT 1 FROM pg_proc
+                 WHERE proname = 'add_continuous_aggregate_policy' AND 'buckets_per_batch' = ANY (proargnames))",
+            &[],
         )
         .await?;
-    let start = start.map_or("NULL".to_owned(), |s| format!("interval '{s}'"));
-    let add = format!(
-        "SELECT add_continuous_aggregate_policy('{name}', start_offset => {start},
-             end_offset => interval '{end}', schedule_interval => interval '{every}')"
-    );
-    let remove = format!("SELECT remove_continuous_aggregate_policy('{name}')");
-    replace(tx, known, &remove, Some(&add)).await
+    Ok(row.try_get(0)?)
 }
 
-async fn compression(tx: &Transaction<'_>, name: &str, after_s: Option<u64>) -> Outcome<()> {
-    let after = after_s.map(seconds);
-    let known = one_interval(tx, name, "policy_compression", "compress_after", &after).await?;
-    let add = after
-        .map(|after| format!("CALL add_columnstore_policy('{name}', after => interval '{after}')"));
-    let remove = format!("CALL remove_columnstore_policy('{name}')");
-    replace(tx, known, &remove, add.as_deref()).await
-}
+impl Policy {
+    fn is_wanted(&self) -> bool {
+        !matches!(self.what, What::Compress(None) | What::Drop(None))
+    }
 
-async fn retention(tx: &Transaction<'_>, name: &str, kept_s: Option<u64>) -> Outcome<()> {
-    let kept = kept_s.map(seconds);
-    let known = one_interval(tx, name, "policy_retention", "drop_after", &kept).await?;
-    let add = kept.map(|kept| {
-        format!("SELECT add_retention_policy('{name}', drop_after => interval '{kept}')")
-    });
-    let remove = format!("SELECT remove_retention_policy('{name}')");
-    replace(tx, known, &remove, add.as_deref()).await
-}
+    /// Adds it where it is missing, removes it where it is not wanted. Of one that is there only those settings are changed
+    /// that differ: its record, its schedule and whatever else somebody has told it by `alter_job` stay.
+    async fn ensure(&self, tx: &Transaction<'_>, batches: bool) -> Outcome<()> {
+        let Self { of, kind, .. } = self;
+        let known = tx
+            .query_opt(
+                "SELECT job_id FROM timescaledb_information.jobs
+                 WHERE hypertable_schema = current_schema() AND hypertable_name = $1 AND proc_name = $2",
+                &[of, kind],
+            )
+            .await?;
+        let statement = match known {
+            None if self.is_wanted() => self.add(batches),
+            None => return Ok(()),
+            Some(row) if self.is_wanted() => {
+                let id: i32 = row.try_get(0)?;
+                let settings = self.settings(batches);
+                format!(
+                    "SELECT alter_job(job_id, config => config || {settings})
+                     FROM timescaledb_information.jobs WHERE job_id = {id} AND NOT config @> {settings}"
+                )
+            }
+            Some(_) => match self.what {
+                What::Refresh { .. } => {
+                    format!("SELECT remove_continuous_aggregate_policy('{of}')")
+                }
+                What::Compress(_) => format!("CALL remove_columnstore_policy('{of}')"),
+                What::Drop(_) => format!("SELECT remove_retention_policy('{of}')"),
+            },
+        };
+        tx.batch_execute(&statement).await?;
+        Ok(())
+    }
 
-async fn one_interval(
-    tx: &Transaction<'_>,
-    name: &str,
-    job: &str,
-    key: &str,
-    wanted: &Option<String>,
-) -> Outcome<Option<tokio_postgres::Row>> {
-    Ok(tx
-        .query_opt(
-            "SELECT (config->>$3)::interval IS NOT DISTINCT FROM $4::text::interval
-             FROM timescaledb_information.jobs
-             WHERE hypertable_schema = current_schema() AND hypertable_name = $1 AND proc_name = $2",
-            &[&name, &job, &key, wanted],
-        )
-        .await?)
-}
-
-/// Leaves a policy that is as wanted alone: a new one starts its schedule, and its record, anew. The first
-/// column of `known` says whether it is.
-async fn replace(
-    tx: &Transaction<'_>,
-    known: Option<tokio_postgres::Row>,
-    remove: &str,
-    add: Option<&str>,
-) -> Outcome<()> {
-    if let Some(row) = known {
-        if row.try_get(0)? {
-            return Ok(());
+    fn add(&self, batches: bool) -> String {
+        let of = &self.of;
+        match self.what {
+            What::Refresh { level, start_s } => {
+                let batches = if batches {
+                    format!(
+                        ", buckets_per_batch => {}, max_batches_per_execution => 0",
+                        level.batch()
+                    )
+                } else {
+                    String::new()
+                };
+                format!(
+                    "SELECT add_continuous_aggregate_policy('{of}', start_offset => {}, end_offset => {},
+                         schedule_interval => {}{batches})",
+                    interval(start_s),
+                    interval(Some(level.lag_s())),
+                    interval(Some(level.schedule_s())),
+                )
+            }
+            What::Compress(after_s) => format!(
+                "CALL add_columnstore_policy('{of}', after => {})",
+                interval(after_s)
+            ),
+            What::Drop(after_s) => format!(
+                "SELECT add_retention_policy('{of}', drop_after => {})",
+                interval(after_s)
+            ),
         }
-        tx.batch_execute(remove).await?;
     }
-    if let Some(add) = add {
-        tx.batch_execute(add).await?;
+
+    /// What its job is to have in its `config`, as SQL of a `jsonb`.
+    fn settings(&self, batches: bool) -> String {
+        match self.what {
+            What::Refresh { level, start_s } => {
+                let batches = if batches {
+                    format!(
+                        ", 'buckets_per_batch', {}, 'max_batches_per_execution', 0",
+                        level.batch()
+                    )
+                } else {
+                    String::new()
+                };
+                format!(
+                    "jsonb_build_object('start_offset', {}, 'end_offset', {}{batches})",
+                    interval(start_s),
+                    interval(Some(level.lag_s()))
+                )
+            }
+            What::Compress(after_s) => {
+                format!(
+                    "jsonb_build_object('compress_after', {})",
+                    interval(after_s)
+                )
+            }
+            What::Drop(after_s) => {
+                format!("jsonb_build_object('drop_after', {})", interval(after_s))
+            }
+        }
     }
-    Ok(())
 }
 
-fn seconds(s: u64) -> String {
-    format!("{s} seconds")
+fn interval(s: Option<u64>) -> String {
+    s.map_or("NULL".to_owned(), |s| format!("interval '{s} seconds'"))
 }
 
 #[cfg(test)]
@@ -456,6 +574,15 @@ mod tests {
         assert_eq!(next_hours(24, 720, true), 48);
         assert_eq!(next_hours(168, 720, true), 720);
         assert_eq!(next_hours(36, 168, true), 48);
+    }
+
+    #[test]
+    fn chunks_of_aggregates_follow_those_of_the_readings() {
+        let of = |readings| Level::ALL.map(|level| level.chunk_hours(readings));
+        assert_eq!(of(1), [1, 10, 240]);
+        assert_eq!(of(24), [24, 240, 720]);
+        assert_eq!(of(720), [720, 720, 720]);
+        assert_eq!(of(8_760), [8_760, 8_760, 8_760]);
     }
 
     #[test]

@@ -166,6 +166,43 @@ impl Server {
         None
     }
 
+    /// Refuses a role that could not make the schema, or work in it.
+    pub(crate) async fn check_rights(client: &Client, schema: &str) -> Outcome<()> {
+        let row = client
+            .query_one(
+                "SELECT quote_ident(current_user), quote_ident(current_database()), n.oid IS NOT NULL,
+                     CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+                         ELSE has_schema_privilege(n.oid, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE') END,
+                     (SELECT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class AS c
+                      WHERE c.relnamespace = n.oid AND c.relname = 'schema_steps' AND NOT pg_has_role(c.relowner, 'USAGE'))
+                 FROM (SELECT 1) AS one LEFT JOIN pg_namespace AS n ON n.nspname = $1",
+                &[&schema],
+            )
+            .await?;
+        let (role, database): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let (is_there, may_create): (bool, bool) = (row.try_get(2)?, row.try_get(3)?);
+        let other_owner: Option<String> = row.try_get(4)?;
+        let objection = if let Some(owner) = other_owner {
+            format!(
+                "the schema {schema} is {owner}'s, and the role {role} may not work in it: name {owner} in store.url, \
+                 give this service a schema of its own ([store] schema), or as a superuser: GRANT {owner} TO {role}"
+            )
+        } else if may_create {
+            return Ok(());
+        } else if is_there {
+            format!(
+                "the role {role} lacks rights on the schema {schema}; as its owner or a superuser: \
+                 GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}"
+            )
+        } else {
+            format!(
+                "the role {role} may not make the schema {schema}; as the database's owner or a superuser: \
+                 GRANT CREATE ON DATABASE {database} TO {role}"
+            )
+        };
+        Err(misconfigured(objection).into())
+    }
+
     /// Refuses a server with objections, all of them named.
     pub(crate) fn check(&self, plain_postgres: bool) -> Result<(), StoreError> {
         let objections = self.objections(plain_postgres);

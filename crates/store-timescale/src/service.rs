@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::connection::{CONNECT_TIMEOUT, address, config, set_up};
 use crate::fault::{Fault, Outcome, misconfigured};
+use crate::preflight::Server;
 use crate::settings::TimescaleSettings;
 use crate::store::TimescaleStore;
 use crate::tls;
@@ -95,13 +96,18 @@ impl ServiceClaim {
     /// A service that is just ending is waited for, some seconds.
     ///
     /// # Errors
-    /// [`StoreError::Misconfigured`] where another service works on the schema, or the settings cannot be used;
+    /// [`StoreError::Misconfigured`] where another service works on the schema, the settings cannot be used, or the server
+    /// must not be used as it is set up;
     /// [`StoreError::Unavailable`] where the server cannot be reached.
     pub async fn take(settings: &TimescaleSettings, who: &str) -> Result<Self, StoreError> {
         settings.check()?;
         let place = place(settings)?;
         let taking = async {
             let (client, connection) = connect(settings).await?;
+            // Before whoever starts here takes anything from a service that runs elsewhere, such as its broker's session.
+            let server = Server::ask(&client).await?;
+            server.check(settings.plain_postgres)?;
+            Server::check_rights(&client, &settings.schema).await?;
             let begin = Instant::now();
             while !try_lock(&client, &settings.schema).await? {
                 if begin.elapsed() > GRACE {

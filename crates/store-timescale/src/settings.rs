@@ -45,6 +45,18 @@ impl Default for Retention {
     }
 }
 
+impl Retention {
+    /// How long each level of aggregates is kept, in words.
+    pub(crate) fn of_aggregates(&self) -> String {
+        let [minute, hour, day] = [self.minute, self.hour, self.day].map(|kept| {
+            kept.map_or("for ever".to_owned(), |kept| {
+                format!("{} days", kept.as_secs() / 86_400)
+            })
+        });
+        format!("minutes {minute}, hours {hour}, days {day}")
+    }
+}
+
 /// Where the database is and how it is used. [`Default`] has everything but the `url`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TimescaleSettings {

@@ -148,6 +148,7 @@ impl TimescaleStore {
             let mut session = pool.session().await?;
             let server = Server::ask(&session).await?;
             server.check(settings.plain_postgres)?;
+            Server::check_rights(&session, &settings.schema).await?;
             let has_timescale = server.timescale.is_some() && !settings.plain_postgres;
             let tx = session.transaction().await?;
             let layout = if migrate::is_there(&tx).await? {
@@ -198,6 +199,12 @@ impl TimescaleStore {
     #[must_use]
     pub fn may_pass(error: &StoreError) -> bool {
         fault::may_pass(error)
+    }
+
+    /// Whether the words of a [`StoreError`]'s source are part of the error's own: PostgreSQL's are, beside the fix.
+    #[must_use]
+    pub fn is_told(source: &(dyn std::error::Error + 'static)) -> bool {
+        fault::is_told(source)
     }
 
     /// Looks again how long chunks should be, where that is left to the store ([`ChunkInterval::Auto`]):
@@ -260,7 +267,7 @@ impl TimescaleStore {
         write!(self, "history_arrived", |tx| async {
             policies::analyze(tx).await?;
             match before {
-                Some(hours) => arrivals::restore(tx, &layout, hours).await,
+                Some(hours) => policies::set_chunks(tx, &layout, hours).await,
                 None => Ok(()),
             }
         })?;
@@ -297,6 +304,7 @@ async fn prepare(
     let mut session = pool.patient_session().await?;
     let server = Server::ask(&session).await?;
     server.check(settings.plain_postgres)?;
+    Server::check_rights(&session, &settings.schema).await?;
     let has_timescale = server.timescale.is_some() && !settings.plain_postgres;
     let tx = session.transaction().await?;
     lock_start(&tx, &settings.schema).await?;

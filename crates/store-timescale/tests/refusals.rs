@@ -10,7 +10,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use forecare_domain::Timestamp;
-use forecare_store_timescale::{TimescaleSettings, TimescaleStore};
+use forecare_store::conformance::fixtures::catalogue;
+use forecare_store_timescale::{ServiceClaim, TimescaleSettings, TimescaleStore};
 use forecare_test_databases::{Options, Postgres};
 use support::{fresh_plain, open, plain, refusal};
 
@@ -140,22 +141,48 @@ async fn who_may_not_enter_learns_why() {
     });
     let url = format!("postgres://postgres@127.0.0.1:{}/postgres", cluster.port());
     let none = plain(url);
-    assert_names(&refusal(&none).await, &["password"]);
+    assert_names(
+        &refusal(&none).await,
+        &["store.password_file", "FORECARE_STORE__PASSWORD_FILE"],
+    );
     let with = |password: &str| TimescaleSettings {
         password: Some(password.to_owned()),
         ..none.clone()
     };
     let text = refusal(&with("wrong-one")).await;
-    assert_names(&text, &["correct the password file"]);
+    assert_names(&text, &["correct the password", "store.password_file"]);
     assert!(!text.contains("wrong-one"), "{text}");
     open(&with("right")).await.unwrap();
     cluster.sql("postgres", "CREATE ROLE guest LOGIN PASSWORD 'right'");
     let mut guest = with("right");
     guest.schema = "of_guest".to_owned();
     guest.url = guest.url.replace("postgres@", "guest@");
-    assert_names(&refusal(&guest).await, &["lacks a right", "owner"]);
+    // Who only looks says what a start would say.
+    let refusals = async |words: &str| {
+        assert_names(&refusal(&guest).await, &["guest", words]);
+        let claimed = ServiceClaim::take(&guest, "a test").await;
+        assert_names(&claimed.unwrap_err().to_string(), &["guest", words]);
+        let looked = TimescaleStore::open_to_examine(guest.clone(), &catalogue()).await;
+        assert_names(&looked.unwrap_err().to_string(), &["guest", words]);
+    };
+    refusals("GRANT CREATE ON DATABASE postgres TO guest").await;
+    cluster.sql("postgres", "CREATE SCHEMA of_guest");
+    refusals("GRANT USAGE, CREATE ON SCHEMA of_guest TO guest").await;
+    cluster.sql("postgres", "DROP SCHEMA of_guest");
     cluster.sql("postgres", "GRANT CREATE ON DATABASE postgres TO guest");
     open(&guest).await.unwrap();
+    guest.schema = "of_postgres".to_owned();
+    let mut owner = with("right");
+    owner.schema = "of_postgres".to_owned();
+    open(&owner).await.unwrap();
+    cluster.sql(
+        "postgres",
+        "GRANT USAGE, CREATE ON SCHEMA of_postgres TO guest",
+    );
+    assert_names(
+        &refusal(&guest).await,
+        &["of_postgres is postgres's", "guest"],
+    );
 }
 
 #[tokio::test]
@@ -166,6 +193,10 @@ async fn what_is_not_there_is_named() {
     cluster.stop_immediate();
     let error = open(&plain(cluster.url())).await.unwrap_err();
     assert!(TimescaleStore::may_pass(&error), "{error}");
+    // Said once: whoever tells the sources too leaves this one out.
+    assert!(TimescaleStore::is_told(
+        std::error::Error::source(&error).unwrap()
+    ));
     assert_names(
         &error.to_string(),
         &[&format!("127.0.0.1:{}", cluster.port()), "reachable"],

@@ -391,6 +391,66 @@ async fn readings_lie_in_hypertables_with_columnstore_and_policies() {
 }
 
 #[tokio::test]
+async fn aggregates_have_chunks_by_the_rule_and_are_refreshed_in_batches() {
+    let mut settings = fresh_timescale();
+    settings.chunk_interval = ChunkInterval::Hours(6);
+    let schema = settings.schema.clone();
+    let chunks = "SELECT view_name, extract(epoch FROM time_interval)::int / 3600
+        FROM timescaledb_information.continuous_aggregates AS a JOIN timescaledb_information.dimensions AS d
+            ON d.hypertable_name = a.materialization_hypertable_name
+        WHERE view_schema = current_schema() AND view_name LIKE 'telemetry_1_g0%' ORDER BY 1";
+    shared(&settings).await;
+    assert_eq!(
+        sql(&schema, chunks),
+        "telemetry_1_g0_1d|720\ntelemetry_1_g0_1h|60\ntelemetry_1_g0_1m|6"
+    );
+    let batches = "SELECT config->>'buckets_per_batch', config->>'max_batches_per_execution' FROM timescaledb_information.jobs
+        WHERE hypertable_schema = current_schema() AND hypertable_name LIKE 'telemetry_1_g0%' AND proc_name LIKE '%refresh%'
+        ORDER BY hypertable_name";
+    assert_eq!(sql(&schema, batches), "365|0\n720|0\n1440|0");
+    settings.chunk_interval = ChunkInterval::Hours(12);
+    shared(&settings).await;
+    assert_eq!(
+        sql(&schema, chunks),
+        "telemetry_1_g0_1d|720\ntelemetry_1_g0_1h|120\ntelemetry_1_g0_1m|12"
+    );
+}
+
+#[tokio::test]
+async fn a_changed_setting_changes_its_policies_and_leaves_alone_what_an_operator_told_them() {
+    let mut settings = fresh_timescale();
+    shared(&settings).await;
+    let schema = settings.schema.clone();
+    let jobs =
+        "SELECT string_agg(job_id::text, ',' ORDER BY job_id) FROM timescaledb_information.jobs
+        WHERE hypertable_schema = current_schema() AND proc_name <> 'policy_retention'";
+    let before = sql(&schema, jobs);
+    let told = "SELECT alter_job(job_id, schedule_interval => '1 hour', max_retries => 7) FROM timescaledb_information.jobs
+        WHERE hypertable_schema = current_schema() AND hypertable_name IN ('telemetry_1', 'telemetry_1_g0_1m')";
+    sql(&schema, told);
+    // What a version before this one has made, or another setting.
+    sql(
+        &schema,
+        "SELECT alter_job(job_id, config => config - 'buckets_per_batch') FROM timescaledb_information.jobs
+         WHERE hypertable_schema = current_schema() AND hypertable_name = 'telemetry_1_g0_1m' AND proc_name LIKE '%refresh%'",
+    );
+    settings.compress_after = Some(3 * DAY);
+    settings.retention.raw = Some(30 * DAY);
+    shared(&settings).await;
+    assert_eq!(sql(&schema, jobs), before);
+    let now = "SELECT proc_name, schedule_interval, max_retries,
+            coalesce(config->>'compress_after', config->>'start_offset'), config->>'buckets_per_batch'
+        FROM timescaledb_information.jobs WHERE hypertable_schema = current_schema() AND max_retries = 7
+            AND hypertable_name IN ('telemetry_1', 'telemetry_1_g0_1m') ORDER BY hypertable_name, proc_name";
+    assert_eq!(
+        sql(&schema, now),
+        "policy_compression|01:00:00|7|72:00:00|\n\
+         policy_compression|01:00:00|7|72:00:00|\n\
+         policy_refresh_continuous_aggregate|01:00:00|7|719:00:00|1440"
+    );
+}
+
+#[tokio::test]
 async fn background_jobs_are_told_by_what_is_amiss() {
     let settings = fresh_timescale();
     let store = TimescaleStore::open(settings.clone(), &catalogue_with(&["a"]), hour(0))
@@ -421,24 +481,100 @@ async fn background_jobs_are_told_by_what_is_amiss() {
         schema,
         &format!("SELECT alter_job({}, scheduled => false)", ids[2]),
     );
+    // Cut off by a crash of the server.
+    sql(
+        schema,
+        &format!(
+            "INSERT INTO _timescaledb_internal.bgw_job_stat VALUES ({}, now() - interval '1 day', '-infinity', '-infinity', '-infinity',
+             false, 1, '0', '0', 0, 0, 1, 0, 1, 0)",
+            ids[3]
+        ),
+    );
+    let deleted = "SELECT delete_job(job_id) FROM timescaledb_information.jobs WHERE hypertable_schema = current_schema()
+        AND hypertable_name = 'telemetry_1_g0_1d' AND proc_name = 'policy_refresh_continuous_aggregate'";
+    sql(schema, deleted);
     let after = jobs().await;
     assert_eq!((after.failed, after.overdue, after.off), (1, 1, 1));
-    assert_eq!(after.on_time, all - 3);
+    assert_eq!((after.on_time, after.missing), (all - 4, 1));
+    let cut_off = &after.findings[4];
+    assert_eq!(cut_off.verdict, FindingVerdict::Warn);
+    assert!(cut_off.what.contains("crashed"), "{cut_off:?}");
+    let others = &after.findings[..4];
+    assert!(
+        others.iter().all(|f| f.verdict == FindingVerdict::Fail),
+        "{others:?}"
+    );
+    let missing = &after.findings[0];
+    assert!(
+        missing
+            .what
+            .contains("policy_refresh_continuous_aggregate of telemetry_1_g0_1d"),
+        "{missing:?}"
+    );
     let fixes: Vec<&str> = after
         .findings
         .iter()
         .filter_map(|f| f.fix.as_deref())
         .collect();
-    assert_eq!(fixes.len(), 3);
-    assert!(
-        fixes[0].contains(&format!("CALL run_job({})", ids[0])),
-        "{fixes:?}"
+    let words = [
+        "restart the service".to_owned(),
+        format!("alter_job({}, next_start => now())", ids[0]),
+        "start_background_workers".to_owned(),
+        format!("alter_job({}, scheduled => true)", ids[2]),
+        "five minutes".to_owned(),
+    ];
+    assert_eq!(fixes.len(), words.len());
+    for (fix, words) in fixes.iter().zip(&words) {
+        assert!(fix.contains(words), "{fixes:?}");
+    }
+    // The next start puts it back.
+    TimescaleStore::open(settings.clone(), &catalogue_with(&["a"]), hour(0))
+        .await
+        .unwrap();
+    assert_eq!(jobs().await.missing, 0);
+}
+
+#[tokio::test]
+async fn chunks_that_wait_for_the_next_run_are_told_with_its_time() {
+    let settings = fresh_timescale();
+    let store = TimescaleStore::open(settings.clone(), &catalogue_with(&["a"]), hour(0))
+        .await
+        .unwrap();
+    let compression = async || {
+        let found = store.examine(hour(0)).await;
+        found.into_iter().find(|f| f.name == "compression").unwrap()
+    };
+    assert_eq!(compression().await.verdict, FindingVerdict::Ok);
+    let schema = &settings.schema;
+    sql(
+        schema,
+        "INSERT INTO telemetry_1 (device_no, ts) VALUES (1, '2020-01-01')",
     );
-    assert!(
-        fixes[1].contains(&format!("alter_job({},", ids[2])),
-        "{fixes:?}"
+    let before = compression().await;
+    assert!(before.what.contains("1 of 1 chunks"), "{before:?}");
+    assert!(before.fix.unwrap().contains("why the job"));
+    let id = sql(
+        schema,
+        "SELECT job_id FROM timescaledb_information.jobs WHERE hypertable_schema = current_schema()
+             AND hypertable_name = 'telemetry_1' AND proc_name = 'policy_compression'",
     );
-    assert!(fixes[2].contains("start_background_workers"), "{fixes:?}");
+    sql(
+        schema,
+        &format!(
+            "INSERT INTO _timescaledb_internal.bgw_job_stat VALUES ({id}, now(), now(), '2100-02-03 04:05Z', now(),
+             true, 1, '0', '0', 1, 0, 0, 0, 0, 0)"
+        ),
+    );
+    let after = compression().await;
+    assert!(
+        after.what.contains("it runs next at 2100-02-03 04:05"),
+        "{after:?}"
+    );
+    let fix = after.fix.unwrap();
+    assert!(
+        fix.contains(&format!("alter_job({id}, next_start => now())")),
+        "{fix}"
+    );
 }
 
 #[tokio::test]

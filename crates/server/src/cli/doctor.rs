@@ -20,6 +20,7 @@ use super::{DEMO_CATALOGUE, SERVE_HOME};
 use crate::app::{catalogue, check_care};
 use crate::config::Config;
 use crate::home::{is_running, kept_catalogue, running as running_service, without_user};
+use crate::pipeline::chain;
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
@@ -73,7 +74,7 @@ impl Findings {
 
     /// A failure whose text names the fix.
     fn failed(&mut self, check: &'static str, error: &anyhow::Error) {
-        self.push(check, Level::Fail, format!("{error:#}"), None);
+        self.push(check, Level::Fail, chain(error.as_ref()), None);
     }
 
     fn push(&mut self, check: &'static str, level: Level, text: String, fix: Option<String>) {

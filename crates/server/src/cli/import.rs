@@ -243,6 +243,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     if let Some((n_rows, span)) = survey {
         chunks_before = instance.storage.expect_history(n_rows, span, now).await?;
     }
+    let mut n_before = 0;
     let importing = async {
         for path in &args.files {
             let identity = identity(path, &reading)?;
@@ -253,8 +254,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
                     "{}: imported before, nothing to do (--again reads it once more)",
                     path.display()
                 );
-                total.rows += progressed.counts.rows;
-                total.events += progressed.counts.events;
+                n_before += progressed.counts.rows + progressed.counts.events;
                 continue;
             }
             if progressed.complete {
@@ -322,16 +322,21 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     drop(store);
     imported?;
     instance.storage.close().await?;
-    println!("imported {total}");
-    println!(
-        "{}",
-        match args.read.what {
-            What::Telemetry =>
-                "stored, not scored: no alarm is raised from it, and detectors keep their state",
-            What::Events =>
-                "stored, not scored: no alarm is raised and no ticket opened from it; training and backtests see it",
-        }
-    );
+    if n_before > 0 {
+        println!("{n_before} rows were imported before and not read again");
+    }
+    if n_before == 0 || total.rows + total.events > 0 {
+        println!("imported {total}");
+        println!(
+            "{}",
+            match args.read.what {
+                What::Telemetry =>
+                    "stored, not scored: no alarm is raised from it, and detectors keep their state",
+                What::Events =>
+                    "stored, not scored: no alarm is raised and no ticket opened from it; training and backtests see it",
+            }
+        );
+    }
     if !devices.refused.is_empty() {
         eprintln!("{}", devices.say_refused());
     }

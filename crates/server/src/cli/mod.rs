@@ -40,6 +40,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 use crate::home::kept_catalogue;
+use crate::pipeline::chain;
 
 /// The catalogue of the demo, and of `serve` where none is configured.
 pub(crate) const DEMO_CATALOGUE: &str = include_str!("../../../catalogue/catalogues/demo.toml");
@@ -170,14 +171,35 @@ const AZURE_HOME: &str = "forecare-azure-pdm";
 /// Runs the command line; returns the process's exit code.
 #[must_use]
 pub fn run() -> ExitCode {
+    end_quietly_with_the_reader();
     let cli = Cli::parse();
     match execute(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whoever reads standard output may have seen enough (`forecare doctor | head`): that ends the command, and is no fault of
+/// it. The signal that other commands die of is not to be had: sockets would raise it too.
+fn end_quietly_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(is_readers_end) {
+            std::process::exit(READER_GONE);
+        }
+        usual(panic);
+    }));
+}
+
+/// What a shell reports of a command that SIGPIPE has ended.
+const READER_GONE: i32 = 128 + 13;
+
+/// What `print!` panics with where nobody reads any more.
+fn is_readers_end(panic: &str) -> bool {
+    panic.starts_with("failed printing to stdout") && panic.to_lowercase().contains("broken pipe")
 }
 
 fn execute(command: Command) -> Result<ExitCode> {
@@ -222,7 +244,8 @@ fn execute(command: Command) -> Result<ExitCode> {
 
 /// Log lines go to standard error, so that results on standard output can be piped.
 fn log_to_stderr(filter: &str, format: LogFormat) -> Result<()> {
-    let filter = EnvFilter::try_new(filter)
+    // The pool's own words on a lost connection name no cause; ours do. A filter that names it is heeded.
+    let filter = EnvFilter::try_new(format!("deadpool_postgres=error,{filter}"))
         .with_context(|| format!("log.filter \"{filter}\" cannot be read"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

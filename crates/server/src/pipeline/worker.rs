@@ -16,6 +16,7 @@ use forecare_signal::Extractor;
 use forecare_store::{
     CommitBatch, CommitReceipt, MaintenanceWindow, NewTask, ScoredRow, Store, StoreError,
 };
+use forecare_store_timescale::TimescaleStore;
 use forecare_wire::{Envelope, Inbound, Limits, Telemetry};
 use prometheus::HistogramTimer;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
@@ -333,7 +334,7 @@ impl Pipeline {
             };
             match restored {
                 Ok(()) => return,
-                Err(failure) => self.parts.metrics.outage.failed(format!("{failure:#}")),
+                Err(failure) => self.parts.metrics.outage.failed(chain(failure.as_ref())),
             }
         }
     }
@@ -696,7 +697,9 @@ impl Draft {
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
-    while let Some(inner) = source {
+    while let Some(inner) = source
+        && !TimescaleStore::is_told(inner)
+    {
         text = format!("{text}: {inner}");
         source = inner.source();
     }

@@ -26,6 +26,8 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// Assets registered at once.
 const ASSETS: usize = 1_000;
+/// Rows asked for at most; a day of one device has 1,440.
+const ROWS_MAX: usize = 100_000;
 /// Rows of a batch.
 const BATCH_ROWS: usize = 10_000;
 
@@ -40,7 +42,7 @@ pub(crate) struct QueriesArgs {
     /// Devices that report; 10,000 in all have a latest row.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     devices: u32,
-    /// Tries of each query, each for another device.
+    /// Tries of each query, each for another device; 11 at least.
     #[arg(long, default_value_t = 101, value_parser = clap::value_parser!(u32).range(11..=10_001))]
     tries: u32,
     /// Print each query's statements with PostgreSQL's plan, instead of latencies.
@@ -70,8 +72,16 @@ impl Subject {
 /// A query that is put again and again.
 struct Question {
     name: String,
-    /// `None`: the latest row of every device.
-    span: Option<Span>,
+    what: What,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    /// The rows of a device's last milliseconds, as they came.
+    Rows(i64),
+    Series(Span),
+    /// The latest row of every device.
+    Latest,
 }
 
 #[derive(Clone, Copy)]
@@ -84,6 +94,8 @@ struct Span {
 
 /// What came of it.
 struct Answer {
+    /// Which tables it was read from.
+    source: String,
     /// Readings that one answer stands for, and values in it.
     n_readings: u64,
     n_values: usize,
@@ -160,7 +172,7 @@ async fn measure(args: &QueriesArgs, subject: &Subject, catalogue: &Catalogue) -
     if let (true, Subject::Timescale(store)) = (args.explain, subject) {
         return explain(args, store, &questions).await;
     }
-    let before = ask(args, &*store, &questions).await?;
+    let before = ask(args, subject, &questions).await?;
     let Subject::Timescale(timescale) = subject else {
         show(&questions, &before, "SQLite");
         return Ok(());
@@ -173,7 +185,7 @@ async fn measure(args: &QueriesArgs, subject: &Subject, catalogue: &Catalogue) -
             "\n{n_chunks} chunks compressed in {:.1} s",
             seconds_since(begun)
         );
-        let after = ask(args, &*store, &questions).await?;
+        let after = ask(args, subject, &questions).await?;
         show(&questions, &after, "TimescaleDB, compressed");
     }
     Ok(())
@@ -301,16 +313,24 @@ fn scored(device: &DeviceId, ts: Timestamp, number: i32, minute: i64) -> ScoredR
 fn questions(args: &QueriesArgs) -> Vec<Question> {
     let days = i64::from(args.days);
     let hours = usize::try_from(days * 24).unwrap_or(usize::MAX);
+    let rows = [
+        ("last hour, every reading", HOUR_MS),
+        ("last 24 h, every reading", DAY_MS),
+    ];
+    let rows = rows.map(|(name, ms)| Question {
+        name: name.to_owned(),
+        what: What::Rows(ms),
+    });
     let spans = [
         (
-            "last hour, 1 metric, every reading",
+            "last hour, 1 metric, a point a minute",
             1,
             HOUR_MS,
             60,
             Fill::None,
         ),
         (
-            "last 24 h, 8 metrics, every reading",
+            "last 24 h, 8 metrics, a point a minute",
             8,
             DAY_MS,
             1_440,
@@ -347,22 +367,26 @@ fn questions(args: &QueriesArgs) -> Vec<Question> {
     ];
     let latest = Question {
         name: format!("latest row of {} devices", n_devices(args)),
-        span: None,
+        what: What::Latest,
     };
-    spans
+    let series = spans
         .into_iter()
         .map(|(name, n_metrics, ms, points, fill)| Question {
             name: name.to_owned(),
-            span: Some(Span {
+            what: What::Series(Span {
                 n_metrics,
                 ms,
                 // The store's own limit of points.
                 points: points.min(5_000),
                 fill,
             }),
-        })
-        .chain([latest])
-        .collect()
+        });
+    rows.into_iter().chain(series).chain([latest]).collect()
+}
+
+/// Another device for each try: not the same pages again.
+fn try_device(args: &QueriesArgs, number: u32) -> Result<DeviceId> {
+    device(number.wrapping_mul(17) % args.devices)
 }
 
 fn query(args: &QueriesArgs, span: Span, number: u32) -> Result<TelemetryQuery> {
@@ -375,8 +399,7 @@ fn query(args: &QueriesArgs, span: Span, number: u32) -> Result<TelemetryQuery> 
         .map(|m| m.name.clone())
         .collect();
     Ok(TelemetryQuery {
-        // Another device each time: not the same pages again.
-        device: device(number.wrapping_mul(17) % args.devices)?,
+        device: try_device(args, number)?,
         metrics,
         from: Timestamp::from_millis(end(args).as_millis() - span.ms),
         to: end(args),
@@ -385,25 +408,33 @@ fn query(args: &QueriesArgs, span: Span, number: u32) -> Result<TelemetryQuery> 
     })
 }
 
-async fn ask(args: &QueriesArgs, store: &dyn Store, questions: &[Question]) -> Result<Vec<Answer>> {
+async fn ask(args: &QueriesArgs, subject: &Subject, questions: &[Question]) -> Result<Vec<Answer>> {
+    let store = subject.store();
     let mut answers = Vec::new();
     for question in questions {
         let mut ms = Vec::new();
         let (mut n_readings, mut n_values) = (0, 0);
         // The first try finds plans and pages cold, and does not count.
         for number in 0..=args.tries {
-            let query = question
-                .span
-                .map(|span| query(args, span, number))
-                .transpose()?;
-            let begun = std::time::Instant::now();
-            match &query {
-                Some(query) => {
-                    let series = store.telemetry(query).await?;
+            match question.what {
+                What::Rows(span_ms) => {
+                    let after = Timestamp::from_millis(end(args).as_millis() - span_ms - 1);
+                    let device = try_device(args, number)?;
+                    let begun = std::time::Instant::now();
+                    let rows = store.rows_after(&device, Some(after), ROWS_MAX).await?;
+                    ms.push(begun.elapsed().as_secs_f64() * 1_000.0);
+                    n_values = rows.iter().map(|r| r.values.iter().flatten().count()).sum();
+                    n_readings = u64::try_from(n_values)?;
+                }
+                What::Series(span) => {
+                    let query = query(args, span, number)?;
+                    let begun = std::time::Instant::now();
+                    let series = store.telemetry(&query).await?;
                     ms.push(begun.elapsed().as_secs_f64() * 1_000.0);
                     (n_readings, n_values) = contents(&series);
                 }
-                None => {
+                What::Latest => {
+                    let begun = std::time::Instant::now();
                     let rows = store.latest().await?;
                     ms.push(begun.elapsed().as_secs_f64() * 1_000.0);
                     n_values = rows.iter().map(|row| row.readings.len()).sum();
@@ -419,6 +450,7 @@ async fn ask(args: &QueriesArgs, store: &dyn Store, questions: &[Question]) -> R
                 .unwrap_or(0.0)
         };
         answers.push(Answer {
+            source: source(args, subject, question.what).await?,
             n_readings,
             n_values,
             p50_ms: at(50),
@@ -426,6 +458,22 @@ async fn ask(args: &QueriesArgs, store: &dyn Store, questions: &[Question]) -> R
         });
     }
     Ok(answers)
+}
+
+/// Which tables the answer comes from: the statements name them.
+async fn source(args: &QueriesArgs, subject: &Subject, what: What) -> Result<String> {
+    let statements = match (what, subject) {
+        (What::Latest, _) => return Ok("latest rows".to_owned()),
+        (What::Rows(_), _) | (What::Series(_), Subject::Sqlite(_)) => Vec::new(),
+        (What::Series(span), Subject::Timescale(store)) => {
+            store.telemetry_plans(&query(args, span, 1)?).await?
+        }
+    };
+    let levels = [("_1m", "minutes"), ("_1h", "hours"), ("_1d", "days")];
+    let level = levels
+        .iter()
+        .find(|(suffix, _)| statements.iter().any(|s| s.contains(suffix)));
+    Ok(level.map_or("readings", |(_, name)| name).to_owned())
 }
 
 /// Readings that the series stand for, and points of all of them.
@@ -440,9 +488,13 @@ fn contents(series: &[Series]) -> (u64, usize) {
 async fn explain(args: &QueriesArgs, store: &TimescaleStore, questions: &[Question]) -> Result<()> {
     for question in questions {
         println!("\n-- {}", question.name);
-        let plans = match question.span {
-            Some(span) => store.telemetry_plans(&query(args, span, 1)?).await?,
-            None => vec![store.latest_plan().await?],
+        let plans = match question.what {
+            What::Rows(_) => vec![
+                "not shown: rows by the table's index on (device_no, ts), as a replay or export reads them\n"
+                    .to_owned(),
+            ],
+            What::Series(span) => store.telemetry_plans(&query(args, span, 1)?).await?,
+            What::Latest => vec![store.latest_plan().await?],
         };
         for plan in plans {
             println!("{plan}");
@@ -453,13 +505,13 @@ async fn explain(args: &QueriesArgs, store: &TimescaleStore, questions: &[Questi
 
 fn show(questions: &[Question], answers: &[Answer], what: &str) {
     println!(
-        "\n{:<40} {:>14} {:>14} {:>10} {:>10}",
-        what, "readings read", "values given", "p50, ms", "p99, ms"
+        "\n{:<40} {:>12} {:>12} {:>12} {:>10} {:>10}",
+        what, "read from", "of readings", "values given", "p50, ms", "p99, ms"
     );
     for (question, a) in questions.iter().zip(answers) {
         println!(
-            "{:<40} {:>14} {:>14} {:>10.2} {:>10.2}",
-            question.name, a.n_readings, a.n_values, a.p50_ms, a.p99_ms
+            "{:<40} {:>12} {:>12} {:>12} {:>10.2} {:>10.2}",
+            question.name, a.source, a.n_readings, a.n_values, a.p50_ms, a.p99_ms
         );
     }
 }
