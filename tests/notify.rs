@@ -540,6 +540,8 @@ fn a_customer_who_mails_in_is_told_that_it_has_come_and_is_answered() {
         dir.path(),
         &format!(
             "[http]\nlisten = \"{http}\"\n[notify]\npublic_url = \"http://{http}/\"\ntime_zone = \"Europe/Berlin\"\n\
+             person = [{{ name = \"dispatcher\", address = {{ mail = \"dispatch@example.com\" }}, quiet = \"\" }},\n\
+             {{ name = \"Jonas Petersen\", address = {{ mail = \"jonas@example.com\" }}, quiet = \"\" }}]\n\
              [notify.channel.mail]\nkind = \"smtp\"\nhost = \"127.0.0.1\"\nport = {mail_port}\ntls = \"none\"\n\
              from = \"Care <care@example.com>\"\n"
         ),
@@ -620,6 +622,28 @@ fn a_customer_who_mails_in_is_told_that_it_has_come_and_is_answered() {
         let line = mail.lines().find(|l| l.starts_with(name)).unwrap();
         line[name.len()..].trim().to_owned()
     };
+    // Laid down twice alike, it is told once, with what whoever goes there has to know.
+    let given = |start_at: &str| {
+        let body = serde_json::json!({"technician": "Jonas Petersen", "start_at": start_at, "why": "knows it"});
+        let (status, said) = service.post("api/v1/tickets/1/assignment", &body);
+        assert_eq!(status, 200, "{said}");
+    };
+    given("2099-01-05T08:00:00Z");
+    given("2099-01-05T08:00:00Z");
+    let told = mail_with("When: 2099-01-05 09:00 (Europe/Berlin)");
+    for known in [
+        "Compressor c2",
+        "SC-40017",
+        "Nordwind",
+        "Ute, ute@example.com",
+    ] {
+        assert!(told.contains(known), "{known}: {told}");
+    }
+    given("2099-01-06T08:00:00Z");
+    mail_with("When: 2099-01-06 09:00 (Europe/Berlin)");
+    let is_his = |m: &&String| m.contains("T-1 is yours");
+    let n_his = mails.lock().unwrap().iter().filter(is_his).count();
+    assert_eq!(n_his, 2);
     // Whatever became of the subject, it is found by what it answers.
     let answers = format!("In-Reply-To: {}\r\n", header(&answer, "Message-ID:"));
     let heard = mail_in("2", ute_writes, &answers, "Monday", "Fine with us.");
@@ -627,6 +651,8 @@ fn a_customer_who_mails_in_is_told_that_it_has_come_and_is_answered() {
         (&heard["outcome"], &heard["ticket_id"]),
         (&"noted".into(), &1.into())
     );
+    let told = mail_with("The customer wrote on T-1");
+    assert!(told.contains("Ute: Fine with us."), "{told}");
     let link = answer.lines().find(|l| l.starts_with("http://")).unwrap();
     let page = ureq::get(link.trim_end()).call().unwrap();
     let page = page.into_body().read_to_string().unwrap();
@@ -655,6 +681,11 @@ fn a_customer_who_mails_in_is_told_that_it_has_come_and_is_answered() {
         "Cheap oil for c1",
     );
     assert_eq!(stranger["outcome"], "kept");
+    let told = mail_with("An e-mail waits to be placed: Buy");
+    assert!(
+        told.contains("From: Zoe") && told.contains("Cheap oil for c1"),
+        "{told}"
+    );
     let inbox = |args: &[&str]| {
         let mut command = forecare();
         command

@@ -492,8 +492,8 @@ async fn a_message_that_was_heard_before_a_merge_is_not_heard_again() {
     let router = router(world.state);
     let mail = |id: &str, subject: &str| json!({"message_id": id, "from": "Bo <bo@example.com>", "subject": subject, "text": "It leaks.", "asset_id": "pump-1"});
     let path = "/api/v1/inbound/email";
-    for id in ["<1@x>", "<2@x>"] {
-        post(&router, path, &mail(id, "Leak")).await.json();
+    for (id, subject) in [("<1@x>", "Leak"), ("<2@x>", "It leaks")] {
+        post(&router, path, &mail(id, subject)).await.json();
     }
     post(&router, path, &mail("<3@x>", "Re: [#1]")).await.json();
     let merge = json!({"work": "merge", "into": 2});

@@ -10,7 +10,7 @@ mod fixture;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use fixture::ask::{ask, get, post, send};
+use fixture::ask::{ask, get, post, send, visit};
 use fixture::{TOKEN, World, now};
 use forecare_api::router;
 use serde_json::{Value, json};
@@ -463,4 +463,42 @@ async fn the_plan_says_who_goes_where_and_what_nobody_is_planned_for() {
     );
     assert_eq!(plan["unplanned"][0]["ticket"]["title"], "second");
     assert_eq!(plan["unplanned"][0]["why"], "not planned yet");
+}
+
+#[tokio::test]
+async fn the_plans_page_says_where_machines_stand_by_the_registry() {
+    let world = World::new();
+    for (id, name) in [("pump-1", "Pump 1"), ("pump-2", "Pump 2")] {
+        world.add_asset(id, "pump", name, "").await;
+    }
+    fixture::master::fill(&world.store, ["pump-1", "pump-2"]).await;
+    let router = router(world.state);
+    let opened = json!({"asset_id": "pump-1", "kind": "corrective", "title": "odd"});
+    post(&router, "/api/v1/tickets", &opened).await.json();
+    let page = visit(&router, "/plan").await;
+    assert!(
+        page.text.contains("Cooling \u{203a} Pump house"),
+        "{}",
+        page.text
+    );
+}
+
+#[tokio::test]
+async fn a_ticket_names_the_certificates_that_its_failure_asks_for() {
+    let world = World::new();
+    let asset = world.add_asset("pump-1", "pump", "Pump 1", "").await;
+    let (ticket, _) = world.open_ticket(&asset, "bearing-wear", 0.8, now()).await;
+    let catalogue = world.state.catalogue.clone();
+    let mode = ticket.mode.as_ref().unwrap();
+    let needed = &catalogue
+        .class(&asset.class)
+        .unwrap()
+        .mode(mode)
+        .unwrap()
+        .certificates;
+    let router = router(world.state);
+    let shown = get(&router, &format!("/api/v1/tickets/{}", ticket.id))
+        .await
+        .json();
+    assert_eq!(shown["certificates"], json!(needed));
 }
