@@ -14,7 +14,8 @@ use crate::settings::{ChunkInterval, TimescaleSettings};
 const HOUR_S: u64 = 3_600;
 const DAY_S: u64 = 24 * HOUR_S;
 /// Lengths of a chunk that [`ChunkInterval::Auto`] chooses from, hours: 1 h to 30 d.
-const CHUNK_HOURS: [u32; 10] = [1, 2, 4, 8, 12, 24, 48, 96, 168, 720];
+const CHUNK_HOURS: [u32; 10] = [1, 2, 4, 8, 12, 24, 48, 96, 168, CHUNK_HOURS_MAX];
+const CHUNK_HOURS_MAX: u32 = 720;
 /// Before anything is measured.
 const CHUNK_HOURS_FIRST: u32 = 24;
 /// The newest chunks may take this part of `shared_buffers`.
@@ -65,8 +66,9 @@ impl Level {
             Self::Hour => 10,
             Self::Day => 240,
         };
-        let longest = CHUNK_HOURS[CHUNK_HOURS.len() - 1].max(readings);
-        readings.saturating_mul(factor).min(longest)
+        readings
+            .saturating_mul(factor)
+            .min(CHUNK_HOURS_MAX.max(readings))
     }
 
     /// What the level is made from.
