@@ -424,7 +424,7 @@ impl App {
             && let Err(error) = self.guard.save().await
         {
             warn!(
-                error = format!("{error:#}"),
+                error = chain(error.as_ref()),
                 "what was seen of the models since the last minute is not kept"
             );
         }

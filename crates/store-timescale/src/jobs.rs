@@ -322,7 +322,7 @@ fn finding(amiss: Amiss, id: i32, first: &str, n: usize, all: usize) -> Finding 
             format!(
                 "mend what it says (\"failed to start\": too few workers; of a fault inside the server, such as a portal or a cache, \
                  its log tells more: its build of TimescaleDB does not fit); they are tried again by themselves. \
-                 One at once: {}; all of them: SELECT * FROM timescaledb_information.job_errors",
+                 One at once: {} (2.22.1 refuses that of the refresh of hours and days: they wait for their time); all of them: SELECT * FROM timescaledb_information.job_errors",
                 run_now(id)
             ),
         ),

@@ -14,7 +14,8 @@ use crate::settings::{ChunkInterval, TimescaleSettings};
 const HOUR_S: u64 = 3_600;
 const DAY_S: u64 = 24 * HOUR_S;
 /// Lengths of a chunk that [`ChunkInterval::Auto`] chooses from, hours: 1 h to 30 d.
-const CHUNK_HOURS: [u32; 10] = [1, 2, 4, 8, 12, 24, 48, 96, 168, 720];
+const CHUNK_HOURS: [u32; 10] = [1, 2, 4, 8, 12, 24, 48, 96, 168, CHUNK_HOURS_MAX];
+const CHUNK_HOURS_MAX: u32 = 720;
 /// Before anything is measured.
 const CHUNK_HOURS_FIRST: u32 = 24;
 /// The newest chunks may take this part of `shared_buffers`.
@@ -65,8 +66,9 @@ impl Level {
             Self::Hour => 10,
             Self::Day => 240,
         };
-        let longest = CHUNK_HOURS[CHUNK_HOURS.len() - 1].max(readings);
-        readings.saturating_mul(factor).min(longest)
+        readings
+            .saturating_mul(factor)
+            .min(CHUNK_HOURS_MAX.max(readings))
     }
 
     /// What the level is made from.
@@ -454,40 +456,50 @@ impl Policy {
     }
 
     /// Adds it where it is missing, removes it where it is not wanted. Of one that is there only those settings are changed
-    /// that differ: its record, its schedule and whatever else somebody has told it by `alter_job` stay.
+    /// that differ: its record, its schedule and whatever else somebody has told it by `alter_job` stay. That is refused by
+    /// 2.22.1 of the refresh of an aggregate that is made from another: such a one is made anew, with its schedule.
     async fn ensure(&self, tx: &Transaction<'_>, batches: bool) -> Outcome<()> {
         let Self { of, kind, .. } = self;
         let known = tx
             .query_opt(
-                "SELECT job_id FROM timescaledb_information.jobs
-                 WHERE hypertable_schema = current_schema() AND hypertable_name = $1 AND proc_name = $2",
+                &format!(
+                    "SELECT job_id, schedule_interval::text, config @> {} FROM timescaledb_information.jobs
+                     WHERE hypertable_schema = current_schema() AND hypertable_name = $1 AND proc_name = $2",
+                    self.settings(batches)
+                ),
                 &[of, kind],
             )
             .await?;
-        let statement = match known {
-            None if self.is_wanted() => self.add(batches),
-            None => return Ok(()),
-            Some(row) if self.is_wanted() => {
-                let id: i32 = row.try_get(0)?;
-                let settings = self.settings(batches);
-                format!(
-                    "SELECT alter_job(job_id, config => config || {settings})
-                     FROM timescaledb_information.jobs WHERE job_id = {id} AND NOT config @> {settings}"
-                )
+        let Some(row) = known else {
+            if self.is_wanted() {
+                tx.batch_execute(&self.add(batches, None)).await?;
             }
-            Some(_) => match self.what {
-                What::Refresh { .. } => {
-                    format!("SELECT remove_continuous_aggregate_policy('{of}')")
-                }
-                What::Compress(_) => format!("CALL remove_columnstore_policy('{of}')"),
-                What::Drop(_) => format!("SELECT remove_retention_policy('{of}')"),
-            },
+            return Ok(());
+        };
+        let (id, schedule, is_as_wanted): (i32, String, bool) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if is_as_wanted && self.is_wanted() {
+            return Ok(());
+        }
+        let statement = match self.what {
+            What::Compress(None) => format!("CALL remove_columnstore_policy('{of}')"),
+            What::Drop(None) => format!("SELECT remove_retention_policy('{of}')"),
+            What::Refresh { level, .. } if level.below().is_some() => format!(
+                "SELECT remove_continuous_aggregate_policy('{of}'); {}",
+                self.add(batches, Some(&schedule))
+            ),
+            What::Refresh { .. } | What::Compress(_) | What::Drop(_) => format!(
+                "SELECT alter_job(job_id, config => config || {})
+                 FROM timescaledb_information.jobs WHERE job_id = {id}",
+                self.settings(batches)
+            ),
         };
         tx.batch_execute(&statement).await?;
         Ok(())
     }
 
-    fn add(&self, batches: bool) -> String {
+    /// `schedule`: an interval, where it has one of its own already.
+    fn add(&self, batches: bool, schedule: Option<&str>) -> String {
         let of = &self.of;
         match self.what {
             What::Refresh { level, start_s } => {
@@ -504,7 +516,10 @@ impl Policy {
                          schedule_interval => {}{batches})",
                     interval(start_s),
                     interval(Some(level.lag_s())),
-                    interval(Some(level.schedule_s())),
+                    schedule.map_or_else(
+                        || interval(Some(level.schedule_s())),
+                        |own| format!("interval '{own}'")
+                    ),
                 )
             }
             What::Compress(after_s) => format!(

@@ -174,3 +174,20 @@ impl TimescaleSettings {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_aggregates_are_kept_is_said_by_level() {
+        let retention = Retention {
+            minute: Some(90 * DAY),
+            ..Retention::default()
+        };
+        assert_eq!(
+            retention.of_aggregates(),
+            "minutes 90 days, hours for ever, days for ever"
+        );
+    }
+}

@@ -448,6 +448,19 @@ async fn a_changed_setting_changes_its_policies_and_leaves_alone_what_an_operato
          policy_compression|01:00:00|7|72:00:00|\n\
          policy_refresh_continuous_aggregate|01:00:00|7|719:00:00|1440"
     );
+    // The refresh of hours is made anew, and keeps its schedule.
+    let hours = "SELECT schedule_interval, config->>'start_offset' FROM timescaledb_information.jobs
+        WHERE hypertable_schema = current_schema() AND hypertable_name = 'telemetry_1_g0_1h' AND proc_name LIKE '%refresh%'";
+    sql(
+        &schema,
+        &format!(
+            "SELECT alter_job(job_id, schedule_interval => '2 hours') FROM ({}) AS j",
+            hours.replace("schedule_interval, ", "job_id, ")
+        ),
+    );
+    settings.retention.minute = Some(60 * DAY);
+    shared(&settings).await;
+    assert_eq!(sql(&schema, hours), "02:00:00|1439:00:00");
 }
 
 #[tokio::test]

@@ -245,7 +245,7 @@ fn execute(command: Command) -> Result<ExitCode> {
 /// Log lines go to standard error, so that results on standard output can be piped.
 fn log_to_stderr(filter: &str, format: LogFormat) -> Result<()> {
     // The pool's own words on a lost connection name no cause; ours do. A filter that names it is heeded.
-    let filter = EnvFilter::try_new(format!("deadpool_postgres=error,{filter}"))
+    let filter = EnvFilter::try_new(format!("deadpool=error,tokio_postgres=warn,{filter}"))
         .with_context(|| format!("log.filter \"{filter}\" cannot be read"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

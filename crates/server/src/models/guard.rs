@@ -22,7 +22,7 @@ use super::record::{Reason, Roles};
 use super::watch::{Seen, SeenPrecision, Watch};
 use crate::clock::SystemClock;
 use crate::config::ModelsConfig;
-use crate::pipeline::{ClassSettings, Control, Devices};
+use crate::pipeline::{ClassSettings, Control, Devices, chain};
 
 /// How soon a change of roles by `forecare models` counts.
 const FOLLOW_EVERY: Duration = Duration::from_secs(2);
@@ -222,7 +222,7 @@ impl Guard {
             // The same trouble is told once.
             let trouble = done
                 .err()
-                .map(|error| format!("{error:#}"))
+                .map(|error| chain(error.as_ref()))
                 .unwrap_or_default();
             if !trouble.is_empty() && trouble != complained {
                 warn!(error = trouble, "models are not looked after: trying again");
