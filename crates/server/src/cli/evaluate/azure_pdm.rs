@@ -182,9 +182,7 @@ impl Work<'_> {
         is_learnt: bool,
     ) -> Option<AzurePdm> {
         let machines = self.args.test.clone().unwrap_or_else(MachineRange::all);
-        let Some(mut data) = self.read(&self.args.at.data, &machines, telemetry) else {
-            return None;
-        };
+        let mut data = self.read(&self.args.at.data, &machines, telemetry)?;
         let with_readings: BTreeSet<u32> = data.readings.iter().map(|r| r.machine).collect();
         let is_asked = self.args.test.is_some();
         let is_kept_apart = !is_asked || (is_learnt && self.args.learn_data.is_none());
