@@ -1,6 +1,6 @@
 //! For whom a ticket is: the customer, what was agreed with them, whom to speak to, and where the machine stands.
 
-use forecare_domain::Ticket;
+use forecare_domain::{Ticket, TicketKind};
 use forecare_registry::{
     Contact, Contract, Covered, Customer, Date, Includes, RecordId, RecordKind, RecordRef, Tier,
 };
@@ -18,17 +18,27 @@ pub(crate) struct ForWhom {
     /// With addresses withheld where they are not for the caller's eyes.
     pub(crate) customer: Customer,
     pub(crate) tier: Tier,
-    /// The contract in force that covers the machine.
+    /// The contract that covered the machine when the ticket was opened.
     pub(crate) contract: Option<(RecordId, Contract, Covered)>,
     /// Last day of the machine's warranty.
     pub(crate) warranty_until: Option<Date>,
 }
 
 impl ForWhom {
-    /// Why the customer does not pay for something on `ticket`: warranty, or what the contract includes.
+    /// Why the customer does not pay for something on `ticket`: warranty, where something is mended, or what the contract
+    /// of then includes.
     fn paid_by(&self, ticket: &Ticket, includes: impl FnOnce(&Includes) -> bool) -> Option<String> {
         let opened = Date::of(ticket.opened_at);
-        if let Some(until) = self.warranty_until.filter(|until| opened <= *until) {
+        let is_mended = [
+            TicketKind::PREDICTIVE,
+            TicketKind::CORRECTIVE,
+            TicketKind::COMPLAINT,
+        ]
+        .contains(&ticket.kind.as_str());
+        let warranty = self
+            .warranty_until
+            .filter(|until| is_mended && opened <= *until);
+        if let Some(until) = warranty {
             return Some(format!("warranty until {until}"));
         }
         let (id, contract, _) = self.contract.as_ref()?;
@@ -48,6 +58,23 @@ impl ForWhom {
     }
 }
 
+/// Whose `ticket` is: the customer for whom it was opened, as long as they are on record, else the machine's `owner`.
+pub(crate) async fn customer_id(
+    app: &App,
+    ticket: &Ticket,
+    owner: Option<&RecordId>,
+) -> Result<Option<RecordId>, Problem> {
+    let opened_for = ticket.work.customer.as_ref();
+    if let Some(id) = opened_for.and_then(|id| RecordId::new(id).ok()) {
+        let key = RecordRef::new(RecordKind::Customer, id);
+        let record = app.state.store.record(&key).await?;
+        if record.is_some_and(|r| r.body.is_some()) {
+            return Ok(Some(key.id));
+        }
+    }
+    Ok(owner.cloned())
+}
+
 /// Where the machine of a ticket stands, the highest level first, and for whom the ticket is, where that is known.
 pub(crate) async fn of_ticket(
     app: &App,
@@ -63,24 +90,11 @@ pub(crate) async fn of_ticket(
     };
     let mut place: Vec<String> = placed.place.into_iter().map(|(_, name)| name).collect();
     if place.is_empty() && !asset.site.is_empty() {
-        place.push(asset.site);
+        place.push(asset.site.clone());
     }
-    let of_ticket = ticket.work.customer.as_ref();
-    let of_ticket = of_ticket.and_then(|id| RecordId::new(id).ok());
-    let Some(id) = of_ticket.or(placed.details.customer) else {
+    let Some(id) = customer_id(app, ticket, placed.details.customer.as_ref()).await? else {
         return Ok((place, None));
     };
-    // A customer may have been deleted since.
-    let key = RecordRef::new(RecordKind::Customer, id.clone());
-    if app
-        .state
-        .store
-        .record(&key)
-        .await?
-        .is_none_or(|r| r.body.is_none())
-    {
-        return Ok((place, None));
-    }
     let warranty_until = placed.details.warranty_until;
     let (id, _, mut found) = customer(app, id.as_str()).await?;
     let (_, tier) = standing(app, &id, &found).await?;
@@ -91,9 +105,8 @@ pub(crate) async fn of_ticket(
         customer: found,
         tier,
         warranty_until,
-        contract: placed
-            .contract
-            .filter(|(_, contract, _)| contract.customer == id),
+        contract: overview::contract_at(app, &asset, &placed.details, &id, ticket.opened_at)
+            .await?,
         id,
     };
     Ok((place, Some(of)))

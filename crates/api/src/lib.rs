@@ -40,6 +40,7 @@ pub use dto::{UnitDto, UnitPlaceDto};
 pub use openapi::openapi_json;
 pub use percent::percent_encoded;
 pub use reorder::PartsPolicy;
+pub use routes::inbound::sender_name;
 pub use routes::inbox::unplaced_notice;
 pub use routes::units::where_units;
 pub use state::{

@@ -221,6 +221,23 @@ pub(crate) async fn of_asset(app: &App, asset: &Asset) -> Result<Option<Placed>,
     Ok(Some(placed))
 }
 
+/// The contract of `customer` that covered `asset` at `at`.
+pub(crate) async fn contract_at(
+    app: &App,
+    asset: &Asset,
+    details: &AssetDetails,
+    customer: &RecordId,
+    at: Timestamp,
+) -> Result<Option<(RecordId, Contract, Covered)>, Problem> {
+    let contracts = contracts_of(app, customer).await?;
+    let mut places = Places::default();
+    Ok(
+        placed(app, &mut places, asset, details.clone(), &contracts, at)
+            .await?
+            .contract,
+    )
+}
+
 /// The customer of that id, and the record's version.
 pub(crate) async fn customer(app: &App, id: &str) -> Result<(RecordId, i64, Customer), Problem> {
     let missing = || Problem::not_found(format_args!("customer \"{}\"", cut(id, 128)));

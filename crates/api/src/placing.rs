@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forecare_domain::{AssetId, ContactRef};
+use forecare_domain::{AssetId, ContactRef, Ticket};
 use forecare_registry::{Body, ContactChannel, Customer, RecordId, RecordKind, RecordRef};
 use forecare_store::{RecordFilter, StoredRecord};
 
 use crate::app::App;
+use crate::for_whom::customer_id;
 use crate::overview::{referring, whole};
 use crate::problem::Problem;
 
@@ -128,10 +129,11 @@ pub(crate) async fn machine_of(
     })
 }
 
-/// Who the sender with this address is to the customer of `asset`.
+/// Who the sender with this address is to the customer of `ticket`, or, where there is none yet, of `asset`.
 pub(crate) async fn standing(
     app: &App,
     asset: &AssetId,
+    ticket: Option<&Ticket>,
     address: &str,
 ) -> Result<Standing, Problem> {
     let store = &app.state.store;
@@ -139,6 +141,10 @@ pub(crate) async fn standing(
     let customer = match store.record(&key).await?.and_then(|found| found.body) {
         Some(Body::Asset(details)) => details.customer,
         Some(_) | None => None,
+    };
+    let customer = match ticket {
+        Some(ticket) => customer_id(app, ticket, customer.as_ref()).await?,
+        None => customer,
     };
     let Some(id) = customer else {
         return Ok(Standing::Unknown);

@@ -37,7 +37,7 @@ pub use lifecycle::{
     HISTORY_MAX, TEXT_CHARS_MAX, TransitionError, allowed, close_reason, label_of, transition,
     verdicts,
 };
-pub use notice::{notices_of, parts_short, visit_start};
+pub use notice::{notices_of, parts_short, told_to_do, visit_start};
 pub use opening::{Need, NewTicket, evidence_again, needs_of, open_ticket, outstanding, surplus};
 pub use policy::CarePolicy;
 pub use precision::Precision;

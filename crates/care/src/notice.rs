@@ -164,10 +164,10 @@ fn is_message(before: &Ticket, after: &Ticket) -> bool {
 /// Sent out, or laid down by a planner: what the dispatcher merely proposes changes from hour to hour. Who has it and is to
 /// begin at that time was told before: laid down, agreed with the customer and sent out is told once.
 fn is_newly_assigned(before: Option<&Ticket>, after: &Ticket) -> bool {
-    let Some((technician, start_at)) = given(after) else {
+    let Some((technician, start_at)) = told_to_do(after) else {
         return false;
     };
-    match before.and_then(given) {
+    match before.and_then(told_to_do) {
         Some((known, known_at)) => {
             technician != known || (start_at.is_some() && start_at != known_at)
         }
@@ -175,8 +175,9 @@ fn is_newly_assigned(before: Option<&Ticket>, after: &Ticket) -> bool {
     }
 }
 
-/// Who has been told to do the work, and when it is to begin, as far as that is laid down.
-fn given(ticket: &Ticket) -> Option<(&str, Option<Timestamp>)> {
+/// Who has been told to do the work, and when it is to begin, as far as that is laid down; `None`: nobody.
+#[must_use]
+pub fn told_to_do(ticket: &Ticket) -> Option<(&str, Option<Timestamp>)> {
     let mut lines = ticket.history.iter().rev();
     let reopened = lines.find(|c| c.to == TicketState::Reopened && c.from != Some(c.to));
     // What was laid down for the visit before says nothing of this one.

@@ -444,7 +444,14 @@ mod tests {
             priority_of_report(&report, None, alarm, &Standing::default())
         };
         assert_eq!(of(None).0, Priority::P4);
-        assert_eq!(of(Some(Severity::Warning)).0, Priority::P4);
+        let reduced = Report {
+            production: ProductionImpact::Reduced,
+            urgency: Urgency::Low,
+            ..Report::default()
+        };
+        let of_reduced = |alarm| priority_of_report(&reduced, None, alarm, &Standing::default()).0;
+        assert_eq!(of_reduced(None), Priority::P4);
+        assert_eq!(of_reduced(Some(Severity::Warning)), Priority::P3);
         let (priority, why) = of(Some(Severity::Critical));
         assert_eq!(priority, Priority::P2, "{why}");
         assert!(why.contains("the machine is in a critical alarm"), "{why}");

@@ -192,7 +192,7 @@ fn a_bad_file_is_named_and_the_others_are_read() {
         Nab::load(dir.path())
             .unwrap_err()
             .to_string()
-            .contains("no CSV file")
+            .contains("no NAB file")
     );
     write_files(dir.path());
     for (text, why) in [

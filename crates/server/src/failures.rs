@@ -35,6 +35,7 @@ pub(crate) fn read(path: &Path, assets: &[Asset], catalogue: &Catalogue) -> Resu
         // Lines that end with CR and LF are counted one too low otherwise; the CR is trimmed.
         .terminator(csv::Terminator::Any(b'\n'))
         .trim(csv::Trim::All)
+        .flexible(true)
         .from_path(path)
         .with_context(|| format!("cannot read the failures {}", path.display()))?;
     let headers = reader.headers()?.clone();
@@ -53,6 +54,17 @@ pub(crate) fn read(path: &Path, assets: &[Asset], catalogue: &Catalogue) -> Resu
         let record = record.with_context(|| format!("{}", path.display()))?;
         let line = record.position().map_or(0, csv::Position::line);
         let here = || format!("{}, line {line}", path.display());
+        if record.iter().all(str::is_empty) {
+            continue;
+        }
+        if record.len() != headers.len() {
+            bail!(
+                "{}: has {} cells, the header {}",
+                here(),
+                record.len(),
+                headers.len()
+            );
+        }
         let cell = |column: usize| record.get(column).unwrap_or_default();
         let device = DeviceId::new(cell(device)).with_context(here)?;
         let Some(asset) = assets.iter().find(|a| a.device == device) else {

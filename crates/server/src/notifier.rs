@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use forecare_api::{Desk, Work, WorkRequest};
 use forecare_care::sla::Escalation;
 use forecare_care::work::WorkStep;
-use forecare_domain::{Clock, ContactRef, Notice, NoticeKind, Timestamp, Visibility};
+use forecare_domain::{Clock, ContactRef, Notice, NoticeKind, Ticket, Timestamp, Visibility};
 use forecare_notify::{
     AddressBook, Channels, Message, Notify, SendError, Shown, SurveyLinks, Templates, Untold,
     hours_of_contact, next_attempt, route, still_holds,
@@ -395,20 +395,11 @@ impl Notifier {
 
     /// Id of the customer whom a notice concerns.
     async fn customer_id(&self, notice: &Notice) -> Result<Option<RecordId>, StoreError> {
-        if let Some(ticket) = notice.ticket
-            && let Some(id) = self.store.ticket(ticket).await?.work.customer
-        {
-            // The machine may be another customer's by now.
-            return Ok(RecordId::new(id).ok());
+        if let Some(ticket) = notice.ticket {
+            return self.customer_of(&self.store.ticket(ticket).await?).await;
         }
         Ok(match (&notice.asset, &notice.what) {
-            (Some(asset), _) => {
-                let asset = RecordRef::new(RecordKind::Asset, RecordId::from(asset));
-                match self.store.record(&asset).await?.and_then(|r| r.body) {
-                    Some(Body::Asset(details)) => details.customer,
-                    Some(_) | None => None,
-                }
-            }
+            (Some(asset), _) => self.owned(asset).await?.1,
             (None, NoticeKind::MailUnplaced { from }) => {
                 let id = from.as_ref().map(|(customer, _)| customer);
                 id.and_then(|id| RecordId::new(id).ok())
@@ -419,6 +410,23 @@ impl Notifier {
             }
             (None, _) => None,
         })
+    }
+
+    /// Whose `ticket` is: the customer for whom it was opened, as long as they are on record, else whose the machine is.
+    async fn customer_of(&self, ticket: &Ticket) -> Result<Option<RecordId>, StoreError> {
+        let opened_for = ticket.work.customer.as_ref();
+        if let Some(id) = opened_for.and_then(|id| RecordId::new(id).ok()) {
+            let key = RecordRef::new(RecordKind::Customer, id);
+            if self
+                .store
+                .record(&key)
+                .await?
+                .is_some_and(|r| r.body.is_some())
+            {
+                return Ok(Some(key.id));
+            }
+        }
+        Ok(self.owned(&ticket.asset).await?.1)
     }
 
     /// The customer whom a notice concerns, where there is one.
@@ -457,7 +465,8 @@ impl Notifier {
             let zone = self.zone_of(first).await;
             let zone =
                 zone.unwrap_or_else(|_later| self.speech.notify.hours.time_zone().to_owned());
-            let about = if first.to_customer || first.digest {
+            // What names people is for somebody, not for a channel that many read.
+            let about = if first.to_customer || first.digest || first.address.is_empty() {
                 Ok(About::default())
             } else {
                 self.about(&first.notice).await

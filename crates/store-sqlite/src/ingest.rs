@@ -234,8 +234,10 @@ fn keep_rejections<'a>(
 
 fn keep_event(conn: &Connection, event: &DeviceEvent) -> Outcome<()> {
     conn.prepare_cached(
-        "INSERT INTO events (device, ts, code, component, severity, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT DO NOTHING",
+        // One that is there takes no number: by their numbers the oldest go.
+        "INSERT INTO events (device, ts, code, component, severity, message)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6
+         WHERE NOT EXISTS (SELECT 1 FROM events WHERE device = ?1 AND ts = ?2 AND code = ?3 AND component = ?4)",
     )?
     .execute(params![
         event.device.as_str(),

@@ -451,6 +451,10 @@ async fn keep_events(tx: &Transaction<'_>, batch: &CommitBatch) -> Outcome<()> {
     let messages: Vec<_> = events.iter().map(|e| text::storable(&e.message)).collect();
     execute(tx, "INSERT INTO events (device, ts, code, component, severity, message)
              SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[])
+                  AS new (device, ts, code, component, severity, message)
+             -- One that is there takes no number: by their numbers the oldest go.
+             WHERE NOT EXISTS (SELECT 1 FROM events old WHERE old.device = new.device AND old.ts = new.ts
+                               AND old.code = new.code AND old.component = new.component)
              ON CONFLICT DO NOTHING", &[&devices, &times, &codes, &components, &severities, &messages]).await?;
     execute(
         tx,

@@ -8,9 +8,9 @@ use crate::fault::{Outcome, misconfigured};
 /// 15: `ON CONFLICT` on partitioned keys, `pg_stat` and privileges as used here; older ones are out of support
 /// or about to be, and none of ours is tested on them.
 const POSTGRES_MIN: i32 = 150_000;
-/// 2.18: the first with the columnstore's own statements (`enable_columnstore`, `add_columnstore_policy`), which
+/// 2.19: the first that takes a chunk interval for aggregates and batches for their refreshes; the columnstore's own statements (`enable_columnstore`, `add_columnstore_policy`), which
 /// the older names are deprecated for.
-const TIMESCALE_MIN: (u32, u32) = (2, 18);
+const TIMESCALE_MIN: (u32, u32) = (2, 19);
 
 /// What the server is, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use super::shell::{Shell, render, render_with};
 use super::tickets::channel_words;
 use crate::app::{App, Caller, cut};
 use crate::extract::{ApiPath, ApiQuery};
-use crate::overview::{referring, whole};
+use crate::overview::whole;
 use crate::page::{List, id_cursor, id_page};
 use crate::percent::percent_encoded;
 use crate::problem::Problem;
@@ -35,6 +35,8 @@ const SOUGHT_CHARS_MAX: usize = 200;
 const MORE_ROWS: usize = 2;
 /// Ids proposed for a field that refers to records.
 const PROPOSED_MAX: usize = 1_000;
+/// Rows of one list that a form that is refused shows again.
+const ROWS_MAX: usize = 1_000;
 /// Versions and users of a record shown.
 const SHOWN_MAX: usize = 10;
 /// What the pages are for.
@@ -358,7 +360,11 @@ async fn proposals(
 async fn users(app: &App, key: &RecordRef) -> Result<Vec<(&'static str, String, String)>, Problem> {
     let mut users = Vec::new();
     for kind in KINDS {
-        for record in referring(app, kind, key).await?.into_iter().take(SHOWN_MAX) {
+        let filter = RecordFilter {
+            refers_to: Some(key.clone()),
+            text: None,
+        };
+        for record in whole(app, kind, &filter, SHOWN_MAX).await? {
             let title = record
                 .body
                 .map_or_else(String::new, |b| b.title().to_owned());
@@ -493,7 +499,7 @@ fn as_sent(kind: RecordKind, sent: &BTreeMap<&str, &str>) -> Vec<FormItem> {
         .keys()
         .filter_map(|name| name.split('.').rev().nth(1)?.parse::<usize>().ok())
         .max()
-        .map_or(0, |last| last + 1);
+        .map_or(0, |last| last.saturating_add(1).min(ROWS_MAX));
     let mut items = form(kind, &blank, n_rows.max(MORE_ROWS));
     for item in &mut items {
         let fields: Vec<&mut FormField> = match item {

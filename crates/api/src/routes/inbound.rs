@@ -118,7 +118,7 @@ impl Incoming {
     /// Who wrote it.
     pub(crate) fn by(&self) -> Actor {
         Actor {
-            name: sender(&self.from),
+            name: sender_name(&self.from),
             channel: Channel::Email,
         }
     }
@@ -334,8 +334,8 @@ async fn put_to(app: &App, id: TicketId, mail: Incoming) -> Result<EmailTakenDto
     } else {
         text
     };
-    let asset = match app.state.store.ticket(id).await {
-        Ok(ticket) => ticket.asset,
+    let ticket = match app.state.store.ticket(id).await {
+        Ok(ticket) => ticket,
         Err(StoreError::NotFound(_)) => {
             return Err(Problem::new(
                 StatusCode::NOT_FOUND,
@@ -346,14 +346,15 @@ async fn put_to(app: &App, id: TicketId, mail: Incoming) -> Result<EmailTakenDto
         }
         Err(failure) => return Err(failure.into()),
     };
-    let (text, visibility, contact) = match standing(app, &asset, address(&mail.from)).await? {
-        Standing::Stranger => {
-            let marked = cut(&format!("{STRANGER}{text}"), NOTE_CHARS_MAX);
-            (marked, Visibility::Internal, None)
-        }
-        Standing::Contact(id) => (text, Visibility::Public, Some(id)),
-        Standing::Unknown => (text, Visibility::Public, None),
-    };
+    let (text, visibility, contact) =
+        match standing(app, &ticket.asset, Some(&ticket), address(&mail.from)).await? {
+            Standing::Stranger => {
+                let marked = cut(&format!("{STRANGER}{text}"), NOTE_CHARS_MAX);
+                (marked, Visibility::Internal, None)
+            }
+            Standing::Contact(id) => (text, Visibility::Public, Some(id)),
+            Standing::Unknown => (text, Visibility::Public, None),
+        };
     let contact = contact.filter(|_| !mail.is_listed);
     let said = Said {
         text,
@@ -406,7 +407,7 @@ pub(crate) async fn open_for(
     let subject: String = mail.subject.chars().map(one_line).collect();
     let id = AssetId::new(&asset).ok();
     let standing = match &id {
-        Some(id) => standing(app, id, address(&mail.from)).await?,
+        Some(id) => standing(app, id, None, address(&mail.from)).await?,
         None => Standing::Unknown,
     };
     let has_subject = !subject.trim().is_empty();
@@ -470,7 +471,7 @@ fn address(from: &str) -> &str {
 }
 
 /// The name before the address, else what stands before its `@`.
-fn sender(from: &str) -> String {
+pub fn sender_name(from: &str) -> String {
     let (name, address) = from.split_once('<').unwrap_or(("", from));
     let name = name.trim().trim_matches('"').trim();
     if name.is_empty() || name.contains('@') {
@@ -512,7 +513,7 @@ mod tests {
             ("bo@example.com <bo@example.com>", "bo"),
             ("<@>", "unknown sender"),
         ] {
-            assert_eq!(sender(from), name);
+            assert_eq!(sender_name(from), name);
         }
     }
 

@@ -96,6 +96,9 @@ impl Meaning {
             What::Telemetry => {
                 Mapping::new(&args.mapping, reader.columns(), catalogue).map(Self::Readings)
             }
+            What::Events if args.mapping.names_metrics() => bail!(
+                "--column and --skip are for telemetry; of events the device, the time and the code may be called otherwise"
+            ),
             What::Events => {
                 EventMapping::new(&args.mapping, &args.event, reader.columns()).map(Self::Events)
             }

@@ -134,7 +134,7 @@ impl CareDesk {
         };
         let parent = match request.parent {
             Some(id) => match self.store.ticket(id).await {
-                Ok(parent) => Some(parent.id),
+                Ok(parent) => Some(parent),
                 Err(StoreError::NotFound(what)) => {
                     return Err(DeskError::Invalid(format!(
                         "parent_id: {what} was not found"
@@ -181,7 +181,12 @@ impl CareDesk {
         let standing = self.terms.standing(asset, now);
         let terms = self.terms.of_asset(asset, now);
         let mut new = open_reported(self.opening(&terms), about, report, &standing, now);
-        new.ticket.work.parent = parent;
+        if let Some(parent) = parent {
+            if parent.asset == asset.id {
+                new.ticket.work.customer = parent.work.customer;
+            }
+            new.ticket.work.parent = Some(parent.id);
+        }
         new.ticket.work.is_contacts = request.contact.is_some();
         new.ticket.work.contact = request.contact;
         match self.open(new, None, key, now).await.map_err(failed)? {

@@ -36,6 +36,9 @@ pub(crate) struct DispatchSettings {
     pub(crate) weights: DispatchWeights,
 }
 
+/// Hours before and after the time that is planned for which openings are looked at.
+const MORE_HOURS: f64 = 48.0;
+
 impl CareDesk {
     /// Plans whenever tickets have changed, until `stop` turns true.
     pub(super) async fn run_planner(&self, mut stop: watch::Receiver<bool>) {
@@ -195,7 +198,8 @@ impl CareDesk {
             .clone()
             .filter(|own| self.catalogue.depots.iter().any(|d| d.name == *own));
         let spot = self.terms.spot(asset, now);
-        let visiting = if ticket.priority == Priority::P1 {
+        // At home one comes at any hour.
+        let visiting = if ticket.priority == Priority::P1 || spot.customer.is_none() {
             Vec::new()
         } else {
             self.visiting(asset, now)
@@ -232,13 +236,21 @@ impl CareDesk {
     }
 
     /// When somebody may come to `asset`: in the hours of appointments, by the clocks of its place.
-    fn visiting(&self, asset: &Asset, now: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+    pub(super) fn visiting(&self, asset: &Asset, now: Timestamp) -> Vec<(Timestamp, Timestamp)> {
         let calendar = &self.appointments.calendar;
         let there = self.terms.time_zone_of(&asset.id, now);
         let there = there.and_then(|zone| calendar.in_zone(&zone));
         let until = now.plus_hours(self.dispatch.horizon_hours);
-        let openings = there.as_ref().unwrap_or(calendar).openings(now, until);
-        openings.collect()
+        let hours = there.as_ref().unwrap_or(calendar);
+        // From before, and to after: so that none is taken for a shorter one.
+        let openings = hours.openings(now.plus_hours(-MORE_HOURS), until.plus_hours(MORE_HOURS));
+        let mut windows: Vec<_> = openings.filter(|(_, close)| *close > now).collect();
+        if windows.is_empty() {
+            // None at all would mean at any time.
+            let never = until.plus_hours(MORE_HOURS);
+            windows.push((never, never.plus_hours(MORE_HOURS)));
+        }
+        windows
     }
 
     /// What `technician` has not that the work on `ticket` asks for, in words; begun at `start_at`, or now.

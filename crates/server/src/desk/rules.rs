@@ -122,8 +122,10 @@ pub(crate) struct Clocks<'a> {
 impl Clocks<'_> {
     /// Says whose ticket it is that is about to be opened, and starts its clocks.
     pub(crate) fn start(&self, ticket: &mut Ticket) {
-        let owner = self.terms.owner(&ticket.asset);
-        ticket.work.customer = owner.map(RecordId::into);
+        // One that follows another stays with that one's customer.
+        if ticket.work.customer.is_none() {
+            ticket.work.customer = self.terms.owner(&ticket.asset).map(RecordId::into);
+        }
         let terms = self.terms.of(ticket);
         ticket.sla = Some(sla_started(&terms, ticket.priority, ticket.opened_at));
     }

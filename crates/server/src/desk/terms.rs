@@ -114,11 +114,17 @@ impl Terms {
         }
         let wanted = std::mem::take(&mut *self.wanted());
         // A ticket that is looked at before the class of its asset is known must not fall under other terms meanwhile.
-        let is_first = !self.view().classes_are_read;
-        if is_first || !wanted.is_empty() {
-            let all = store.assets().await?;
+        let is_first = {
             let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-            view.classes_are_read = true;
+            // Before they are read: what is registered meanwhile is read the next time.
+            !std::mem::replace(&mut view.classes_are_read, true)
+        };
+        if is_first || !wanted.is_empty() {
+            let all = store
+                .assets()
+                .await
+                .inspect_err(|_| self.assets_changed())?;
+            let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
             view.classes = wanted.into_iter().map(|id| (id, None)).collect();
             view.classes
                 .extend(all.into_iter().map(|a| (a.id, Some(a.class))));
@@ -145,11 +151,8 @@ impl Terms {
     /// class of its asset is not known, those that it has.
     pub(crate) fn of(&self, ticket: &Ticket) -> Arc<SlaTerms> {
         let view = self.view();
-        let contracts = match &ticket.work.customer {
-            Some(customer) => view.contracts_with(customer),
-            None => view.contracts_of(&ticket.asset),
-        };
-        let Some(contracts) = contracts else {
+        let customer = view.customer_of(ticket);
+        let Some(contracts) = customer.and_then(|id| view.by_customer.get(&id)) else {
             return Arc::clone(&self.standard);
         };
         let Some(class) = view.classes.get(&ticket.asset) else {
@@ -158,8 +161,12 @@ impl Terms {
                 let sla = ticket.sla.as_ref();
                 sla.is_some_and(|sla| sla.terms == terms.name())
             };
-            let kept = view.terms.values().find(has);
-            return Arc::clone(kept.unwrap_or(&self.standard));
+            return match view.terms.values().find(has) {
+                Some(kept) => Arc::clone(kept),
+                None if ticket.sla.is_some() => Arc::clone(&self.standard),
+                // It is about to be opened: only a contract by class cannot be known.
+                None => self.in_force(&view, contracts, &ticket.asset, "", ticket.opened_at),
+            };
         };
         let class = class.as_ref().map_or("", ClassName::as_str);
         self.in_force(&view, contracts, &ticket.asset, class, ticket.opened_at)
@@ -343,10 +350,17 @@ impl View {
         Some(contracts.as_slice())
     }
 
-    /// Contracts of the customer with that id; `None`: none at all.
-    fn contracts_with(&self, customer: &str) -> Option<&[(RecordId, Contract)]> {
-        let id = RecordId::new(customer).ok()?;
-        self.by_customer.get(&id).map(Vec::as_slice)
+    /// Whose `ticket` is: the customer for whom it was opened, as long as they are on record, else whose the machine is.
+    fn customer_of(&self, ticket: &Ticket) -> Option<RecordId> {
+        let opened_for = ticket.work.customer.as_ref();
+        let opened_for = opened_for.and_then(|id| RecordId::new(id).ok());
+        let there = opened_for.filter(|id| self.customers.contains_key(id));
+        there.or_else(|| {
+            self.assets
+                .get(&RecordId::from(&ticket.asset))?
+                .customer
+                .clone()
+        })
     }
 
     /// Where an asset stands at `at`: the place, and all above it.

@@ -329,7 +329,7 @@ impl Watch {
             && row.ts.hours_since(first) >= SETTLING_HOURS
         {
             device.hour = Some(hour);
-            self.count(live, features, row);
+            self.count(context, live, features, row);
         }
         if let Some(shadow) = &self.shadow {
             self.try_beside(shadow, context, device, row, features, outcome, suppressed);
@@ -337,15 +337,16 @@ impl Watch {
         device.last = device.last.max(Some(row.ts));
     }
 
-    fn count(&self, live: &Named, features: &FeatureState, row: &Row) {
+    fn count(&self, context: &ClassContext, live: &Named, features: &FeatureState, row: &Row) {
         let ts = row.ts;
         let mut seen = self.lock();
         let window = seen.window.get_or_insert_with(|| Window {
             from: ts,
             counts: InputCounts::default(),
         });
+        let values = context.class.without_counters(&row.values);
         live.model
-            .observe(features, ts, &row.values, &mut window.counts);
+            .observe(features, ts, &values, &mut window.counts);
         if ts.hours_since(window.from) < self.window_hours
             || window.counts.n_rows() < WINDOW_ROWS_MIN
         {

@@ -1,8 +1,8 @@
 //! What messages to our own people say beside the notice: the visit as whoever goes there has to know it, and what somebody
 //! wrote. Read when the message is written, so that it says what holds then.
 
-use forecare_api::unplaced_notice;
-use forecare_care::visit_start;
+use forecare_api::{sender_name, unplaced_notice};
+use forecare_care::told_to_do;
 use forecare_domain::{
     AssetId, EntryBody, Notice, NoticeKind, Reservation, Supply, Ticket, TicketId, Timestamp,
 };
@@ -64,13 +64,7 @@ impl Notifier {
         Ok(mail.map_or_else(About::default, |mail| About {
             words: begin(&mail.text),
             // The address stays in the inbox.
-            sender: mail
-                .from
-                .split('<')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
+            sender: sender_name(&mail.from),
             ..About::default()
         }))
     }
@@ -84,7 +78,8 @@ impl Notifier {
             let site = machine.iter().map(|asset| asset.site.clone());
             place = site.filter(|site| !site.is_empty()).collect();
         }
-        let (serial, customer) = self.owned(&ticket.asset).await?;
+        let (serial, _) = self.owned(&ticket.asset).await?;
+        let customer = self.customer_of(&ticket).await?;
         let held = ReservationFilter {
             ticket: Some(id),
             live: true,
@@ -94,7 +89,7 @@ impl Notifier {
             Some(id) => self.whom(&id, &ticket).await?,
             None => (String::new(), String::new()),
         };
-        let laid_down = ticket.assignment.as_ref().and_then(|a| a.start_at);
+        let start_at = told_to_do(&ticket).and_then(|(_, start_at)| start_at);
         Ok(Visit {
             machine: machine.map_or_else(String::new, |asset| asset.name),
             serial,
@@ -102,14 +97,17 @@ impl Notifier {
             address,
             customer,
             contact,
-            start_at: laid_down.or_else(|| visit_start(&ticket)),
+            start_at,
             procedure: ticket.procedure,
             parts: held.iter().map(|r| self.part(r, now)).collect(),
         })
     }
 
     /// Serial number and owner of a machine, as far as the registry knows them.
-    async fn owned(&self, asset: &AssetId) -> Result<(String, Option<RecordId>), StoreError> {
+    pub(super) async fn owned(
+        &self,
+        asset: &AssetId,
+    ) -> Result<(String, Option<RecordId>), StoreError> {
         let key = RecordRef::new(RecordKind::Asset, RecordId::from(asset));
         Ok(match self.store.record(&key).await?.and_then(|r| r.body) {
             Some(Body::Asset(details)) => (details.serial.unwrap_or_default(), details.customer),

@@ -38,6 +38,13 @@ pub(crate) struct MappingArgs {
     skip: Vec<String>,
 }
 
+impl MappingArgs {
+    /// Whether columns are called otherwise, or left out.
+    pub(super) fn names_metrics(&self) -> bool {
+        !self.columns.is_empty() || !self.skip.is_empty()
+    }
+}
+
 fn offset(text: &str) -> Result<String, String> {
     match format!("2000-01-01T00:00:00{text}").parse::<Timestamp>() {
         Ok(_) => Ok(text.to_owned()),

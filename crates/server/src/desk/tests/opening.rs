@@ -368,6 +368,49 @@ async fn a_contract_that_covers_by_class_holds_over_a_restart_and_a_registration
     );
 }
 
+#[tokio::test]
+async fn hours_of_visits_are_whole_ones_also_in_the_middle_of_a_day() {
+    let office = office(memory());
+    let asset = office.machines(&["c1"]).await.remove(0);
+    for now in 0..168 {
+        let now = hour(now).plus_hours(0.5);
+        let windows = office.desk.visiting(&asset, now);
+        assert!(!windows.is_empty(), "none would mean at any time");
+        for (open, close) in windows {
+            assert!(
+                (close.hours_since(open) - 9.0).abs() < 1e-9,
+                "{now}: {open} to {close}"
+            );
+            assert!(close > now);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_stays_with_the_customer_it_was_opened_for_while_there_is_one() {
+    let office = office(memory());
+    office.machines(&["c1"]).await;
+    under_contract(&office).await;
+    let opened = office.desk.open_ticket(report("c1", "inspection"), eve());
+    let opened = opened.await.unwrap();
+    assert_eq!(opened.work.customer.as_deref(), Some("acme"));
+    let sold = [
+        (RecordKind::Customer, "other", json!({"name": "Other"})),
+        (RecordKind::Asset, "c1", json!({"customer": "other"})),
+    ];
+    office.records(&sold).await;
+    office.look(9).await;
+    let ticket = office.tickets().await.remove(0);
+    assert_eq!(target_hours(&ticket), (2.0, 8.0), "{:#?}", ticket.history);
+    // What follows it is theirs, too.
+    let mut next = report("c1", "corrective");
+    next.parent = Some(ticket.id);
+    let child = office.desk.open_ticket(next, eve()).await.unwrap();
+    assert_eq!(child.work.customer.as_deref(), Some("acme"));
+    let anew = office.desk.open_ticket(report("c1", "corrective"), eve());
+    assert_eq!(anew.await.unwrap().work.customer.as_deref(), Some("other"));
+}
+
 /// What is held for the ticket: parts and how many.
 async fn held(office: &Office, ticket: &Ticket) -> Vec<(String, u32)> {
     let filter = ReservationFilter {
