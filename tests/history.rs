@@ -427,10 +427,10 @@ fn events_come_in_as_they_went_out_and_from_foreign_files() {
         "--time-offset",
         "Z",
     ];
-    let (ok, _, err) = instance.import(&[file.clone()], &foreign);
+    let (ok, _, err) = instance.import(std::slice::from_ref(&file), &foreign);
     assert!(!ok && err.contains("--code-column"), "{err}");
     let with_code = [&foreign[..], &["--code-column", "errorID"]].concat();
-    let (ok, out, err) = instance.import(&[file.clone()], &with_code);
+    let (ok, out, err) = instance.import(std::slice::from_ref(&file), &with_code);
     assert!(
         ok && out.contains("imported 3 events") && out.contains("no ticket"),
         "{out}{err}"
@@ -460,7 +460,10 @@ fn events_come_in_as_they_went_out_and_from_foreign_files() {
     assert_eq!(events(&instance, "again"), exported);
     let lines = instance.dir.path().join("first").join("events.jsonl");
     let other = Instance::new("");
-    let (ok, out, err) = other.import(&[lines.clone()], &["--what", "events", "--register", CLASS]);
+    let (ok, out, err) = other.import(
+        std::slice::from_ref(&lines),
+        &["--what", "events", "--register", CLASS],
+    );
     assert!(ok && out.contains("imported 4 events"), "{out}{err}");
     assert_eq!(events(&other, "other"), exported);
     // As telemetry it is refused with what to say.

@@ -40,6 +40,18 @@ pub enum Input {
     Hidden,
 }
 
+impl Input {
+    /// The kind of record that is referred to, if any is.
+    #[must_use]
+    pub fn reference(self) -> Option<RecordKind> {
+        if let Self::Reference(kind) = self {
+            Some(kind)
+        } else {
+            None
+        }
+    }
+}
+
 /// A field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormField {

@@ -54,7 +54,7 @@ pub(crate) async fn page(
     let calendar = &app.state.appointments.calendar;
     let assets = app.state.store.assets().await?.into_iter();
     let assets: BTreeMap<AssetId, Asset> = assets.map(|a| (a.id.clone(), a)).collect();
-    let visited = plan.tours.iter().flat_map(|(_, visits)| visits);
+    let visited = plan.tours.values().flatten();
     let tickets = visited.map(|v| &v.ticket);
     let tickets = tickets.chain(plan.unplanned.iter().map(|(t, _)| t));
     let places = places_of(&app, &tickets.map(|t| t.asset.clone()).collect()).await?;

@@ -240,7 +240,15 @@ fn field_view(field: FormField) -> FieldView {
     let choices: &[&str] = match field.input {
         Input::Flag => &["true", "false"],
         Input::Choice(choices) => choices,
-        _ => &[],
+        Input::Line
+        | Input::Note
+        | Input::Number
+        | Input::Day
+        | Input::Names
+        | Input::Channels
+        | Input::Reference(_)
+        | Input::Json
+        | Input::Hidden => &[],
     };
     let hint = match field.title {
         "hours.time_zone" | "time_zone" => "Europe/Berlin",
@@ -255,10 +263,7 @@ fn field_view(field: FormField) -> FieldView {
             .iter()
             .map(|choice| (*choice, *choice == field.value))
             .collect(),
-        proposals: match field.input {
-            Input::Reference(kind) => Some(kind.plural()),
-            _ => None,
-        },
+        proposals: field.input.reference().map(RecordKind::plural),
         name: field.name,
         value: field.value,
         input,
@@ -328,7 +333,7 @@ async fn proposals(
         FormItem::List { rows, .. } => rows.first().cloned().unwrap_or_default(),
     });
     for field in fields {
-        if let Input::Reference(kind) = field.input
+        if let Some(kind) = field.input.reference()
             && !kinds.contains(&kind)
         {
             kinds.push(kind);
@@ -413,11 +418,8 @@ async fn page(
         Some((key, _)) => (changes(app, key).await?, users(app, key).await?),
         None => (Vec::new(), Vec::new()),
     };
-    let shown = match kind {
-        RecordKind::Customer => Some("customers"),
-        RecordKind::Asset => Some("assets"),
-        _ => None,
-    };
+    let shown = [RecordKind::Customer, RecordKind::Asset].contains(&kind);
+    let shown = shown.then(|| kind.plural());
     Ok(RecordPage {
         shell,
         kind: kind.plural(),
