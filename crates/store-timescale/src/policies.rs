@@ -115,9 +115,8 @@ pub(crate) async fn ensure(
             aggregate(tx, class, generation, level, hours).await?;
         }
     }
-    let batches = knows_batches(tx).await?;
     for policy in policies(layout, settings) {
-        policy.ensure(tx, batches).await?;
+        policy.ensure(tx).await?;
     }
     Ok(())
 }
@@ -438,18 +437,6 @@ pub(crate) fn refresh_start_s(kept_s: u64, level: Level) -> u64 {
     kept_s.saturating_sub(level.bucket_s().max(HOUR_S))
 }
 
-/// Whether a refresh can be told its batches: since 2.19.
-async fn knows_batches(tx: &Transaction<'_>) -> Outcome<bool> {
-    let row = tx
-        .query_one(
-            "SELECT EXISTS (SELECT 1 FROM pg_proc
-                 WHERE proname = 'add_continuous_aggregate_policy' AND 'buckets_per_batch' = ANY (proargnames))",
-            &[],
-        )
-        .await?;
-    Ok(row.try_get(0)?)
-}
-
 impl Policy {
     fn is_wanted(&self) -> bool {
         !matches!(self.what, What::Compress(None) | What::Drop(None))
@@ -458,21 +445,21 @@ impl Policy {
     /// Adds it where it is missing, removes it where it is not wanted. Of one that is there only those settings are changed
     /// that differ: its record, its schedule and whatever else somebody has told it by `alter_job` stay. That is refused by
     /// 2.22.1 of the refresh of an aggregate that is made from another: such a one is made anew, with its schedule.
-    async fn ensure(&self, tx: &Transaction<'_>, batches: bool) -> Outcome<()> {
+    async fn ensure(&self, tx: &Transaction<'_>) -> Outcome<()> {
         let Self { of, kind, .. } = self;
         let known = tx
             .query_opt(
                 &format!(
                     "SELECT job_id, schedule_interval::text, config @> {} FROM timescaledb_information.jobs
                      WHERE hypertable_schema = current_schema() AND hypertable_name = $1 AND proc_name = $2",
-                    self.settings(batches)
+                    self.settings()
                 ),
                 &[of, kind],
             )
             .await?;
         let Some(row) = known else {
             if self.is_wanted() {
-                tx.batch_execute(&self.add(batches, None)).await?;
+                tx.batch_execute(&self.add(None)).await?;
             }
             return Ok(());
         };
@@ -486,12 +473,12 @@ impl Policy {
             What::Drop(None) => format!("SELECT remove_retention_policy('{of}')"),
             What::Refresh { level, .. } if level.below().is_some() => format!(
                 "SELECT remove_continuous_aggregate_policy('{of}'); {}",
-                self.add(batches, Some(&schedule))
+                self.add(Some(&schedule))
             ),
             What::Refresh { .. } | What::Compress(_) | What::Drop(_) => format!(
                 "SELECT alter_job(job_id, config => config || {})
                  FROM timescaledb_information.jobs WHERE job_id = {id}",
-                self.settings(batches)
+                self.settings()
             ),
         };
         tx.batch_execute(&statement).await?;
@@ -499,27 +486,20 @@ impl Policy {
     }
 
     /// `schedule`: an interval, where it has one of its own already.
-    fn add(&self, batches: bool, schedule: Option<&str>) -> String {
+    fn add(&self, schedule: Option<&str>) -> String {
         let of = &self.of;
         match self.what {
             What::Refresh { level, start_s } => {
-                let batches = if batches {
-                    format!(
-                        ", buckets_per_batch => {}, max_batches_per_execution => 0",
-                        level.batch()
-                    )
-                } else {
-                    String::new()
-                };
                 format!(
                     "SELECT add_continuous_aggregate_policy('{of}', start_offset => {}, end_offset => {},
-                         schedule_interval => {}{batches})",
+                         schedule_interval => {}, buckets_per_batch => {}, max_batches_per_execution => 0)",
                     interval(start_s),
                     interval(Some(level.lag_s())),
                     schedule.map_or_else(
                         || interval(Some(level.schedule_s())),
                         |own| format!("interval '{own}'")
                     ),
+                    level.batch()
                 )
             }
             What::Compress(after_s) => format!(
@@ -534,21 +514,14 @@ impl Policy {
     }
 
     /// What its job is to have in its `config`, as SQL of a `jsonb`.
-    fn settings(&self, batches: bool) -> String {
+    fn settings(&self) -> String {
         match self.what {
             What::Refresh { level, start_s } => {
-                let batches = if batches {
-                    format!(
-                        ", 'buckets_per_batch', {}, 'max_batches_per_execution', 0",
-                        level.batch()
-                    )
-                } else {
-                    String::new()
-                };
                 format!(
-                    "jsonb_build_object('start_offset', {}, 'end_offset', {}{batches})",
+                    "jsonb_build_object('start_offset', {}, 'end_offset', {}, 'buckets_per_batch', {}, 'max_batches_per_execution', 0)",
                     interval(start_s),
-                    interval(Some(level.lag_s()))
+                    interval(Some(level.lag_s())),
+                    level.batch()
                 )
             }
             What::Compress(after_s) => {
