@@ -4,6 +4,7 @@ use forecare_domain::{Ticket, TicketKind};
 use forecare_registry::{
     Contact, Contract, Covered, Customer, Date, Includes, RecordId, RecordKind, RecordRef, Tier,
 };
+use forecare_store::{Store, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -59,20 +60,23 @@ impl ForWhom {
 }
 
 /// Whose `ticket` is: the customer for whom it was opened, as long as they are on record, else the machine's `owner`.
-pub(crate) async fn customer_id(
-    app: &App,
+///
+/// # Errors
+/// The store cannot be reached.
+pub async fn customer_of(
+    store: &dyn Store,
     ticket: &Ticket,
-    owner: Option<&RecordId>,
-) -> Result<Option<RecordId>, Problem> {
+    owner: Option<RecordId>,
+) -> Result<Option<RecordId>, StoreError> {
     let opened_for = ticket.work.customer.as_ref();
     if let Some(id) = opened_for.and_then(|id| RecordId::new(id).ok()) {
         let key = RecordRef::new(RecordKind::Customer, id);
-        let record = app.state.store.record(&key).await?;
+        let record = store.record(&key).await?;
         if record.is_some_and(|r| r.body.is_some()) {
             return Ok(Some(key.id));
         }
     }
-    Ok(owner.cloned())
+    Ok(owner)
 }
 
 /// Where the machine of a ticket stands, the highest level first, and for whom the ticket is, where that is known.
@@ -92,7 +96,8 @@ pub(crate) async fn of_ticket(
     if place.is_empty() && !asset.site.is_empty() {
         place.push(asset.site.clone());
     }
-    let Some(id) = customer_id(app, ticket, placed.details.customer.as_ref()).await? else {
+    let owner = placed.details.customer.clone();
+    let Some(id) = customer_of(app.state.store.as_ref(), ticket, owner).await? else {
         return Ok((place, None));
     };
     let warranty_until = placed.details.warranty_until;

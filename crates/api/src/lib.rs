@@ -37,6 +37,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::watch;
 
 pub use dto::{UnitDto, UnitPlaceDto};
+pub use for_whom::customer_of;
 pub use openapi::openapi_json;
 pub use percent::percent_encoded;
 pub use reorder::PartsPolicy;

@@ -337,12 +337,7 @@ impl Registry {
 
     fn case(&self, app: &App, ticket: &Ticket, cost: Option<f64>) -> Case {
         let mut cut = match self.assets.get(&ticket.asset) {
-            Some(asset) => self.cut(
-                app,
-                asset,
-                ticket.work.customer.as_deref(),
-                ticket.opened_at,
-            ),
+            Some(asset) => self.cut(app, asset, self.customer_of(ticket), ticket.opened_at),
             None => Cut::new(),
         };
         cut.extend(
@@ -378,11 +373,14 @@ impl Registry {
         }
     }
 
-    /// Id of the customer whose `ticket` is.
+    /// Id of the customer whose `ticket` is, by the rule of [`customer_of`](crate::for_whom::customer_of).
     pub(crate) fn customer_of<'a>(&'a self, ticket: &'a Ticket) -> Option<&'a str> {
         let of_machine = || self.details.get(&ticket.asset)?.customer.as_ref();
-        let of_ticket = ticket.work.customer.as_deref();
-        of_ticket.or_else(|| of_machine().map(RecordId::as_str))
+        let opened_for = ticket.work.customer.as_deref().filter(|id| {
+            let id = RecordId::new(*id);
+            id.is_ok_and(|id| self.customers.contains_key(&id))
+        });
+        opened_for.or_else(|| of_machine().map(RecordId::as_str))
     }
 
     /// Where `asset` stood at `at`: the place and those above it, the lowest first.

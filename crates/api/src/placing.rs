@@ -7,7 +7,7 @@ use forecare_registry::{Body, ContactChannel, Customer, RecordId, RecordKind, Re
 use forecare_store::{RecordFilter, StoredRecord};
 
 use crate::app::App;
-use crate::for_whom::customer_id;
+use crate::for_whom::customer_of;
 use crate::overview::{referring, whole};
 use crate::problem::Problem;
 
@@ -143,7 +143,7 @@ pub(crate) async fn standing(
         Some(_) | None => None,
     };
     let customer = match ticket {
-        Some(ticket) => customer_id(app, ticket, customer.as_ref()).await?,
+        Some(ticket) => customer_of(store.as_ref(), ticket, customer).await?,
         None => customer,
     };
     let Some(id) = customer else {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use forecare_api::{Desk, Work, WorkRequest};
+use forecare_api::{Desk, Work, WorkRequest, customer_of};
 use forecare_care::sla::Escalation;
 use forecare_care::work::WorkStep;
 use forecare_domain::{Clock, ContactRef, Notice, NoticeKind, Ticket, Timestamp, Visibility};
@@ -414,19 +414,8 @@ impl Notifier {
 
     /// Whose `ticket` is: the customer for whom it was opened, as long as they are on record, else whose the machine is.
     async fn customer_of(&self, ticket: &Ticket) -> Result<Option<RecordId>, StoreError> {
-        let opened_for = ticket.work.customer.as_ref();
-        if let Some(id) = opened_for.and_then(|id| RecordId::new(id).ok()) {
-            let key = RecordRef::new(RecordKind::Customer, id);
-            if self
-                .store
-                .record(&key)
-                .await?
-                .is_some_and(|r| r.body.is_some())
-            {
-                return Ok(Some(key.id));
-            }
-        }
-        Ok(self.owned(&ticket.asset).await?.1)
+        let (_, owner) = self.owned(&ticket.asset).await?;
+        customer_of(self.store.as_ref(), ticket, owner).await
     }
 
     /// The customer whom a notice concerns, where there is one.
